@@ -1,0 +1,104 @@
+"""The `lingen` command, and how it ends.
+
+Every command module imports what it needs inside its functions, so that `lingen --help` stays
+fast and never imports torch or PyAV.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from lingen_cli import __version__, console, stopping
+from lingen_cli.commands import (
+    config,
+    doctor,
+    generate,
+    kernels,
+    models,
+    plugins,
+    rerun,
+    show,
+    train,
+)
+from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
+
+app = typer.Typer(
+    name="lingen",
+    help="Minute-length videos from a prompt, with linear cost.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command()(generate.generate)
+app.command()(show.show)
+app.command()(rerun.rerun)
+app.command()(train.train)
+app.command()(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(plugins.app, name="plugins")
+app.add_typer(config.app, name="config")
+app.add_typer(kernels.app, name="kernels")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.result(f"lingen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lingen(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+    show_traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from.")
+    ] = False,
+) -> None:
+    """Minute-length videos from a prompt, with linear cost."""
+    if show_traceback:
+        os.environ[TRACEBACK_VARIABLE] = "1"
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; an error is one line on standard error."""
+    stopping.install()
+    try:
+        code = int(app(arguments, prog_name="lingen", standalone_mode=False) or 0)
+    except SystemExit:
+        code = 0  # only raised below us when the reader of our help text has gone away
+    except BaseException as error:
+        return _fail(error)
+    if code:
+        return _fail(typer.Exit(code))
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        console.discard_output()
+    except OSError as error:
+        console.discard_output()
+        return _fail(error)
+    return code
+
+
+def _fail(error: BaseException) -> int:
+    failure = failure_of(error)
+    if os.environ.get(TRACEBACK_VARIABLE) and not isinstance(error, typer.Exit):
+        traceback.print_exception(error)
+    if failure.message:
+        console.note(f"lingen: error: {failure.message}")
+    return failure.code
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    sys.exit(run())

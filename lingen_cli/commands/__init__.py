@@ -1,0 +1,1 @@
+"""The `lingen` commands, one file each."""

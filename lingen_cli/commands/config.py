@@ -1,0 +1,47 @@
+"""`lingen config`: what is set, and by what."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lingen_cli import console
+
+app = typer.Typer(help="Show the settings and where they come from.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print every setting, its value and the file or variable that set it."""
+    import json
+
+    from lingen_cli.settings import load
+
+    loaded = load()
+    values = loaded.values.model_dump(mode="json")
+    if as_json:
+        entries = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
+        console.result(json.dumps(entries, indent=2))
+        return
+    name_width = max(map(len, values))
+    shown = {k: "(the model's)" if v is None else json.dumps(v) for k, v in values.items()}
+    value_width = max(map(len, shown.values()))
+    for name, text in shown.items():
+        source = loaded.sources[name]
+        console.result(f"{name:<{name_width}}  {text:<{value_width}}  {source}")
+
+
+@app.command()
+def path() -> None:
+    """Print the files that are read, the strongest first, and whether they exist."""
+    from pathlib import Path
+
+    from lingen_cli.settings import FILE_NAME, nearest_file, user_file
+
+    project = nearest_file(Path.cwd())
+    console.result(str(project) if project else f"{FILE_NAME} (none here or above)")
+    user = user_file()
+    console.result(str(user) if user.is_file() else f"{user} (does not exist)")

@@ -1,0 +1,31 @@
+"""`lingen doctor`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check whether this machine can make videos, and how fast. Exits with 69 if it cannot."""
+    import json
+    from dataclasses import asdict
+
+    from lingen_cli import console
+    from lingen_cli.diagnosis import diagnose
+    from lingen_cli.errors import NotAvailableError
+
+    findings = []
+    for finding in diagnose():
+        findings.append(finding)
+        if not as_json:
+            mark = "" if finding.state == "ok" else f"{finding.state}: "
+            console.result(f"{finding.check:<16} {mark}{finding.detail}")
+    if as_json:
+        console.result(json.dumps([asdict(finding) for finding in findings], indent=2))
+    problems = [finding.check for finding in findings if finding.state == "problem"]
+    if problems:
+        raise NotAvailableError(f"cannot make videos here: {', '.join(problems)}")

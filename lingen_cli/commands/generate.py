@@ -1,0 +1,126 @@
+"""`lingen generate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_LENGTH = "Length"
+_MODEL = "Model and sampling"
+_OUTPUT = "Output"
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Length in minutes.", rich_help_panel=_LENGTH)
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Length in seconds; 4 where nothing is said.", rich_help_panel=_LENGTH),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Length in frames.", rich_help_panel=_LENGTH)
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            help="Frames per second, such as 24 or 24000/1001; motion keeps its speed.",
+            rich_help_panel=_LENGTH,
+        ),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="One side in pixels, or WIDTHxHEIGHT.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="A PNG or JPEG that the video starts from.")
+    ] = None,
+    negative: Annotated[str | None, typer.Option(help="What the video must not show.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Same seed, same machine: same frames. Random if not given.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps.", rich_help_panel=_MODEL)
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="How strictly the prompt is followed.", rich_help_panel=_MODEL),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A name from `lingen models list`.", rich_help_panel=_MODEL)
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A folder with weights of your own.", rich_help_panel=_MODEL),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MODEL)
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="An .mp4 file; otherwise a free name made from the prompt.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace the output.", rich_help_panel=_OUTPUT),
+    ] = False,
+    preview: Annotated[
+        bool | None,
+        typer.Option(
+            help="Draw the latents in the terminal as they form.", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            help="Write one JSON object per line to a file; - is standard output.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Short for --events -.", rich_help_panel=_OUTPUT)
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT),
+    ] = False,
+) -> None:
+    """Make a video from a prompt, and print its path."""
+    from lingen_cli.job import Job
+    from lingen_cli.making import make
+    from lingen_cli.preflight import Wishes, prepare
+    from lingen_cli.progress import Progress
+    from lingen_cli.settings import load
+    from lingen_cli.zoo import open_registry
+
+    flags = {
+        "model": model,
+        "weights": weights,
+        "device": device,
+        "size": size,
+        "fps": fps,
+        "steps": steps,
+        "guidance": guidance,
+        "negative": negative,
+        "preview": preview,
+    }
+    wishes = Wishes(
+        prompt=prompt,
+        minutes=minutes,
+        seconds=seconds,
+        frames=frames,
+        seed=seed,
+        image=image,
+        output=output,
+        overwrite=overwrite,
+    )
+
+    def job(progress: Progress) -> Job:
+        return prepare(wishes, load(flags).values, open_registry(progress.warn))
+
+    make(job, events=events, as_json=as_json, quiet=quiet)

@@ -1,0 +1,62 @@
+"""`lingen rerun`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def rerun(
+    video: Annotated[Path, typer.Argument(help="A video that lingen made.")],
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="An .mp4 file; otherwise VIDEO-again.mp4 here."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
+    image: Annotated[
+        Path | None, typer.Option(help="The picture it started from, if that has moved.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The folder of its weights, if that has moved.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda, in place of the one it was made on.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw the latents in the terminal as they form.")
+    ] = False,
+    events: Annotated[
+        str | None,
+        typer.Option(help="Write one JSON object per line to a file; - is standard output."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --events -.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Make the same video again, from the recipe inside it."""
+    from lingen_cli.job import Job
+    from lingen_cli.making import make
+    from lingen_cli.progress import Progress
+    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.repeat import Changes, differences, prepare_again
+    from lingen_cli.zoo import open_registry
+
+    changes = Changes(
+        output=output,
+        overwrite=overwrite,
+        image=image,
+        weights=weights,
+        device=device,
+        preview=preview,
+    )
+
+    def job(progress: Progress) -> Job:
+        recipe = recipe_from_video(video)
+        registry = open_registry(progress.warn)
+        again = prepare_again(recipe, changes, registry, stem=video.stem)
+        for difference in differences(recipe, again):
+            progress.warn(difference)
+        return again
+
+    make(job, events=events, as_json=as_json, quiet=quiet)

@@ -1,0 +1,145 @@
+"""`lingen show`: what a video is, how it was made, and what it looks like."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lingen_cli import console
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from lingen_cli.media.info import VideoInfo
+    from lingen_cli.media.orientation import Image
+
+_NO_RECIPE = "no lingen recipe"
+_SHEET_FRAME = (320, 320)  # box of one frame, pixels
+
+
+def show(
+    video: Annotated[Path, typer.Argument(help="A video file, made by lingen or not.")],
+    sheet: Annotated[
+        Path | None, typer.Option(help="Write the contact sheet to this PNG file.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+    ] = False,
+    frames: Annotated[
+        int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
+    ] = 8,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file named with --sheet.")
+    ] = False,
+) -> None:
+    """Show how a video was made, and a contact sheet of it."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.media.info import video_info
+    from lingen_cli.media.metadata import read_recipe
+
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
+    info, recipe = video_info(video), read_recipe(video)
+    if sheet is not None:
+        _write_sheet(sheet, _contact_sheet(video, info, frames), overwrite=overwrite)
+    if as_json:
+        console.result(json.dumps(_as_json(video, info, recipe, sheet)))
+        return
+    _print(video, info, recipe)
+    if sheet is not None:
+        from lingen_cli.media.write_errors import printable
+
+        console.result(f"contact sheet: {printable(sheet)}")
+    elif sys.stdout is not None and sys.stdout.isatty():
+        from lingen_cli.media.terminal_picture import TerminalPicture
+
+        _render(TerminalPicture(_contact_sheet(video, info, frames)))
+
+
+def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
+    from lingen_cli.media.contact_sheet import contact_sheet, sheet_times
+    from lingen_cli.media.frames import frames_at
+
+    count = min(count, info.frames or count)
+    times = sheet_times(info.duration or 0.0, count) if info.duration else [0.0]
+    return contact_sheet(list(frames_at(video, times, box=_SHEET_FRAME)), times)
+
+
+def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
+    from lingen_cli.media.images import write_png
+    from lingen_cli.publish import WorkFolder
+
+    with WorkFolder(target, overwrite=overwrite) as work:
+        temporary = work.temporary(".png")
+        write_png(temporary, image)
+        work.publish(temporary)
+
+
+def _as_json(
+    video: Path, info: "VideoInfo", recipe: dict[str, object] | None, sheet: Path | None
+) -> dict[str, Any]:
+    return {
+        "path": str(video),
+        "video": {
+            "width": info.width,
+            "height": info.height,
+            "fps": None if info.fps is None else float(info.fps),
+            "frames": info.frames,
+            "seconds": info.duration,
+            "rotation": info.rotation,
+            "codec": info.codec,
+        },
+        "recipe": recipe,
+        "sheet": None if sheet is None else str(sheet),
+    }
+
+
+def _print(video: Path, info: "VideoInfo", recipe: dict[str, object] | None) -> None:
+    rows: list[tuple[str, str]] = [
+        ("file", str(video)),
+        ("size", f"{info.width} x {info.height}"),
+        ("frame rate", "unknown" if info.fps is None else f"{float(info.fps):g} per second"),
+        ("frames", "unknown" if info.frames is None else str(info.frames)),
+        ("duration", "unknown" if info.duration is None else f"{info.duration:.3f} s"),
+        ("codec", info.codec),
+    ]
+    if info.rotation:
+        rows.append(("rotation", f"{info.rotation} degrees"))
+    _render(_table("video", rows))
+    if recipe is None:
+        console.result(_NO_RECIPE)
+    else:
+        _render(_table("recipe", [(key, _plain(value)) for key, value in recipe.items()]))
+
+
+def _render(thing: "RenderableType") -> None:
+    """Print through rich, and through the one place that knows what a closed or full output
+    means."""
+    from rich.console import Console
+
+    screen = Console()
+    with screen.capture() as captured:
+        screen.print(thing)
+    console.result(captured.get().removesuffix("\n"))
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> "Table":
+    """Values come from files of strangers: no markup, no control characters."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from lingen_cli.media.write_errors import printable
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows:
+        table.add_row(Text(printable(key)), Text(printable(value)))
+    return table
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

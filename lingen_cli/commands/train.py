@@ -1,0 +1,55 @@
+"""`lingen train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML file with the stages of the training.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for weights and curves; else runs/RECIPE."),
+    ] = None,
+    start_from: Annotated[
+        Path | None, typer.Option(help="A folder with weights to begin from.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model by a recipe: autoencoder, images, short clips, long clips.
+
+    The same command again goes on where the last one stopped.
+    """
+    from lingen_cli import console, stopping
+    from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
+    from lingen_cli.media.write_errors import printable
+
+    if not recipe.exists():
+        raise MissingInputError(f"no such file: {printable(recipe)}")
+    if not recipe.is_file():
+        raise MissingInputError(f"not a regular file: {printable(recipe)}")
+    if device not in ("auto", "cpu", "cuda"):
+        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
+    if start_from is not None and not start_from.is_dir():
+        raise MissingInputError(f"no such folder of weights: {printable(start_from)}")
+    folder = output or Path("runs") / recipe.stem
+    with stopping.announced():
+        from lingen_cli.generation import find_device
+        from lingen_models.checkpoint import CheckpointError
+        from lingen_training.recipe import RecipeError
+        from lingen_training.run import train as run_stages
+
+        try:
+            run_stages(
+                recipe,
+                folder,
+                device=find_device(device),
+                report=console.note,
+                start_from=start_from,
+            )
+        except (RecipeError, CheckpointError) as error:
+            raise BadDataError(str(error)) from error
+    console.result(str(folder))

@@ -1,0 +1,144 @@
+"""What `lingen doctor` looks at. Each check is one line that says what is, and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from lingen_cli import __version__
+from lingen_cli.errors import LingenError
+
+PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`problem` keeps lingen from making a video here; `hint` only makes it slower."""
+
+    check: str
+    state: Literal["ok", "hint", "problem"]
+    detail: str
+
+
+def diagnose() -> Iterator[Finding]:
+    """Run every check; one that fails unexpectedly is a finding too."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("versions", _versions),
+        ("torch", _torch),
+        ("encoder", _encoder),
+        ("kernels", _kernels),
+        ("weights", _weights),
+        ("output folder", _folder),
+    ]
+    for name, check in checks:
+        try:
+            yield from check()
+        except (Exception, SystemExit) as error:
+            yield Finding(name, "problem", f"{type(error).__name__}: {error}")
+
+
+def _versions() -> Iterator[Finding]:
+    python = f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("lingen", "ok", f"{__version__}, {python}")
+    for package in PACKAGES:
+        try:
+            yield Finding(package, "ok", version(package))
+        except PackageNotFoundError:
+            yield Finding(package, "problem", "not installed; install lingen again")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        detail = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+        yield Finding("device", "ok", detail)
+    else:
+        yield Finding("device", "ok", "cpu (no CUDA GPU)")
+    policy = os.environ.get("OMP_WAIT_POLICY", "")
+    if policy.lower() == "passive":
+        yield Finding("OMP_WAIT_POLICY", "ok", policy)
+    else:
+        yield Finding("OMP_WAIT_POLICY", "hint", f"{policy}; passive is faster on a busy machine")
+    yield _bf16()
+
+
+def _bf16() -> Finding:
+    """Compare one matrix product in bfloat16 with the same in float32."""
+    import time
+
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.ones(512, 512, device=device, dtype=dtype)
+        x @ x
+        start = time.perf_counter()
+        for _ in range(5):
+            result = x @ x
+        float(result[0, 0])
+        seconds[dtype] = time.perf_counter() - start
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    return Finding("bfloat16", "ok" if ratio > 1 else "hint", f"{ratio:.1f} x the speed of float32")
+
+
+def _encoder() -> Iterator[Finding]:
+    from fractions import Fraction
+
+    from lingen_cli.media.writer import CODEC, check_encoder
+
+    try:
+        check_encoder(width=128, height=128, fps=Fraction(16), crf=18, preset="medium")
+    except LingenError as error:
+        yield Finding("encoder", "problem", str(error))
+    else:
+        yield Finding("encoder", "ok", CODEC)
+
+
+def _kernels() -> Iterator[Finding]:
+    import torch
+
+    from lingen_models.kernels import triton_scan
+
+    if triton_scan() is not None:
+        yield Finding("kernels", "ok", "mamba_ssm imports")
+    elif torch.cuda.is_available():
+        yield Finding("kernels", "hint", "PyTorch; `lingen kernels install` makes the GPU faster")
+    else:
+        yield Finding("kernels", "ok", "PyTorch; mamba-ssm would not help without a CUDA GPU")
+
+
+def _weights() -> Iterator[Finding]:
+    from lingen_cli.zoo import locate
+    from lingen_plugins.registry import collect
+
+    registry = collect()
+    for name, variant in registry.model_variants.items():
+        if variant.weights is None:
+            yield Finding(name, "ok", "no weights exist")
+            continue
+        try:
+            model = locate(registry, name)
+        except LingenError as error:
+            yield Finding(name, "problem", str(error))
+        else:
+            sums = ", ".join(f"{part} {digest[:12]}" for part, digest in model.hashes.items())
+            yield Finding(name, "ok", sums)
+
+
+def _folder() -> Iterator[Finding]:
+    folder = Path.cwd()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            yield Finding("output folder", "ok", f"{folder} can be written")
+    except OSError as error:
+        yield Finding("output folder", "hint", f"{folder}: {error.strerror}")

@@ -1,0 +1,90 @@
+"""From any exception to an exit code and the one line that a user sees (reliability.md C3, C8)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+import typer
+
+from lingen_cli.errors import (
+    INTERRUPTED,
+    TERMINATED,
+    BugError,
+    ConfigFileError,
+    InvalidOptionError,
+    LingenError,
+    OutOfMemory,
+    PermissionDeniedError,
+    WriteFailedError,
+)
+
+TRACEBACK_VARIABLE = "LINGEN_TRACEBACK"
+_ALLOCATION = ("DefaultCPUAllocator", "can't allocate memory", "out of memory")
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, no ordinary `except` may swallow it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a run ends. An empty `message` is not printed."""
+
+    code: int
+    message: str
+    bug: bool = False
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Classify `error`; what is not a user's mistake and not a known accident is a bug (70)."""
+    from lingen_plugins.errors import DuplicateNameError, PluginError
+
+    if isinstance(error, LingenError):
+        return Failure(error.exit_code, _line(error), bug=isinstance(error, BugError))
+    if isinstance(error, KeyboardInterrupt):
+        return Failure(INTERRUPTED, "interrupted")
+    if isinstance(error, Terminated):
+        return Failure(TERMINATED, "terminated")
+    if isinstance(error, typer.Exit):
+        return Failure(error.exit_code, "interrupted" if error.exit_code == INTERRUPTED else "")
+    if isinstance(error, typer.TyperException):
+        return Failure(error.exit_code, _line(error.format_message()))
+    if isinstance(error, DuplicateNameError):
+        return Failure(ConfigFileError.exit_code, _line(error))
+    if isinstance(error, PluginError):
+        return Failure(InvalidOptionError.exit_code, _line(error))
+    if _is_out_of_memory(error):
+        return Failure(
+            OutOfMemory.exit_code, "out of memory; try a smaller --size or a shorter video"
+        )
+    if isinstance(error, OSError):
+        return _operating_system(error)
+    hint = f"{TRACEBACK_VARIABLE}=1 shows where"
+    message = f"internal error: {type(error).__name__}: {_line(error)} ({hint})"
+    return Failure(BugError.exit_code, message, bug=True)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """torch has its own class on a GPU and a plain RuntimeError on a CPU."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _ALLOCATION)
+
+
+def _operating_system(error: OSError) -> Failure:
+    place = f": {os.fsdecode(error.filename)}" if error.filename else ""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Failure(PermissionDeniedError.exit_code, _line(f"permission denied{place}"))
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return Failure(WriteFailedError.exit_code, _line(f"disk full{place}"))
+    return Failure(WriteFailedError.exit_code, _line(f"{error.strerror or error}{place}"))
+
+
+def _line(text: object) -> str:
+    """One line that no control character can leave."""
+    joined = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in joined)

@@ -1,0 +1,1 @@
+"""Video and picture files: safe reading, exact writing, contact sheets; torch is never needed."""

@@ -1,0 +1,61 @@
+"""The recipe of a video, kept in the file itself as JSON in the tag `comment` (media.md 1.2).
+
+`comment` survives remuxing and is shown by ffprobe, exiftool and mediainfo; keys of our own would
+not survive.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from lingen_cli.media.open import InputVideo, open_video
+
+_MARK = "lingen"  # {"lingen": {recipe}} tells ours from anybody's comment
+_MAX_CHARACTERS = 1 << 20
+
+
+def recipe_tags(recipe: Mapping[str, object], title: str | None = None) -> dict[str, str]:
+    """The tags for `VideoWriter(metadata=...)`: the recipe, and a title (the prompt) that players
+    show.
+
+    Values must be JSON; raises ValueError or TypeError for others (nan included). What is written
+    comes back exactly: the JSON is ASCII, so that odd characters of a prompt travel as escapes.
+    """
+    tags = {"comment": json.dumps({_MARK: dict(recipe)}, ensure_ascii=True, allow_nan=False)}
+    if len(tags["comment"]) > _MAX_CHARACTERS:
+        raise ValueError(f"recipe has {len(tags['comment'])} characters, at most {_MAX_CHARACTERS}")
+    if title:
+        tags["title"] = clean_tag(title)
+    return tags
+
+
+def read_recipe(path: Path) -> dict[str, object] | None:
+    """The recipe of a video that lingen wrote, None for any other video. Errors: see `open_video`.
+
+    The content is as trustworthy as the file: check every value before use.
+    """
+    with open_video(path) as video:
+        return recipe_of(video)
+
+
+def recipe_of(video: InputVideo) -> dict[str, object] | None:
+    """As `read_recipe`, for a video that is open."""
+    comment = video.container.metadata.get("comment", "")
+    if not comment.startswith("{") or len(comment) > _MAX_CHARACTERS:
+        return None
+    try:
+        found = json.loads(comment, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    recipe = found.get(_MARK) if isinstance(found, dict) else None
+    return recipe if isinstance(recipe, dict) else None
+
+
+def clean_tag(text: str) -> str:
+    """Text as mp4 can hold it: a NUL would cut it, a lone surrogate cannot be encoded."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,164 @@
+"""Opens files that nobody has vouched for (media.md 0.4, 2.1, 2.2).
+
+A video file can be a playlist, a pipe, a device or a bomb. Three guards keep libav from opening
+anything but the one regular file it was handed: a list of formats without playlists, no protocols
+at all, and a refusal of nested opens.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from lingen_cli.errors import BadDataError, LingenError, MissingInputError, PermissionDeniedError
+from lingen_cli.media.write_errors import printable
+
+MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif"
+_PROBE_BYTES = 16 << 20
+_THREADS = 2  # frame threads hold frames: four cost 75 MB more at 4K
+_STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
+    *(b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"GIF8", b"DKIF", b"nut/"),
+    *(b"0&\xb2u", b"\0\0\1\xba"),
+)
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
+_TS_PACKET = 188
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputVideo:
+    """An open video: `stream` is its largest picture stream, cover art aside."""
+
+    path: Path
+    container: InputContainer
+    stream: VideoStream
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A regular, non-empty file, opened without ever waiting (a FIFO would block for good).
+
+    Raises MissingInputError (66), PermissionDeniedError (77), BadDataError (65: empty).
+    """
+    shown = printable(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingInputError(f"no such file: {shown}") from error
+    except PermissionError as error:
+        raise PermissionDeniedError(f"permission denied: {shown}") from error
+    except OSError as error:
+        raise MissingInputError(f"cannot open ({error.strerror}): {shown}") from error
+    except ValueError as error:  # a NUL in the name
+        raise MissingInputError(f"no such file: {shown}") from error
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise MissingInputError(f"not a regular file: {shown}")
+    with os.fdopen(descriptor, "rb") as file:
+        if status.st_size == 0:
+            raise BadDataError(f"file is empty: {shown}")
+        yield file
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[InputVideo]:
+    """An untrusted local video. Reads this one file only: no network, no other file, no device.
+
+    Raises, beside what `open_file` raises, BadDataError (65): not a video, damaged, without a
+    picture stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
+    damaged data become BadDataError as well.
+    """
+    with open_file(path) as file:
+        container = _open_container(file, path)
+        try:
+            yield InputVideo(
+                path=path, container=container, stream=_picture_stream(container, path)
+            )
+        except LingenError:
+            raise
+        except (av.FFmpegError, MemoryError, OverflowError) as error:
+            raise BadDataError(f"damaged video: {printable(path)}") from error
+        finally:
+            container.close()
+
+
+class _NamelessFile:
+    """What libav may see of the file: bytes, but no name to draw conclusions from."""
+
+    name = "input"
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _refuse_nested(url: str, flags: int, options: Any) -> NoReturn:
+    raise PermissionError(f"refused to open {url!r} from inside a video")
+
+
+def _open_container(file: BinaryIO, path: Path) -> InputContainer:
+    start = file.read(192)
+    file.seek(0)
+    try:
+        return av.open(
+            _NamelessFile(file),
+            "r",
+            options={"max_pixels": str(MAX_PIXELS), "probesize": str(_PROBE_BYTES)},
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+            io_open=_refuse_nested,
+            metadata_errors="replace",
+            buffer_size=1 << 18,
+        )
+    except MemoryError as error:
+        raise BadDataError(f"video needs too much memory: {printable(path)}") from error
+    except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        hint = " (or damaged header)" if _looks_like_video(start) else ""
+        raise BadDataError(f"not a supported video file{hint}: {printable(path)}") from error
+
+
+def _looks_like_video(start: bytes) -> bool:
+    transport = start[:1] == b"G" == start[_TS_PACKET : _TS_PACKET + 1]
+    return start.startswith(_STARTS) or start[4:8] in _MP4_BOXES or transport
+
+
+def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        raise BadDataError(f"file has no video stream: {printable(path)}")
+    stream = max(streams, key=lambda stream: stream.width * stream.height)
+    size = f"{stream.width}x{stream.height}"
+    if stream.width <= 0 or stream.height <= 0:
+        raise BadDataError(f"video has no readable frame size: {printable(path)}")
+    if stream.width * stream.height > MAX_PIXELS:
+        raise BadDataError(f"frame size {size} is above the limit: {printable(path)}")
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.thread_type = "AUTO"
+    stream.codec_context.thread_count = _THREADS
+    return stream

@@ -1,0 +1,83 @@
+"""Reads a written video back, whole, before anybody may see it (reliability.md C1)."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.stream import VideoStream
+
+from lingen_cli.errors import BugError, WriteFailedError
+from lingen_cli.media.write_errors import write_error
+
+_BT709 = (ColorPrimaries.BT709, ColorTrc.BT709, Colorspace.ITU709, ColorRange.MPEG)
+
+
+def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fraction) -> None:
+    """Decode everything and check frame count, time grid, size, rate, duration and colour tags.
+
+    Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
+    holds something else than was asked for. Costs about a tenth of the encoding.
+    """
+    try:
+        with av.open(
+            f"file:{path}",
+            "r",
+            container_options={
+                "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2",
+                "protocol_whitelist": "file",
+            },
+        ) as container:
+            if len(container.streams) != 1 or not container.streams.video:
+                raise BugError(
+                    f"written video has {len(container.streams)} streams, expected 1 video stream"
+                )
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            count = 0
+            for frame in container.decode(stream):
+                _check_frame(frame, stream, count, (width, height), fps)
+                count += 1
+            if count != frames:
+                raise WriteFailedError(
+                    f"written video has {count} frames instead of {frames}, write it again"
+                )
+            _check_stream(stream, frames, fps)
+    except av.FFmpegError as error:
+        if isinstance(error, av.error.InvalidDataError) or not isinstance(error, OSError):
+            raise WriteFailedError(
+                f"written video is damaged ({error.strerror}), write it again"
+            ) from error
+        raise write_error(error, path) from error
+
+
+def _check_frame(
+    frame: VideoFrame, stream: VideoStream, index: int, size: tuple[int, int], fps: Fraction
+) -> None:
+    found = (frame.width, frame.height)
+    if found != size:
+        raise BugError(f"frame {index} of the written video has the size {found} instead of {size}")
+    assert frame.pts is not None and stream.time_base is not None
+    if frame.pts * stream.time_base != index / fps:
+        time = float(frame.pts * stream.time_base)
+        raise BugError(
+            f"frame {index} of the written video is at {time} s instead of {float(index / fps)} s"
+        )
+
+
+def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
+    assert stream.duration is not None and stream.time_base is not None
+    duration = stream.duration * stream.time_base
+    if duration != frames / fps:
+        raise BugError(
+            f"written video lasts {float(duration)} s instead of {float(frames / fps)} s"
+        )
+    if stream.average_rate != fps:
+        raise BugError(
+            f"written video has {stream.average_rate} frames per second instead of {fps}"
+        )
+    context = stream.codec_context
+    tags = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
+    if tags != _BT709:
+        raise BugError(f"written video has the colour tags {tags} instead of {_BT709}")

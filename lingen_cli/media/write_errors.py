@@ -1,0 +1,49 @@
+"""What a failed file operation is called when it is told to a user (reliability.md C3, C6)."""
+
+import errno
+import os
+from pathlib import Path
+
+from lingen_cli.errors import (
+    DiskFullError,
+    LingenError,
+    MissingInputError,
+    OutputExistsError,
+    PermissionDeniedError,
+    WriteFailedError,
+)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_NO_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+
+def printable(text: str | os.PathLike[str]) -> str:
+    """`text` on one line and safe for a terminal: anything that is not printable as `\\x1b`."""
+    plain = os.fspath(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain
+    )
+
+
+def write_error(error: OSError, path: Path) -> LingenError:
+    """The error a user sees when `path` could not be written because of `error`.
+
+    `path` is the place the user knows (the output, not a temporary name).
+    """
+    code, shown = error.errno, printable(path)
+    if code in _FULL:
+        return DiskFullError(f"disk full, free some space and run again: {shown}")
+    if code == errno.EFBIG:
+        return DiskFullError(f"the file size limit (ulimit -f) was reached: {shown}")
+    if code in _DENIED:
+        return PermissionDeniedError(f"permission denied: {shown}")
+    if code == errno.EROFS:
+        return WriteFailedError(f"read-only file system: {shown}")
+    if code in _NO_FOLDER:
+        return MissingInputError(f"no such folder: {printable(path.parent)}")
+    if code == errno.EISDIR:
+        return OutputExistsError(f"output is a folder, choose another name: {shown}")
+    if code == errno.ENAMETOOLONG:
+        return WriteFailedError(f"file name too long, choose a shorter one: {shown}")
+    return WriteFailedError(f"cannot write ({error.strerror or error}): {shown}")

@@ -1,0 +1,209 @@
+"""Writes H.264 mp4 in constant memory, with exact timing and right colours (media.md 1.2)."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+from av.container import Flags, OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.stream import VideoStream
+
+from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
+from lingen_cli.media.metadata import clean_tag
+from lingen_cli.media.write_errors import write_error
+
+CODEC = "libx264"
+PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
+)  # fmt: skip
+CRF_RANGE = (1, 51)  # 0 is lossless, which needs a profile that few players have
+PIXEL_FORMAT = "yuv420p"
+MAX_SIDE = 8192
+_BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
+
+
+def check_encoder(*, width: int, height: int, fps: Fraction, crf: int, preset: str) -> None:
+    """Everything about these settings that can be known before a frame exists.
+
+    Raises InvalidOptionError (2) for a value out of range, NotAvailableError (69) without the
+    encoder.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if not 2 <= side <= MAX_SIDE or side % 2:
+            raise InvalidOptionError(f"{name} must be even and from 2 to {MAX_SIDE}, not {side}")
+    if not Fraction(1, 60) <= fps <= 1000 or fps.numerator > 10**6:
+        raise InvalidOptionError(f"fps must be from 1/60 to 1000, not {fps}")
+    if preset not in PRESETS:
+        raise InvalidOptionError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    if not CRF_RANGE[0] <= crf <= CRF_RANGE[1]:
+        raise InvalidOptionError(f"crf must be from {CRF_RANGE[0]} to {CRF_RANGE[1]}, not {crf}")
+    check_option_names({"crf": str(crf), "preset": preset})
+
+
+def check_option_names(options: Mapping[str, str], codec: str = CODEC) -> None:
+    """FFmpeg ignores names it does not know, so they are looked up here. Raises like
+    `check_encoder`."""
+    try:
+        supported = av.CodecContext.create(codec, "w").supported_options
+    except av.codec.codec.UnknownCodecError as error:
+        raise NotAvailableError(f"the {codec} encoder is not available in this PyAV") from error
+    known = {option.name for option in (*supported.generic, *supported.private)}
+    for name in sorted(set(options) - known):
+        raise InvalidOptionError(f"unknown {codec} option: {name}")
+
+
+class VideoWriter:
+    """H.264 yuv420p mp4: bt709 converted and tagged, faststart, exact frame rate, duration and
+    frame count.
+
+        with VideoWriter(tmp, width=128, height=128, fps=Fraction(16)) as writer:
+            for chunk in pipe.decode(latents, frames):
+                writer.write(chunk)          # uint8 (T, H, W, 3), RGB
+        verify_video(tmp, frames=writer.frames, width=128, height=128, fps=Fraction(16))
+
+    `path` is a temporary name (errors name `target` instead, where given): a run that is
+    interrupted leaves a file there that plays but is too short, so publish it only after `close`
+    returned and it was verified. The same frames and settings give the same bytes on one machine
+    type with one version. Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
+    (74) while writing and closing; BugError (70) for frames of another shape or type, and for none
+    at all.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        fps: Fraction,
+        metadata: Mapping[str, str] | None = None,
+        crf: int = 18,
+        preset: str = "medium",
+        threads: int = 4,
+        target: Path | None = None,
+    ) -> None:
+        check_encoder(width=width, height=height, fps=fps, crf=crf, preset=preset)
+        self.path, self.width, self.height, self.fps = path, width, height, fps
+        self._target = target or path
+        self.frames = 0
+        self._closed = False
+        self._reformatter = VideoReformatter()
+        self._container = self._open_container(metadata or {})
+        self._stream = self._add_stream({"crf": str(crf), "preset": preset}, threads)
+        self._start()
+
+    def write(self, frames: Any) -> None:
+        """Encode a batch: uint8 (T, H, W, 3) RGB, a numpy array or anything with `__array__`; T may
+        be 0."""
+        if self._closed:
+            raise BugError("a frame was written to a video that is closed")
+        batch = np.asarray(frames)
+        if batch.dtype != np.uint8:
+            raise BugError(f"frames are {batch.dtype}, the video takes uint8")
+        if batch.ndim != 4 or batch.shape[1:] != (self.height, self.width, 3):
+            expected = f"(T, {self.height}, {self.width}, 3)"
+            raise BugError(f"frames have shape {batch.shape}, the video takes {expected}")
+        for image in batch:
+            self._encode(np.ascontiguousarray(image))
+
+    def close(self) -> None:
+        """Finish the file. Raises BugError when no frame was written."""
+        if self._closed:
+            return
+        if not self.frames:
+            self._abandon()
+            raise BugError(f"no frames were written to {self._target.name}")
+        try:
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+        except OSError as error:
+            raise write_error(error, self._target) from error
+        finally:
+            self._abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_type is None:
+            self.close()
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Let go of the file, whatever state it is in (a full disk raises again at every close)."""
+        self._closed = True
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
+
+    def _open_container(self, metadata: Mapping[str, str]) -> OutputContainer:
+        scale = str(timescale(self.fps))
+        container = av.open(
+            f"file:{self.path}",  # the prefix keeps libav from reading a name as a URL
+            "w",
+            format="mp4",
+            container_options={
+                "movflags": "+faststart",
+                "video_track_timescale": scale,
+                "movie_timescale": scale,
+            },
+        )
+        container.flags |= _BITEXACT
+        for key, value in metadata.items():
+            container.metadata[key] = clean_tag(value)
+        return container
+
+    def _add_stream(self, options: dict[str, str], threads: int) -> VideoStream:
+        stream = self._container.add_stream(CODEC, rate=self.fps, options=options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, PIXEL_FORMAT
+        context = stream.codec_context
+        context.time_base = 1 / self.fps
+        # x264's bytes depend on the thread count, so it is a constant; PyAV's default (slices) is
+        # bigger and slower.
+        context.thread_type, context.thread_count = "FRAME", threads
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        return stream
+
+    def _start(self) -> None:
+        """Open the encoder and the file now, not at the first frame, after hours of work."""
+        try:
+            self._container.start_encoding()
+        except OSError as error:
+            raise write_error(error, self._target) from error
+        except av.FFmpegError as error:
+            message = f"the {CODEC} encoder is not available ({error.strerror})"
+            raise NotAvailableError(message) from error
+
+    def _encode(self, image: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = self._reformatter.reformat(
+            rgb,
+            format=PIXEL_FORMAT,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,  # more only wait for each other at these sizes
+        )
+        frame.pts, frame.time_base = self.frames, 1 / self.fps
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except OSError as error:
+            raise write_error(error, self._target) from error
+        self.frames += 1
+
+
+def timescale(fps: Fraction) -> int:
+    """Ticks per second in which every frame begins on a whole tick: at least 10,000, a multiple of
+    the numerator."""
+    return fps.numerator * -(-10_000 // fps.numerator)

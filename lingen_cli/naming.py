@@ -1,0 +1,42 @@
+"""File names from prompts (reliability.md C10)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_BYTES = 60
+FALLBACK = "video"
+_RESERVED = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
+)
+
+
+def slug(prompt: str) -> str:
+    """A readable file name without suffix: words joined by hyphens, at most 60 bytes of UTF-8.
+
+    Only letters and digits of the prompt are kept, so no separator, dot or control character
+    survives. A prompt that is cut ends in a short hash, so that two long ones differ.
+    """
+    plain = unicodedata.normalize("NFC", prompt).lower()
+    name = "-".join(re.findall(r"[^\W_]+", plain)) or FALLBACK
+    if len(name.encode()) > MAX_BYTES:
+        digest = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        room = MAX_BYTES - len(digest) - 1
+        kept = name.encode()[:room].decode("utf-8", "ignore")
+        whole_words = kept.rpartition("-")[0]
+        name = f"{whole_words or kept}-{digest}"
+    return f"lingen-{name}" if name in _RESERVED else name
+
+
+def free_names(folder: Path, stem: str, suffix: str = ".mp4") -> Iterator[Path]:
+    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist."""
+    number = 1
+    while True:
+        path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
+        if not path.exists() and not path.is_symlink():
+            yield path
+        number += 1

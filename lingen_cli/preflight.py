@@ -1,0 +1,123 @@
+"""Everything about a run that can be checked before torch is imported or a weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.destination import check_output
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.job import Destination, Job, StartImage
+from lingen_cli.naming import slug
+from lingen_cli.prompts import check_prompt
+from lingen_cli.settings import Settings
+from lingen_cli.timing import frame_count, parse_rate
+from lingen_cli.zoo import locate, side_step
+
+if TYPE_CHECKING:
+    from lingen_plugins.registry import Registry
+
+MAX_SIDE = 2048
+_SEED_LIMIT = 2**63
+_RANDOM_SEEDS = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What only the command line can say; the rest is in `Settings`."""
+
+    prompt: str
+    minutes: float | None = None
+    seconds: float | None = None
+    frames: int | None = None
+    seed: int | None = None
+    image: Path | None = None
+    output: str | None = None
+    overwrite: bool = False
+
+
+def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
+    """Check everything and settle every open choice.
+
+    Raises InvalidOptionError and UnknownNameError (2), MissingInputError (66), BadDataError (65),
+    NotAvailableError (69), PermissionDeniedError (77).
+    """
+    from lingen_cli.media.writer import check_encoder
+
+    prompt = check_prompt(wishes.prompt)
+    negative = check_prompt(settings.negative, name="--negative", may_be_empty=True)
+    variant = registry.model_variants[settings.model]
+    rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
+    frames = frame_count(
+        rate,
+        minutes=wishes.minutes,
+        seconds=wishes.seconds,
+        frames=wishes.frames,
+        default_seconds=settings.seconds,
+    )
+    size = variant.size if settings.size is None else settings.size
+    width, height = parse_size(size, side_step(registry, variant))
+    seed = check_seed(wishes.seed)
+    destination = Destination(
+        path=None if wishes.output is None else check_output(wishes.output),
+        folder=settings.output_folder,
+        stem=slug(prompt),
+        overwrite=wishes.overwrite,
+    )
+    check_encoder(
+        width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
+    )
+    model = locate(registry, settings.model, settings.weights)
+    image = None if wishes.image is None else start_image(wishes.image, width, height)
+    return Job(
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        model=model,
+        frames=frames,
+        rate=rate,
+        width=width,
+        height=height,
+        steps=variant.steps if settings.steps is None else settings.steps,
+        guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        image=image,
+        device=settings.device,
+        crf=settings.crf,
+        encoder_preset=settings.encoder_preset,
+        destination=destination,
+        preview=settings.preview,
+    )
+
+
+def parse_size(value: int | str, step: int) -> tuple[int, int]:
+    """`128` or `192x128` as (width, height). Raises InvalidOptionError (2)."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", str(value).strip())
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if any(side % step or not step <= side <= MAX_SIDE for side in sides):
+        raise InvalidOptionError(
+            f"--size must be one side or WIDTHxHEIGHT, each a multiple of {step} "
+            f"up to {MAX_SIDE}, not {str(value)[:20]!r}"
+        )
+    return sides
+
+
+def check_seed(seed: int | None) -> int:
+    """The seed, or a new random one. Raises InvalidOptionError (2) when it is out of range."""
+    if seed is None:
+        return secrets.randbelow(_RANDOM_SEEDS)
+    if not 0 <= seed < _SEED_LIMIT:
+        raise InvalidOptionError(f"--seed must be from 0 to {_SEED_LIMIT - 1}, not {seed}")
+    return seed
+
+
+def start_image(path: Path, width: int, height: int) -> StartImage:
+    """Read a picture and cut and scale it to the video's size. Raises as `read_image` does."""
+    from lingen_cli.media.images import fit_image, read_image
+
+    pixels = fit_image(read_image(path), width, height)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return StartImage(path=path.absolute(), sha256=digest, pixels=pixels)

@@ -1,0 +1,77 @@
+"""Everything needed to make the same video again; it travels inside the video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingen_cli.errors import BadDataError
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
+
+
+class FirstFrame(BaseModel):
+    """The picture that the video starts from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    sha256: Sha256
+
+
+class Recipe(BaseModel):
+    """What was asked for, and on what it ran: same recipe, same machine, same frames."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    prompt: str = Field(min_length=1, max_length=2000)
+    negative: str = Field("", max_length=2000)
+    seed: int = Field(ge=0, lt=2**63)
+    model: str
+    weights: dict[str, Sha256]
+    """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
+    weights_folder: str | None = None
+    """Where they lay, when they are not the model's own."""
+    frames: int = Field(ge=1, le=1_000_000)
+    fps: str = Field(pattern=FPS_PATTERN)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(ge=0, le=100, allow_inf_nan=False)
+    sampler: str
+    image: FirstFrame | None = None
+    crf: int = Field(ge=1, le=51)
+    encoder_preset: str
+    device: str
+    dtype: str
+    threads: int = Field(ge=1, le=4096)
+    versions: dict[str, str]
+    """lingen, torch, python, av."""
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second."""
+        return Fraction(self.fps)
+
+
+def recipe_from_video(path: Path) -> Recipe:
+    """The recipe inside `path`. Raises BadDataError (65) when there is none, or a damaged one."""
+    from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.write_errors import printable
+
+    found = read_recipe(path)
+    if found is None:
+        raise BadDataError(f"no recipe in {printable(path)}: it was not made by lingen, or edited")
+    try:
+        return Recipe.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise BadDataError(
+            f"damaged recipe in {printable(path)}: {place}: {first['msg']}"
+        ) from error

@@ -1,0 +1,99 @@
+"""From the recipe of a video back to a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.destination import check_output
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.job import Destination, Job
+from lingen_cli.preflight import parse_size, start_image
+from lingen_cli.prompts import check_prompt
+from lingen_cli.recipe import Recipe
+from lingen_cli.zoo import locate, side_step
+
+if TYPE_CHECKING:
+    from lingen_plugins.registry import Registry
+
+_DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What may differ from the first time."""
+
+    output: str | None = None
+    overwrite: bool = False
+    image: Path | None = None
+    weights: Path | None = None
+    device: str | None = None
+    preview: bool = False
+
+
+def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem: str) -> Job:
+    """As `preflight.prepare`, for what `recipe` asks for; raises the same errors.
+
+    A recipe comes out of a file that anybody may have written, so its values are checked like
+    those of a command line.
+    """
+    from lingen_cli.media.writer import check_encoder
+
+    device = changes.device or ("cpu" if recipe.device.startswith("cpu") else "cuda")
+    if device not in _DEVICES:
+        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
+    variant = registry.model_variants[recipe.model]
+    width, height = parse_size(f"{recipe.width}x{recipe.height}", side_step(registry, variant))
+    check_encoder(
+        width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
+    )
+    folder = changes.weights
+    if folder is None and recipe.weights_folder is not None:
+        folder = Path(recipe.weights_folder)
+    image = None
+    if recipe.image is not None:
+        image = start_image(changes.image or Path(recipe.image.path), width, height)
+    return Job(
+        prompt=check_prompt(recipe.prompt),
+        negative=check_prompt(recipe.negative, name="negative prompt", may_be_empty=True),
+        seed=recipe.seed,
+        model=locate(registry, recipe.model, folder),
+        frames=recipe.frames,
+        rate=recipe.rate,
+        width=width,
+        height=height,
+        steps=recipe.steps,
+        guidance=recipe.guidance,
+        image=image,
+        device=device,
+        dtype=recipe.dtype,
+        threads=recipe.threads,
+        crf=recipe.crf,
+        encoder_preset=recipe.encoder_preset,
+        destination=Destination(
+            path=None if changes.output is None else check_output(changes.output),
+            folder=Path(),
+            stem=f"{stem}-again",
+            overwrite=changes.overwrite,
+        ),
+        preview=changes.preview,
+    )
+
+
+def differences(recipe: Recipe, job: Job) -> Iterator[str]:
+    """One line for each reason why the frames may differ from the first time."""
+    from lingen_cli.generation import versions
+
+    now = versions()
+    for name, then in recipe.versions.items():
+        if name in now and now[name] != then:
+            yield f"{name} is {now[name]}, the video was made with {then}"
+    for part, digest in recipe.weights.items():
+        if job.model.hashes.get(part) != digest:
+            yield f"the {part} weights are not those the video was made with"
+    if recipe.image and job.image and recipe.image.sha256 != job.image.sha256:
+        yield "the first picture is not the one the video was made with"
+    if not recipe.device.startswith(job.device):
+        yield f"device is {job.device}, the video was made on {recipe.device}"

@@ -1,0 +1,197 @@
+"""Settings: flag > `LINGEN_*` > nearest `lingen.toml` > user file > default, each with its source.
+
+The keys are the fields of `Settings`; the same name in capitals behind `LINGEN_` is the variable.
+A `lingen.toml` that comes with a project is read from the current folder upwards. It may not name
+outputs or weights outside its own folder, and nothing in it is ever run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingen_cli.errors import (
+    ConfigFileError,
+    InvalidOptionError,
+    LingenError,
+    PermissionDeniedError,
+)
+
+FILE_NAME = "lingen.toml"
+PREFIX = "LINGEN_"
+DEFAULT = "default"
+_MAX_BYTES = 1 << 20
+_FOLDER_KEYS = ("output_folder", "weights")
+
+
+class Settings(BaseModel):
+    """Everything that can be set once instead of on every command line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "lingen-mini"
+    weights: Path | None = Field(None, description="folder with weights, in place of the model's")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seconds: float = Field(4.0, gt=0, le=3600, allow_inf_nan=False)
+    size: int | str | None = Field(None, description="128 or 128x128; default: the model's")
+    fps: float | str | None = Field(None, description="24 or 24000/1001; default: the model's")
+    steps: int | None = Field(None, ge=1, le=1000, description="default: the model's")
+    guidance: float | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="default: the model's"
+    )
+    negative: str = Field("", max_length=2000)
+    output_folder: Path = Path()
+    preview: bool = False
+    crf: int = Field(18, ge=1, le=51, description="H.264 quality; lower is better and bigger")
+    encoder_preset: str = Field("medium", description="H.264 speed, ultrafast to veryslow")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings, and where each value comes from."""
+
+    values: Settings
+    sources: dict[str, str]
+
+
+def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> Loaded:
+    """Read every source. `flags` are those given on the command line; None means not given.
+
+    Raises ConfigFileError (78) for a file and InvalidOptionError (2) for a variable or a flag.
+    """
+    merged: dict[str, Any] = {}
+    sources = dict.fromkeys(Settings.model_fields, DEFAULT)
+    layers: list[tuple[Mapping[str, Any], str]] = []
+    user = user_file()
+    if user.is_file():
+        layers.append((_read(user, confined=False), str(user)))
+    project = nearest_file(start or Path.cwd())
+    if project is not None and project != user:
+        layers.append((_read(project, confined=True), str(project)))
+    layers += [({name: value}, variable) for name, variable, value in _environment()]
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    for name, value in given.items():
+        option = f"--{name.replace('_', '-')}"
+        layers.append((_check({name: value}, partial(_wrong, option)), option))
+    for layer, source in layers:
+        merged.update(layer)
+        sources.update(dict.fromkeys(layer, source))
+    return Loaded(Settings(**merged), sources)
+
+
+def user_file() -> Path:
+    """The settings file of this user, whether or not it exists."""
+    return platformdirs.user_config_path("lingen") / FILE_NAME
+
+
+def nearest_file(start: Path) -> Path | None:
+    """The first `lingen.toml` in `start` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    return None
+
+
+def _read(path: Path, *, confined: bool) -> dict[str, Any]:
+    """Read and check one file; its folders are relative to it. `confined`: they stay inside it."""
+    try:
+        raw = path.read_bytes()
+    except PermissionError as error:
+        raise PermissionDeniedError(f"permission denied: {path}") from error
+    except OSError as error:
+        raise ConfigFileError(f"{path}: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigFileError(f"{path}: larger than {_MAX_BYTES} bytes")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigFileError(f"{path}:{line}: not valid UTF-8") from error
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.search(r"line (\d+)", str(error))
+        line = int(found[1]) if found else text.count("\n") + 1
+        raise ConfigFileError(f"{path}:{line}: {error}") from error
+
+    def bad(key: str, why: str) -> LingenError:
+        return ConfigFileError(f"{path}:{_line_of(key, text)}: {why}")
+
+    for key in values:
+        if key not in Settings.model_fields:
+            close = get_close_matches(key, Settings.model_fields, n=1, cutoff=0.4)
+            nearest = close[0] if close else "one of " + ", ".join(Settings.model_fields)
+            raise bad(key, f"unknown key {key!r}; did you mean {nearest!r}?")
+    checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
+    for key in _FOLDER_KEYS:
+        if key in checked and checked[key] is not None:
+            checked[key] = folder = path.parent / checked[key]
+            if confined and not folder.resolve().is_relative_to(path.parent.resolve()):
+                raise bad(key, f"{key} must lie inside the folder of this file")
+    return checked
+
+
+def _environment() -> list[tuple[str, str, Any]]:
+    """(field, variable, checked value) for every `LINGEN_*` that sets a field."""
+    found = []
+    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        if not variable.startswith(PREFIX):
+            continue
+        if variable in known:
+            name, value = known[variable], os.environ[variable]
+            bad = partial(_wrong, variable)
+            found.append((name, variable, _check({name: value}, bad, strict=False)[name]))
+        elif close := get_close_matches(variable, known, n=1, cutoff=0.85):
+            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close[0]}?")
+    return found
+
+
+def _wrong(source: str, key: str, why: str) -> LingenError:
+    return InvalidOptionError(f"{source} {why}")
+
+
+def _check(
+    values: Mapping[str, Any], bad: Callable[[str, str], LingenError], *, strict: bool = True
+) -> dict[str, Any]:
+    """The checked values of the given keys. `bad(key, why)` makes the error to raise.
+
+    `strict` refuses a string where a number belongs (TOML has both); a variable is always a string.
+    """
+    plain = {key: Path(v) if _is_folder(key, v) else v for key, v in values.items()}
+    try:
+        settings = Settings.model_validate(plain, strict=strict)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        why = first["msg"].replace("Input should", "must")
+        raise bad(key, f"{why}, not {_shown(first['input'])}") from error
+    return {key: getattr(settings, key) for key in values}
+
+
+def _is_folder(key: str, value: object) -> bool:
+    return key in _FOLDER_KEYS and isinstance(value, str)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line on which `key` is set at the top level, as a key or as a table."""
+    pattern = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if pattern.match(line):
+            return number
+    return 1

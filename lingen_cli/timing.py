@@ -1,0 +1,94 @@
+"""From the length and frame rate that were asked for to the frames that the model makes.
+
+A model draws motion at its own rate (16 frames per second). A video at another rate shows the same
+motion at the same speed: each of its frames is the model's frame nearest in time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.errors import BugError, InvalidOptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_SECONDS = 3600.0
+_EXACT_RATE = 1_000_000
+
+
+def parse_rate(value: float | str, name: str = "--fps") -> Fraction:
+    """`24`, `29.97` or `24000/1001` as frames per second. Raises InvalidOptionError (2)."""
+    message = f"{name} must be a number from 1 to 240 such as 24 or 24000/1001, not {value!r}"
+    try:
+        rate = Fraction(str(value).strip()).limit_denominator(1001)
+    except (ValueError, ZeroDivisionError) as error:
+        raise InvalidOptionError(message) from error
+    if not 1 <= rate <= 240 or rate.numerator > _EXACT_RATE:
+        raise InvalidOptionError(message)
+    return rate
+
+
+def frame_count(
+    rate: Fraction,
+    *,
+    minutes: float | None = None,
+    seconds: float | None = None,
+    frames: int | None = None,
+    default_seconds: float,
+) -> int:
+    """How many frames the video has. At most one of the three lengths may be given.
+
+    Raises InvalidOptionError (2) for more than one, and for lengths that are not above 0, not
+    finite, or beyond an hour.
+    """
+    lengths: dict[str, float | None] = {
+        "--minutes": minutes,
+        "--seconds": seconds,
+        "--frames": frames,
+    }
+    given = {name: value for name, value in lengths.items() if value is not None}
+    if len(given) > 1:
+        raise InvalidOptionError(f"{' and '.join(given)} say the same thing; give one of them")
+    if frames is not None:
+        if not 1 <= frames <= MAX_SECONDS * rate:
+            most = math.floor(MAX_SECONDS * rate)
+            raise InvalidOptionError(f"--frames must be from 1 to {most}, not {frames}")
+        return frames
+    length = default_seconds if seconds is None else seconds
+    if minutes is not None:
+        length = minutes * 60
+    if not 0 < length <= MAX_SECONDS:  # also refuses nan
+        name, value = next(iter(given.items()), ("seconds", length))
+        limit = MAX_SECONDS / 60 if minutes is not None else MAX_SECONDS
+        raise InvalidOptionError(f"{name} must be above 0 and at most {limit:g}, not {value}")
+    return max(1, round(Fraction(length) * rate))
+
+
+def source_frames(count: int, rate: Fraction, model_rate: Fraction) -> list[int]:
+    """For each of `count` frames at `rate`, the number of the model's frame nearest in time."""
+    return [math.floor(j * model_rate / rate + Fraction(1, 2)) for j in range(count)]
+
+
+def picked(chunks: Iterable[Any], wanted: list[int]) -> Iterator[np.ndarray[Any, Any]]:
+    """The frames `wanted` (never falling) out of consecutive chunks (T, H, W, 3), chunk by chunk.
+
+    Raises BugError when the chunks end before the last wanted frame.
+    """
+    import numpy as np
+
+    start = position = 0
+    for chunk in chunks:
+        frames = np.asarray(chunk)
+        end = start + len(frames)
+        stop = position
+        while stop < len(wanted) and wanted[stop] < end:
+            stop += 1
+        if stop > position:
+            yield frames[[number - start for number in wanted[position:stop]]]
+        start, position = end, stop
+    if position < len(wanted):
+        raise BugError(f"the decoder made {start} frames, {wanted[-1] + 1} were needed")

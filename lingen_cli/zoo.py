@@ -1,0 +1,94 @@
+"""A model variant and its weight files, checked as far as that goes without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_plugins.contracts import ModelVariant, Sampler, Weights
+from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
+from lingen_plugins.registry import Registry, collect
+
+
+@dataclass(frozen=True)
+class LocatedModel:
+    """A variant with the files of its weights and their SHA-256 sums, by part."""
+
+    variant: ModelVariant
+    files: dict[str, Path]
+    hashes: dict[str, str]
+    sampler: Sampler
+    folder: Path | None
+    """Where the weights lie when they are not the variant's own."""
+
+    @property
+    def text_encoders(self) -> tuple[Path, ...]:
+        """The files of the text encoders, in the variant's order."""
+        return tuple(path for part, path in self.files.items() if part.startswith("text_encoder"))
+
+
+def open_registry(warn: Callable[[str], None]) -> Registry:
+    """Everything that plugins offer; `warn` is told about each plugin that was skipped."""
+    manager = load_plugins()
+    registry = collect(manager)
+    tell_skipped(manager, warn)
+    return registry
+
+
+def tell_skipped(manager: PluginManager, warn: Callable[[str], None]) -> None:
+    """Say which plugins failed, why, and how to be rid of the message."""
+    for plugin in manager.failed:
+        warn(
+            f"plugin {plugin.name!r} of {plugin.distribution} was skipped: {plugin.reason} "
+            f"(leave it out with {DISABLE_VARIABLE}={plugin.name})"
+        )
+
+
+def locate(registry: Registry, name: str, folder: Path | None = None) -> LocatedModel:
+    """Find the variant `name` and its weights, or those in `folder`.
+
+    Raises UnknownNameError (2), NotAvailableError (69: no weights exist, or they are not
+    installed), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors).
+    """
+    from lingen_models.checkpoint import CheckpointError, read_metadata, sha256_file
+
+    variant = registry.model_variants[name]
+    weights = variant.weights
+    if folder is not None:
+        others = (f"text_encoder_{n}.safetensors" for n in range(2, len(variant.text_encoders) + 1))
+        names = ("text_encoder.safetensors", *others)
+        weights = Weights(folder=str(folder.absolute()), text_encoders=names)
+        if not folder.is_dir():
+            raise MissingInputError(f"no such folder of weights: {folder}")
+    if weights is None:
+        raise NotAvailableError(
+            f"no weights of {name!r} exist: train some with `lingen train RECIPE.toml`, "
+            "then name their folder with --weights"
+        )
+    files = weights.files()
+    for part, path in files.items():
+        if not path.is_file():
+            if folder is not None:
+                raise MissingInputError(f"no {part} weights: {path}")
+            raise NotAvailableError(f"the weights of {name!r} are not installed: {path} is missing")
+    try:
+        for path in files.values():
+            read_metadata(path)
+        hashes = {part: sha256_file(path) for part, path in files.items()}
+    except CheckpointError as error:
+        raise BadDataError(str(error)) from error
+    return LocatedModel(
+        variant=variant,
+        files=files,
+        hashes=hashes,
+        sampler=registry.samplers[variant.sampler],
+        folder=folder.absolute() if folder else None,
+    )
+
+
+def side_step(registry: Registry, variant: ModelVariant) -> int:
+    """The number that the width and the height of a video must be a multiple of, in pixels."""
+    patch: tuple[int, ...] = tuple(variant.config.get("patch", (1, 1, 1)))
+    return registry.autoencoders[variant.autoencoder].space_stride * max(patch[1:])

@@ -1,0 +1,60 @@
+"""One LinGen block: MATE, cross-attention, feed-forward, with adaLN-single (paper.md 1.1)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lingen_models.attention import CrossAttention, FullAttention
+from lingen_models.config import LinGenConfig
+from lingen_models.embeddings import PositionTables
+from lingen_models.mate import Mate
+from lingen_models.norms import modulate
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, Linear on every token."""
+
+    def __init__(self, width: int, ratio: float) -> None:
+        super().__init__()
+        hidden = int(width * ratio)
+        self.up = nn.Linear(width, hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x), approximate="tanh"))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """`modulate -> mixer -> gate`, cross-attention, `modulate -> FFN -> gate`, all residual.
+
+    The mixer is MATE, or full attention in the DiT twin. Position tables enter the first norm.
+    """
+
+    def __init__(self, config: LinGenConfig, layer: int) -> None:
+        super().__init__()
+        self.position = PositionTables(config.width, config.position_grid)
+        self.modulation = nn.Parameter(torch.randn(6, config.width) * config.width**-0.5)
+        self.mixer: nn.Module = (
+            Mate(config, layer)
+            if config.mixer == "mate"
+            else FullAttention(config.width, config.head_dim)
+        )
+        self.cross_norm = nn.LayerNorm(config.width, bias=False)
+        self.cross_attention = CrossAttention(config.width, config.head_dim)
+        self.feed_forward = FeedForward(config.width, config.ffn_ratio)
+
+    def forward(
+        self, x: Tensor, time: Tensor, text: Tensor, text_mask: Tensor, first_frame: int
+    ) -> Tensor:
+        """(B, T, H, W, D) with `time` (B, T, 6, D), `text` (B, M, D) -> the same shape."""
+        grid = (x.shape[1], x.shape[2], x.shape[3])
+        parts = (time + self.modulation.to(time.dtype))[:, :, None, None].unbind(-2)
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
+        positioned = x + self.position(grid, first_frame).to(x.dtype)
+        x = torch.addcmul(x, gate, self.mixer(modulate(positioned, shift, scale)))
+        flat = x.flatten(1, 3)
+        looked = self.cross_attention(self.cross_norm(flat), text, text_mask)
+        x = (flat + looked).view(x.shape)
+        return torch.addcmul(x, ffn_gate, self.feed_forward(modulate(x, ffn_shift, ffn_scale)))

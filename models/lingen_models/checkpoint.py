@@ -1,0 +1,127 @@
+"""Weights on disk: safetensors only, checked before a number of them is used (reliability C9)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+HEADER_LIMIT = 8_000_000
+
+
+class CheckpointError(ValueError):
+    """A weights file that is not what it should be; the message is one line and names the file."""
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The `lingen` JSON of a safetensors header: kind, config, training. No tensor is read.
+
+    Raises CheckpointError for anything but a whole safetensors file that lingen wrote.
+    """
+    header = _read_header(path)
+    try:
+        metadata = json.loads(header["__metadata__"]["lingen"])
+    except (KeyError, TypeError, ValueError):
+        raise CheckpointError(
+            f"foreign weights file: {path} has no lingen metadata; use a checkpoint that "
+            "`lingen train` wrote"
+        ) from None
+    if not isinstance(metadata, dict):
+        raise CheckpointError(f"damaged weights file: {path}: lingen metadata is not an object")
+    return metadata
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    try:
+        size = os.path.getsize(path)
+        with open(path, "rb") as file:
+            prefix = file.read(10)
+            if prefix[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+                raise CheckpointError(f"weights must be safetensors: {path} is a pickle or a zip")
+            length = int.from_bytes(prefix[:8], "little")
+            if size < 10 or prefix[8:9] != b"{" or length + 8 > size:
+                raise CheckpointError(f"damaged weights file: {path} is not whole safetensors")
+            if length > HEADER_LIMIT:
+                raise CheckpointError(f"damaged weights file: {path} claims a {length} byte header")
+            file.seek(8)
+            header = json.loads(file.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            if max(ends, default=0) + 8 + length != size:
+                raise CheckpointError(f"damaged weights file: {path} is cut off or too long")
+    except (OSError, CheckpointError):
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise CheckpointError(f"damaged weights file: {path} has a broken header") from None
+    return header  # type: ignore[no-any-return]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors bytes to a temporary name, sync, and rename: whole or absent."""
+    from safetensors.torch import save
+
+    data = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, dict(metadata))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file on the CPU, and its metadata strings."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    header = _read_header(path)
+    try:
+        return load_file(path), header.get("__metadata__", {})
+    except SafetensorError as error:
+        raise CheckpointError(f"damaged weights file: {path}: {error}") from None
+
+
+def save_network(path: Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write a network's state with `metadata` (kind, config, training) as the `lingen` JSON."""
+    save_tensors(path, network.state_dict(), {"lingen": json.dumps(metadata, sort_keys=True)})
+
+
+def load_network(path: Path, network: nn.Module) -> None:
+    """Fill `network` (built on any device but meta), keeping its dtype.
+
+    Raises CheckpointError for missing or foreign tensors, other shapes, NaN or infinity.
+    """
+    import torch
+
+    tensors, _ = load_tensors(path)
+    wanted = network.state_dict()
+    missing, foreign = (
+        sorted(wanted.keys() - tensors.keys()),
+        sorted(tensors.keys() - wanted.keys()),
+    )
+    if missing or foreign:
+        what = f"lacks {missing[0]}" if missing else f"has the foreign tensor {foreign[0]}"
+        raise CheckpointError(f"weights do not fit the model: {path} {what}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"weights do not fit the model: {path}: {name} is {list(tensor.shape)}, "
+                f"not {list(wanted[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"weights contain NaN or infinity: {path}: {name}")
+    network.load_state_dict(tensors)

@@ -1,0 +1,126 @@
+"""One door to the SSD kernels: `mamba_ssm`'s Triton kernel on a GPU, else our PyTorch path."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lingen_models.ssd import bidirectional_ssd, final_states
+
+Prefix = tuple[Tensor, Tensor, Tensor]
+"""Review tokens as x (B, R, K, P), dt (2, B, R, K) and B (B, R, S)."""
+
+
+def scan_with_review(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    prefix: Prefix | None,
+    both_ends: bool,
+    chunk: int,
+    diagonal: bool,
+) -> Tensor:
+    """Sum of both directions over the tokens, with `prefix` read before them.
+
+    Shapes as in `lingen_models.ssd.bidirectional_ssd`. `both_ends` gives the backward direction
+    the prefix as well, read in its own order (paper.md 2.4).
+    """
+    if x.is_cuda and triton_scan() is not None:
+        return _triton(x, dt, A, B, C, prefix, both_ends, chunk, diagonal)
+    start = None
+    if prefix is not None:
+        start = final_states(prefix[0], prefix[1], A, prefix[2])
+        if not both_ends:
+            start = torch.stack((start[0], torch.zeros_like(start[1])))
+    return bidirectional_ssd(x, dt, A, B, C, chunk=chunk, initial_states=start, diagonal=diagonal)
+
+
+@functools.cache
+def triton_scan() -> Any | None:
+    """`mamba_chunk_scan_combined` if the package is installed and imports, else None."""
+    if importlib.util.find_spec("mamba_ssm") is None or importlib.util.find_spec("triton") is None:
+        return None
+    from lingen_models.mamba_ssm_import import import_scan
+
+    return import_scan()
+
+
+def _triton(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    prefix: Prefix | None,
+    both_ends: bool,
+    chunk: int,
+    diagonal: bool,
+) -> Tensor:
+    """Both directions as one batch of the causal kernel; A is per direction, so it joins dt.
+
+    The kernel takes one A for all rows. exp(dt A) with input dt x is kept by passing dt' = -dt A
+    with A = -1 and dividing x by -A: dt' x' = dt x.
+    """
+    kernel = triton_scan()
+    assert kernel is not None
+    if prefix is not None:
+        x, dt, B, C, skip = _prepend(x, dt, B, C, prefix, both_ends)
+    else:
+        x, dt, B, C, skip = _both(x, dt, B, C, 0)
+    rate = -A.to(dt.dtype)[:, None, None, :]
+    scaled_x = (x.unflatten(0, (2, -1)) / rate.unsqueeze(-1).to(x.dtype)).flatten(0, 1)
+    y = kernel(
+        scaled_x,
+        (dt * rate).flatten(0, 1),
+        -torch.ones_like(A[0]),
+        B.unsqueeze(2),
+        C.unsqueeze(2),
+        chunk_size=chunk,
+    )
+    ahead, back = y[:, skip:].unflatten(0, (2, -1))
+    total = ahead + back.flip(1)
+    if not diagonal:
+        x_ahead = x.unflatten(0, (2, -1))[0, :, skip:]
+        steps = dt[0, :, skip:] + dt[1, :, skip:].flip(1)
+        own = (B * C).sum(-1).unflatten(0, (2, -1))[0, :, skip:]
+        total = total - x_ahead * (steps * own.unsqueeze(-1)).to(x.dtype).unsqueeze(-1)
+    return total
+
+
+def _both(
+    x: Tensor, dt: Tensor, B: Tensor, C: Tensor, skip: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """Stack a sequence and its reverse along the batch; dt keeps its leading direction axis."""
+    stacked_dt = torch.stack((dt[0], dt[1].flip(1)))
+    return (
+        torch.cat((x, x.flip(1))),
+        stacked_dt,
+        torch.cat((B, B.flip(1))),
+        torch.cat((C, C.flip(1))),
+        skip,
+    )
+
+
+def _prepend(
+    x: Tensor, dt: Tensor, B: Tensor, C: Tensor, prefix: Prefix, both_ends: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    review_x, review_dt, review_B = prefix
+    if not both_ends:  # dt = 0 makes the prefix invisible to the backward direction
+        review_dt = torch.stack((review_dt[0], torch.zeros_like(review_dt[1])))
+    zeros = torch.zeros_like(review_B)
+    tokens = _both(x, dt, B, C, 0)
+    before = _both(review_x, review_dt, review_B, zeros, 0)
+    return (
+        torch.cat((before[0], tokens[0]), 1),
+        torch.cat((before[1], tokens[1]), 2),
+        torch.cat((before[2], tokens[2]), 1),
+        torch.cat((before[3], tokens[3]), 1),
+        review_x.shape[1],
+    )

@@ -1,0 +1,190 @@
+"""Prompt in, frames out: a denoiser, an autoencoder and text encoders that were loaded together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
+from lingen_models.checkpoint import CheckpointError, load_network, read_metadata
+from lingen_models.config import ConfigError, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.flow import linear_quadratic_times, uniform_times
+from lingen_models.lingen import LinGen
+from lingen_models.sampling import OnStep, Sampler, TextFeatures, euler, sample_latents
+from lingen_models.words import WordEncoder
+
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "linear-quadratic": linear_quadratic_times,
+    "uniform": uniform_times,
+}
+
+
+class TextToVideo:
+    """The loaded networks of one model variant, ready to sample."""
+
+    time_stride = TIME_STRIDE
+    space_stride = SPACE_STRIDE
+
+    def __init__(
+        self,
+        denoiser: LinGen,
+        autoencoder: TemporalAutoencoder,
+        text_encoders: Sequence[WordEncoder],
+    ) -> None:
+        self.denoiser = denoiser.eval().requires_grad_(False)
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
+
+    @classmethod
+    def load(
+        cls,
+        denoiser: Path,
+        autoencoder: Path,
+        text_encoders: Sequence[Path],
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> Self:
+        """Load safetensors whose metadata holds their configuration.
+
+        `dtype` defaults to bfloat16 where the device computes in it, else float32.
+        Raises CheckpointError for files that are damaged, foreign or do not fit together.
+        """
+        dtype = dtype or compute_dtype(device)
+
+        def load(
+            path: Path, kind: str, build: Callable[[dict[str, object]], nn.Module]
+        ) -> nn.Module:
+            metadata = read_metadata(path)
+            if metadata.get("kind") != kind:
+                raise CheckpointError(
+                    f"weights do not fit the model: {path} is a {metadata.get('kind')}, "
+                    f"not a {kind}"
+                )
+            try:
+                network = build(dict(metadata["config"]))
+            except (ConfigError, KeyError, TypeError) as error:
+                raise CheckpointError(f"damaged weights file: {path}: {error}") from None
+            load_network(path, network)
+            return network.to(device, dtype)
+
+        main = load(denoiser, "lingen", lambda c: LinGen(LinGenConfig.from_dict(c)))
+        codec = load(autoencoder, "tae", lambda c: TemporalAutoencoder(TAEConfig.from_dict(c)))
+        texts = [
+            load(path, "words", lambda c: WordEncoder(WordsConfig.from_dict(c)))
+            for path in text_encoders
+        ]
+        assert isinstance(main, LinGen)
+        assert isinstance(codec, TemporalAutoencoder)
+        return cls(main, codec, [text for text in texts if isinstance(text, WordEncoder)])
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Latents per token in time, height and width."""
+        return self.denoiser.config.patch
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.denoiser.patch_in.weight.device
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames for `frames` video frames: the first stands alone, then eight each."""
+        return 1 + -(-(frames - 1) // TIME_STRIDE)
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words that no text encoder has met."""
+        lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
+        return [word for word in lists[0] if all(word in other for other in lists[1:])]
+
+    @torch.inference_mode()
+    def encode_text(self, prompt: str) -> TextFeatures:
+        """Features of one prompt from every text encoder."""
+        pairs = [encoder(encoder.tokens([prompt])) for encoder in self.text_encoders]
+        return TextFeatures(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
+
+    @torch.inference_mode()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, H/8, W/8)."""
+        pixels = image.to(self.device).permute(2, 0, 1).float() / 127.5 - 1
+        return self.autoencoder.encode(pixels[None, :, None])
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        prompt: str,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        steps: int,
+        guidance: float,
+        negative: str = "",
+        seed: int = 0,
+        first_frame: Tensor | None = None,
+        sampler: Sampler = euler,
+        schedule: str = "linear-quadratic",
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Latents (1, C, T, H/8, W/8), float32, for `frames` frames of height x width pixels.
+
+        Noise is drawn on the CPU from `seed`, so it does not depend on the device.
+        `first_frame` is a uint8 (H, W, 3) picture that the clip begins with.
+        Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
+        """
+        unit = SPACE_STRIDE * self.patch[1]
+        if height % unit or width % unit:
+            raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
+        if schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {schedule!r}: {', '.join(SCHEDULES)}")
+        shape = (
+            1,
+            self.denoiser.config.latent_channels,
+            self.latent_frames(frames),
+            height // SPACE_STRIDE,
+            width // SPACE_STRIDE,
+        )
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        return sample_latents(
+            self.denoiser,
+            noise,
+            self.encode_text(prompt),
+            self.encode_text(negative),
+            times=SCHEDULES[schedule](steps),
+            guidance=guidance,
+            sampler=sampler,
+            prefix=None if first_frame is None else self.encode_image(first_frame),
+            on_step=on_step,
+        )
+
+    def decode(self, latents: Tensor, frames: int) -> Iterator[Tensor]:
+        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` frames in all, in constant memory."""
+        left = frames
+        for chunk in self._decode_pieces(latents):
+            if left <= 0:
+                return
+            yield chunk[:left]
+            left -= chunk.shape[0]
+
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        pieces = self.autoencoder.decode_in_chunks(latents)
+        while True:
+            with torch.inference_mode():
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                pixels = ((piece[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            yield pixels.permute(1, 2, 3, 0).cpu()
+
+
+def compute_dtype(device: str) -> torch.dtype:
+    """bfloat16 on GPUs and on processors with matrix units for it, else float32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512" and (
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return torch.bfloat16 if has_bf16 else torch.float32

@@ -1,0 +1,99 @@
+"""From noise to latents: Euler's method, guidance, and clean frames that stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lingen_models.lingen import LinGen
+
+OnStep = Callable[[int, int, Tensor], None]
+"""Called with steps done, steps in all, and the present estimate of the clean latents."""
+Velocity = Callable[[Tensor, float], Tensor]
+Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What the text encoders made of some prompts: per encoder (B, M, D) and (B, M) masks."""
+
+    features: tuple[Tensor, ...]
+    masks: tuple[Tensor, ...]
+
+
+def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+    """Follow `velocity(x, t)` from `noise` through `times` (steps + 1,) by Euler's method."""
+    x = noise
+    points = times.tolist()
+    for step, (now, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        v = velocity(x, now)
+        estimate = x + (1 - now) * v
+        x = x + (after - now) * v
+        on_step(step + 1, len(points) - 1, estimate)
+    return x
+
+
+def sample_latents(
+    network: LinGen,
+    noise: Tensor,
+    prompt: TextFeatures,
+    negative: TextFeatures,
+    *,
+    times: Tensor,
+    guidance: float,
+    sampler: Sampler = euler,
+    prefix: Tensor | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Sample (B, C, T, H, W) latents in float32, one prompt per row.
+
+    Args:
+        noise: (B, C, T, H, W) standard normal.
+        prompt, negative: features of B prompts each; guidance moves from the second to the first
+            (classifier-free guidance, paper.md 1.7). At guidance 1 the second is not used.
+        times: (steps + 1,) from 0 to 1.
+        prefix: (B, C, F, H, W) clean latent frames that begin the clip and are kept as they are.
+        on_step: what it raises stops the sampling.
+    """
+    kept = 0 if prefix is None else prefix.shape[2]
+    guided = guidance != 1
+    pair = _stack(prompt, negative) if guided else prompt
+    t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
+
+    def with_prefix(x: Tensor) -> Tensor:
+        return x if prefix is None else torch.cat((prefix.to(x), x[:, :, kept:]), 2)
+
+    def velocity(x: Tensor, now: float) -> Tensor:
+        t[:, kept:] = now
+        batch = with_prefix(x)
+        if not guided:
+            return network(batch, t, pair.features, pair.masks).float()  # type: ignore[no-any-return]
+        v: Tensor = network(batch.repeat(2, 1, 1, 1, 1), t, pair.features, pair.masks).float()
+        towards, away = v.chunk(2)
+        return torch.lerp(away, towards, guidance)
+
+    def report(done: int, total: int, estimate: Tensor) -> None:
+        if on_step is not None:
+            on_step(done, total, with_prefix(estimate))
+
+    return with_prefix(sampler(velocity, noise, times, report))
+
+
+def _stack(first: TextFeatures, second: TextFeatures) -> TextFeatures:
+    """One batch of both, padded to the longer."""
+    features, masks = [], []
+    for a, b, mask_a, mask_b in zip(
+        first.features, second.features, first.masks, second.masks, strict=True
+    ):
+        tokens = max(a.shape[1], b.shape[1])
+        features.append(torch.cat([_lengthen(part, tokens) for part in (a, b)]))
+        masks.append(torch.cat([_lengthen(part, tokens) for part in (mask_a, mask_b)]))
+    return TextFeatures(tuple(features), tuple(masks))
+
+
+def _lengthen(part: Tensor, tokens: int) -> Tensor:
+    extra = part.new_zeros((part.shape[0], tokens - part.shape[1], *part.shape[2:]))
+    return torch.cat((part, extra), 1)

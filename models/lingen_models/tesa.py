@@ -1,0 +1,89 @@
+"""TESA: softmax attention inside small 3-D windows that shift from layer to layer (paper.md 2.6)."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from lingen_models.attention import SelfAttention
+
+Grid = tuple[int, int, int]
+
+
+class WindowAttention(nn.Module):
+    """Temporal Swin attention over (t, h, w) windows; odd layers shift by half a window.
+
+    A window is never larger than the grid. The grid is padded up to whole windows and rolled;
+    masks keep padding out and stop any look across an edge, in time as in space.
+    """
+
+    def __init__(self, width: int, head_dim: int, window: Grid, shifted: bool) -> None:
+        super().__init__()
+        self.window = window
+        self.shifted = shifted
+        self.attention = SelfAttention(width, head_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, D) -> the same shape."""
+        grid: Grid = (x.shape[1], x.shape[2], x.shape[3])
+        window, shift = fit_window(grid, self.window, self.shifted)
+        padded = tuple(-(-size // step) * step for size, step in zip(grid, window, strict=True))
+        missing = [size - had for size, had in zip(padded, grid, strict=True)]
+        if any(missing):
+            x = pad(x, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
+        if any(shift):
+            x = x.roll([-step for step in shift], (1, 2, 3))
+        counts = [size // step for size, step in zip(padded, window, strict=True)]
+        (t, h, w), (a, b, c) = counts, window
+        groups = x.reshape(-1, t, a, h, b, w, c, x.shape[-1]).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        mask = window_mask(grid, window, shift, x.device) if any(missing) or any(shift) else None
+        y = self.attention(groups.flatten(4, 6).flatten(0, 3), mask)
+        y = y.view(-1, t, h, w, a, b, c, y.shape[-1]).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        y = y.reshape(-1, *padded, y.shape[-1])
+        if any(shift):
+            y = y.roll(shift, (1, 2, 3))
+        return y[:, : grid[0], : grid[1], : grid[2]]
+
+
+def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
+    """The window clipped to the grid, and the shift: half a window where there are several."""
+    fitted = tuple(min(pair) for pair in zip(grid, window, strict=True))
+    shift = tuple(
+        step // 2 if shifted and size > step else 0 for size, step in zip(grid, fitted, strict=True)
+    )
+    return (fitted[0], fitted[1], fitted[2]), (shift[0], shift[1], shift[2])
+
+
+@functools.lru_cache(maxsize=16)
+def window_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> Tensor:
+    """(windows, n, n) booleans: True where two positions lie in the same unwrapped piece.
+
+    A query at a padded position may look at itself, so that no row of the softmax is empty.
+    """
+    pieces = []
+    for size, step, moved in zip(grid, window, shift, strict=True):
+        total = -(-size // step) * step
+        position = torch.arange(total, device=device).roll(-moved)
+        wrapped = torch.arange(total, device=device) >= total - moved
+        piece = wrapped.long()
+        piece[position >= size] = -1
+        pieces.append(piece.view(-1, step))
+    t, h, w = pieces
+    real = (
+        (t >= 0)[:, None, None, :, None, None]
+        & (h >= 0)[None, :, None, None, :, None]
+        & (w >= 0)[None, None, :, None, None, :]
+    )
+    labels = (
+        t.clamp(min=0)[:, None, None, :, None, None] * 4
+        + h.clamp(min=0)[None, :, None, None, :, None] * 2
+        + w.clamp(min=0)[None, None, :, None, None, :]
+    )
+    labels = torch.where(real, labels, -1).flatten(0, 2).flatten(1)
+    same = labels.unsqueeze(-1) == labels.unsqueeze(-2)
+    real_key = (labels >= 0).unsqueeze(-2)
+    itself = torch.eye(labels.shape[-1], dtype=torch.bool, device=device)
+    return (same & real_key) | itself

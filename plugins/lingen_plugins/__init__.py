@@ -1,0 +1,36 @@
+"""What plugins are made of, and those that ship with lingen. Nothing imports torch when imported.
+
+from lingen_plugins import ScanOrder, hookimpl
+
+@hookimpl
+def register_scan_orders():
+    return [ScanOrder(name="columns", summary="columns first", axes=("wth",))]
+"""
+
+from lingen_plugins.contracts import (
+    Autoencoder,
+    Component,
+    Dataset,
+    ModelVariant,
+    Sampler,
+    ScanOrder,
+    TextEncoder,
+    Weights,
+)
+from lingen_plugins.errors import DuplicateNameError, PluginError, UnknownNameError
+from lingen_plugins.hookspecs import hookimpl
+
+__all__ = [
+    "Autoencoder",
+    "Component",
+    "Dataset",
+    "DuplicateNameError",
+    "ModelVariant",
+    "PluginError",
+    "Sampler",
+    "ScanOrder",
+    "TextEncoder",
+    "UnknownNameError",
+    "Weights",
+    "hookimpl",
+]

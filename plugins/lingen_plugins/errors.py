@@ -1,0 +1,28 @@
+"""What can be wrong with names and records; the messages are one line each."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PluginError(ValueError):
+    """A plugin, or a reference to something that a plugin registers, is wrong."""
+
+
+class UnknownNameError(PluginError):
+    """No plugin registers a component of this name."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+class DuplicateNameError(PluginError):
+    """Two plugins register a component of one kind under one name."""
+
+    def __init__(self, kind: str, name: str, first: str, second: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} is registered by both {first!r} and {second!r}; "
+            f"switch one off with LINGEN_DISABLE_PLUGINS=NAME"
+        )

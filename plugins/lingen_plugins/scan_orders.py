@@ -1,0 +1,23 @@
+"""The built-in token orders; the axes are those that the network itself knows."""
+
+from __future__ import annotations
+
+from lingen_models.config import SCAN_ORDERS
+from lingen_plugins.contracts import ScanOrder
+from lingen_plugins.hookspecs import hookimpl
+
+SUMMARIES = {
+    "rms": "Rotary Major Scan: four orders, alternating by layer",
+    "row-major": "frame, row, column in every layer",
+    "column-major": "frame, column, row in every layer",
+    "temporal": "row, column, frame: along time first, in every layer",
+}
+
+
+@hookimpl
+def register_scan_orders() -> list[ScanOrder]:
+    """The orders of `lingen_models.config.SCAN_ORDERS`."""
+    return [
+        ScanOrder(name=name, summary=SUMMARIES[name], axes=axes)
+        for name, axes in SCAN_ORDERS.items()
+    ]

@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def clean_environment(tmp_path, monkeypatch):
+    """An empty working folder, and no settings of this user or this shell."""
+    for name in [name for name in os.environ if name.startswith("LINGEN_")]:
+        monkeypatch.delenv(name)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(work)
+    return work
+
+
+@pytest.fixture
+def lingen(clean_environment):
+    """Return a function that runs `lingen` as a process of its own, in an empty folder."""
+
+    def run(*arguments, prefix=(), **options):
+        settings = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "lingen_cli", *map(str, arguments)],
+            **settings | options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def lingen_here(clean_environment, capsys):
+    """As `lingen`, inside this process: torch is imported once for all tests."""
+    from lingen_cli.app import run as run_here
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = run_here([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    return run
+
+
+def check_failure(result, code, *parts):
+    """One line on standard error, the documented code, nothing on standard output."""
+    assert result.returncode == code, result.stderr
+    lines = [line for line in result.stderr.splitlines() if "lingen: error:" in line]
+    assert len(lines) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.fixture
+def fails():
+    """The check that every failing run must pass."""
+    return check_failure
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A folder with the weights of a very small, untrained model: the whole path in a second."""
+    import torch
+
+    from lingen_models.autoencoder import TemporalAutoencoder
+    from lingen_models.checkpoint import save_network
+    from lingen_models.config import PRESETS, TAEConfig, WordsConfig
+    from lingen_models.lingen import LinGen
+    from lingen_models.words import WordEncoder
+    from lingen_plugins.variants import tiny
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    config = tiny(PRESETS["mini"])
+    words = WordsConfig(words=("a", "red", "ball"), width=config.text_dims[0], head_dim=16)
+    codec = TAEConfig(widths=(8, 8, 8), depths=(1, 1, 1))
+    parts = [
+        ("denoiser", "lingen", LinGen(config), config),
+        ("autoencoder", "tae", TemporalAutoencoder(codec), codec),
+        ("text_encoder", "words", WordEncoder(words), words),
+    ]
+    for name, kind, network, settings in parts:
+        metadata = {"kind": kind, "config": settings.to_dict()}
+        save_network(folder / f"{name}.safetensors", network, metadata)
+    return folder

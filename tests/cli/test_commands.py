@@ -1,0 +1,74 @@
+"""`lingen train` and `lingen doctor`."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lingen_cli import diagnosis
+from lingen_cli.diagnosis import Finding, diagnose
+
+
+def test_a_recipe_that_is_not_there(lingen_here, fails):
+    fails(lingen_here("train", "no.toml"), 66, "no such file: no.toml")
+    fails(lingen_here("train", "."), 66, "not a regular file")
+
+
+def test_a_device_that_is_none(lingen_here, fails, clean_environment):
+    (clean_environment / "recipe.toml").write_text("")
+    fails(lingen_here("train", "recipe.toml", "--device", "tpu"), 2, "--device must be")
+    fails(lingen_here("train", "recipe.toml", "--start-from", "no"), 66, "no such folder")
+
+
+@pytest.mark.parametrize("text", ["seed = ", "no_such_key = 1", "\0"])
+def test_a_recipe_that_is_wrong(lingen_here, fails, clean_environment, text):
+    (clean_environment / "recipe.toml").write_text(text)
+    fails(lingen_here("train", "recipe.toml"), 65, "recipe.toml")
+
+
+def test_the_doctor_looks_at_everything(lingen_here):
+    result = lingen_here("doctor", "--json")
+    findings = json.loads(result.stdout)
+    checks = {finding["check"] for finding in findings}
+    assert {"lingen", "torch", "device", "bfloat16", "encoder", "kernels"} <= checks
+    assert {"lingen-mini", "lingen-4b", "output folder", "OMP_WAIT_POLICY"} <= checks
+    problems = [finding for finding in findings if finding["state"] == "problem"]
+    assert result.returncode == (69 if problems else 0)
+
+
+def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(lingen_here, monkeypatch):
+    def broken():
+        raise RuntimeError("no luck")
+
+    monkeypatch.setattr(diagnosis, "_encoder", broken)
+    assert Finding("encoder", "problem", "RuntimeError: no luck") in list(diagnose())
+    result = lingen_here("doctor")
+    assert result.returncode == 69
+    assert "problem: RuntimeError: no luck" in result.stdout
+    assert "lingen: error: cannot make videos here: encoder" in result.stderr
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Stand in for the trainer, and remember how it was called."""
+    calls = []
+
+    def train(recipe, folder, *, device, report, start_from):
+        calls.append((recipe, folder, device, start_from))
+        report("stage: 1/1")
+
+    monkeypatch.setitem(sys.modules, "lingen_training.run", SimpleNamespace(train=train))
+    return calls
+
+
+def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_environment):
+    (clean_environment / "mine.toml").write_text("")
+    result = lingen_here("train", "mine.toml", "--device", "cpu")
+    assert (result.returncode, result.stdout) == (0, "runs/mine\n")
+    assert "stage: 1/1" in result.stderr
+    again = ("train", "mine.toml", "--device", "cpu", "-o", "x", "--start-from", ".")
+    assert lingen_here(*again).returncode == 0
+    recipe = Path("mine.toml")
+    assert trained == [(recipe, Path("runs/mine"), "cpu", None), (recipe, Path("x"), "cpu", Path())]

@@ -1,0 +1,69 @@
+import pytest
+import typer
+
+from lingen_cli import errors
+from lingen_cli.failures import Terminated, failure_of
+from lingen_plugins import DuplicateNameError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (errors.InvalidOptionError("no"), 2, "no"),
+        (errors.BadDataError("no"), 65, "no"),
+        (errors.MissingInputError("no"), 66, "no"),
+        (errors.NotAvailableError("no"), 69, "no"),
+        (errors.OutOfMemory("no"), 71, "no"),
+        (errors.OutputExistsError("no"), 73, "no"),
+        (errors.WriteFailedError("no"), 74, "no"),
+        (errors.DiskFullError("no"), 74, "no"),
+        (errors.LockedError("no"), 75, "no"),
+        (errors.PermissionDeniedError("no"), 77, "no"),
+        (errors.ConfigFileError("no"), 78, "no"),
+        (UnknownNameError("model", "x", ["y"]), 2, "unknown model 'x'"),
+        (DuplicateNameError("model", "x", "a", "b"), 78, "both 'a' and 'b'"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Terminated(), 143, "terminated"),
+        (typer.Exit(3), 3, ""),
+        (PermissionError(13, "Permission denied", "x.mp4"), 77, "permission denied: x.mp4"),
+        (OSError(122, "Disk quota exceeded"), 74, "disk full"),
+        (OSError(12, "Cannot allocate memory"), 71, "out of memory"),
+        (MemoryError(), 71, "out of memory"),
+        (ZeroDivisionError("division by zero"), 70, "internal error: ZeroDivisionError"),
+        (errors.BugError("impossible"), 70, "impossible"),
+    ],
+)
+def test_every_failure_has_its_code(error, code, part):
+    failure = failure_of(error)
+    assert failure.code == code
+    assert part in failure.message
+
+
+def test_torch_out_of_memory_on_a_gpu_is_recognised_without_torch():
+    class OutOfMemoryError(RuntimeError):
+        pass
+
+    assert failure_of(OutOfMemoryError("CUDA out of memory")).code == 71
+
+
+def test_messages_are_one_line_that_a_terminal_can_show():
+    failure = failure_of(errors.BadDataError("two\nlines \x1b[31m and a bell\a"))
+    assert failure.message == "two lines \\x1b[31m and a bell\\x07"
+    assert failure_of(RuntimeError("a\n b")).message.startswith("internal error: RuntimeError: a b")
+
+
+def test_the_exit_codes_of_the_tree_are_documented():
+    classes = [errors.LingenError]
+    for one in classes:
+        classes += one.__subclasses__()
+        name = one.__name__
+        assert errors.__doc__ is not None and name in errors.__doc__
+    assert {one.exit_code for one in classes} == {2, 65, 66, 69, 70, 71, 73, 74, 75, 77, 78}
+
+
+def test_a_traceback_is_shown_when_asked_for(lingen, tmp_path):
+    assert "Traceback" not in lingen("show", "no.mp4").stderr
+    result = lingen("--traceback", "show", "no.mp4")
+    assert result.returncode == 66
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("lingen: error: no such file")

@@ -1,0 +1,251 @@
+"""The whole path with a tiny, untrained model: prompt in, verified video out."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lingen_cli.recipe import recipe_from_video
+
+SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
+
+
+@pytest.fixture
+def generate(lingen_here, tiny_weights):
+    def run(*arguments, prompt="a red ball", small=SMALL):
+        return lingen_here("generate", prompt, "--weights", tiny_weights, *small, *arguments)
+
+    return run
+
+
+def video_stream(path):
+    if shutil.which("ffprobe") is None:
+        pytest.skip("ffprobe, an independent reader, is not installed")
+    command = ["ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", str(path)]
+    (stream,) = json.loads(subprocess.check_output(command))["streams"]
+    return stream
+
+
+def test_a_video_is_published_under_a_readable_name(generate, clean_environment):
+    result = generate()
+    assert (result.returncode, result.stdout) == (0, "a-red-ball.mp4\n")
+    assert [path.name for path in clean_environment.iterdir()] == ["a-red-ball.mp4"]
+    stream = video_stream("a-red-ball.mp4")
+    assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
+    assert (stream["width"], stream["height"]) == (32, 32)
+    assert (stream["nb_read_frames"], stream["r_frame_rate"]) == ("9", "16/1")
+    assert float(stream["duration"]) == 9 / 16
+
+
+def test_names_are_never_taken_twice(generate, clean_environment):
+    names = [generate("-q").stdout.strip() for _ in range(3)]
+    assert names == ["a-red-ball.mp4", "a-red-ball-2.mp4", "a-red-ball-3.mp4"]
+
+
+def test_same_seed_same_bytes_and_another_seed_another_video(generate):
+    for name, seed in (("one", 7), ("two", 7), ("three", 8)):
+        assert generate("--seed", seed, "-o", f"{name}.mp4").returncode == 0
+    one, two, three = (Path(f"{n}.mp4").read_bytes() for n in ("one", "two", "three"))
+    assert one == two
+    assert one != three
+
+
+def test_a_random_seed_is_told_and_recorded(generate):
+    result = generate()
+    recipe = recipe_from_video(Path("a-red-ball.mp4"))
+    assert f"seed {recipe.seed}" in result.stderr
+
+
+def test_the_recipe_says_everything(generate, tiny_weights):
+    generate("--seed", 3, "--negative", "a star", "--guidance", "2", "-o", "x.mp4")
+    recipe = recipe_from_video(Path("x.mp4"))
+    assert (recipe.prompt, recipe.negative, recipe.seed) == ("a red ball", "a star", 3)
+    assert (recipe.frames, recipe.fps, recipe.width, recipe.height) == (9, "16", 32, 32)
+    assert (recipe.steps, recipe.guidance, recipe.sampler) == (2, 2.0, "euler")
+    assert (recipe.model, recipe.weights_folder) == ("lingen-mini", str(tiny_weights))
+    assert set(recipe.weights) == {"denoiser", "autoencoder", "text_encoder"}
+    assert set(recipe.versions) == {"lingen", "torch", "av", "python"}
+
+
+def test_rerun_makes_the_same_bytes(generate, lingen_here):
+    generate("--seed", 3, "-o", "first.mp4")
+    result = lingen_here("rerun", "first.mp4")
+    assert (result.returncode, result.stdout) == (0, "first-again.mp4\n")
+    assert "warning" not in result.stderr
+    assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
+
+
+def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_path):
+    from lingen_models.checkpoint import load_tensors, save_tensors
+
+    generate("--seed", 3, "-o", "first.mp4")
+    other = tmp_path / "other"
+    shutil.copytree(tiny_weights, other)
+    tensors, metadata = load_tensors(other / "denoiser.safetensors")
+    tensors["patch_out.bias"] += 1
+    save_tensors(other / "denoiser.safetensors", tensors, metadata)
+    result = lingen_here("rerun", "first.mp4", "--weights", other, "-o", "second.mp4")
+    assert result.returncode == 0
+    assert "warning: the denoiser weights are not those" in result.stderr
+    assert Path("second.mp4").read_bytes() != Path("first.mp4").read_bytes()
+
+
+def test_a_video_of_somebody_else_cannot_be_rerun(generate, lingen_here, fails):
+    import av
+
+    generate("-o", "ours.mp4")
+    with av.open("ours.mp4") as source, av.open("theirs.mp4", "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    fails(lingen_here("rerun", "theirs.mp4"), 65, "no recipe in theirs.mp4")
+
+
+@pytest.mark.parametrize(("fps", "rate"), [("24", "24/1"), ("8", "8/1"), ("30000/1001", None)])
+def test_another_frame_rate_keeps_the_length(generate, fps, rate):
+    length = ("--size", "32", "--seconds", "1", "--steps", "1")
+    assert generate("--fps", fps, "-o", "x.mp4", small=length).returncode == 0
+    stream = video_stream("x.mp4")
+    assert stream["r_frame_rate"] == (rate or fps)
+    assert float(stream["duration"]) == pytest.approx(1, abs=0.002)
+
+
+def test_a_picture_begins_the_video(generate, lingen_here):
+    import numpy as np
+
+    from lingen_cli.media.images import write_png
+
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[:, 30:] = 255
+    write_png(Path("first.png"), picture)
+    assert generate("--image", "first.png", "--seed", "1", "-o", "a.mp4").returncode == 0
+    assert generate("--seed", "1", "-o", "b.mp4").returncode == 0
+    assert Path("a.mp4").read_bytes() != Path("b.mp4").read_bytes()
+    recipe = recipe_from_video(Path("a.mp4"))
+    assert recipe.image is not None
+    assert recipe.image.path == str(Path("first.png").absolute())
+    assert lingen_here("rerun", "a.mp4", "-o", "c.mp4").returncode == 0
+    assert Path("c.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+def test_unknown_words_are_named(generate):
+    result = generate(prompt="a red zebra", small=SMALL)
+    (line,) = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert "'zebra'" in line and "'red'" not in line
+    assert "warning" not in generate("-q", prompt="a zebra").stderr
+
+
+def test_quiet_prints_the_path_only(generate):
+    result = generate("-q")
+    assert (result.stdout, result.stderr) == ("a-red-ball.mp4\n", "")
+
+
+def test_overwrite(generate, fails):
+    Path("x.mp4").write_text("old")
+    fails(generate("-o", "x.mp4"), 73, "already exists")
+    assert generate("-o", "x.mp4", "--overwrite").returncode == 0
+    assert recipe_from_video(Path("x.mp4")).prompt == "a red ball"
+
+
+def test_events_of_a_success(generate):
+    import hashlib
+
+    result = generate("--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert all(event["v"] == 1 for event in events)
+    assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
+    phases = dict.fromkeys(e["phase"] for e in events if e["event"] == "progress")
+    assert list(phases) == ["load", "sample", "decode and write", "verify"]
+    end = events[-1]
+    assert (end["code"], end["output"], end["frames"]) == (0, "a-red-ball.mp4", 9)
+    assert end["sha256"] == hashlib.sha256(Path("a-red-ball.mp4").read_bytes()).hexdigest()
+
+
+def test_events_of_a_failure(generate):
+    Path("x.mp4").write_text("old")
+    assert generate("-o", "x.mp4", "--events", "log.jsonl").returncode == 73
+    events = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["error", "end"]
+    assert [event["code"] for event in events] == [73, 73]
+    assert events[1]["output"] is None
+
+
+def test_events_have_one_place(generate, fails):
+    fails(generate("--json", "--events", "file"), 2, "contradicts")
+    fails(generate("--events", "nowhere/file"), 66, "nowhere")
+
+
+def test_a_preview_is_drawn_when_forced(generate, monkeypatch):
+    assert "\N{UPPER HALF BLOCK}" not in generate("--preview").stderr
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\N{UPPER HALF BLOCK}" in generate("--preview").stderr
+    assert generate("--preview", "-q").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (MemoryError(), 71, "out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 71, "--size"),
+        (RuntimeError("boom"), 70, "internal error: RuntimeError: boom"),
+        (OSError(28, "No space left on device"), 74, "disk full"),
+    ],
+)
+def test_accidents_while_sampling(
+    generate, fails, clean_environment, monkeypatch, error, code, part
+):
+    from lingen_models.pipeline import TextToVideo
+
+    def sample(self, *arguments, **options):
+        raise error
+
+    monkeypatch.setattr(TextToVideo, "sample", sample)
+    fails(generate(), code, part)
+    assert list(clean_environment.iterdir()) == []
+
+
+def test_a_video_that_cannot_be_verified_is_not_published(generate, fails, clean_environment):
+    import lingen_cli.media.verify as verify
+    from lingen_cli.errors import WriteFailedError
+
+    def broken(path, **expected):
+        assert path.is_file() and expected["frames"] == 9
+        raise WriteFailedError("written video has 8 frames instead of 9")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verify, "verify_video", broken)
+        fails(generate("-o", "x.mp4"), 74, "8 frames instead of 9")
+    assert list(clean_environment.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_signals_leave_nothing_behind(clean_environment, tiny_weights, number, code):
+    # A thousand steps would take minutes; the signal arrives after the first.
+    command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--json"]
+    options = ["--weights", str(tiny_weights), "--size", "64", "--seconds", "60", "--steps", "1000"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "progress" and event["phase"] == "sample" and event["done"] == 1:
+            break
+    process.send_signal(number)
+    sent = time.monotonic()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert time.monotonic() - sent < 30
+    assert "Traceback" not in err and "stopping after this step" in err
+    assert json.loads(out.splitlines()[-1])["code"] == code
+    assert list(clean_environment.iterdir()) == []

@@ -1,0 +1,130 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lingen_cli import progress as progress_module
+from lingen_cli.events import Events
+from lingen_cli.preview import sketch
+from lingen_cli.progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that tests set by hand."""
+    now = [1000.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, clock):
+    with Events(None) as events, Progress(events) as progress:
+        progress.phase("sample", 20)
+        for done in range(1, 11):
+            clock[0] += 3
+            progress.advance(done)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["lingen: sample 4/20, 48 s left", "lingen: sample 8/20, 36 s left"]
+
+
+def test_quiet_is_quiet(capsys, clock):
+    with Events(None) as events, Progress(events, quiet=True) as progress:
+        progress.phase("sample", 2)
+        clock[0] += 100
+        progress.advance(1)
+        progress.note("text")
+        progress.warn("text")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_lost_event_stream_does_not_stop_the_run(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Events(f"/dev/fd/{writer}") as events:
+        for number in range(3):
+            events.emit("progress", done=number)
+    os.close(writer)
+
+
+def test_events_are_ascii_and_one_line_each(tmp_path):
+    with Events(str(tmp_path / "log")) as events:
+        events.emit("warning", message="größer\n\u2028 zwei")
+    lines = (tmp_path / "log").read_bytes().split(b"\n")
+    assert len(lines) == 3 and lines[2] == b""
+    assert json.loads(lines[0])["message"] == "größer\n\u2028 zwei"
+    assert all(byte < 128 for byte in lines[0])
+
+
+def test_a_terminal_gets_bars_with_phases(tiny_weights, clean_environment):
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--preview"]
+    options = ["--weights", str(tiny_weights), "--size", "32", "--frames", "9", "--steps", "2"]
+    process = subprocess.Popen(
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env=os.environ | {"TERM": "xterm"},
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            data = os.read(master, 4096)
+        except OSError:  # Linux says EIO when the other end is closed
+            break
+        if not data:
+            break
+        shown += data
+    os.close(master)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, b"a-red-ball.mp4\n")
+    text = shown.decode()
+    for part in ("load", "sample", "decode and write", "verify", "\N{UPPER HALF BLOCK}"):
+        assert part in text
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    code = (
+        "import time\nfrom lingen_cli import stopping\n"
+        "stopping.install()\n"
+        "with stopping.announced():\n"
+        "    print('ready', flush=True)\n"
+        "    while True:\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except BaseException:\n"
+        "            pass\n"  # as deaf as a long torch operation
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert "stopping after this step" in process.stderr.readline()
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 143
+    assert time.monotonic() - sent < 10
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_sketch_has_the_colours_of_the_decoded_frame():
+    torch.manual_seed(0)
+    mixing = torch.randn(3, 16)
+    latents = torch.randn(1, 16, 5, 4, 6)
+    colours = torch.einsum("oc,cthw->othw", mixing, latents[0]) * 8 + 128
+    image = colours[:, 0].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    image = image.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0)
+    row = sketch(latents, image, frames=3)
+    assert row.shape == (4, 3 * 6 + 2 * 2, 3) and row.dtype == np.uint8
+    expected = colours[:, 4].clamp(0, 255).permute(1, 2, 0).numpy()
+    assert np.abs(row[:, -6:].astype(float) - expected).mean() < 12

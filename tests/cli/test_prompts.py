@@ -1,0 +1,28 @@
+import pytest
+
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.prompts import MAX_CHARACTERS, check_prompt
+
+
+def test_good_prompts_keep_their_words():
+    assert check_prompt("  a red ball ") == "a red ball"
+    assert check_prompt("ein grüner Bär 🐻 \N{ZERO WIDTH JOINER}") != ""
+    assert check_prompt("x" * MAX_CHARACTERS) == "x" * MAX_CHARACTERS
+    assert check_prompt("", may_be_empty=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("", "prompt is empty"),
+        (" \t\n", "prompt is empty"),
+        ("x" * (MAX_CHARACTERS + 1), "has 2001 characters; at most 2000"),
+        ("red\x1b[31m ball", r"control character \(U\+001B\) at position 4"),
+        ("nul\0", r"U\+0000"),
+        ("two\nlines", r"U\+000A"),
+        ("not utf-8 \udcff", r"U\+DCFF"),
+    ],
+)
+def test_bad_prompts_say_what_is_wrong(prompt, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        check_prompt(prompt)

@@ -1,0 +1,82 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from lingen_cli.errors import BugError, InvalidOptionError
+from lingen_cli.timing import frame_count, parse_rate, picked, source_frames
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("16", 16),
+        (24, 24),
+        (29.97, Fraction(2997, 100)),
+        ("24000/1001", Fraction(24000, 1001)),
+        ("12.5", Fraction(25, 2)),
+        (240, 240),
+    ],
+)
+def test_rates(text, rate):
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "abc", "1/0", "", "241", "0.1"])
+def test_impossible_rates(text):
+    with pytest.raises(InvalidOptionError, match="--fps must be"):
+        parse_rate(text)
+
+
+def test_lengths():
+    sixteen = Fraction(16)
+    assert frame_count(sixteen, default_seconds=4.0) == 64
+    assert frame_count(sixteen, minutes=1, default_seconds=4.0) == 960
+    assert frame_count(sixteen, seconds=2.5, default_seconds=4.0) == 40
+    assert frame_count(sixteen, frames=1, default_seconds=4.0) == 1
+    assert frame_count(sixteen, seconds=0.001, default_seconds=4.0) == 1
+    assert frame_count(Fraction(24000, 1001), seconds=10, default_seconds=4.0) == 240
+    assert frame_count(sixteen, minutes=60, default_seconds=4.0) == 57_600
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        ({"minutes": 0}, "--minutes must be above 0 and at most 60"),
+        ({"minutes": -1}, "--minutes"),
+        ({"minutes": float("nan")}, "--minutes"),
+        ({"minutes": float("inf")}, "--minutes"),
+        ({"minutes": 61}, "--minutes"),
+        ({"seconds": 0}, "--seconds must be above 0 and at most 3600"),
+        ({"seconds": 3601}, "--seconds"),
+        ({"frames": 0}, "--frames must be from 1 to 57600"),
+        ({"frames": 57_601}, "--frames"),
+        ({"minutes": 1, "frames": 3}, "--minutes and --frames say the same thing"),
+    ],
+)
+def test_impossible_lengths(length, message):
+    with pytest.raises(InvalidOptionError, match=message):
+        frame_count(Fraction(16), default_seconds=4.0, **length)
+
+
+@pytest.mark.parametrize("rate", [Fraction(16), Fraction(24), Fraction(8), Fraction(24000, 1001)])
+def test_every_frame_shows_the_nearest_moment_of_the_model(rate):
+    source = source_frames(50, rate, Fraction(16))
+    for number, model_frame in enumerate(source):
+        assert abs(model_frame / Fraction(16) - number / rate) <= Fraction(1, 32)
+    if rate == 16:
+        assert source == list(range(50))
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 100])
+@pytest.mark.parametrize("rate", [8, 16, 24, 60])
+def test_frames_are_picked_from_chunks(chunk, rate):
+    source = source_frames(40, Fraction(rate), Fraction(16))
+    video = np.arange(source[-1] + 1)[:, None] * np.ones((1, 2), int)
+    chunks = (video[start : start + chunk] for start in range(0, len(video), chunk))
+    assert np.array_equal(np.concatenate(list(picked(chunks, source))), video[source])
+
+
+def test_a_decoder_that_stops_early_is_a_bug():
+    with pytest.raises(BugError, match="made 4 frames, 10 were needed"):
+        list(picked([np.zeros((4, 1, 1, 3))], list(range(10))))

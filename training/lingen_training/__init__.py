@@ -1,0 +1,1 @@
+"""Worlds to learn from and the programme that learns from them."""

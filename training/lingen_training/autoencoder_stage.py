@@ -1,0 +1,109 @@
+"""Stage 1: the temporal autoencoder, on clips rendered as it goes."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import torch
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.checkpoint import save_network
+from torch import Tensor
+
+from lingen_training.loop import Report, Schedule, run_loop
+from lingen_training.optimiser import MasterWeights
+from lingen_training.playground import render, sample_scene
+from lingen_training.recipe import AutoencoderStage
+
+
+def train_autoencoder(
+    stage: AutoencoderStage, seed: int, folder: Path, device: str, report: Report
+) -> Path:
+    """Train, measure the latents' scale, and write `folder/autoencoder.safetensors`."""
+    torch.manual_seed(seed)
+    network = TemporalAutoencoder(stage.config()).to(device)
+    weights = MasterWeights(
+        network,
+        learning_rate=stage.learning_rate,
+        weight_decay=0.01,
+        ema=stage.ema,
+        compute_dtype=torch.bfloat16,
+    )
+
+    def loss_of(step: int) -> dict[str, Tensor]:
+        video = clips(stage, seed, step, device)
+        mean, log_variance = network.posterior(video.to(torch.bfloat16))
+        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(
+            device
+        )
+        latents = mean + (noise * (0.5 * log_variance).exp()).to(mean.dtype)
+        restored = network.decoder(latents).float()
+        pixels = (restored - video).abs().mean()
+        edges = _edges(restored - video)
+        outlier = (mean.float().abs() - stage.outlier_limit).clamp(min=0).square().mean()
+        divergence = 0.5 * (mean.float().square() + log_variance.exp() - 1 - log_variance).mean()
+        squared = (restored - video).square().mean()
+        pressure = stage.kl_weight * min(1.0, 0.02 + step / (0.6 * stage.steps))
+        loss = pixels + 2 * squared + stage.edge_weight * edges + pressure * divergence + outlier
+        return {"loss": loss, "pixels": pixels, "edges": edges, "kl": divergence}
+
+    schedule = Schedule(stage.learning_rate, stage.steps, warmup=100)
+    run_loop(
+        name="autoencoder",
+        weights=weights,
+        loss_of=loss_of,
+        schedule=schedule,
+        folder=folder,
+        report=report,
+    )
+    weights.use(weights.average)
+    quality = _measure(network, stage, seed, device)
+    report(f"autoencoder: {quality:.2f} dB on new clips")
+    network.to(torch.bfloat16)
+    path = folder / "autoencoder.safetensors"
+    save_network(
+        path,
+        network,
+        {
+            "kind": "tae",
+            "config": network.config.to_dict(),
+            "training": {**stage.model_dump(), "seed": seed, "psnr_db": round(quality, 2)},
+        },
+    )
+    return path
+
+
+def clips(stage: AutoencoderStage, seed: int, step: int, device: str) -> Tensor:
+    """One batch of (B, 3, frames, size, size): mostly small clips, every fourth at full size."""
+    full = step % 4 == 3
+    size = stage.full_size if full else stage.size
+    count = stage.full_batch if full else stage.batch
+    rng = random.Random(f"{seed}/autoencoder/{step}")
+    scenes = [sample_scene(rng.randrange(2**31)) for _ in range(count)]
+    return render(scenes, stage.frames, size, start=rng.uniform(0, 30), device=device)
+
+
+def _edges(difference: Tensor) -> Tensor:
+    """Mean absolute difference between neighbouring pixels' errors: torn edges cost more."""
+    across = difference[..., 1:] - difference[..., :-1]
+    down = difference[..., 1:, :] - difference[..., :-1, :]
+    return across.abs().mean() + down.abs().mean()
+
+
+@torch.no_grad()
+def _measure(
+    network: TemporalAutoencoder, stage: AutoencoderStage, seed: int, device: str
+) -> float:
+    """Set the latents' mean and scale from 64 clips, and return the PSNR over them in dB."""
+    latents, errors = [], []
+    for step in range(16):
+        video = clips(stage, seed + 1, 4 * step + 3, device)
+        mean, _ = network.posterior(video.to(torch.bfloat16))
+        latents.append(mean.float().flatten(0, -2))
+        restored = network.decoder(mean).float().clamp(-1, 1)
+        errors.append(((restored - video) / 2).square().mean())
+    every = torch.cat(latents)
+    std = every.std(0)
+    network.latent_mean.copy_(every.mean(0))
+    network.latent_std.copy_(std.clamp(min=0.2 * float(std.max())))
+    return float(-10 * torch.stack(errors).mean().log10())

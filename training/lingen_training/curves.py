@@ -1,0 +1,37 @@
+"""Loss curves of a training folder as one PNG, beside the .jsonl files that they are drawn from."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The records of one stage's log; a last line cut off by a kill is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue
+    return records
+
+
+def draw_curves(folder: Path) -> Path | None:
+    """Draw `folder/curves.png`; None where matplotlib (extra `train`) is not installed."""
+    logs = {path.stem: read_log(path) for path in sorted(folder.glob("*.jsonl"))}
+    logs = {name: records for name, records in logs.items() if records}
+    if not logs or importlib.util.find_spec("matplotlib") is None:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4 * len(logs), 3), layout="constrained")
+    axes = figure.subplots(1, len(logs), squeeze=False)[0]
+    for axis, (name, records) in zip(axes, logs.items(), strict=True):
+        axis.plot([r["step"] for r in records], [r["loss"] for r in records], linewidth=0.8)
+        axis.set(title=name, xlabel="step", ylabel="loss")
+        axis.set_yscale("log")
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,201 @@
+"""Scenes by seed: what appears, where, and doing what."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from .heldout import combinations
+from .motion import GREATEST_SCALE, ZOOM
+from .palette import (
+    BACKGROUNDS,
+    COLOURS,
+    DIRECTIONS,
+    PLAIN,
+    SHAPES,
+    SIZES,
+    SPEEDS,
+    UNSPINNABLE,
+    distinct,
+    visible,
+)
+from .scene import Scene, SceneObject
+from .shapes import BOUND
+
+Split = Literal["train", "heldout", "all"]
+
+_TWO_OBJECTS: Final = 0.35
+_STILL_CAMERA: Final = 0.70
+_SPEED_WEIGHTS: Final = (1, 2, 1)
+_DEEDS: Final[dict[str, float]] = {
+    "moves left": 10,
+    "moves right": 10,
+    "moves up": 10,
+    "moves down": 10,
+    "bounces": 12,
+    "circles": 10,
+    "zigzags": 10,
+    "spins": 10,
+    "grows": 10,
+    "still": 8,
+}
+_SIDEWAYS: Final = frozenset({"moves left", "moves right", "zigzags"})
+_ROOM_TO_ZOOM: Final = 0.38
+_TRIES: Final = 60
+_FLOOR: Final = 0.94
+_EDGE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An object before it has a place."""
+
+    colour: str
+    shape: str
+    size: str
+    deed: str
+
+    @property
+    def bound(self) -> float:
+        scale = GREATEST_SCALE if self.deed == "grows" else 1.0
+        return BOUND[self.shape] * SIZES[self.size] * scale
+
+
+def sample_scene(
+    seed: int,
+    *,
+    split: Split = "train",
+    objects: int | None = None,
+    background: str | None = None,
+    camera: str | None = None,
+) -> Scene:
+    """The scene of this seed and these arguments, always the same one.
+
+    `split` "train" never shows a held-out combination, "heldout" shows at least one, "all" minds
+    neither. `objects` 1 or 2, `background` and `camera` fix what is otherwise drawn. Raises
+    ValueError for other values.
+    """
+    if split not in ("train", "heldout", "all") or objects not in (None, 1, 2):
+        raise ValueError(f"no scenes of split {split!r} with {objects} objects")
+    if background not in (None, *BACKGROUNDS):
+        raise ValueError(f"unknown background {background!r}, known: {', '.join(BACKGROUNDS)}")
+    rng = random.Random(seed)
+    count = objects or (2 if rng.random() < _TWO_OBJECTS else 1)
+    while True:
+        ground = background or rng.choice(tuple(BACKGROUNDS))
+        parts = _parts(rng, count, ground, split)
+        if parts is not None:
+            break
+    view = camera or _camera(rng, ground, parts)
+    return Scene(_place(rng, parts, view), ground, view, seed)
+
+
+def _parts(rng: random.Random, count: int, ground: str, split: Split) -> list[_Part] | None:
+    """Objects that go together, or None if the draw was unlucky."""
+    parts: list[_Part] = []
+    for _ in range(_TRIES):
+        part = _draw(rng)
+        if split == "heldout" and not parts:
+            colour, shape, deed = rng.choice(combinations())
+            part = _Part(colour, shape, part.size, deed)
+        elif split != "all" and _heldout(part):
+            continue
+        if visible(part.colour, ground) and all(_together(rng, part, other) for other in parts):
+            parts.append(part)
+        if len(parts) == count:
+            rng.shuffle(parts)
+            return parts
+    return None
+
+
+def _draw(rng: random.Random) -> _Part:
+    shape = rng.choice(SHAPES)
+    deeds = [deed for deed in _DEEDS if deed != "spins" or shape not in UNSPINNABLE]
+    (deed,) = rng.choices(deeds, [_DEEDS[deed] for deed in deeds])
+    return _Part(rng.choice(tuple(COLOURS)), shape, rng.choice(tuple(SIZES)), deed)
+
+
+def _heldout(part: _Part) -> bool:
+    return (part.colour, part.shape, part.deed) in combinations()
+
+
+def _together(rng: random.Random, part: _Part, other: _Part) -> bool:
+    if not distinct(part.colour, other.colour):
+        return False
+    if part.shape == other.shape and rng.random() < 0.8:
+        return False
+    return part.bound + other.bound <= 0.5
+
+
+def _camera(rng: random.Random, ground: str, parts: list[_Part]) -> str:
+    """Pans only where the background shows them, zooms only where no object grows by itself
+    and all stay in sight."""
+    moving = []
+    if ground not in PLAIN:
+        moving += ["pans left", "pans right"]
+    roomy = sum(part.bound for part in parts) <= _ROOM_TO_ZOOM
+    if roomy and all(part.deed != "grows" for part in parts):
+        moving += ["zooms in", "zooms out"]
+    if not moving or rng.random() < _STILL_CAMERA:
+        return "still"
+    return rng.choice(moving)
+
+
+def _place(rng: random.Random, parts: list[_Part], view: str) -> tuple[SceneObject, ...]:
+    """Each object in its own half: upper and lower if one moves sideways, else left and right."""
+    inset = (1 - 1 / ZOOM) / 2 if view.startswith("zooms") else 0.0
+    low, high = inset + _EDGE, 1 - inset - _EDGE
+    if len(parts) == 1:
+        rooms = [(low, high, low, high)]
+    elif any(part.deed in _SIDEWAYS for part in parts):
+        rooms = [(low, high, low, 0.5), (low, high, 0.5, high)]
+        if parts[0].deed == "bounces":
+            rooms.reverse()
+    else:
+        rooms = [(low, 0.5, low, high), (0.5, high, low, high)]
+        if rng.random() < 0.5:
+            rooms.reverse()
+    alone = len(parts) == 1
+    return tuple(_settle(rng, part, room, alone) for part, room in zip(parts, rooms, strict=True))
+
+
+def _settle(
+    rng: random.Random, part: _Part, room: tuple[float, float, float, float], alone: bool
+) -> SceneObject:
+    left, right, top, bottom = room
+    motion, _, direction = part.deed.partition(" ")
+    reach = 0.0
+    x = _within(rng, left + part.bound, right - part.bound)
+    if motion == "bounces":
+        bottom = min(bottom, _FLOOR)
+        y = bottom - part.bound
+        reach = min(0.55, max(0.25, y - top - part.bound)) * rng.uniform(0.85, 1.0)
+    elif motion == "circles":
+        reach = rng.uniform(0.17, 0.23) if alone else rng.uniform(0.11, 0.15)
+        x = _within(rng, left + part.bound + reach, right - part.bound - reach)
+        y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
+    elif motion == "zigzags":
+        direction = rng.choice(DIRECTIONS[:2])
+        reach = rng.uniform(0.13, 0.18) if alone else rng.uniform(0.09, 0.12)
+        y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
+    else:
+        y = _within(rng, top + part.bound, bottom - part.bound)
+    (speed,) = rng.choices(SPEEDS, _SPEED_WEIGHTS)
+    return SceneObject(
+        colour=part.colour,
+        shape=part.shape,
+        size=part.size,
+        motion=motion,
+        direction=direction or None,
+        speed="" if motion == "still" else speed,
+        x=round(x, 4),
+        y=round(y, 4),
+        reach=round(reach, 4),
+        phase=round(rng.random(), 4),
+    )
+
+
+def _within(rng: random.Random, low: float, high: float) -> float:
+    """Uniform between the two, or their middle where there is no room."""
+    return rng.uniform(low, high) if low < high else (low + high) / 2

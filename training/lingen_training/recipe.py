@@ -1,0 +1,121 @@
+"""What a training recipe may say: TOML, checked whole before anything runs."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be read or used; the message is one line and names the file."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AutoencoderStage(_Section):
+    """`[autoencoder]`: sizes in pixels, learning rate per step."""
+
+    widths: tuple[int, int, int] = (64, 128, 256)
+    depths: tuple[int, int, int] = (1, 2, 2)
+    steps: int = Field(ge=1)
+    batch: int = Field(8, ge=1)
+    size: int = Field(64, ge=64)
+    full_size: int = Field(128, ge=64)
+    full_batch: int = Field(2, ge=1)
+    frames: int = Field(17, ge=1)
+    learning_rate: float = Field(5e-4, gt=0)
+    ema: float = Field(0.99, ge=0, lt=1)
+    kl_weight: float = Field(2e-4, ge=0)
+    """Rises from almost nothing over the first 60%: early pressure makes colours collapse."""
+    edge_weight: float = Field(0.5, ge=0)
+    outlier_limit: float = Field(4.0, gt=0)
+    """Latent means beyond this are penalised (Movie Gen's outlier penalty, paper.md 1.4)."""
+
+    def config(self) -> TAEConfig:
+        """The network that this stage trains."""
+        return TAEConfig(widths=self.widths, depths=self.depths)
+
+
+class TextSection(_Section):
+    """`[text]`: the word encoder that is trained with the denoiser."""
+
+    width: int = Field(256, ge=64)
+    depth: int = Field(2, ge=1)
+    max_tokens: int = Field(64, ge=8)
+
+    def config(self, words: tuple[str, ...]) -> WordsConfig:
+        """The encoder over these words."""
+        return WordsConfig(
+            words=words, width=self.width, depth=self.depth, max_tokens=self.max_tokens
+        )
+
+
+class DenoiserStage(_Section):
+    """One `[[stage]]`: clips of one size and length, with images mixed in (paper.md 3.1, 3.2)."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    size: int = Field(ge=64, multiple_of=16)
+    latent_frames: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup: int = Field(100, ge=0)
+    decay: float = Field(0.2, ge=0, le=1)
+    ema: float = Field(0.999, ge=0, lt=1)
+    images: float = Field(0.1, ge=0, le=1)
+    """Share of steps that train on single images instead of clips."""
+    image_batch: int = Field(32, ge=1)
+    prefix: float = Field(0.2, ge=0, le=1)
+    """Share of clips with a clean prefix of random length (extension, image animation)."""
+    caption_dropout: float = Field(0.1, ge=0, le=1)
+    clips: int = Field(ge=1)
+    """Clips in the latent cache of this stage."""
+    image_clips: int = Field(4096, ge=0)
+    time_shift: float = Field(1.0, gt=0)
+    """Above 1, times are drawn noisier, as longer clips need."""
+
+
+class ModelSection(_Section):
+    """`[model]`: a preset and what differs from it."""
+
+    preset: Literal["mini", "small", "base", "1b", "4b"] = "mini"
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+    def config(self) -> LinGenConfig:
+        """The denoiser's configuration."""
+        return LinGenConfig.from_dict({**PRESETS[self.preset].to_dict(), **self.overrides})
+
+
+class Recipe(_Section):
+    """A whole recipe."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    seed: int = 0
+    autoencoder: AutoencoderStage
+    text: TextSection = TextSection()
+    model: ModelSection = ModelSection()
+    stage: tuple[DenoiserStage, ...] = Field(min_length=1)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe. Raises RecipeError with one line, OSError if it can't be read."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    try:
+        recipe = Recipe.model_validate(values)
+        recipe.model.config()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{path}: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise RecipeError(f"{path}: model: {error}") from None
+    return recipe

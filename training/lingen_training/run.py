@@ -1,0 +1,146 @@
+"""`lingen train`: all stages of a recipe, each resumable, into a folder of weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.checkpoint import (
+    load_network,
+    load_tensors,
+    read_metadata,
+    save_network,
+    save_tensors,
+    sha256_file,
+)
+from lingen_models.config import TAEConfig
+from lingen_models.lingen import LinGen
+from lingen_models.words import WordEncoder
+
+from lingen_training.autoencoder_stage import train_autoencoder
+from lingen_training.curves import draw_curves
+from lingen_training.denoiser_stage import Pair, train_stage
+from lingen_training.loop import Report
+from lingen_training.playground import vocabulary
+from lingen_training.recipe import Recipe, RecipeError, read_recipe
+
+
+def train(
+    recipe_path: Path,
+    out: Path,
+    *,
+    device: str = "cpu",
+    report: Report = print,
+    resume: bool = True,
+    start_from: Path | None = None,
+) -> Path:
+    """Run a recipe into `out`; a second call goes on where the first was stopped.
+
+    `start_from` is a folder with an earlier `denoiser.safetensors` and `text_encoder.safetensors`
+    to begin from (and `autoencoder.safetensors`, which is then kept as it is).
+
+    Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
+    losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
+    that differs in what `out` has trained already, or an `out` in use when `resume` is False.
+    """
+    recipe = read_recipe(recipe_path)
+    out.mkdir(parents=True, exist_ok=True)
+    _agree(recipe, recipe_path, out, resume)
+    torch.manual_seed(recipe.seed)
+    autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
+    autoencoder = load_autoencoder(autoencoder_path, device)
+    autoencoder_hash = sha256_file(autoencoder_path)
+    pair = Pair(LinGen(recipe.model.config()), WordEncoder(recipe.text.config(vocabulary())))
+    if start_from is not None:
+        load_network(start_from / "denoiser.safetensors", pair.denoiser)
+        load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
+    pair.to(device)
+    began = time.monotonic()
+    for stage in recipe.stage:
+        done = out / f"{stage.name}.averaged.safetensors"
+        if not done.exists():
+            average = train_stage(
+                pair, autoencoder, autoencoder_hash, stage, recipe.seed, out, report
+            )
+            save_tensors(done, average, {})
+            draw_curves(out)
+        pair.float().load_state_dict(load_tensors(done)[0])
+        write_weights(pair, recipe, stage.name, autoencoder_hash, out)
+        report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
+    return out
+
+
+def write_weights(
+    pair: Pair, recipe: Recipe, last_stage: str, autoencoder_hash: str, out: Path
+) -> None:
+    """Write the denoiser and the text encoder in bf16, with what made them in the metadata."""
+    training: dict[str, Any] = {
+        "recipe": json.loads(recipe.model_dump_json()),
+        "last_stage": last_stage,
+        "autoencoder_sha256": autoencoder_hash,
+        "torch": torch.__version__,
+    }
+    for name, kind, network in (
+        ("denoiser", "lingen", pair.denoiser),
+        ("text_encoder", "words", pair.text_encoder),
+    ):
+        state = {key: value.clone() for key, value in network.state_dict().items()}
+        network.to(torch.bfloat16)
+        save_network(
+            out / f"{name}.safetensors",
+            network,
+            {"kind": kind, "config": network.config.to_dict(), "training": training},
+        )
+        network.float().load_state_dict(state)
+
+
+def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
+    """A frozen autoencoder, in the dtype that the device computes in."""
+    from lingen_models.pipeline import compute_dtype
+
+    network = TemporalAutoencoder(TAEConfig.from_dict(read_metadata(path)["config"]))
+    load_network(path, network)
+    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+
+
+def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
+    """Keep the recipe in `out`, and refuse to go on with another one than was begun."""
+    kept = out / "recipe.json"
+    if kept.exists():
+        if not resume:
+            raise RecipeError(f"{out}: holds a training already; choose another folder")
+        begun = Recipe.model_validate_json(kept.read_text(encoding="utf-8"))
+        old = {stage.name: stage for stage in begun.stage}
+        changed = [
+            name
+            for name in ("seed", "autoencoder", "text", "model")
+            if getattr(begun, name) != getattr(recipe, name)
+        ]
+        changed += [
+            f"stage {stage.name}"
+            for stage in recipe.stage
+            if (out / f"{stage.name}.averaged.safetensors").exists()
+            and old.get(stage.name) != stage
+        ]
+        if changed:
+            raise RecipeError(
+                f"{path}: {changed[0]} differs from what {out} has trained; choose another folder"
+            )
+    kept.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
+
+
+def _autoencoder(
+    recipe: Recipe, out: Path, device: str, report: Report, start_from: Path | None
+) -> Path:
+    path = out / "autoencoder.safetensors"
+    if path.exists():
+        return path
+    given = None if start_from is None else start_from / path.name
+    if given is not None and given.exists():
+        path.write_bytes(given.read_bytes())
+        return path
+    return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report)
