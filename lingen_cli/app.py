@@ -18,6 +18,7 @@ from lingen_cli import __version__, console, stopping
 from lingen_cli.commands import (
     config,
     doctor,
+    evaluate,
     generate,
     kernels,
     models,
@@ -32,12 +33,14 @@ app = typer.Typer(
     name="lingen",
     help="Minute-length videos from a prompt, with linear cost.",
     no_args_is_help=True,
+    epilog='Example: lingen generate "a red ball bounces on green grass" --minutes 1',
     pretty_exceptions_enable=False,
 )
 app.command()(generate.generate)
 app.command()(show.show)
 app.command()(rerun.rerun)
 app.command()(train.train)
+app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lingen_cli.zoo import LocatedModel
     from lingen_models.pipeline import TextToVideo
 
 
@@ -67,7 +68,7 @@ def generate(job: Job, progress: Progress) -> Result:
         source = job.source
         latents = _sample(job, pipe, source[-1] + 1, progress)
         temporary = work.temporary(".mp4")
-        _write(job, pipe, latents, source, temporary, recipe, progress)
+        _write(job, pipe, latents, source, temporary, work.target, recipe, progress)
         progress.phase("verify")
         verify_video(temporary, frames=job.frames, width=job.width, height=job.height, fps=job.rate)
         work.publish(temporary)
@@ -77,22 +78,30 @@ def generate(job: Job, progress: Progress) -> Result:
 
 
 def load(job: Job) -> TextToVideo:
-    """Import torch, choose the device and read the weights."""
+    """Import torch and read the weights that `job` asks for, with its threads and dtype."""
     import torch
 
+    if job.threads is not None:
+        torch.set_num_threads(job.threads)
+    return load_model(job.model, job.device, job.dtype)
+
+
+def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:
+    """Read the weights of `model`; `device` may be `auto`, `dtype` defaults to the device's own.
+
+    Raises BadDataError (65) for weights that are damaged, NotAvailableError (69) for a device that
+    is not there.
+    """
     from lingen_models.checkpoint import CheckpointError
     from lingen_models.pipeline import TextToVideo
 
-    device = find_device(job.device)
-    if job.threads is not None:
-        torch.set_num_threads(job.threads)
     try:
         return TextToVideo.load(
-            denoiser=job.model.files["denoiser"],
-            autoencoder=job.model.files["autoencoder"],
-            text_encoders=job.model.text_encoders,
-            device=device,
-            dtype=None if job.dtype is None else _dtype(job.dtype),
+            denoiser=model.files["denoiser"],
+            autoencoder=model.files["autoencoder"],
+            text_encoders=model.text_encoders,
+            device=find_device(device),
+            dtype=None if dtype is None else _dtype(dtype),
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
@@ -193,6 +202,7 @@ def _write(
     latents: Tensor,
     source: list[int],
     path: Path,
+    target: Path,
     recipe: Recipe,
     progress: Progress,
 ) -> None:
@@ -210,6 +220,7 @@ def _write(
         metadata=recipe_tags(facts, title=job.prompt),
         crf=job.crf,
         preset=job.encoder_preset,
+        target=target,
     ) as writer:
         for frames in picked(pipe.decode(latents, source[-1] + 1), source):
             writer.write(frames)

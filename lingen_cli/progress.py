@@ -78,8 +78,10 @@ class Progress:
         now = time.monotonic()
         if not self.quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
-            left = (now - self._phase_start) / max(done, 1) * (self._total - done)
-            console.note(f"lingen: {self._phase} {done}/{self._total}, {left:.0f} s left")
+            passed = now - self._phase_start
+            left = passed / max(done, 1) * (self._total - done)
+            tail = f"{left:.0f} s left" if done < self._total else f"took {passed:.0f} s"
+            console.note(f"lingen: {self._phase} {done}/{self._total}, {tail}")
 
     def note(self, text: str) -> None:
         """A line for people; not with `--quiet`."""
@@ -112,18 +114,17 @@ class Progress:
             BarColumn,
             MofNCompleteColumn,
             TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
         )
         from rich.progress import Progress as Bars
+
+        from lingen_cli.clock import Clock
 
         self._console = Console(stderr=True, highlight=False)
         self._bars = Bars(
             TextColumn("{task.description:<16}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            Clock(),
             console=self._console,
         )
         self._live = Live(self._bars, console=self._console, refresh_per_second=8)

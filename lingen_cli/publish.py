@@ -186,7 +186,9 @@ def _check_target(target: Path, overwrite: bool) -> None:
 
 
 def _exists(target: Path) -> LingenError:
-    return OutputExistsError(f"output already exists, choose another name: {printable(target)}")
+    return OutputExistsError(
+        f"output already exists, choose another name or pass --overwrite: {printable(target)}"
+    )
 
 
 def _link(temporary: Path, target: Path) -> None:

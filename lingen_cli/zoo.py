@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_plugins.contracts import ModelVariant, Sampler, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
+
+_KINDS = {"denoiser": "lingen", "autoencoder": "tae"}
+"""Part -> kind in the metadata of its file; a text encoder is `words`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     """Find the variant `name` and its weights, or those in `folder`.
 
     Raises UnknownNameError (2), NotAvailableError (69: no weights exist, or they are not
-    installed), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors).
+    installed), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, or
+    made for something else).
     """
     from lingen_models.checkpoint import CheckpointError, read_metadata, sha256_file
 
@@ -74,8 +79,8 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
                 raise MissingInputError(f"no {part} weights: {path}")
             raise NotAvailableError(f"the weights of {name!r} are not installed: {path} is missing")
     try:
-        for path in files.values():
-            read_metadata(path)
+        facts = {part: read_metadata(path) for part, path in files.items()}
+        _check_fit(variant, files, facts)
         hashes = {part: sha256_file(path) for part, path in files.items()}
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
@@ -86,6 +91,40 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         sampler=registry.samplers[variant.sampler],
         folder=folder.absolute() if folder else None,
     )
+
+
+def _check_fit(
+    variant: ModelVariant, files: dict[str, Path], facts: dict[str, dict[str, Any]]
+) -> None:
+    """Raise BadDataError (65) for files that were not made for each other, or for `variant`."""
+    configs: dict[str, dict[str, Any]] = {}
+    for part, path in files.items():
+        kind, config = facts[part].get("kind"), facts[part].get("config")
+        wanted = _KINDS.get(part, "words")
+        if kind != wanted:
+            raise BadDataError(f"weights do not fit the model: {path} is a {kind}, not a {wanted}")
+        if not isinstance(config, dict):
+            raise BadDataError(f"damaged weights file: {path}: its config is not an object")
+        configs[part] = config
+    denoiser, codec = configs.pop("denoiser"), configs.pop("autoencoder")
+    widths = [config.get("width") for config in configs.values()]
+    pairs = (
+        ("patch", variant.config.get("patch"), f"that of {variant.name}"),
+        ("latent_channels", codec.get("latent_channels"), "that of the autoencoder beside it"),
+        ("text_dims", widths, "that of the text encoders beside it"),
+    )
+    for name, needed, whose in pairs:
+        found = denoiser.get(name)
+        if found is not None and needed is not None and _plain(found) != _plain(needed):
+            raise BadDataError(
+                f"weights do not fit the model: {files['denoiser']}: "
+                f"its {name} is {found}, {whose} is {needed}"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no tuples."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def side_step(registry: Registry, variant: ModelVariant) -> int:

@@ -10,7 +10,10 @@ import typer
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check whether this machine can make videos, and how fast. Exits with 69 if it cannot."""
+    """Check whether this machine can make videos.
+
+    Exits with 69 if it cannot; a hint is something that would make it faster.
+    """
     import json
     from dataclasses import asdict
 

@@ -13,7 +13,7 @@ _OUTPUT = "Output"
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the video shows.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
     minutes: Annotated[
         float | None, typer.Option(help="Length in minutes.", rich_help_panel=_LENGTH)
     ] = None,

@@ -8,7 +8,7 @@ import typer
 
 from lingen_cli import console
 
-app = typer.Typer(help="GPU kernels.", no_args_is_help=True)
+app = typer.Typer(help="Install GPU kernels.", no_args_is_help=True)
 
 PACKAGE = "mamba-ssm==2.3.2.post1"
 BUILD_TOOLS = ("packaging", "setuptools>=61", "wheel")
@@ -18,7 +18,7 @@ VARIABLES = {"MAMBA_SKIP_CUDA_BUILD": "TRUE", "MAMBA_FORCE_BUILD": "TRUE"}
 
 @app.callback()
 def kernels() -> None:
-    """GPU kernels."""
+    """Install GPU kernels."""
 
 
 @app.command()

@@ -44,7 +44,7 @@ def list_models(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A name from `lingen models list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `lingen models list`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe one model variant: parts, training, licence, files, configuration."""
@@ -75,7 +75,19 @@ def show(
         console.result(json.dumps(facts, indent=2))
         return
     for key, value in facts.items():
-        console.result(f"{key + ':':<15}{value if isinstance(value, str) else json.dumps(value)}")
+        if isinstance(value, dict) and value:
+            console.result(f"{key}:")
+            for part, detail in value.items():
+                console.result(f"  {part:<17}{_plain(detail)}")
+        else:
+            console.result(f"{key + ':':<19}{_plain(value) or 'none'}")
+
+
+def _plain(value: object) -> str:
+    """Lists without brackets, nothing for what is empty; anything else as it is."""
+    if isinstance(value, dict) and not value:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def has_weights(variant: ModelVariant) -> bool:

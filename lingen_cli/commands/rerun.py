@@ -9,7 +9,7 @@ import typer
 
 
 def rerun(
-    video: Annotated[Path, typer.Argument(help="A video that lingen made.")],
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")],
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="An .mp4 file; otherwise VIDEO-again.mp4 here."),

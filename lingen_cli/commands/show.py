@@ -21,7 +21,9 @@ _SHEET_FRAME = (320, 320)  # box of one frame, pixels
 
 
 def show(
-    video: Annotated[Path, typer.Argument(help="A video file, made by lingen or not.")],
+    video: Annotated[
+        Path, typer.Argument(metavar="VIDEO", help="A video file, made by lingen or not.")
+    ],
     sheet: Annotated[
         Path | None, typer.Option(help="Write the contact sheet to this PNG file.")
     ] = None,
@@ -112,7 +114,7 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, object] | None) -> 
     if recipe is None:
         console.result(_NO_RECIPE)
     else:
-        _render(_table("recipe", [(key, _plain(value)) for key, value in recipe.items()]))
+        _render(_table("recipe", _rows(recipe)))
 
 
 def _render(thing: "RenderableType") -> None:
@@ -139,6 +141,17 @@ def _table(title: str, rows: list[tuple[str, str]]) -> "Table":
     for key, value in rows:
         table.add_row(Text(printable(key)), Text(printable(value)))
     return table
+
+
+def _rows(recipe: dict[str, object]) -> list[tuple[str, str]]:
+    """Key and value; a table within the recipe (weights, versions) has a row for each entry."""
+    rows = []
+    for key, value in recipe.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}: {part}", _plain(entry)) for part, entry in value.items()]
+        else:
+            rows.append((key, _plain(value)))
+    return rows
 
 
 def _plain(value: object) -> str:

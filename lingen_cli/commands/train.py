@@ -9,7 +9,10 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A TOML file with the stages of the training.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(metavar="RECIPE.toml", help="A TOML file with the stages of the training."),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for weights and curves; else runs/RECIPE."),
@@ -18,10 +21,15 @@ def train(
         Path | None, typer.Option(help="A folder with weights to begin from.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[
+        bool,
+        typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
+    ] = True,
 ) -> None:
-    """Train a model by a recipe: autoencoder, images, short clips, long clips.
+    """Train a model by a recipe.
 
-    The same command again goes on where the last one stopped.
+    Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
+    last one stopped.
     """
     from lingen_cli import console, stopping
     from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
@@ -33,8 +41,8 @@ def train(
         raise MissingInputError(f"not a regular file: {printable(recipe)}")
     if device not in ("auto", "cpu", "cuda"):
         raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
-    if start_from is not None and not start_from.is_dir():
-        raise MissingInputError(f"no such folder of weights: {printable(start_from)}")
+    if start_from is not None:
+        _check_start(start_from)
     folder = output or Path("runs") / recipe.stem
     with stopping.announced():
         from lingen_cli.generation import find_device
@@ -48,8 +56,24 @@ def train(
                 folder,
                 device=find_device(device),
                 report=console.note,
+                resume=resume,
                 start_from=start_from,
             )
         except (RecipeError, CheckpointError) as error:
             raise BadDataError(str(error)) from error
+        except FloatingPointError as error:
+            raise BadDataError(f"{error}; lower its learning_rate in {recipe}") from error
     console.result(str(folder))
+
+
+def _check_start(folder: Path) -> None:
+    """What `--start-from` needs; an autoencoder is taken too where there is one."""
+    from lingen_cli.errors import MissingInputError
+    from lingen_cli.media.write_errors import printable
+
+    if not folder.is_dir():
+        raise MissingInputError(f"no such folder of weights: {printable(folder)}")
+    for part in ("denoiser", "text_encoder"):
+        path = folder / f"{part}.safetensors"
+        if not path.is_file():
+            raise MissingInputError(f"no {part} weights: {printable(path)}")

@@ -3,9 +3,10 @@
 Activations are kept as (B, T, H, W, C), so that a spatial convolution sees channels-last images
 without a copy and a causal temporal convolution is one matrix product. The first latent frame
 comes from the first video frame alone: a clip of 1 + 8 k frames has 1 + k latent frames, and an
-image is a clip with k = 0. The trunk is linear and the nonlinear work is done in residual blocks: a
-norm on the trunk would divide colour by brightness. Norms see one position at a time, and temporal layers carry their last
-inputs, so decoding in chunks gives the same numbers as decoding whole.
+image is a clip with k = 0. The trunk is linear and the nonlinear work is done in residual blocks:
+a norm on the trunk would divide colour by brightness. Norms see one position at a time, and
+temporal layers carry their last inputs, so decoding in chunks gives the same numbers as decoding
+whole.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class SpatialConv(nn.Conv2d):
         taps = [4] if stride == 1 else [4, 5, 7, 8]
         with torch.no_grad():
             self.weight.flatten(2)[:, :, taps] += _orthogonal(outputs, inputs, len(taps))
+        assert self.bias is not None
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +52,7 @@ class SpatialConv(nn.Conv2d):
             y = self._as_product(frames)
         else:
             y = super().forward(frames.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return y.unflatten(0, x.shape[:2])
+        return torch.unflatten(y, 0, x.shape[:2])
 
     def _as_product(self, frames: Tensor) -> Tensor:
         """The same convolution as one matrix product over nine shifted copies.
@@ -184,7 +186,10 @@ class Decoder(nn.Module):
         for block in self.fine:
             x = block(x, memory)
         x = self.out(x)
-        return rearrange(x, "b t h w (c p q) -> b c t (h p) (w q)", p=self.patch, q=self.patch)
+        video: Tensor = rearrange(
+            x, "b t h w (c p q) -> b c t (h p) (w q)", p=self.patch, q=self.patch
+        )
+        return video
 
 
 def _double_frames(x: Tensor, first: bool) -> Tensor:

@@ -23,7 +23,7 @@ class TimestepEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """(B, T) -> (B, T, D)."""
         waves = sinusoids(1000 * t.float(), self.frequencies)
-        return self.mlp(waves.to(self.mlp[0].weight.dtype))  # type: ignore[no-any-return]
+        return self.mlp(waves.to(next(self.mlp.parameters()).dtype))  # type: ignore[no-any-return]
 
 
 def sinusoids(position: Tensor, frequencies: int) -> Tensor:

@@ -75,8 +75,8 @@ def _triton(
     else:
         x, dt, B, C, skip = _both(x, dt, B, C, 0)
     rate = -A.to(dt.dtype)[:, None, None, :]
-    scaled_x = (x.unflatten(0, (2, -1)) / rate.unsqueeze(-1).to(x.dtype)).flatten(0, 1)
-    y = kernel(
+    scaled_x = (torch.unflatten(x, 0, (2, -1)) / rate.unsqueeze(-1).to(x.dtype)).flatten(0, 1)
+    y: Tensor = kernel(
         scaled_x,
         (dt * rate).flatten(0, 1),
         -torch.ones_like(A[0]),
@@ -84,12 +84,12 @@ def _triton(
         C.unsqueeze(2),
         chunk_size=chunk,
     )
-    ahead, back = y[:, skip:].unflatten(0, (2, -1))
-    total = ahead + back.flip(1)
+    ahead, back = torch.unflatten(y[:, skip:], 0, (2, -1))
+    total: Tensor = ahead + back.flip(1)
     if not diagonal:
-        x_ahead = x.unflatten(0, (2, -1))[0, :, skip:]
+        x_ahead = torch.unflatten(x, 0, (2, -1))[0, :, skip:]
         steps = dt[0, :, skip:] + dt[1, :, skip:].flip(1)
-        own = (B * C).sum(-1).unflatten(0, (2, -1))[0, :, skip:]
+        own = torch.unflatten((B * C).sum(-1), 0, (2, -1))[0, :, skip:]
         total = total - x_ahead * (steps * own.unsqueeze(-1)).to(x.dtype).unsqueeze(-1)
     return total
 

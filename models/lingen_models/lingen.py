@@ -100,6 +100,7 @@ class LinGen(nn.Module):
                 x = block(x, modulation, text, text_mask, first_frame)
         shift, scale = self.final_modulation(time)[:, :, None, None].chunk(2, -1)
         out = self.patch_out(modulate(x, shift, scale))
-        return rearrange(
+        velocity: Tensor = rearrange(
             out, "b t h w (c p q) -> b c t (h p) (w q)", p=tall, q=wide, c=latents.shape[1]
         )
+        return velocity

@@ -74,12 +74,12 @@ class BidirectionalMamba2(nn.Module):
         return self.out_proj(self.norm(y.flatten(2) * F.silu(gate)))  # type: ignore[no-any-return]
 
     def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        gate, mixed, raw_dt = self.in_proj(tokens).split(self._split, dim=-1)
+        gate, mixed, raw_dt = torch.split(self.in_proj(tokens), self._split, dim=-1)
         mixed = F.silu(self.conv1d(mixed))
-        x, B, C = mixed.split([self.inner, self.state_size, self.state_size], dim=-1)
-        raw_dt = raw_dt.unflatten(-1, (2, self.heads)).permute(2, 0, 1, 3).float()
+        x, B, C = torch.split(mixed, [self.inner, self.state_size, self.state_size], dim=-1)
+        raw_dt = torch.unflatten(raw_dt, -1, (2, self.heads)).permute(2, 0, 1, 3).float()
         dt = F.softplus(raw_dt + self.dt_bias.float()[:, None, None, :])
-        return gate, x.unflatten(-1, (self.heads, -1)), B, C, dt
+        return gate, torch.unflatten(x, -1, (self.heads, -1)), B, C, dt
 
 
 class DepthwiseConv(nn.Module):

@@ -35,7 +35,7 @@ def review_tokens(x: Tensor, pool: tuple[int, int, int]) -> Tensor:
     """Mean-pool (B, T, H, W, D) by `pool`; a ragged last cell is the mean of what it holds."""
     for axis, step in enumerate(pool, start=1):
         whole = x.shape[axis] // step * step
-        cells = x.narrow(axis, 0, whole).unflatten(axis, (-1, step)).unbind(axis + 1)
+        cells = torch.unflatten(x.narrow(axis, 0, whole), axis, (-1, step)).unbind(axis + 1)
         pooled = functools.reduce(torch.add, cells) / step
         rest = x.shape[axis] - whole
         if rest:

@@ -101,9 +101,9 @@ class TextToVideo:
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
 
     @torch.inference_mode()
-    def encode_text(self, prompt: str) -> TextFeatures:
-        """Features of one prompt from every text encoder."""
-        pairs = [encoder(encoder.tokens([prompt])) for encoder in self.text_encoders]
+    def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of some prompts, one row each, from every text encoder."""
+        pairs = [encoder(encoder.tokens(prompts)) for encoder in self.text_encoders]
         return TextFeatures(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
 
     @torch.inference_mode()
@@ -151,8 +151,8 @@ class TextToVideo:
         return sample_latents(
             self.denoiser,
             noise,
-            self.encode_text(prompt),
-            self.encode_text(negative),
+            self.encode_texts([prompt]),
+            self.encode_texts([negative]),
             times=SCHEDULES[schedule](steps),
             guidance=guidance,
             sampler=sampler,
@@ -161,7 +161,7 @@ class TextToVideo:
         )
 
     def decode(self, latents: Tensor, frames: int) -> Iterator[Tensor]:
-        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` frames in all, in constant memory."""
+        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory."""
         left = frames
         for chunk in self._decode_pieces(latents):
             if left <= 0:

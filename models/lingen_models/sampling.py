@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> 
     """Follow `velocity(x, t)` from `noise` through `times` (steps + 1,) by Euler's method."""
     x = noise
     points = times.tolist()
-    for step, (now, after) in enumerate(zip(points[:-1], points[1:], strict=True)):
+    for step, (now, after) in enumerate(pairwise(points)):
         v = velocity(x, now)
         estimate = x + (1 - now) * v
         x = x + (after - now) * v

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 _AXIS = {"t": 1, "h": 2, "w": 3}
@@ -26,7 +27,7 @@ class Scan:
     def restore(self, sequence: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """(B, T*H*W, D) in this order -> (B, T, H, W, D), the inverse of `flatten`."""
         sizes = dict(zip("thw", grid, strict=True))
-        x = sequence.unflatten(1, [sizes[axis] for axis in self.axes])
+        x = torch.unflatten(sequence, 1, [sizes[axis] for axis in self.axes])
         back = [1 + self.axes.index(axis) for axis in "thw"]
         return x.permute(0, *back, 4)
 

@@ -111,7 +111,8 @@ def _chunk_states(x_BcKQP: Tensor, into_state: Tensor, B_BcQS: Tensor) -> Tensor
     weighted = x_BcKQP * into_state.to(x_BcKQP.dtype).unsqueeze(-1)
     rows = weighted.transpose(-1, -2).flatten(3, 4)  # 2 B c (K P) Q
     states = rows @ B_BcQS
-    return states.to(into_state.dtype).unflatten(3, x_BcKQP.shape[2:3] + x_BcKQP.shape[4:])
+    heads_and_features = (x_BcKQP.shape[2], x_BcKQP.shape[4])
+    return torch.unflatten(states.to(into_state.dtype), 3, heads_and_features)
 
 
 def _pass_states(states: Tensor, decay: Tensor, initial: Tensor | None) -> Tensor:
@@ -157,6 +158,6 @@ def _tile_output(
     for state, reach in zip(entering.unbind(0), (ahead, back), strict=True):
         rows = state.to(x.dtype).flatten(2, 3)  # B c (K P) S
         carried = C @ rows.transpose(-1, -2)  # B c Q (K P)
-        carried = carried.unflatten(-1, (x.shape[2], x.shape[4])).transpose(2, 3)
+        carried = torch.unflatten(carried, -1, (x.shape[2], x.shape[4])).transpose(2, 3)
         y = torch.addcmul(y, carried, reach.exp().to(x.dtype).unsqueeze(-1))
     return y

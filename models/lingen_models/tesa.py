@@ -1,4 +1,4 @@
-"""TESA: softmax attention inside small 3-D windows that shift from layer to layer (paper.md 2.6)."""
+"""TESA: softmax attention inside small 3-D windows, shifted on odd layers (paper.md 2.6)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class WindowAttention(nn.Module):
         y = y.reshape(-1, *padded, y.shape[-1])
         if any(shift):
             y = y.roll(shift, (1, 2, 3))
-        return y[:, : grid[0], : grid[1], : grid[2]]
+        inside: Tensor = y[:, : grid[0], : grid[1], : grid[2]]
+        return inside
 
 
 def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:

@@ -42,7 +42,7 @@ class WordEncoder(nn.Module):
         """(B, M) word numbers, zero-padded; every row begins with a begin token."""
         limit = self.config.max_tokens - 1
         rows = [
-            [_BEGIN] + [self._ids.get(word, _UNKNOWN) for word in split_words(prompt)][:limit]
+            [_BEGIN, *(self._ids.get(word, _UNKNOWN) for word in split_words(prompt)[:limit])]
             for prompt in prompts
         ]
         longest = max(len(row) for row in rows)

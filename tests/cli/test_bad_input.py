@@ -1,10 +1,12 @@
 """Every bad input ends in one line and its documented code, and leaves no file behind."""
 
+import json
 import os
 import pickle
 import resource
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -37,7 +39,7 @@ LONG = "x" * 100_000
         (["x", "-o", "http://example.org/x.mp4"], 2, "not a file path"),
         (["x", "--weights", "nowhere"], 66, "nowhere"),
         (["x", "--nonsense"], 2, "--nonsense"),
-        ([], 2, "prompt"),
+        ([], 2, "PROMPT"),
     ],
 )
 def test_arguments(lingen_here, fails, clean_environment, arguments, code, part):
@@ -127,6 +129,28 @@ class TestOutputs:
         fails(lingen_here("generate", "x", "--weights", folder), 66, missing)
 
 
+WITHOUT_RESERVE = (
+    "import sys; from lingen_cli import generation; generation.reserve_space = lambda *_: None; "
+    "from lingen_cli.app import run; sys.exit(run(sys.argv[1:]))"
+)
+
+
+def test_a_disk_that_fills_up_while_writing(fails, tiny_weights, clean_environment):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
+
+    options = ["--weights", tiny_weights, "--steps", "1", "--seconds", "1", "-o", "x.mp4", "-q"]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_RESERVE, "generate", "x", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    fails(result, 74, "file size limit", ": x.mp4")
+    assert list(clean_environment.iterdir()) == []
+
+
 def copy(folder, target):
     target.mkdir()
     for file in folder.iterdir():
@@ -164,6 +188,33 @@ def test_weights_of_another_kind_are_refused(lingen_here, fails, tiny_weights, t
     swapped = (folder / "autoencoder.safetensors").read_bytes()
     (folder / "denoiser.safetensors").write_bytes(swapped)
     fails(lingen_here("generate", "x", "--weights", folder, "-q"), 65, "do not fit")
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "told"),
+    [
+        (
+            "denoiser",
+            "patch",
+            [1, 4, 4],
+            "its patch is [1, 4, 4], that of lingen-mini is [1, 2, 2]",
+        ),
+        ("autoencoder", "latent_channels", 8, "its latent_channels is 16"),
+        ("text_encoder", "width", 48, "its text_dims is [32], that of the text encoders"),
+    ],
+)
+def test_weights_that_were_not_made_for_each_other(
+    lingen_here, fails, tiny_weights, tmp_path, clean_environment, part, key, value, told
+):
+    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+
+    folder = copy(tiny_weights, tmp_path / "other")
+    path = folder / f"{part}.safetensors"
+    facts = read_metadata(path)
+    facts["config"][key] = value
+    save_tensors(path, load_tensors(path)[0], {"lingen": json.dumps(facts)})
+    fails(lingen_here("generate", "x", "--weights", folder), 65, "weights do not fit", told)
+    assert list(clean_environment.iterdir()) == []
 
 
 def test_weights_that_are_cut_off(lingen_here, fails, tiny_weights, tmp_path):

@@ -55,20 +55,41 @@ def trained(monkeypatch):
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
-    def train(recipe, folder, *, device, report, start_from):
-        calls.append((recipe, folder, device, start_from))
+    def train(recipe, folder, *, device, report, resume, start_from):
+        calls.append((recipe, folder, device, resume, start_from))
         report("stage: 1/1")
+        if recipe.stem == "diverges":
+            raise FloatingPointError("images: no finite gradient since step 3")
 
     monkeypatch.setitem(sys.modules, "lingen_training.run", SimpleNamespace(train=train))
     return calls
 
 
 def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_environment):
-    (clean_environment / "mine.toml").write_text("")
-    result = lingen_here("train", "mine.toml", "--device", "cpu")
+    recipe = Path("mine.toml")
+    recipe.write_text("")
+    result = lingen_here("train", recipe, "--device", "cpu")
     assert (result.returncode, result.stdout) == (0, "runs/mine\n")
     assert "stage: 1/1" in result.stderr
-    again = ("train", "mine.toml", "--device", "cpu", "-o", "x", "--start-from", ".")
-    assert lingen_here(*again).returncode == 0
-    recipe = Path("mine.toml")
-    assert trained == [(recipe, Path("runs/mine"), "cpu", None), (recipe, Path("x"), "cpu", Path())]
+    for part in ("denoiser", "text_encoder"):
+        Path(f"{part}.safetensors").write_bytes(b"")
+    again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume")
+    assert lingen_here("train", recipe, *again).returncode == 0
+    assert trained == [
+        (recipe, Path("runs/mine"), "cpu", True, None),
+        (recipe, Path("x"), "cpu", False, Path()),
+    ]
+
+
+def test_weights_to_begin_from_are_looked_for_first(lingen_here, fails, trained):
+    Path("mine.toml").write_text("")
+    Path("denoiser.safetensors").write_bytes(b"")
+    result = lingen_here("train", "mine.toml", "--start-from", ".")
+    fails(result, 66, "no text_encoder weights: text_encoder.safetensors")
+    assert trained == []
+
+
+def test_a_training_that_diverges_says_what_to_do(lingen_here, fails, trained):
+    Path("diverges.toml").write_text("")
+    result = lingen_here("train", "diverges.toml", "--device", "cpu")
+    fails(result, 65, "no finite gradient since step 3; lower its learning_rate in diverges.toml")

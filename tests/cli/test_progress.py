@@ -8,9 +8,11 @@ import time
 
 import numpy as np
 import pytest
+import rich.progress
 import torch
 
 from lingen_cli import progress as progress_module
+from lingen_cli.clock import Clock, minutes
 from lingen_cli.events import Events
 from lingen_cli.preview import sketch
 from lingen_cli.progress import Progress
@@ -30,8 +32,28 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, clock):
         for done in range(1, 11):
             clock[0] += 3
             progress.advance(done)
+        clock[0] += 10
+        progress.advance(20)
     lines = capsys.readouterr().err.splitlines()
-    assert lines == ["lingen: sample 4/20, 48 s left", "lingen: sample 8/20, 36 s left"]
+    assert lines == [
+        "lingen: sample 4/20, 48 s left",
+        "lingen: sample 8/20, 36 s left",
+        "lingen: sample 20/20, took 40 s",
+    ]
+
+
+def test_a_bar_says_what_has_passed_and_what_is_left():
+    now = [0.0]
+    bars = rich.progress.Progress(Clock(), get_time=lambda: now[0])
+    bars.add_task("sample", total=10)
+    (task,) = bars.tasks
+    shown = []
+    for done in (0, 1, 2, 10):
+        now[0] = done * 30.0
+        bars.update(task.id, completed=done)
+        shown.append(Clock().render(task).plain)
+    assert shown == ["0:00", "0:30", "1:00, 4:00 left", "5:00"]
+    assert minutes(3723.4) == "1:02:03"
 
 
 def test_quiet_is_quiet(capsys, clock):

@@ -6,10 +6,10 @@ import random
 from pathlib import Path
 
 import torch
-from lingen_models.autoencoder import TemporalAutoencoder
-from lingen_models.checkpoint import save_network
 from torch import Tensor
 
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.checkpoint import save_network
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
 from lingen_training.playground import render, sample_scene
@@ -36,7 +36,8 @@ def train_autoencoder(
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(
             device
         )
-        latents = mean + (noise * (0.5 * log_variance).exp()).to(mean.dtype)
+        spread = (0.5 * log_variance).exp().clamp(min=stage.noise)
+        latents = mean + (noise * spread).to(mean.dtype)
         restored = network.decoder(latents).float()
         pixels = (restored - video).abs().mean()
         edges = _edges(restored - video)
@@ -47,7 +48,7 @@ def train_autoencoder(
         loss = pixels + 2 * squared + stage.edge_weight * edges + pressure * divergence + outlier
         return {"loss": loss, "pixels": pixels, "edges": edges, "kl": divergence}
 
-    schedule = Schedule(stage.learning_rate, stage.steps, warmup=100)
+    schedule = Schedule(stage.learning_rate, stage.steps, warmup=100, decay=stage.decay)
     run_loop(
         name="autoencoder",
         weights=weights,

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.flow import interpolate, logit_normal_times, velocity
 from lingen_models.lingen import LinGen
 from lingen_models.pipeline import compute_dtype
 from lingen_models.words import WordEncoder
-from torch import Tensor, nn
-
 from lingen_training.latents import LatentClips, latent_clips
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
@@ -136,7 +136,8 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     predicted = pair.denoiser(interpolate(data, noise, t), t, [features], [mask], batch.first_frame)
     error = (predicted.float() - velocity(data, noise)).square().mean((1, 3, 4))
     noisy = (t < 1).float()
-    return (error * noisy).sum() / noisy.sum()
+    loss: Tensor = (error * noisy).sum() / noisy.sum()
+    return loss
 
 
 def _prefix_length(rng: random.Random, frames: int) -> int:

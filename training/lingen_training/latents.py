@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lingen_models.autoencoder import TIME_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import load_tensors, save_tensors
 from torch import Tensor
 
+from lingen_models.autoencoder import TIME_STRIDE, TemporalAutoencoder
+from lingen_models.checkpoint import load_tensors, save_tensors
 from lingen_training.loop import Report
 from lingen_training.playground import Scene, render, sample_scene
 

@@ -46,8 +46,8 @@ def run_loop(
 ) -> None:
     """Train until `schedule.steps`, continuing from the state in `folder` if there is one.
 
-    `loss_of(step)` returns {"loss": ..., parts by name ...} and draws its data from the step number,
-    so a resumed run sees what an uninterrupted one would have seen. Losses go to
+    `loss_of(step)` returns {"loss": ..., parts by name ...} and draws its data from the step
+    number, so a resumed run sees what an uninterrupted one would have seen. Losses go to
     `folder/NAME.jsonl`, one object per `log_every` steps.
 
     Raises FloatingPointError when 20 steps in a row have no finite gradient.

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from lingen_models.checkpoint import load_tensors, save_tensors
 from torch import Tensor, nn
+
+from lingen_models.checkpoint import load_tensors, save_tensors
 
 _NO_DECAY = ("bias", "norm", "position", "A_log", "dt_bias", "D", "modulation", "embedding")
 
@@ -36,7 +37,7 @@ class MasterWeights:
         self.master = [p.detach().float().clone() for p in network.parameters()]
         self.average = [part.clone() for part in self.master]
         network.to(compute_dtype)
-        self.live = list(network.parameters())
+        self.live: list[Tensor] = list(network.parameters())
         decayed = [not any(key in name for key in _NO_DECAY) for name in self.names]
         for part in self.master:
             part.requires_grad_(True)

@@ -6,8 +6,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 
 
 class RecipeError(ValueError):
@@ -24,17 +25,20 @@ class AutoencoderStage(_Section):
     widths: tuple[int, int, int] = (64, 128, 256)
     depths: tuple[int, int, int] = (1, 2, 2)
     steps: int = Field(ge=1)
-    batch: int = Field(8, ge=1)
-    size: int = Field(64, ge=64)
-    full_size: int = Field(128, ge=64)
-    full_batch: int = Field(2, ge=1)
-    frames: int = Field(17, ge=1)
-    learning_rate: float = Field(5e-4, gt=0)
-    ema: float = Field(0.99, ge=0, lt=1)
-    kl_weight: float = Field(2e-4, ge=0)
+    batch: int = Field(default=8, ge=1)
+    size: int = Field(default=64, ge=64)
+    full_size: int = Field(default=128, ge=64)
+    full_batch: int = Field(default=2, ge=1)
+    frames: int = Field(default=17, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    decay: float = Field(default=0.4, ge=0, le=1)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    kl_weight: float = Field(default=2e-4, ge=0)
     """Rises from almost nothing over the first 60%: early pressure makes colours collapse."""
-    edge_weight: float = Field(0.5, ge=0)
-    outlier_limit: float = Field(4.0, gt=0)
+    noise: float = Field(default=0.08, ge=0)
+    """Noise added to the latents that the decoder sees, so that it forgives a sampler's errors."""
+    edge_weight: float = Field(default=0.5, ge=0)
+    outlier_limit: float = Field(default=4.0, gt=0)
     """Latent means beyond this are penalised (Movie Gen's outlier penalty, paper.md 1.4)."""
 
     def config(self) -> TAEConfig:
@@ -45,9 +49,9 @@ class AutoencoderStage(_Section):
 class TextSection(_Section):
     """`[text]`: the word encoder that is trained with the denoiser."""
 
-    width: int = Field(256, ge=64)
-    depth: int = Field(2, ge=1)
-    max_tokens: int = Field(64, ge=8)
+    width: int = Field(default=256, ge=64)
+    depth: int = Field(default=2, ge=1)
+    max_tokens: int = Field(default=64, ge=8)
 
     def config(self, words: tuple[str, ...]) -> WordsConfig:
         """The encoder over these words."""
@@ -65,19 +69,19 @@ class DenoiserStage(_Section):
     batch: int = Field(ge=1)
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    warmup: int = Field(100, ge=0)
-    decay: float = Field(0.2, ge=0, le=1)
-    ema: float = Field(0.999, ge=0, lt=1)
-    images: float = Field(0.1, ge=0, le=1)
+    warmup: int = Field(default=100, ge=0)
+    decay: float = Field(default=0.2, ge=0, le=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    images: float = Field(default=0.1, ge=0, le=1)
     """Share of steps that train on single images instead of clips."""
-    image_batch: int = Field(32, ge=1)
-    prefix: float = Field(0.2, ge=0, le=1)
+    image_batch: int = Field(default=32, ge=1)
+    prefix: float = Field(default=0.2, ge=0, le=1)
     """Share of clips with a clean prefix of random length (extension, image animation)."""
-    caption_dropout: float = Field(0.1, ge=0, le=1)
+    caption_dropout: float = Field(default=0.1, ge=0, le=1)
     clips: int = Field(ge=1)
     """Clips in the latent cache of this stage."""
-    image_clips: int = Field(4096, ge=0)
-    time_shift: float = Field(1.0, gt=0)
+    image_clips: int = Field(default=4096, ge=0)
+    time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.checkpoint import (
     load_network,
@@ -20,7 +21,6 @@ from lingen_models.checkpoint import (
 from lingen_models.config import TAEConfig
 from lingen_models.lingen import LinGen
 from lingen_models.words import WordEncoder
-
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.denoiser_stage import Pair, train_stage

@@ -1,8 +1,10 @@
-"""A procedural world of flat shapes that move: scenes by seed, their pixels, and their captions.
+"""A procedural world of flat shapes that move: scenes by seed, their pixels, their captions, and an
+oracle that judges videos of them.
 
 scene = sample_scene(7)
 video = render([scene], frames=65, size=128)  # (1, 3, 65, 128, 128) in [-1, 1]
 prompt = caption(scene, seed=7)
+    verdict = judge(as_frames(video[0]), scene)
 """
 
 from __future__ import annotations
@@ -10,17 +12,26 @@ from __future__ import annotations
 from .caption import canonical_caption, caption
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
-from .render import render
+from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
+from .render import as_frames, render
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
 __all__ = [
+    "Consistency",
+    "Measurement",
     "Scene",
     "SceneObject",
+    "Sighting",
+    "Verdict",
+    "as_frames",
     "canonical_caption",
     "caption",
     "combinations",
+    "consistency",
     "is_heldout",
+    "judge",
+    "measure",
     "render",
     "sample_scene",
     "vocabulary",

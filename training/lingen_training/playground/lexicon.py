@@ -121,7 +121,12 @@ DEEDS: Final[dict[str, tuple[Verb, ...]]] = {
 
 
 def _plain(*names: str) -> Words:
-    forms = ("on a {} background", "on {}", "against a {} background", "in front of {}")
+    forms = (
+        "on a {} background",
+        "on {}",
+        "against a {} background",
+        "in front of a {} background",
+    )
     return tuple(form.format(name) for form in forms for name in names)
 
 

@@ -105,3 +105,8 @@ def _seen(scene: Scene, layer: int, times: Tensor) -> Tensor:
     """Course (4, T) of an object: x, y, radius in frame widths, angle in radians; float64."""
     course = track(scene.objects[layer], times, zoom(scene.camera, times))
     return torch.stack((course.x, course.y, course.radius, course.angle))
+
+
+def as_frames(clip: Tensor) -> Tensor:
+    """A clip (3, T, H, W) in [-1, 1] as uint8 (T, H, W, 3), the form that videos and oracle use."""
+    return ((clip.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)

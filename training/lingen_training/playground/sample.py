@@ -10,6 +10,7 @@ from .heldout import combinations
 from .motion import GREATEST_SCALE, ZOOM
 from .palette import (
     BACKGROUNDS,
+    CAMERAS,
     COLOURS,
     DIRECTIONS,
     PLAIN,
@@ -80,6 +81,8 @@ def sample_scene(
         raise ValueError(f"no scenes of split {split!r} with {objects} objects")
     if background not in (None, *BACKGROUNDS):
         raise ValueError(f"unknown background {background!r}, known: {', '.join(BACKGROUNDS)}")
+    if camera not in (None, *CAMERAS):
+        raise ValueError(f"unknown camera {camera!r}, known: {', '.join(CAMERAS)}")
     rng = random.Random(seed)
     count = objects or (2 if rng.random() < _TWO_OBJECTS else 1)
     while True:
@@ -197,5 +200,6 @@ def _settle(
 
 
 def _within(rng: random.Random, low: float, high: float) -> float:
-    """Uniform between the two, or their middle where there is no room."""
-    return rng.uniform(low, high) if low < high else (low + high) / 2
+    """Uniform between the two; where there is no room, the end nearer to the middle of the frame,
+    so that all of the object is seen."""
+    return rng.uniform(low, high) if low < high else min(low, high, key=lambda at: abs(at - 0.5))

@@ -1,0 +1,79 @@
+"""`lingen evaluate`: the command around the measurement."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from lingen_plugins.registry import collect
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Stand in for the measurement, and remember how it was called."""
+    calls = []
+
+    def evaluate(pipe, *, report, **options):
+        calls.append(options)
+        report("1/1 clips")
+        return {"short": {"colour": [1, 1]}}
+
+    def markdown_table(result):
+        return f"| colour | {result['short']['colour']} |"
+
+    stand_in = SimpleNamespace(evaluate=evaluate, markdown_table=markdown_table)
+    monkeypatch.setitem(sys.modules, "lingen_training.evaluate", stand_in)
+    monkeypatch.setattr("lingen_training.evaluate", stand_in, raising=False)
+    return calls
+
+
+def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_weights):
+    options = ("--clips", "1", "--long-clips", "0", "--steps", "2", "--seed", "5")
+    result = lingen_here("evaluate", "--weights", tiny_weights, *options, "--device", "cpu")
+    assert (result.returncode, result.stdout) == (0, "| colour | [1, 1] |\n")
+    assert "1/1 clips" in result.stderr
+    variant = collect().model_variants["lingen-mini"]
+    assert measured == [
+        {
+            "clips": 1,
+            "seconds": 4.0,
+            "long_clips": 0,
+            "long_seconds": 60.0,
+            "steps": 2,
+            "guidance": variant.guidance,
+            "size": variant.size,
+            "seed": 5,
+        }
+    ]
+    kept = json.loads(Path("results.json").read_text(encoding="utf-8"))
+    assert kept["short"] == {"colour": [1, 1]}
+    assert kept["model"] == "lingen-mini"
+    assert set(kept["weights"]) == {"denoiser", "autoencoder", "text_encoder"}
+    assert "torch" in kept["versions"]
+
+
+def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measured, tiny_weights):
+    Path("results.json").write_text("mine")
+    fails(lingen_here("evaluate", "--weights", tiny_weights), 73, "results.json")
+    assert measured == []
+    assert lingen_here("evaluate", "--weights", tiny_weights, "--overwrite").returncode == 0
+    assert json.loads(Path("results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (["--clips", "0"], 2, "--clips"),
+        (["--seconds", "nan"], 2, "--seconds must be above 0"),
+        (["--long-seconds", "-1"], 2, "--long-seconds must be above 0"),
+        (["-o", "results.txt"], 2, "must end in .json"),
+        (["--device", "tpu"], 2, "--device must be"),
+        (["--model", "lingen-mimi"], 2, "did you mean 'lingen-mini'?"),
+        (["--weights", "nowhere"], 66, "nowhere"),
+    ],
+)
+def test_wrong_arguments(lingen_here, fails, clean_environment, arguments, code, part):
+    fails(lingen_here("evaluate", *arguments), code, part)
+    assert list(clean_environment.iterdir()) == []

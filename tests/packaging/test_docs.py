@@ -1,0 +1,132 @@
+"""The documentation names what is there: commands, options, settings, codes, stages, links."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from lingen_cli import errors
+from lingen_cli.app import app
+from lingen_cli.settings import Settings
+from lingen_training.playground import vocabulary
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_command(app).commands
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(text, heading):
+    """What stands below a heading, up to the next of the same level."""
+    return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def options(command):
+    """Every way to write every option of a command, apart from --help."""
+    found = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    names = {name for one in found for name in (*one.opts, *one.secondary_opts)}
+    return names - {"--help"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_and_option_is_documented(name):
+    text = section(read("docs/cli.md"), f"lingen {name}")
+    command = COMMANDS[name]
+    for sub, inner in getattr(command, "commands", {}).items():
+        assert f"`lingen {name} {sub}" in text
+        for option in options(inner):
+            assert f"`{option}`" in text, (sub, option)
+    for option in options(command):
+        assert f"`{option}`" in text, option
+
+
+def test_no_option_is_documented_that_does_not_exist():
+    for name, command in COMMANDS.items():
+        known = {"--help"} | options(command)
+        for inner in getattr(command, "commands", {}).values():
+            known |= options(inner)
+        text = section(read("docs/cli.md"), f"lingen {name}")
+        first_cells = re.findall(r"^\| (`-[^|]*) \|", text, re.MULTILINE)
+        for option in re.findall(r"`(--?[a-z-]+)`", " ".join(first_cells)):
+            assert option in known, (name, option)
+
+
+def test_every_setting_is_documented():
+    text = section(read("docs/cli.md"), "Settings")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(Settings.model_fields)
+
+
+def test_every_exit_code_is_documented():
+    told = {int(code) for code in re.findall(r"^\| (\d+) \|", read("docs/exit-codes.md"), re.M)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.LingenError)}
+    assert told == codes | {0, errors.INTERRUPTED, errors.TERMINATED}
+
+
+def test_every_stage_of_the_recipe_is_documented():
+    text = section(read("docs/training-mini.md"), "Stages")
+    for stage in tomllib.loads(read("recipes/lingen-mini.toml"))["stage"]:
+        assert f"| `{stage['name']}` |" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", text):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+def test_sections_that_the_code_cites_are_there():
+    sources = [
+        path
+        for name in ("lingen_cli", "models", "training")
+        for path in (ROOT / name).rglob("*.py")
+    ]
+    pages = {name: read(f"docs/{name}.md") for name in ("paper", "media", "reliability")}
+    cited = 0
+    for path in sources:
+        text = path.read_text(encoding="utf-8")
+        for name, numbers in re.findall(
+            r"\b(paper|media|reliability)\.md ([C\d.]+(?:, [C\d.]+)*)", text
+        ):
+            for number in numbers.split(", "):
+                start = rf"^(?:#+|-) {re.escape(number.rstrip('.'))}\b"
+                assert re.search(start, pages[name], re.MULTILINE), (path, name, number)
+                cited += 1
+    assert cited > 20
+
+
+def test_the_readme_opens_with_a_picture_and_two_commands():
+    text = read("README.md")
+    assert text.startswith("![")
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    assert commands[:2] == [
+        'pip install . && lingen generate "a red ball bounces on green grass" --minutes 1',
+        "pip install -e '.[dev]' && pytest",
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_on_the_pages_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for line in re.findall(r"^    lingen (.*)$", text, re.MULTILINE):
+        name, *words = [word.strip("[]") for word in shlex.split(line)]
+        if name == "COMMAND" or name.startswith("-"):
+            continue
+        used = {word for word in words if re.fullmatch(r"--?[a-z-]+", word)}
+        assert used <= options(COMMANDS[name]) | {"--help"}, line
+
+
+def test_the_readme_lists_words_that_the_model_met():
+    table = read("README.md").split("| a prompt may say |", 1)[1].split("\n\n", 1)[0]
+    cells = [row.split("|")[2] for row in table.splitlines()[2:]]
+    assert len(cells) == 8
+    for word in re.findall(r"[a-z]+", " ".join(cells)):
+        assert word in vocabulary(), word

@@ -1,0 +1,73 @@
+"""The quality table: what is counted, how it is drawn, and one tiny evaluation end to end."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.lingen import LinGen
+from lingen_models.pipeline import TextToVideo
+from lingen_models.words import WordEncoder
+from lingen_training.evaluate import MARKS, evaluate, markdown_table
+from lingen_training.playground import vocabulary
+
+
+def tiny_pipeline() -> TextToVideo:
+    torch.manual_seed(0)
+    denoiser = LinGen(LinGenConfig(width=64, depth=1, expand=1, state_size=16, text_dims=(64,)))
+    autoencoder = TemporalAutoencoder(TAEConfig(widths=(16, 16, 32)))
+    words = WordEncoder(WordsConfig(words=vocabulary(), width=64, depth=1))
+    return TextToVideo(denoiser, autoencoder, [words])
+
+
+def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
+    lines: list[str] = []
+    result = evaluate(
+        tiny_pipeline(),
+        clips=3,
+        seconds=1.5,
+        long_clips=1,
+        long_seconds=5.5,
+        steps=1,
+        size=64,
+        batch=2,
+        report=lines.append,
+    )
+    assert len(lines) == 3
+    assert result["settings"]["seconds"] == 25 / 16
+    for mark in MARKS:
+        right, asked = result["short"][mark]
+        assert 0 <= right <= asked <= 3
+        assert result["real"][mark][1] == asked
+    assert result["real"]["colour"] == [3, 3]
+    assert result["real"]["background"] == [3, 3]
+    assert result["long"]["colour"][1] == 1
+
+
+def test_table_gives_share_interval_and_target() -> None:
+    result = {
+        "settings": {
+            "clips": 200,
+            "seconds": 4.0,
+            "long_clips": 20,
+            "long_seconds": 60.0,
+            "steps": 20,
+            "guidance": 3.0,
+            "seed": 0,
+        },
+        "short": {mark: [190, 200] for mark in MARKS} | {"direction": [0, 0]},
+        "real": {mark: [199, 200] for mark in MARKS},
+        "long": {"colour": [18, 20], "size": [20, 20]},
+    }
+    table = markdown_table(result)
+    row = next(line for line in table.splitlines() if line.startswith("| colour | 95.0%"))
+    low, high = (float(part.strip().rstrip("%")) for part in row.split("|")[3].split(" to "))
+    # Wilson's bounds solve |share - p| = z sqrt(p (1 - p) / n).
+    for p in (low / 100, high / 100):
+        assert math.isclose(abs(0.95 - p), 1.96 * math.sqrt(p * (1 - p) / 200), abs_tol=1e-3)
+    assert ">= 97%" in row
+    assert "99.5% (199/200)" in row
+    assert "| direction | - | - |" in table
+    assert "| size | 100.0% (20/20) |" in table

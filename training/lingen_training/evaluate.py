@@ -1,0 +1,210 @@
+"""The quality table: clips from held-out prompts, judged from their pixels by the oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lingen_models.pipeline import SCHEDULES, TextToVideo
+from lingen_models.sampling import sample_latents
+from lingen_training.playground import (
+    Scene,
+    Verdict,
+    canonical_caption,
+    consistency,
+    judge,
+    render,
+    sample_scene,
+)
+
+FPS = 16
+MARKS = ("colour", "background", "direction", "shape", "size", "motion")
+TARGETS = {"colour": 0.97, "background": 0.97, "direction": 0.90, "shape": 0.85}
+LONG_MARKS = ("colour", "size")
+LONG_TARGET = 0.90
+
+
+def evaluate(
+    pipe: TextToVideo,
+    *,
+    clips: int = 200,
+    seconds: float = 4.0,
+    long_clips: int = 20,
+    long_seconds: float = 60.0,
+    steps: int = 20,
+    guidance: float = 3.0,
+    schedule: str = "linear-quadratic",
+    size: int = 128,
+    seed: int = 0,
+    batch: int = 8,
+    report: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Generate and judge; real renders of the same scenes are judged beside them.
+
+    Returns {"settings", "short": {mark: [right, asked]}, "real": the same for renders,
+    "long": {mark: [right, asked]}, "failures": [...]}; `markdown_table` draws it.
+    """
+    frames = _whole_groups(seconds)
+    scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
+    generate = _Generator(pipe, steps, guidance, schedule, size, seed)
+    short, real = _tally(MARKS), _tally(MARKS)
+    failures: list[dict[str, Any]] = []
+    for first in range(0, clips, batch):
+        part = scenes[first : first + batch]
+        for scene, video in zip(part, generate(part, frames), strict=True):
+            verdict = judge(video, scene, fps=FPS)
+            _count(short, verdict)
+            _count(real, judge(_as_frames(render([scene], frames, size)[0]), scene, fps=FPS))
+            wrong = [mark for mark in MARKS if getattr(verdict, mark) is False]
+            if wrong:
+                failures.append({"prompt": canonical_caption(scene), "wrong": wrong})
+        report(f"{min(first + batch, clips)}/{clips} clips: {_brief(short)}")
+    long = _tally(LONG_MARKS)
+    tail = 5 * FPS
+    long_frames = _whole_groups(long_seconds)
+    for index in range(long_clips):
+        scene = _steady_scene(seed, index)
+        (video,) = generate([scene], long_frames)
+        same = consistency(video[:tail], video[-tail:], scene)
+        for mark in LONG_MARKS:
+            long[mark][0] += int(getattr(same, mark))
+            long[mark][1] += 1
+        report(f"{index + 1}/{long_clips} long clips: {_brief(long)}")
+    return {
+        "settings": {
+            "clips": clips,
+            "seconds": frames / FPS,
+            "long_clips": long_clips,
+            "long_seconds": long_frames / FPS,
+            "steps": steps,
+            "guidance": guidance,
+            "schedule": schedule,
+            "size": size,
+            "seed": seed,
+        },
+        "short": short,
+        "real": real,
+        "long": long,
+        "failures": failures,
+    }
+
+
+def markdown_table(result: dict[str, Any]) -> str:
+    """The result as a table: share, 95% Wilson interval, target, and what real renders get."""
+    settings = result["settings"]
+    lines = [
+        f"{settings['clips']} clips of {settings['seconds']:g} s from held-out prompts, "
+        f"{settings['steps']} steps, guidance {settings['guidance']:g}, seed {settings['seed']}.",
+        "",
+        "| judged | right | 95% interval | target | real renders |",
+        "|---|---|---|---|---|",
+    ]
+    for mark in MARKS:
+        target = f">= {TARGETS[mark]:.0%}" if mark in TARGETS else "-"
+        lines.append(
+            f"| {mark} | {_share(result['short'][mark])} | {_interval(result['short'][mark])} | "
+            f"{target} | {_share(result['real'][mark])} |"
+        )
+    if settings["long_clips"]:
+        lines += [
+            "",
+            f"{settings['long_clips']} clips of {settings['long_seconds']:g} s, "
+            "the last 5 s against the first 5 s:",
+            "",
+            "| kept | right | 95% interval | target |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {mark} | {_share(result['long'][mark])} | {_interval(result['long'][mark])} | "
+            f">= {LONG_TARGET:.0%} |"
+            for mark in LONG_MARKS
+        ]
+    return "\n".join(lines)
+
+
+class _Generator:
+    """Samples a few prompts as one batch and yields uint8 (T, H, W, 3) videos."""
+
+    def __init__(
+        self, pipe: TextToVideo, steps: int, guidance: float, schedule: str, size: int, seed: int
+    ) -> None:
+        self.pipe = pipe
+        self.times = SCHEDULES[schedule](steps)
+        self.guidance = guidance
+        self.size = size
+        self.noise = torch.Generator().manual_seed(seed)
+
+    @torch.inference_mode()
+    def __call__(self, scenes: Sequence[Scene], frames: int) -> Iterator[Tensor]:
+        pipe = self.pipe
+        side = self.size // pipe.space_stride
+        channels = pipe.denoiser.config.latent_channels
+        shape = (len(scenes), channels, pipe.latent_frames(frames), side, side)
+        noise = torch.randn(shape, generator=self.noise).to(pipe.device)
+        latents = sample_latents(
+            pipe.denoiser,
+            noise,
+            pipe.encode_texts([canonical_caption(scene) for scene in scenes]),
+            pipe.encode_texts([""] * len(scenes)),
+            times=self.times,
+            guidance=self.guidance,
+        )
+        return iter([torch.cat(list(pipe.decode(row[None], frames))) for row in latents])
+
+
+def _steady_scene(seed: int, index: int) -> Scene:
+    """A held-out scene whose objects keep their size: no zoom, nothing that grows."""
+    for attempt in range(1000):
+        number = (seed * 7919 + index) * 1000 + attempt + 500_000_000
+        scene = sample_scene(number, split="heldout")
+        grows = any(thing.motion == "grows" for thing in scene.objects)
+        if not grows and not scene.camera.startswith("zoom"):
+            return scene
+    raise AssertionError("a thousand scenes without a steady one")
+
+
+def _whole_groups(seconds: float) -> int:
+    """Frames for a duration: one image and whole groups of eight, at least that long."""
+    return 1 + 8 * math.ceil((seconds * FPS - 1) / 8)
+
+
+def _as_frames(video: Tensor) -> Tensor:
+    """(3, T, H, W) in [-1, 1] -> uint8 (T, H, W, 3)."""
+    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
+
+
+def _tally(marks: Sequence[str]) -> dict[str, list[int]]:
+    return {mark: [0, 0] for mark in marks}
+
+
+def _count(tally: dict[str, list[int]], verdict: Verdict) -> None:
+    for mark, counts in tally.items():
+        right = getattr(verdict, mark)
+        if right is not None:
+            counts[0] += int(right)
+            counts[1] += 1
+
+
+def _share(counts: list[int]) -> str:
+    right, asked = counts
+    return f"{right / asked:.1%} ({right}/{asked})" if asked else "-"
+
+
+def _interval(counts: list[int]) -> str:
+    """Wilson's 95% interval."""
+    right, asked = counts
+    if not asked:
+        return "-"
+    z = 1.96
+    share = right / asked
+    middle = (share + z * z / (2 * asked)) / (1 + z * z / asked)
+    half = z / (1 + z * z / asked) * math.sqrt(share * (1 - share) / asked + (z / asked / 2) ** 2)
+    return f"{max(0.0, middle - half):.1%} to {min(1.0, middle + half):.1%}"
+
+
+def _brief(tally: dict[str, list[int]]) -> str:
+    return ", ".join(f"{mark} {counts[0]}/{counts[1]}" for mark, counts in tally.items())
