@@ -30,11 +30,16 @@ class _Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from JSON types. Raises ConfigError for a key that is not a field."""
+        """Build from JSON types. Raises ConfigError for unknown keys and sizes below 1."""
         known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}")
+        for key, value in values.items():
+            for number in value if isinstance(value, list | tuple) else [value]:
+                least = 0 if key.startswith("depth") else 1
+                if isinstance(number, int) and not isinstance(number, bool) and number < least:
+                    raise ConfigError(f"{key} {value} must be at least {least}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

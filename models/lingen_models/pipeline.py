@@ -79,7 +79,19 @@ class TextToVideo:
         ]
         assert isinstance(main, LinGen)
         assert isinstance(codec, TemporalAutoencoder)
-        return cls(main, codec, [text for text in texts if isinstance(text, WordEncoder)])
+        encoders = [text for text in texts if isinstance(text, WordEncoder)]
+        widths = tuple(text.config.width for text in encoders)
+        if main.config.text_dims != widths:
+            raise CheckpointError(
+                f"weights do not fit together: {denoiser} needs text features of "
+                f"{list(main.config.text_dims)}, the text encoders give {list(widths)}"
+            )
+        if main.config.latent_channels != codec.config.latent_channels:
+            raise CheckpointError(
+                f"weights do not fit together: {denoiser} has {main.config.latent_channels} latent "
+                f"channels, {autoencoder} has {codec.config.latent_channels}"
+            )
+        return cls(main, codec, encoders)
 
     @property
     def patch(self) -> tuple[int, int, int]:

@@ -96,7 +96,7 @@ def test_the_training_product_is_the_convolution(stride: int) -> None:
     reference = torch.nn.functional.conv2d(
         x.flatten(0, 1).permute(0, 3, 1, 2), conv.weight, conv.bias, stride, 1
     )
-    expected = reference.permute(0, 2, 3, 1).unflatten(0, (2, 3))
+    expected = torch.unflatten(reference.permute(0, 2, 3, 1), 0, (2, 3))
     torch.testing.assert_close(trained, expected)
     with torch.no_grad():
         torch.testing.assert_close(conv(x), expected)

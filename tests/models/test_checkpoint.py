@@ -147,7 +147,7 @@ def test_a_claimed_header_of_200_megabytes_is_not_read(tmp_path: Path) -> None:
         file.write((200_000_000).to_bytes(8, "little") + b"{")
         file.truncate(200_000_100)  # sparse: takes no space
     began = time.process_time()
-    with pytest.raises(CheckpointError, match="damaged weights file.*200000000 byte header"):
+    with pytest.raises(CheckpointError, match=r"damaged weights file.*200000000 byte header"):
         read_metadata(path)
     assert time.process_time() - began < 1
 
@@ -180,7 +180,7 @@ def test_tensors_that_do_not_fit(
 def test_foreign_files_have_no_metadata(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"weight": torch.zeros(2)}, path, metadata)
-    with pytest.raises(CheckpointError, match="foreign weights file: .* has no lingen metadata"):
+    with pytest.raises(CheckpointError, match=r"foreign weights file: .* has no lingen metadata"):
         read_metadata(path)
     save_file({"weight": torch.zeros(2)}, path, {"lingen": "[1, 2]"})
     with pytest.raises(CheckpointError, match="lingen metadata is not an object"):

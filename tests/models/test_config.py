@@ -39,6 +39,10 @@ def test_unknown_fields_are_named(kind: type[LinGenConfig | TAEConfig | WordsCon
         ({"scan_axes": ["thw", "tth"]}, "permutations of 'thw'"),
         ({"scan_axes": []}, "permutations of 'thw'"),
         ({"patch": [2, 2, 2]}, "the time patch must be 1"),
+        ({"width": -64}, "width -64 must be at least 1"),
+        ({"head_dim": 0}, "head_dim 0 must be at least 1"),
+        ({"window": [4, 0, 4]}, "window .* must be at least 1"),
+        ({"depth": -1}, "depth -1 must be at least 0"),
     ],
 )
 def test_numbers_that_do_not_fit(values: dict[str, Any], message: str) -> None:

@@ -30,10 +30,12 @@ def naive(mamba: BidirectionalMamba2, tokens: Tensor, review: Tensor | None) -> 
     inner, state_size, heads = mamba.inner, mamba.state_size, mamba.heads
 
     def project(part: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        gate, mixed, raw = mamba.in_proj(part).split([inner, inner + 2 * state_size, 2 * heads], -1)
+        gate, mixed, raw = torch.split(
+            mamba.in_proj(part), [inner, inner + 2 * state_size, 2 * heads], -1
+        )
         weight, bias = mamba.conv1d.weight, mamba.conv1d.bias
         mixed = F.conv1d(mixed.mT, weight, bias, padding=1, groups=weight.shape[0]).mT
-        x, B, C = F.silu(mixed).split([inner, state_size, state_size], -1)
+        x, B, C = torch.split(F.silu(mixed), [inner, state_size, state_size], -1)
         return gate, x.view(*x.shape[:2], heads, -1), B, C, raw.view(*raw.shape[:2], 2, heads)
 
     gate, x, B, C, raw = project(tokens)
@@ -144,8 +146,12 @@ def test_mate_is_the_sum_of_its_branches() -> None:
     assert mate.mamba_branch is not None
     assert mate.tesa_branch is not None
     assert torch.equal(mate(x), mate.mamba_branch(x) + mate.tesa_branch(x))
-    for name in ("mamba_branch", "tesa_branch"):
-        alone = Mate(dataclasses.replace(TINY, **{name: False}), 1)
+    without = {
+        "mamba_branch": dataclasses.replace(TINY, mamba_branch=False),
+        "tesa_branch": dataclasses.replace(TINY, tesa_branch=False),
+    }
+    for name, config in without.items():
+        alone = Mate(config, 1)
         alone.load_state_dict(mate.state_dict(), strict=False)
         assert getattr(alone, name) is None
         kept = mate.tesa_branch if name == "mamba_branch" else mate.mamba_branch

@@ -160,12 +160,42 @@ def test_files_in_the_wrong_place_are_told_apart(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "part", "kind", "message"),
+    [
+        ("text_encoder", WordEncoder(WordsConfig(width=12, head_dim=4)), "words", r"\[8\].*\[12\]"),
+        (
+            "autoencoder",
+            TemporalAutoencoder(TAEConfig(latent_channels=5, widths=(8, 8, 8))),
+            "tae",
+            "4 latent channels, .* has 5",
+        ),
+    ],
+)
+def test_files_of_different_models_do_not_fit_together(
+    name: str,
+    part: WordEncoder | TemporalAutoencoder,
+    kind: str,
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / f"{name}.safetensors").unlink()
+    metadata = {"kind": kind, "config": part.config.to_dict()}
+    save_network(tmp_path / f"{name}.safetensors", part, metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
     "metadata",
     [
         {"kind": "words"},
         {"kind": "words", "config": {"wrods": []}},
         {"kind": "words", "config": None},
         {"kind": "words", "config": {"width": "wide"}},
+        {"kind": "words", "config": {"width": -8}},
     ],
 )
 def test_a_config_that_builds_nothing_is_a_damaged_file(

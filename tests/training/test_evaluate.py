@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.lingen import LinGen

@@ -14,6 +14,7 @@ from lingen_models.sampling import sample_latents
 from lingen_training.playground import (
     Scene,
     Verdict,
+    as_frames,
     canonical_caption,
     consistency,
     judge,
@@ -58,7 +59,7 @@ def evaluate(
         for scene, video in zip(part, generate(part, frames), strict=True):
             verdict = judge(video, scene, fps=FPS)
             _count(short, verdict)
-            _count(real, judge(_as_frames(render([scene], frames, size)[0]), scene, fps=FPS))
+            _count(real, judge(as_frames(render([scene], frames, size)[0]), scene, fps=FPS))
             wrong = [mark for mark in MARKS if getattr(verdict, mark) is False]
             if wrong:
                 failures.append({"prompt": canonical_caption(scene), "wrong": wrong})
@@ -170,11 +171,6 @@ def _steady_scene(seed: int, index: int) -> Scene:
 def _whole_groups(seconds: float) -> int:
     """Frames for a duration: one image and whole groups of eight, at least that long."""
     return 1 + 8 * math.ceil((seconds * FPS - 1) / 8)
-
-
-def _as_frames(video: Tensor) -> Tensor:
-    """(3, T, H, W) in [-1, 1] -> uint8 (T, H, W, 3)."""
-    return ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
 
 
 def _tally(marks: Sequence[str]) -> dict[str, list[int]]:

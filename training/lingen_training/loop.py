@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from lingen_training.curves import read_log
 from lingen_training.optimiser import MasterWeights
 
 Report = Callable[[str], None]
@@ -58,6 +60,7 @@ def run_loop(
     if state.exists():
         elapsed = float(weights.load(state).get("seconds", "0"))
         report(f"{name}: going on at step {weights.steps} of {schedule.steps}")
+    _rewind(log, weights.steps)
     sums: dict[str, float] = {}
     began, first, bad = time.monotonic(), weights.steps, 0
     while weights.steps < schedule.steps:
@@ -89,6 +92,16 @@ def run_loop(
         if done % save_every == 0 or done == schedule.steps:
             seconds = elapsed + time.monotonic() - began
             weights.save(state, {"seconds": f"{seconds:.1f}"})
+
+
+def _rewind(log: Path, step: int) -> None:
+    """Drop records after `step`, which will be written again, and a line that a kill cut off."""
+    if not log.exists():
+        return
+    kept = [record for record in read_log(log) if record["step"] <= step]
+    temporary = log.with_suffix(".tmp")
+    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+    os.replace(temporary, log)
 
 
 def _rounded(means: dict[str, float]) -> dict[str, float]:

@@ -115,11 +115,37 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     try:
         recipe = Recipe.model_validate(values)
-        recipe.model.config()
+        _check(recipe)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecipeError(f"{path}: {where}: {first['msg']}") from None
     except ValueError as error:
-        raise RecipeError(f"{path}: model: {error}") from None
+        raise RecipeError(f"{path}: {error}") from None
     return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise ValueError, naming the field, for parts that do not fit together."""
+    try:
+        model = recipe.model.config()
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise ValueError(f"model: {error}") from None
+    if model.text_dims != (recipe.text.width,):
+        raise ValueError(
+            f"model: text_dims {list(model.text_dims)} must be [{recipe.text.width}] (text.width)"
+        )
+    if recipe.text.width % recipe.text.config(()).head_dim:
+        raise ValueError(f"text.width: {recipe.text.width} is not a multiple of the head size 64")
+    codec = recipe.autoencoder
+    if model.latent_channels != codec.config().latent_channels:
+        raise ValueError(f"model: latent_channels must be {codec.config().latent_channels}")
+    if codec.size % 8 or codec.full_size % 8 or codec.frames % 8 != 1:
+        raise ValueError("autoencoder: sizes must be multiples of 8, and frames 1 more")
+    names = ["autoencoder", "denoiser", "text_encoder"]
+    for index, stage in enumerate(recipe.stage):
+        if stage.name in names:
+            raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
+        names.append(stage.name)
+        if stage.images and stage.latent_frames > 1 and not stage.image_clips:
+            raise ValueError(f"stage.{index}.image_clips: at least 1 where images are mixed in")

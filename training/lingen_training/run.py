@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,10 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
     if kept.exists():
         if not resume:
             raise RecipeError(f"{out}: holds a training already; choose another folder")
-        begun = Recipe.model_validate_json(kept.read_text(encoding="utf-8"))
+        try:
+            begun = Recipe.model_validate_json(kept.read_bytes())
+        except ValueError:
+            raise RecipeError(f"{kept}: not a recipe; choose another folder") from None
         old = {stage.name: stage for stage in begun.stage}
         changed = [
             name
@@ -130,7 +134,14 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
             raise RecipeError(
                 f"{path}: {changed[0]} differs from what {out} has trained; choose another folder"
             )
-    kept.write_text(recipe.model_dump_json(indent=2), encoding="utf-8")
+    _write(kept, recipe.model_dump_json(indent=2).encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or absent, as a kill leaves it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
 
 
 def _autoencoder(
@@ -141,6 +152,6 @@ def _autoencoder(
         return path
     given = None if start_from is None else start_from / path.name
     if given is not None and given.exists():
-        path.write_bytes(given.read_bytes())
+        _write(path, given.read_bytes())
         return path
     return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report)

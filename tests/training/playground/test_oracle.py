@@ -38,9 +38,10 @@ def alone(**changes: object) -> Scene:
 
 
 def test_real_renders_pass() -> None:
-    scenes = [sample_scene(seed, split="heldout") for seed in range(100, 112)]
-    wrong = [(scene, failed) for scene in scenes if (failed := failures(film(scene), scene))]
-    assert len(wrong) <= 1, wrong
+    scenes = [sample_scene(seed, split="heldout") for seed in range(100, 108)]
+    wrong = [failures(film(scene), scene) for scene in scenes]
+    assert sum("motion" in names for names in wrong) <= 1
+    assert not any(set(names) - {"motion"} for names in wrong), wrong
 
 
 def test_every_shape_and_colour_is_known_in_a_still() -> None:

@@ -19,12 +19,14 @@ _JUMP: Final = 0.4
 _FEW: Final = 3
 _NEARLY_ALL: Final = 0.93
 _REST: Final = 0.11
+"""An object at rest goes no further than this from side to side, nor this far in a second."""
 _GROWTH: Final = 0.32
 _SAME_OUTLINE: Final = 0.88
 _STEADY: Final = 0.8
 _SLANT: Final = 0.45
 _WIDEST: Final = 0.35
-_ROUNDNESS: Final = 0.06
+_ROUNDNESS: Final = 0.1
+_EVEN: Final = 0.3
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def follow(mask: Tensor, where: Trace, fps: float) -> Course:
         return Course((0.0, 0.0), None, "still")
     seconds = 1 / fps
     velocity = (float(dx.median()) / seconds, float(dy.median()) / seconds)
-    return Course(velocity, _direction(velocity), _motion(mask, where, dx, dy, seconds))
+    return Course(velocity, _direction(velocity), _motion(mask, where, dx, dy, fps))
 
 
 def _steps(where: Trace, frames: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,28 +100,27 @@ def _direction(velocity: tuple[float, float]) -> str | None:
     return "down" if down > 0 else "up"
 
 
-def _motion(mask: Tensor, where: Trace, dx: Tensor, dy: Tensor, seconds: float) -> str:
+def _motion(mask: Tensor, where: Trace, dx: Tensor, dy: Tensor, fps: float) -> str:
     clear = where.clear
     radius = where.radius[clear]
     low, middle, high = (float(torch.quantile(radius, q)) for q in (0.05, 0.5, 0.95))
     wide, tall = _range(where.x[clear]), _range(where.y[clear])
     if (high - low) / middle > _GROWTH and max(wide, tall) < 2 * _REST:
         return "grows"
-    roams = 3 * int(clear.sum()) < int(where.seen.sum()) and (
-        max(_range(where.x[where.seen]), _range(where.y[where.seen])) > 2 * _REST
-    )
-    if max(wide, tall) < _REST and not roams:
+    pace = float(torch.hypot(dx, dy).mean()) * fps
+    if max(wide, tall) < _REST and pace < _REST:
         outlines = normalise(mask[clear])
         alike = overlap(outlines, outlines[:1])[:, 0]
         return "spins" if float(torch.quantile(alike, 0.2)) < _SAME_OUTLINE else "still"
+    steady_x, steady_y = _steadiness(dx), _steadiness(dy)
+    path_x, path_y = float(dx.abs().mean()), float(dy.abs().mean())
+    slanted = min(path_x, path_y) > _SLANT * max(path_x, path_y)
+    even = float(dx.std()) < _EVEN * path_x
+    if steady_x > _STEADY and slanted and even:
+        return "zigzags"
     if _is_round(where.x[clear], where.y[clear]):
         return "circles"
-    steady_x, steady_y = _steadiness(dx), _steadiness(dy)
-    path_x, path_y = float(dx.abs().mean()) / seconds, float(dy.abs().mean()) / seconds
-    slanted = min(path_x, path_y) > _SLANT * max(path_x, path_y)
-    if steady_x > _STEADY and slanted:
-        return "zigzags"
-    if (steady_x if path_x >= path_y else steady_y) > _STEADY:
+    if (steady_x if path_x >= path_y else steady_y) > _STEADY and not slanted:
         return "moves"
     return "bounces" if wide < 0.4 * tall else "circles"
 

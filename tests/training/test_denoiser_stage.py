@@ -1,0 +1,163 @@
+"""Batches and the flow-matching loss of a denoiser stage (paper.md 1.7, 3.2)."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lingen_models.config import LinGenConfig, WordsConfig
+from lingen_models.flow import REST
+from lingen_models.lingen import LinGen
+from lingen_models.words import WordEncoder
+from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_loss
+from lingen_training.latents import LatentClips
+from lingen_training.playground import sample_scene
+from lingen_training.recipe import DenoiserStage
+
+
+def stage(**changes: Any) -> DenoiserStage:
+    values: dict[str, Any] = {
+        "name": "x",
+        "size": 64,
+        "latent_frames": 4,
+        "batch": 3,
+        "steps": 1,
+        "learning_rate": 1e-3,
+        "clips": 5,
+        "image_batch": 6,
+    }
+    return DenoiserStage(**values | changes)
+
+
+class Recorder(nn.Module):
+    """In the denoiser's place: remembers its inputs and answers with `velocity`."""
+
+    def __init__(self, velocity: float | None) -> None:
+        super().__init__()
+        self.patch_in = nn.Linear(1, 1)
+        self.velocity = velocity
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(
+        self, x: Tensor, t: Tensor, texts: list[Tensor], masks: list[Tensor], first: int
+    ) -> Tensor:
+        self.seen.append((x, t))
+        if self.velocity is None:  # what a perfect network says of data that are all zero
+            scale = 1 - REST * t[:, None, :, None, None]
+            return -REST * x / scale * (t < 1)[:, None, :, None, None]
+        return torch.full_like(x, self.velocity)
+
+
+def pair_with(denoiser: nn.Module) -> Pair:
+    torch.manual_seed(0)
+    words = WordEncoder(WordsConfig(words=("red",), width=8, depth=1, head_dim=4, max_tokens=8))
+    pair = Pair(LinGen(LinGenConfig(width=16, depth=1, head_dim=8, ssm_head_dim=8)), words)
+    pair.denoiser = denoiser  # type: ignore[assignment]
+    return pair
+
+
+@pytest.mark.parametrize("prefix", [0.0, 1.0])
+def test_a_perfect_network_has_no_loss_on_the_noisy_frames(prefix: float) -> None:
+    pair = pair_with(Recorder(None))
+    batch = Batch(torch.zeros(4, 2, 6, 2, 2), ["red"] * 4, 0)
+    assert float(flow_loss(pair, stage(prefix=prefix), batch, random.Random(1))) < 1e-8
+
+
+def test_clean_prefix_frames_are_clean_and_do_not_count() -> None:
+    recorder = Recorder(0.0)
+    data = torch.full(
+        (8, 2, 6, 2, 2), 10.0
+    )  # velocity about 10, so that each frame costs about 100
+    loss = flow_loss(
+        pair_with(recorder), stage(prefix=1.0), Batch(data, ["red"] * 8, 0), random.Random(3)
+    )
+    ((x, t),) = recorder.seen
+    clean = t == 1
+    lengths = clean.sum(1)
+    assert (lengths >= 1).all()
+    assert (lengths <= 3).all()
+    assert len(set(lengths.tolist())) > 1
+    for row, length in enumerate(lengths.tolist()):
+        assert clean[row, :length].all()
+        assert t[row, length:].eq(t[row, -1]).all()
+        torch.testing.assert_close(x[row, :, :length], data[row, :, :length], atol=1e-3, rtol=0)
+    # The mean over all frames would be the share of noisy frames times this.
+    assert 90 < float(loss) < 115
+
+
+def test_without_a_prefix_every_frame_has_the_row_s_time() -> None:
+    recorder = Recorder(0.0)
+    batch = Batch(torch.zeros(5, 2, 4, 2, 2), ["red"] * 5, 0)
+    flow_loss(pair_with(recorder), stage(prefix=0.0), batch, random.Random(0))
+    ((_, t),) = recorder.seen
+    assert (t == t[:, :1]).all()
+    assert ((t > 0) & (t < 1)).all()
+    assert len(set(t[:, 0].tolist())) == 5
+
+
+def test_the_loss_is_decided_by_the_random_source_alone() -> None:
+    pair = pair_with(Recorder(0.0))
+    batch = Batch(torch.randn(3, 2, 4, 2, 2), ["red"] * 3, 0)
+    losses = [float(flow_loss(pair, stage(), batch, random.Random(seed))) for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_captions_are_dropped_at_their_rate() -> None:
+    pair = pair_with(Recorder(0.0))
+    prompts: list[str] = []
+    tokens = pair.text_encoder.tokens
+    pair.text_encoder.tokens = lambda given: prompts.extend(given) or tokens(given)  # type: ignore
+    batch = Batch(torch.zeros(200, 2, 1, 2, 2), ["red"] * 200, 0)
+    flow_loss(pair, stage(caption_dropout=0.25), batch, random.Random(0))
+    assert set(prompts) == {"red", ""}
+    assert 30 < prompts.count("") < 70
+
+
+def clips(latent_frames: int, base: float) -> LatentClips:
+    """Five clips whose values are `base` and the number of their frame."""
+    frames = base + torch.arange(latent_frames).float()
+    latents = frames[None, None, :, None, None].expand(5, 2, -1, 2, 2)
+    return LatentClips(latents, [sample_scene(seed) for seed in range(5)])
+
+
+def test_batches_are_images_clips_and_windows() -> None:
+    videos, images = clips(5, 0), clips(1, 100)
+    starts = []
+    kinds = {"image": 0, "clip": 0, "window": 0}
+    for seed in range(300):
+        batch = draw_batch(stage(images=0.3), videos, images, 20, random.Random(seed))
+        assert all(isinstance(text, str) and text for text in batch.captions)
+        assert len(batch.captions) == len(batch.latents)
+        values = batch.latents[0, 0, :, 0, 0].tolist()
+        if values == [100]:
+            kinds["image"] += 1
+            assert (len(batch.latents), batch.first_frame) == (6, 0)
+        elif values == [0, 1, 2, 3]:
+            kinds["clip"] += 1
+            assert (len(batch.latents), batch.first_frame) == (3, 0)
+        else:
+            kinds["window"] += 1
+            assert values == [1, 2, 3, 4]
+            starts.append(batch.first_frame)
+    assert 60 < kinds["image"] < 120
+    assert 70 < kinds["clip"] < 140
+    assert kinds["window"] > 70
+    assert (min(starts), max(starts)) == (1, 16)  # the last window ends at position 20
+
+
+def test_clips_as_long_as_the_tables_are_taken_whole() -> None:
+    for seed in range(20):
+        batch = draw_batch(stage(images=0), clips(5, 0), clips(1, 100), 4, random.Random(seed))
+        assert batch.first_frame == 0
+        assert batch.latents.shape[2] == 4
+
+
+def test_an_image_stage_draws_only_images_in_its_own_batch_size() -> None:
+    images = clips(1, 0)
+    batch = draw_batch(stage(latent_frames=1), images, images, 20, random.Random(0))
+    assert batch.latents.shape == (3, 2, 1, 2, 2)
+    assert batch.first_frame == 0

@@ -1,0 +1,121 @@
+"""The latent cache: what is in it, when it is read again, when it is not."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.config import TAEConfig
+from lingen_training import latents
+from lingen_training.latents import LatentClips, latent_clips
+
+
+@pytest.fixture(scope="module")
+def network() -> TemporalAutoencoder:
+    torch.manual_seed(0)
+    config = TAEConfig(latent_channels=4, widths=(8, 8, 8), depths=(1, 1, 1))
+    return TemporalAutoencoder(config).eval().requires_grad_(False)
+
+
+class Cache:
+    """`latent_clips` with small settings, and the lines it reports when it renders."""
+
+    def __init__(self, network: TemporalAutoencoder, folder: Path) -> None:
+        self.network, self.folder = network, folder
+        self.lines: list[str] = []
+
+    def __call__(
+        self,
+        autoencoder_hash: str = "abc",
+        clips: int = 3,
+        latent_frames: int = 2,
+        size: int = 64,
+        seed: int = 0,
+    ) -> LatentClips:
+        return latent_clips(
+            self.network,
+            autoencoder_hash=autoencoder_hash,
+            clips=clips,
+            latent_frames=latent_frames,
+            size=size,
+            seed=seed,
+            folder=self.folder,
+            report=self.lines.append,
+        )
+
+
+@pytest.fixture
+def cache(network: TemporalAutoencoder, tmp_path: Path) -> Cache:
+    return Cache(network, tmp_path / "latents")
+
+
+def test_rendered_once_and_read_afterwards(cache: Cache) -> None:
+    first = cache()
+    assert first.latents.shape == (3, 4, 2, 8, 8)
+    assert first.latents.dtype is torch.bfloat16
+    assert len(first.scenes) == 3
+    assert cache.lines == ["latents: clips 1 to 3 of 3, 9 frames"]
+    again = cache()
+    assert len(cache.lines) == 1
+    assert torch.equal(again.latents, first.latents)
+    assert again.scenes == first.scenes
+
+
+def test_everything_that_decides_the_content_is_in_the_key(cache: Cache) -> None:
+    first = cache(clips=1)
+    seen = {path.name for path in cache.folder.iterdir()}
+    changes: tuple[dict[str, Any], ...] = (
+        {"seed": 1},
+        {"size": 80},
+        {"latent_frames": 1},
+        {"autoencoder_hash": "another"},
+        {"clips": 2},
+    )
+    for change in changes:
+        other = cache(**{"clips": 1} | change)
+        new = {path.name for path in cache.folder.iterdir()} - seen
+        assert len(new) == 1, change
+        seen |= new
+        assert len(other.scenes) == len(other.latents)
+    assert len(cache.lines) == 6
+    assert cache(clips=1, seed=1).scenes != first.scenes
+
+
+def test_a_killed_build_goes_on_shard_by_shard(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = latents._write_shard
+    monkeypatch.setattr(latents, "min", lambda *values: 2, raising=False)  # two clips a shard
+
+    def killed(path: Path, network: TemporalAutoencoder, first: int, *rest: int) -> None:
+        if first == 2:
+            raise KeyboardInterrupt
+        write(path, network, first, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(latents, "_write_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cache(clips=4)
+    assert len(list(cache.folder.iterdir())) == 1
+    clips = cache(clips=4)
+    assert cache.lines == [
+        "latents: clips 1 to 2 of 4, 9 frames",
+        "latents: clips 3 to 4 of 4, 9 frames",
+        "latents: clips 3 to 4 of 4, 9 frames",
+    ]
+    assert clips.latents.shape[0] == len(clips.scenes) == 4
+
+
+def test_pick_keeps_clips_and_scenes_together(cache: Cache) -> None:
+    clips = cache()
+    chosen, scenes = clips.pick(random.Random(5), 16)
+    for latent, scene in zip(chosen, scenes, strict=True):
+        assert torch.equal(latent, clips.latents[clips.scenes.index(scene)])
+    assert len({scene.seed for scene in scenes}) > 1
+    again, _ = clips.pick(random.Random(5), 16)
+    assert torch.equal(again, chosen)

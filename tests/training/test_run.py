@@ -1,0 +1,178 @@
+"""A whole training of a few steps: its files, its resumption, its refusals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lingen_models.checkpoint import read_metadata, sha256_file
+from lingen_models.pipeline import TextToVideo
+from lingen_training.curves import read_log
+from lingen_training.recipe import RecipeError
+from lingen_training.run import train
+
+RECIPE = """
+name = "tiny"
+seed = 3
+
+[autoencoder]
+widths = [8, 8, 8]
+depths = [1, 1, 1]
+steps = 2
+batch = 1
+full_size = 64
+full_batch = 1
+frames = 9
+
+[text]
+width = 64
+depth = 1
+
+[model]
+preset = "mini"
+
+[model.overrides]
+width = 32
+depth = 2
+head_dim = 16
+ssm_head_dim = 16
+state_size = 4
+text_dims = [64]
+position_grid = [8, 8, 8]
+
+[[stage]]
+name = "images"
+size = 64
+latent_frames = 1
+batch = 2
+steps = 2
+learning_rate = 1e-3
+clips = 3
+
+[[stage]]
+name = "short"
+size = 64
+latent_frames = 2
+batch = 2
+steps = 3
+learning_rate = 1e-3
+clips = 2
+image_batch = 2
+image_clips = 2
+images = 0.5
+"""
+RESULTS = ("autoencoder", "denoiser", "text_encoder")
+
+
+def recipe(folder: Path, old: str = "", new: str = "") -> Path:
+    assert old in RECIPE
+    path = folder / "recipe.toml"
+    path.write_text(RECIPE.replace(old, new, 1) if old else RECIPE)
+    return path
+
+
+def ignore(line: str) -> None:
+    assert "\n" not in line
+
+
+def killer(text: str) -> Callable[[str], None]:
+    """A report that stops the programme at the first line with `text`."""
+
+    def report(line: str) -> None:
+        if text in line:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted training."""
+    folder = tmp_path_factory.mktemp("trained")
+    return train(recipe(folder), folder / "out", report=ignore)
+
+
+def test_the_weights_generate(trained: Path) -> None:
+    paths = [trained / f"{name}.safetensors" for name in RESULTS]
+    pipe = TextToVideo.load(paths[1], paths[0], (paths[2],), dtype=torch.float32)
+    assert pipe.unknown_words("a red ball moves left") == []
+    latents = pipe.sample("a red ball", frames=5, height=64, width=64, steps=2, guidance=2.0)
+    assert torch.isfinite(latents).all()
+    assert sum(len(piece) for piece in pipe.decode(latents, 5)) == 5
+
+
+def test_the_files_say_what_made_them(trained: Path) -> None:
+    for name, kind in zip(RESULTS, ("tae", "lingen", "words"), strict=True):
+        assert read_metadata(trained / f"{name}.safetensors")["kind"] == kind
+    training = read_metadata(trained / "denoiser.safetensors")["training"]
+    assert training["last_stage"] == "short"
+    assert training["recipe"]["name"] == "tiny"
+    assert training["autoencoder_sha256"] == sha256_file(trained / "autoencoder.safetensors")
+    for name, steps in (("autoencoder", 2), ("images", 2), ("short", 3)):
+        assert read_log(trained / f"{name}.jsonl")[-1]["step"] == steps
+    assert json.loads((trained / "recipe.json").read_text())["seed"] == 3
+
+
+@pytest.mark.parametrize("kill_at", ["images: done", "short 3/3", "short: done"])
+def test_a_killed_training_ends_as_an_uninterrupted_one(
+    kill_at: str, trained: Path, tmp_path: Path
+) -> None:
+    path, out = recipe(tmp_path), tmp_path / "out"
+    # The autoencoder and its latents are those of the whole run: these kills come after them.
+    out.mkdir()
+    for file in trained.glob("autoencoder.*"):
+        (out / file.name).write_bytes(file.read_bytes())
+    (out / "latents").symlink_to(trained / "latents")
+    images = trained / "images.state.safetensors"
+    (out / images.name).write_bytes(images.read_bytes())
+    with pytest.raises(KeyboardInterrupt):
+        train(path, out, report=killer(kill_at))
+    lines: list[str] = []
+    train(path, out, report=lines.append)
+    assert not any(line.startswith(("autoencoder", "latents", "images 2/2")) for line in lines)
+    for name in RESULTS:
+        assert sha256_file(out / f"{name}.safetensors") == sha256_file(
+            trained / f"{name}.safetensors"
+        )
+
+
+def test_a_finished_training_is_not_repeated(trained: Path, tmp_path: Path) -> None:
+    before = {path.name: sha256_file(path) for path in trained.glob("*.safetensors")}
+    lines: list[str] = []
+    train(recipe(tmp_path), trained, report=lines.append)
+    assert [line.split(",")[0] for line in lines] == ["images: done", "short: done"]
+    assert {path.name: sha256_file(path) for path in trained.glob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("seed = 3", "seed = 4", "seed differs"),
+        ("depths = [1, 1, 1]", "depths = [1, 1, 2]", "autoencoder differs"),
+        ("depth = 2", "depth = 3", "model differs"),
+        ("clips = 3", "clips = 4", "stage images differs"),
+    ],
+)
+def test_another_recipe_is_not_mixed_in(
+    old: str, new: str, what: str, trained: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=f"{what} from what"):
+        train(recipe(tmp_path, old, new), trained, report=ignore)
+
+
+def test_a_used_folder_is_refused_when_not_resuming(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="holds a training already"):
+        train(recipe(tmp_path), trained, report=ignore, resume=False)
+
+
+def test_beginning_from_earlier_weights(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "more"
+    train(recipe(tmp_path), out, report=ignore, start_from=trained)
+    autoencoder = "autoencoder.safetensors"
+    assert (out / autoencoder).read_bytes() == (trained / autoencoder).read_bytes()
+    denoiser = "denoiser.safetensors"
+    assert sha256_file(out / denoiser) != sha256_file(trained / denoiser)
