@@ -192,6 +192,7 @@ def _sample(job: Job, pipe: TextToVideo, frames: int, progress: Progress) -> Ten
         seed=job.seed,
         first_frame=first_frame,
         sampler=job.model.sampler.build(),
+        schedule=job.model.sampler.schedule,
         on_step=on_step,
     )
 

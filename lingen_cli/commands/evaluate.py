@@ -64,6 +64,7 @@ def evaluate(
             long_seconds=long_seconds,
             steps=variant.steps if steps is None else steps,
             guidance=variant.guidance if guidance is None else guidance,
+            schedule=located.sampler.schedule,
             size=variant.size,
             seed=seed,
             report=console.note,

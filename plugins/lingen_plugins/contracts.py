@@ -137,6 +137,8 @@ class Sampler(Component):
     """`build()` -> the loop `(velocity, noise, times, on_step) -> latents`, see `euler`."""
 
     build: Callable[[], SamplingLoop]
+    schedule: str = "linear-quadratic"
+    """Where its steps lie in time: a name in `lingen_models.pipeline.SCHEDULES`."""
 
 
 @dataclass(frozen=True, kw_only=True)

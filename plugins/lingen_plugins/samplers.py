@@ -1,4 +1,4 @@
-"""The built-in sampler."""
+"""The built-in samplers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,18 @@ def build_euler() -> SamplingLoop:
 
 @hookimpl
 def register_samplers() -> list[Sampler]:
-    """One sampler (paper.md 1.7)."""
+    """Euler's method on two schedules (paper.md 1.7)."""
     return [
         Sampler(
             name="euler",
             summary="Euler steps along the flow, on the linear-quadratic schedule",
             build=build_euler,
-        )
+            schedule="linear-quadratic",
+        ),
+        Sampler(
+            name="euler-uniform",
+            summary="Euler steps along the flow, evenly spaced: better below about 40 steps",
+            build=build_euler,
+            schedule="uniform",
+        ),
     ]

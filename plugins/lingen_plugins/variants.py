@@ -53,7 +53,7 @@ def register_model_variants() -> list[ModelVariant]:
             text_encoders=("playground-words",),
             scan_order="rms",
             review=mini.review,
-            sampler="euler",
+            sampler="euler-uniform",
             weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
             licence="Apache-2.0",
         ),
