@@ -43,6 +43,7 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
             "long_seconds": 60.0,
             "steps": 2,
             "guidance": variant.guidance,
+            "schedule": "uniform",
             "size": variant.size,
             "seed": 5,
         }
