@@ -55,6 +55,7 @@ def train(
     autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
     autoencoder = load_autoencoder(autoencoder_path, device)
     autoencoder_hash = sha256_file(autoencoder_path)
+    torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
     pair = Pair(LinGen(recipe.model.config()), WordEncoder(recipe.text.config(vocabulary())))
     if start_from is not None:
         load_network(start_from / "denoiser.safetensors", pair.denoiser)
