@@ -75,7 +75,7 @@ def _triton(
     else:
         x, dt, B, C, skip = _both(x, dt, B, C, 0)
     rate = -A.to(dt.dtype)[:, None, None, :]
-    scaled_x = (torch.unflatten(x, 0, (2, -1)) / rate.unsqueeze(-1).to(x.dtype)).flatten(0, 1)
+    scaled_x = (torch.unflatten(x, 0, (2, -1)) / rate.unsqueeze(-1)).flatten(0, 1).to(x.dtype)
     y: Tensor = kernel(
         scaled_x,
         (dt * rate).flatten(0, 1),
