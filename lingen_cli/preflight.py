@@ -93,6 +93,13 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     )
 
 
+def check_device(name: str) -> str:
+    """Return `name`; raises InvalidOptionError (2) unless it is auto, cpu or cuda. No torch."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {name!r}")
+    return name
+
+
 def parse_size(value: int | str, step: int) -> tuple[int, int]:
     """`128` or `192x128` as (width, height). Raises InvalidOptionError (2)."""
     found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", str(value).strip())

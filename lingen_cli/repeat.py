@@ -8,17 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
-from lingen_cli.errors import InvalidOptionError
 from lingen_cli.job import Destination, Job
-from lingen_cli.preflight import parse_size, start_image
+from lingen_cli.preflight import check_device, parse_size, start_image
 from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import Recipe
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
-
-_DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +38,8 @@ def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem:
     """
     from lingen_cli.media.writer import check_encoder
 
-    device = changes.device or ("cpu" if recipe.device.startswith("cpu") else "cuda")
-    if device not in _DEVICES:
-        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
+    used = "cpu" if recipe.device.startswith("cpu") else "cuda"
+    device = check_device(changes.device or used)
     variant = registry.model_variants[recipe.model]
     width, height = parse_size(f"{recipe.width}x{recipe.height}", side_step(registry, variant))
     check_encoder(

@@ -39,6 +39,7 @@ def evaluate(
 
     from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.preflight import check_device
     from lingen_cli.publish import WorkFolder
     from lingen_cli.timing import MAX_SECONDS
     from lingen_cli.zoo import locate, open_registry
@@ -48,8 +49,7 @@ def evaluate(
             raise InvalidOptionError(f"{name} must be above 0 and at most {MAX_SECONDS:g}")
     if output.suffix.lower() != ".json":
         raise InvalidOptionError(f"--output must end in .json, not {str(output)!r}")
-    if device not in ("auto", "cpu", "cuda"):
-        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
+    check_device(device)
     located = locate(open_registry(console.warning), model, weights)
     variant = located.variant
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:

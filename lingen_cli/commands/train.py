@@ -32,15 +32,15 @@ def train(
     last one stopped.
     """
     from lingen_cli import console, stopping
-    from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
+    from lingen_cli.errors import BadDataError, MissingInputError
     from lingen_cli.media.write_errors import printable
+    from lingen_cli.preflight import check_device
 
     if not recipe.exists():
         raise MissingInputError(f"no such file: {printable(recipe)}")
     if not recipe.is_file():
         raise MissingInputError(f"not a regular file: {printable(recipe)}")
-    if device not in ("auto", "cpu", "cuda"):
-        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {device!r}")
+    check_device(device)
     if start_from is not None:
         _check_start(start_from)
     folder = output or Path("runs") / recipe.stem

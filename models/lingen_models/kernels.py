@@ -70,10 +70,11 @@ def _triton(
     """
     kernel = triton_scan()
     assert kernel is not None
+    x, dt, B, C = _both(x, dt, B, C)
+    skip = 0
     if prefix is not None:
-        x, dt, B, C, skip = _prepend(x, dt, B, C, prefix, both_ends)
-    else:
-        x, dt, B, C, skip = _both(x, dt, B, C, 0)
+        skip = prefix[0].shape[1]
+        x, dt, B, C = _prepend(x, dt, B, C, prefix, both_ends)
     rate = -A.to(dt.dtype)[:, None, None, :]
     scaled_x = (torch.unflatten(x, 0, (2, -1)) / rate.unsqueeze(-1)).flatten(0, 1).to(x.dtype)
     y: Tensor = kernel(
@@ -94,33 +95,27 @@ def _triton(
     return total
 
 
-def _both(
-    x: Tensor, dt: Tensor, B: Tensor, C: Tensor, skip: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+def _both(x: Tensor, dt: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Stack a sequence and its reverse along the batch; dt keeps its leading direction axis."""
-    stacked_dt = torch.stack((dt[0], dt[1].flip(1)))
     return (
         torch.cat((x, x.flip(1))),
-        stacked_dt,
+        torch.stack((dt[0], dt[1].flip(1))),
         torch.cat((B, B.flip(1))),
         torch.cat((C, C.flip(1))),
-        skip,
     )
 
 
 def _prepend(
     x: Tensor, dt: Tensor, B: Tensor, C: Tensor, prefix: Prefix, both_ends: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Put the review tokens before both directions of a sequence that `_both` has stacked."""
     review_x, review_dt, review_B = prefix
     if not both_ends:  # dt = 0 makes the prefix invisible to the backward direction
         review_dt = torch.stack((review_dt[0], torch.zeros_like(review_dt[1])))
-    zeros = torch.zeros_like(review_B)
-    tokens = _both(x, dt, B, C, 0)
-    before = _both(review_x, review_dt, review_B, zeros, 0)
+    before = _both(review_x, review_dt, review_B, torch.zeros_like(review_B))
     return (
-        torch.cat((before[0], tokens[0]), 1),
-        torch.cat((before[1], tokens[1]), 2),
-        torch.cat((before[2], tokens[2]), 1),
-        torch.cat((before[3], tokens[3]), 1),
-        review_x.shape[1],
+        torch.cat((before[0], x), 1),
+        torch.cat((before[1], dt), 2),
+        torch.cat((before[2], B), 1),
+        torch.cat((before[3], C), 1),
     )

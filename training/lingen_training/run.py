@@ -21,6 +21,7 @@ from lingen_models.checkpoint import (
 )
 from lingen_models.config import TAEConfig
 from lingen_models.lingen import LinGen
+from lingen_models.pipeline import compute_dtype
 from lingen_models.words import WordEncoder
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
@@ -102,8 +103,6 @@ def write_weights(
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     """A frozen autoencoder, in the dtype that the device computes in."""
-    from lingen_models.pipeline import compute_dtype
-
     network = TemporalAutoencoder(TAEConfig.from_dict(read_metadata(path)["config"]))
     load_network(path, network)
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
