@@ -15,6 +15,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lingen_models.ssd_chunk import ChunkOutputs
+
 
 def bidirectional_ssd(
     x: Tensor,
@@ -49,7 +51,7 @@ def bidirectional_ssd(
     x, B, C = (_pad(part, 1, chunks * chunk) for part in (x, B, C))
     dt = _pad(dt, 2, chunks * chunk)
     wide = torch.promote_types(x.dtype, torch.float32)
-    x_BcKQP = x.view(batch, chunks, chunk, heads, features).transpose(2, 3)
+    x_BcKQP = x.view(batch, chunks, chunk, heads, features).transpose(2, 3).contiguous()
     dt_BcKQ = dt.to(wide).view(2, batch, chunks, chunk, heads).transpose(3, 4)
     B_BcQS = B.view(batch, chunks, chunk, -1)
     C_BcQS = C.view(batch, chunks, chunk, -1)
@@ -58,24 +60,22 @@ def bidirectional_ssd(
     back = decay_BcKQ[1].flip(-1).cumsum(-1).flip(-1)
     into_state = torch.stack((ahead[..., -1:] - ahead, back[..., :1] - back)).exp() * dt_BcKQ
     states = _chunk_states(x_BcKQP, into_state, B_BcQS)
-    whole_chunk = torch.stack((ahead[..., -1], back[..., 0])).exp()
-    entering = _pass_states(states, whole_chunk, initial_states)
-    triangle = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
-    outputs = [
-        _tile_output(
-            x_BcKQP[:, part],
-            dt_BcKQ[:, :, part],
-            B_BcQS[:, part],
-            C_BcQS[:, part],
-            ahead[:, part],
-            back[:, part],
-            entering[:, :, part],
-            triangle,
+    whole_chunk = torch.stack((ahead[..., -1], back[..., 0]))[..., None, None].exp()
+    entering = _pass_states(states, whole_chunk, initial_states).to(x.dtype)
+    outputs = []
+    for part in (slice(start, start + tile) for start in range(0, chunks, tile)):
+        y: Tensor = ChunkOutputs.apply(  # type: ignore[no-untyped-call]
+            x_BcKQP[:, part].flatten(0, 1),
+            dt_BcKQ[:, :, part].flatten(1, 2),
+            B_BcQS[:, part].flatten(0, 1),
+            C_BcQS[:, part].flatten(0, 1),
+            ahead[:, part].flatten(0, 1),
+            back[:, part].flatten(0, 1),
+            entering[:, part].flatten(0, 1),
             diagonal,
         )
-        for part in (slice(start, start + tile) for start in range(0, chunks, tile))
-    ]
-    y_BcQKP = torch.cat(outputs, 1).transpose(2, 3)
+        outputs.append(torch.unflatten(y, 0, (batch, -1)))
+    y_BcQKP = (outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)).transpose(2, 3)
     return y_BcQKP.reshape(batch, chunks * chunk, heads, features)[:, :length]
 
 
@@ -91,10 +91,10 @@ def final_states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor) -> Tensor:
     ahead = decay[0].cumsum(1)
     back = decay[1].flip(1).cumsum(1).flip(1)
     into_state = torch.stack((ahead[:, -1:] - ahead, back[:, :1] - back)).exp() * dt
-    weighted = (x * into_state.to(x.dtype).unsqueeze(-1)).permute(0, 1, 3, 4, 2)  # 2 B K P L
-    batch, heads, features = weighted.shape[1:4]
-    states = weighted.reshape(2, batch, heads * features, -1) @ B
-    return states.to(wide).view(2, batch, heads, features, -1)
+    states = _chunk_states(
+        x.transpose(1, 2).unsqueeze(1), into_state.transpose(2, 3).unsqueeze(2), B.unsqueeze(1)
+    )
+    return torch.stack(states.squeeze(1).chunk(2, -1))
 
 
 def _pad(part: Tensor, axis: int, length: int) -> Tensor:
@@ -107,18 +107,21 @@ def _pad(part: Tensor, axis: int, length: int) -> Tensor:
 
 
 def _chunk_states(x_BcKQP: Tensor, into_state: Tensor, B_BcQS: Tensor) -> Tensor:
-    """What each chunk adds to the state that leaves it: (2, B, c, K, P, S) in float32."""
-    weighted = x_BcKQP * into_state.to(x_BcKQP.dtype).unsqueeze(-1)
-    rows = weighted.transpose(-1, -2).flatten(3, 4)  # 2 B c (K P) Q
-    states = rows @ B_BcQS
-    heads_and_features = (x_BcKQP.shape[2], x_BcKQP.shape[4])
-    return torch.unflatten(states.to(into_state.dtype), 3, heads_and_features)
+    """What each chunk adds to the states that leave it to the right and to the left.
+
+    (B, c, K, P, 2 S) in float32, both directions side by side.
+    """
+    ahead, back = into_state.to(B_BcQS.dtype).unsqueeze(-1).unbind(0)
+    shared = B_BcQS.unsqueeze(2)
+    weighted = torch.cat((shared * ahead, shared * back), -1)  # B c K Q 2S
+    states: Tensor = (x_BcKQP.transpose(-1, -2) @ weighted).to(into_state.dtype)
+    return states
 
 
 def _pass_states(states: Tensor, decay: Tensor, initial: Tensor | None) -> Tensor:
-    """States that enter each chunk, forwards from the left and backwards from the right."""
-    added_ahead, added_back = (part.unbind(1) for part in states.unbind(0))
-    decay_ahead, decay_back = (part.unbind(1) for part in decay[..., None, None].unbind(0))
+    """States that enter each chunk from the left and from the right, (B, c, K, P, 2 S)."""
+    added_ahead, added_back = (part.unbind(1) for part in states.chunk(2, -1))
+    decay_ahead, decay_back = (part.unbind(1) for part in decay.unbind(0))
     if initial is None:
         ahead, back = [torch.zeros_like(added_ahead[0])], [torch.zeros_like(added_back[0])]
     else:
@@ -126,38 +129,4 @@ def _pass_states(states: Tensor, decay: Tensor, initial: Tensor | None) -> Tenso
     for step in range(len(added_ahead) - 1):
         ahead.append(torch.addcmul(added_ahead[step], ahead[-1], decay_ahead[step]))
         back.append(torch.addcmul(added_back[-1 - step], back[-1], decay_back[-1 - step]))
-    return torch.stack((torch.stack(ahead, 1), torch.stack(back[::-1], 1)))
-
-
-def _tile_output(
-    x: Tensor,
-    dt: Tensor,
-    B: Tensor,
-    C: Tensor,
-    ahead: Tensor,
-    back: Tensor,
-    entering: Tensor,
-    triangle: Tensor,
-    diagonal: bool,
-) -> Tensor:
-    """(B, c, K, Q, P) outputs of a few chunks: inside them, and from the states that enter.
-
-    Step sizes join the exponent as logarithms; the diagonal, which the lower triangle has counted
-    forwards, is completed (or emptied) on its own.
-    """
-    scores_BcQQ = C @ B.transpose(-1, -2)
-    steps = dt.clamp(min=torch.finfo(dt.dtype).tiny).log()
-    weights = torch.where(
-        triangle,
-        ahead.unsqueeze(-1) - (ahead - steps[0]).unsqueeze(-2),
-        back.unsqueeze(-1) - (back - steps[1]).unsqueeze(-2),
-    ).exp()
-    y = (scores_BcQQ.unsqueeze(2) * weights.to(x.dtype)) @ x
-    own = (dt[1] if diagonal else -dt[0]) * (C * B).sum(-1).to(dt.dtype).unsqueeze(2)
-    y = torch.addcmul(y, x, own.to(x.dtype).unsqueeze(-1))
-    for state, reach in zip(entering.unbind(0), (ahead, back), strict=True):
-        rows = state.to(x.dtype).flatten(2, 3)  # B c (K P) S
-        carried = C @ rows.transpose(-1, -2)  # B c Q (K P)
-        carried = torch.unflatten(carried, -1, (x.shape[2], x.shape[4])).transpose(2, 3)
-        y = torch.addcmul(y, carried, reach.exp().to(x.dtype).unsqueeze(-1))
-    return y
+    return torch.cat((torch.stack(ahead, 1), torch.stack(back[::-1], 1)), -1)

@@ -149,6 +149,20 @@ def test_batches_are_images_clips_and_windows() -> None:
     assert (min(starts), max(starts)) == (1, 16)  # the last window ends at position 20
 
 
+def test_windows_are_cut_from_anywhere_in_longer_clips() -> None:
+    videos = clips(9, 0)
+    begins = set()
+    for seed in range(100):
+        batch = draw_batch(stage(images=0), videos, videos, 20, random.Random(seed))
+        for window in batch.latents[:, 0, :, 0, 0]:
+            begin = int(window[0])
+            assert window.tolist() == [begin, begin + 1, begin + 2, begin + 3]
+            # A clip's first latent frame holds one frame, and only ever stands first.
+            assert (begin == 0) == (batch.first_frame == 0)
+            begins.add(begin)
+    assert begins == {0, 1, 2, 3, 4, 5}
+
+
 def test_clips_as_long_as_the_tables_are_taken_whole() -> None:
     for seed in range(20):
         batch = draw_batch(stage(images=0), clips(5, 0), clips(1, 100), 4, random.Random(seed))

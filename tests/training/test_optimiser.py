@@ -1,4 +1,4 @@
-"""Master weights: AdamW in float32 under a network of any type, saved and continued."""
+"""Master weights: Muon and AdamW in float32 under any network, saved and continued."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from lingen_training.optimiser import MasterWeights
 
 
 class Small(nn.Module):
-    """Two layers; the norm and the biases are not decayed."""
+    """A hidden layer and a convolution for Muon, two thin layers, and parts without decay."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.up = nn.Linear(4, 8)
-        self.norm = nn.LayerNorm(8)
-        self.down = nn.Linear(8, 3)
+        self.up = nn.Linear(4, 32)
+        self.hidden = nn.Linear(32, 40)
+        self.convolution = nn.Conv2d(40, 32, (1, 2), padding=(0, 1))
+        self.norm = nn.LayerNorm(32)
+        self.down = nn.Linear(32, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.norm(self.up(x)).relu())  # type: ignore[no-any-return]
+        x = self.hidden(self.up(x).relu()).relu()
+        x = self.convolution(x[:, :, None, None]).sum((2, 3))
+        return self.down(self.norm(x).relu())  # type: ignore[no-any-return]
 
 
 def build(clip: float = 1.0, dtype: torch.dtype = torch.float32) -> MasterWeights:
@@ -43,35 +47,48 @@ def descend(weights: MasterWeights, first: int, last: int) -> list[float]:
 
 
 def state(weights: MasterWeights) -> list[Tensor]:
-    moments = [weights.optimiser.state[p][key] for p in weights.master for key in KEYS]
+    adamw, muon = (optimiser.state for optimiser in weights.optimisers)
+    moments = [part[key] for part in adamw.values() for key in ("exp_avg", "exp_avg_sq", "step")]
+    moments += [part["momentum_buffer"] for part in muon.values()]
     return [*weights.master, *weights.average, *weights.live, *moments]
 
 
-KEYS = ("exp_avg", "exp_avg_sq", "step")
-
-
 @pytest.mark.parametrize("clip", [1e9, 0.05])
-def test_float32_is_torch_s_adamw(clip: float) -> None:
+def test_float32_is_torch_s_muon_and_adamw(clip: float) -> None:
     weights = build(clip)
     torch.manual_seed(0)
     network = Small()
-    matrices = [network.up.weight, network.down.weight]
-    rest = [network.up.bias, network.norm.weight, network.norm.bias, network.down.bias]
-    reference = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+    hidden = {"hidden.weight", "convolution.weight"}
+    thin = [network.up.weight, network.down.weight]
+    rest = [p for name, p in network.named_parameters() if name.endswith("bias") or "norm" in name]
+    adamw = torch.optim.AdamW(
+        [{"params": thin, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
         betas=(0.9, 0.98),
     )
+    matrices = {
+        name: nn.Parameter(p.detach().reshape(p.shape[0], -1).clone())
+        for name, p in network.named_parameters()
+        if name in hidden
+    }
+    muon = torch.optim.Muon(matrices.values(), weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     average = {n: p.detach().clone() for n, p in network.named_parameters()}
     for step in range(6):
         (norm,) = descend(weights, step, step + 1)
         batch = torch.randn(5, 4, generator=torch.Generator().manual_seed(step))
-        reference.zero_grad()
+        network.zero_grad()
         network(batch).square().mean().backward()
         expected = torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
         assert norm == pytest.approx(float(expected), rel=1e-5)
-        for group in reference.param_groups:
-            group["lr"] = 1e-2 / (1 + step)
-        reference.step()
+        for name, matrix in matrices.items():
+            gradient = network.get_parameter(name).grad
+            assert gradient is not None
+            matrix.grad = gradient.reshape(matrix.shape)
+        for optimiser in (adamw, muon):
+            for group in optimiser.param_groups:
+                group["lr"] = 1e-2 / (1 + step)
+            optimiser.step()
+        for name, matrix in matrices.items():
+            network.get_parameter(name).data.copy_(matrix.view_as(network.get_parameter(name)))
         rate = min(0.9, (2 + step) / (11 + step))
         for name, parameter in network.named_parameters():
             average[name].lerp_(parameter.detach(), 1 - rate)
@@ -123,7 +140,7 @@ def test_a_broken_gradient_changes_nothing(value: float) -> None:
     assert weights.steps == 2
     for one, other in zip(state(weights), before, strict=True):
         assert torch.equal(one, other)
-    assert all(part.grad is None for part in (*weights.live, *weights.master))
+    assert all(part.grad is None for part in (*weights.live, *weights.stepped))
 
 
 def test_exchanging_and_starting_from_given_weights() -> None:

@@ -63,10 +63,10 @@ def train_stage(
             report=report,
         )
 
-    # One latent frame more than a clip needs: dropping the first gives a window from inside a clip.
-    spare = 1 if stage.latent_frames > 1 else 0
-    videos = clips(stage.clips, stage.latent_frames + spare)
-    images = clips(stage.image_clips, 1) if stage.images and spare else videos
+    # At least one latent frame more than is needed: what begins later is from inside a clip.
+    still = stage.latent_frames == 1
+    videos = clips(stage.clips, 1 if still else max(stage.cut_from, stage.latent_frames + 1))
+    images = videos if still or not stage.images else clips(stage.image_clips, 1)
     device = pair.denoiser.patch_in.weight.device
     weights = MasterWeights(
         pair,
@@ -112,10 +112,13 @@ def draw_batch(
         return Batch(latents, captions, 0)
     latents, scenes = videos.pick(rng, stage.batch)
     captions = [caption(scene, rng.randrange(2**31)) for scene in scenes]
-    last = positions - stage.latent_frames
+    frames = stage.latent_frames
+    last = positions - frames
     if rng.random() < 0.5 or last < 1:
-        return Batch(latents[:, :, : stage.latent_frames], captions, 0)
-    return Batch(latents[:, :, 1:], captions, rng.randint(1, last))
+        return Batch(latents[:, :, :frames], captions, 0)
+    begins = [rng.randint(1, latents.shape[2] - frames) for _ in scenes]
+    windows = [clip[:, at : at + frames] for clip, at in zip(latents, begins, strict=True)]
+    return Batch(torch.stack(windows), captions, rng.randint(1, last))
 
 
 def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:

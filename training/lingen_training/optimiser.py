@@ -1,4 +1,4 @@
-"""float32 master weights under a network that computes in bf16, with AdamW and EMA."""
+"""float32 master weights under a network that computes in bf16, with Muon, AdamW and EMA."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from lingen_models.checkpoint import load_tensors, save_tensors
 
+_NO_MUON = ("embedding", "position", "modulation", "patch_in", "patch_out", "decoder.out")
+"""Tables, and the first and last layers, whose rows are not a map between hidden features."""
+_LEAST_SIDE = 32
+"""Smaller matrices (depthwise filters, decays) are left to AdamW."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 _NO_DECAY = ("bias", "norm", "position", "A_log", "dt_bias", "D", "modulation", "embedding")
 
 
@@ -18,6 +23,9 @@ class MasterWeights:
 
     Pure bf16 training loses small updates; keeping the parameters once more in float32 does not,
     and costs less than autocast on a CPU, which would cast every activation back and forth.
+
+    Hidden matrices are stepped by Muon (momentum made orthogonal, with AdamW's update size), the
+    rest by AdamW; a convolution is the matrix of its outputs by its inputs and taps.
     """
 
     def __init__(
@@ -38,40 +46,68 @@ class MasterWeights:
         self.average = [part.clone() for part in self.master]
         network.to(compute_dtype)
         self.live: list[Tensor] = list(network.parameters())
-        decayed = [not any(key in name for key in _NO_DECAY) for name in self.names]
-        for part in self.master:
-            part.requires_grad_(True)
-        groups = [
-            {"params": _choose(self.master, decayed, True), "weight_decay": weight_decay},
-            {"params": _choose(self.master, decayed, False), "weight_decay": 0.0},
+        self.stepped = [
+            part.flatten(1) if _is_hidden_matrix(name, part) else part
+            for name, part in zip(self.names, self.master, strict=True)
         ]
-        self.optimiser = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        """What the optimisers step: views of the masters."""
+        kinds = [
+            "muon"
+            if _is_hidden_matrix(name, part)
+            else "bare"
+            if any(key in name for key in _NO_DECAY)
+            else "decayed"
+            for name, part in zip(self.names, self.master, strict=True)
+        ]
+        chosen = {
+            kind: [part for part, its in zip(self.stepped, kinds, strict=True) if its == kind]
+            for kind in ("muon", "bare", "decayed")
+        }
+        groups = [
+            {"params": chosen["decayed"], "weight_decay": weight_decay},
+            {"params": chosen["bare"], "weight_decay": 0.0},
+        ]
+        self.optimisers: list[torch.optim.Optimizer] = []
+        if any(group["params"] for group in groups):
+            self.optimisers.append(
+                torch.optim.AdamW(
+                    [group for group in groups if group["params"]],
+                    lr=learning_rate,
+                    betas=(0.9, 0.98),
+                    fused=True,
+                )
+            )
+        if chosen["muon"]:
+            self.optimisers.append(
+                torch.optim.Muon(
+                    chosen["muon"],
+                    lr=learning_rate,
+                    weight_decay=weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
         self.steps = 0
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> float:
         """Apply the gradients that backward left on the network; returns their norm."""
-        for master, live in zip(self.master, self.live, strict=True):
-            master.grad = (
-                torch.zeros_like(master) if live.grad is None else live.grad.to(torch.float32)
+        for part, live in zip(self.stepped, self.live, strict=True):
+            part.grad = (
+                torch.zeros_like(part) if live.grad is None else live.grad.float().view_as(part)
             )
             live.grad = None
-        norm = torch.nn.utils.clip_grad_norm_(self.master, self.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.stepped, self.clip)
         if torch.isfinite(norm):
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate
+                optimiser.step()
             self.steps += 1
             rate = min(self.ema_rate, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(self.average, self.master, 1 - rate)
             torch._foreach_copy_(self.live, self.master)
-        for master in self.master:
-            master.grad = None
+        for part in self.stepped:
+            part.grad = None
         return float(norm)
 
     def averaged(self) -> dict[str, Tensor]:
@@ -95,12 +131,13 @@ class MasterWeights:
         """Write everything that resuming needs, atomically."""
         tensors: dict[str, Tensor] = {}
         for name, master, average in zip(self.names, self.master, self.average, strict=True):
-            tensors[f"master.{name}"] = master.detach()
+            tensors[f"master.{name}"] = master
             tensors[f"average.{name}"] = average
-            state = self.optimiser.state.get(master, {})
-            for key in ("exp_avg", "exp_avg_sq"):
-                if key in state:
-                    tensors[f"{key}.{name}"] = state[key]
+        for optimiser in self.optimisers:
+            for name, part in zip(self.names, self.stepped, strict=True):
+                for key in _MOMENTS:
+                    if key in optimiser.state.get(part, {}):
+                        tensors[f"{key}.{name}"] = optimiser.state[part][key]
         save_tensors(path, tensors, {**metadata, "steps": str(self.steps)})
 
     @torch.no_grad()
@@ -110,15 +147,26 @@ class MasterWeights:
         for name, master, average in zip(self.names, self.master, self.average, strict=True):
             master.copy_(tensors[f"master.{name}"])
             average.copy_(tensors[f"average.{name}"])
-            if f"exp_avg.{name}" in tensors:
-                state = self.optimiser.state[master]
-                state["step"] = torch.tensor(float(metadata["steps"]), device=master.device)
-                state["exp_avg"] = tensors[f"exp_avg.{name}"].to(master.device)
-                state["exp_avg_sq"] = tensors[f"exp_avg_sq.{name}"].to(master.device)
+        for optimiser in self.optimisers:
+            own = {part for group in optimiser.param_groups for part in group["params"]}
+            for name, part in zip(self.names, self.stepped, strict=True):
+                moments = {key: tensors.get(f"{key}.{name}") for key in _MOMENTS}
+                if part not in own or all(value is None for value in moments.values()):
+                    continue
+                state = optimiser.state[part]
+                state.update(
+                    (key, value.to(part.device))
+                    for key, value in moments.items()
+                    if value is not None
+                )
+                if moments["exp_avg"] is not None:
+                    state["step"] = torch.tensor(float(metadata["steps"]), device=part.device)
         self.steps = int(metadata["steps"])
         self.use(self.master)
         return metadata
 
 
-def _choose(parts: list[Tensor], flags: list[bool], wanted: bool) -> list[Tensor]:
-    return [part for part, flag in zip(parts, flags, strict=True) if flag is wanted]
+def _is_hidden_matrix(name: str, part: Tensor) -> bool:
+    if part.ndim < 2 or any(key in name for key in _NO_MUON):
+        return False
+    return min(part.shape[0], part[0].numel()) >= _LEAST_SIDE

@@ -80,6 +80,9 @@ class DenoiserStage(_Section):
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
     clips: int = Field(ge=1)
     """Clips in the latent cache of this stage."""
+    cut_from: int = Field(default=0, ge=0)
+    """Latent frames of the cached clips, from which windows are cut; 0 is one more than needed.
+    Stages that cut from clips of one length and size share their cache."""
     image_clips: int = Field(default=4096, ge=0)
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
