@@ -137,7 +137,7 @@ def recipe_of(job: Job, pipe: TextToVideo) -> Recipe:
         height=job.height,
         steps=job.steps,
         guidance=job.guidance,
-        sampler=job.model.variant.sampler,
+        sampler=job.sampler.name,
         image=None if image is None else FirstFrame(path=str(image.path), sha256=image.sha256),
         crf=job.crf,
         encoder_preset=job.encoder_preset,
@@ -191,8 +191,8 @@ def _sample(job: Job, pipe: TextToVideo, frames: int, progress: Progress) -> Ten
         negative=job.negative,
         seed=job.seed,
         first_frame=first_frame,
-        sampler=job.model.sampler.build(),
-        schedule=job.model.sampler.schedule,
+        sampler=job.sampler.build(),
+        schedule=job.sampler.schedule,
         on_step=on_step,
     )
 

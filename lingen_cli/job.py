@@ -13,6 +13,8 @@ from lingen_cli.zoo import LocatedModel
 if TYPE_CHECKING:
     import numpy as np
 
+    from lingen_plugins.contracts import Sampler
+
 _BYTES_PER_PIXEL = 0.2
 """H.264 at crf 18 took 0.015 to 0.13 bytes per pixel in tests; better quality takes more."""
 _CONTAINER_BYTES = 1 << 20
@@ -50,6 +52,7 @@ class Job:
     rate: Fraction
     width: int
     height: int
+    sampler: Sampler
     steps: int
     guidance: float
     image: StartImage | None

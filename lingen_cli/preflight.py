@@ -82,6 +82,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         rate=rate,
         width=width,
         height=height,
+        sampler=registry.samplers[settings.sampler or variant.sampler],
         steps=variant.steps if settings.steps is None else settings.steps,
         guidance=variant.guidance if settings.guidance is None else settings.guidance,
         image=image,

@@ -60,6 +60,7 @@ def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem:
         rate=recipe.rate,
         width=width,
         height=height,
+        sampler=registry.samplers[recipe.sampler],
         steps=recipe.steps,
         guidance=recipe.guidance,
         image=image,

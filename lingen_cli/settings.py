@@ -45,6 +45,7 @@ class Settings(BaseModel):
     seconds: float = Field(4.0, gt=0, le=3600, allow_inf_nan=False)
     size: int | str | None = Field(None, description="128 or 128x128; default: the model's")
     fps: float | str | None = Field(None, description="24 or 24000/1001; default: the model's")
+    sampler: str | None = Field(None, description="default: the model's")
     steps: int | None = Field(None, ge=1, le=1000, description="default: the model's")
     guidance: float | None = Field(
         None, ge=0, le=100, allow_inf_nan=False, description="default: the model's"

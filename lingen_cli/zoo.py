@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
-from lingen_plugins.contracts import ModelVariant, Sampler, Weights
+from lingen_plugins.contracts import ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
@@ -23,7 +23,6 @@ class LocatedModel:
     variant: ModelVariant
     files: dict[str, Path]
     hashes: dict[str, str]
-    sampler: Sampler
     folder: Path | None
     """Where the weights lie when they are not the variant's own."""
 
@@ -88,7 +87,6 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         variant=variant,
         files=files,
         hashes=hashes,
-        sampler=registry.samplers[variant.sampler],
         folder=folder.absolute() if folder else None,
     )
 

@@ -17,6 +17,7 @@ def evaluate(
         int, typer.Option(min=0, help="Long clips, whose end is compared with their beginning.")
     ] = 20,
     long_seconds: Annotated[float, typer.Option(help="Length of each of them.")] = 60.0,
+    sampler: Annotated[str | None, typer.Option(help="A sampler; else the model's.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Sampling steps; else the model's.")
     ] = None,
@@ -50,8 +51,10 @@ def evaluate(
     if output.suffix.lower() != ".json":
         raise InvalidOptionError(f"--output must end in .json, not {str(output)!r}")
     check_device(device)
-    located = locate(open_registry(console.warning), model, weights)
+    registry = open_registry(console.warning)
+    located = locate(registry, model, weights)
     variant = located.variant
+    solver = registry.samplers[sampler or variant.sampler]
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
         from lingen_cli.generation import load_model, versions
         from lingen_training import evaluate as evaluation
@@ -64,12 +67,18 @@ def evaluate(
             long_seconds=long_seconds,
             steps=variant.steps if steps is None else steps,
             guidance=variant.guidance if guidance is None else guidance,
-            schedule=located.sampler.schedule,
+            sampler=solver.build(),
+            schedule=solver.schedule,
             size=variant.size,
             seed=seed,
             report=console.note,
         )
-        result |= {"model": model, "weights": located.hashes, "versions": versions()}
+        result |= {
+            "model": model,
+            "sampler": solver.name,
+            "weights": located.hashes,
+            "versions": versions(),
+        }
         temporary = work.temporary(".json")
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         work.publish(temporary)

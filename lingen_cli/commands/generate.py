@@ -39,6 +39,10 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same machine: same frames. Random if not given.")
     ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="euler or euler-uniform, or a plugin's.", rich_help_panel=_MODEL),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps.", rich_help_panel=_MODEL)
     ] = None,
@@ -104,6 +108,7 @@ def generate(
         "device": device,
         "size": size,
         "fps": fps,
+        "sampler": sampler,
         "steps": steps,
         "guidance": guidance,
         "negative": negative,

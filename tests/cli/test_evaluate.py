@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from lingen_models.sampling import euler
 from lingen_plugins.registry import collect
 
 
@@ -43,6 +44,7 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
             "long_seconds": 60.0,
             "steps": 2,
             "guidance": variant.guidance,
+            "sampler": euler,
             "schedule": "uniform",
             "size": variant.size,
             "seed": 5,

@@ -80,6 +80,15 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
+def test_rerun_keeps_the_sampler(generate, lingen_here):
+    generate("--seed", 3, "--sampler", "euler", "-o", "first.mp4")
+    generate("--seed", 3, "-o", "default.mp4")
+    assert recipe_from_video(Path("first.mp4")).sampler == "euler"
+    assert lingen_here("rerun", "first.mp4").returncode == 0
+    assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
+    assert Path("default.mp4").read_bytes() != Path("first.mp4").read_bytes()
+
+
 def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_path):
     from lingen_models.checkpoint import load_tensors, save_tensors
 

@@ -41,7 +41,7 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
     for mark in MARKS:
         right, asked = result["short"][mark]
         assert 0 <= right <= asked <= 3
-        assert result["real"][mark][1] == asked
+        assert result["real"][mark][1] == result["restored"][mark][1] == asked
     assert result["real"]["colour"] == [3, 3]
     assert result["real"]["background"] == [3, 3]
     assert result["long"]["colour"][1] == 1
@@ -60,6 +60,7 @@ def test_table_gives_share_interval_and_target() -> None:
         },
         "short": {mark: [190, 200] for mark in MARKS} | {"direction": [0, 0]},
         "real": {mark: [199, 200] for mark in MARKS},
+        "restored": {mark: [195, 200] for mark in MARKS},
         "long": {"colour": [18, 20], "size": [20, 20]},
     }
     table = markdown_table(result)
@@ -70,5 +71,6 @@ def test_table_gives_share_interval_and_target() -> None:
         assert math.isclose(abs(0.95 - p), 1.96 * math.sqrt(p * (1 - p) / 200), abs_tol=1e-3)
     assert ">= 97%" in row
     assert "99.5% (199/200)" in row
+    assert "97.5% (195/200)" in row
     assert "| direction | - | - |" in table
     assert "| size | 100.0% (20/20) |" in table
