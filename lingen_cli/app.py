@@ -16,9 +16,11 @@ import typer
 
 from lingen_cli import __version__, console, stopping
 from lingen_cli.commands import (
+    cache,
     config,
     doctor,
     evaluate,
+    extend,
     generate,
     kernels,
     models,
@@ -37,6 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate.generate)
+app.command()(extend.extend)
+app.command("continue")(extend.continue_)
 app.command()(show.show)
 app.command()(rerun.rerun)
 app.command()(train.train)
@@ -44,6 +48,7 @@ app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 app.add_typer(kernels.app, name="kernels")
 

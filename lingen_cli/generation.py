@@ -7,24 +7,23 @@ leaves nothing at the output path (reliability.md C1).
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli import __version__
+from lingen_cli import __version__, latent_cache
 from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Job
+from lingen_cli.job import Job, Stretch
 from lingen_cli.progress import Progress
 from lingen_cli.publish import reserve_space
-from lingen_cli.recipe import FirstFrame, Recipe
-from lingen_cli.timing import picked
+from lingen_cli.recipe import Addition, FirstFrame, Recipe
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
+    from lingen_cli.latents import Latents
     from lingen_cli.zoo import LocatedModel
     from lingen_models.pipeline import TextToVideo
 
@@ -45,36 +44,49 @@ def generate(job: Job, progress: Progress) -> Result:
     Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73), WriteFailedError (74),
     LockedError (75), PermissionDeniedError (77); the output is whole or absent.
     """
+    from lingen_cli.filming import film
+    from lingen_cli.latents import latents_of
     from lingen_cli.media.verify import verify_video
 
     with held(job.destination) as work:
         reserve_space(work.target.parent, job.expected_bytes)
+        new = job.making[-1]
         progress.events.emit(
             "start",
             output=str(work.target),
-            prompt=job.prompt,
-            seed=job.seed,
+            prompt=new.prompt,
+            seed=new.seed,
             frames=job.frames,
             seconds=job.seconds,
         )
-        progress.note(f"{job.seconds:g} s at {job.width}x{job.height}, seed {job.seed}")
+        progress.note(f"{job.seconds:g} s at {job.width}x{job.height}, seed {new.seed}")
         progress.phase("load")
         pipe = load(job)
         progress.advance(1)
-        if unknown := pipe.unknown_words(job.prompt):
+        prompts = " ".join(stretch.prompt for stretch in job.making)
+        if unknown := pipe.unknown_words(prompts):
             names = ", ".join(repr(word) for word in unknown)
             progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
-        recipe = recipe_of(job, pipe)
-        source = job.source
-        latents = _sample(job, pipe, source[-1] + 1, progress)
-        temporary = work.temporary(".mp4")
-        _write(job, pipe, latents, source, temporary, work.target, recipe, progress)
+        latents = latents_of(job, pipe, progress)
+        digest = latent_cache.digest_of(latents.values) if latents.whole else None
+        recipe = recipe_of(job, pipe, digest)
+        temporary = film(job, pipe, latents, work, recipe, progress)
         progress.phase("verify")
         verify_video(temporary, frames=job.frames, width=job.width, height=job.height, fps=job.rate)
+        if digest is not None:
+            _keep(latents, digest, job.cache_bytes, progress)
         work.publish(temporary)
         progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
     return Result(work.target, recipe, job.frames, job.seconds)
+
+
+def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
+    """Put the latents into the cache; a video is not lost because that failed."""
+    try:
+        latent_cache.store(latents.values, digest, limit)
+    except OSError as error:
+        progress.warn(f"the latents were not kept: {error.strerror or error}")
 
 
 def load(job: Job) -> TextToVideo:
@@ -119,25 +131,21 @@ def find_device(name: str) -> str:
     return name
 
 
-def recipe_of(job: Job, pipe: TextToVideo) -> Recipe:
-    """What was asked for, and what it runs on."""
+def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
+    """What was asked for, and what it runs on; `digest` names the latents in the cache."""
     import torch
 
-    image = job.image
+    image, (first, *rest) = job.image, job.stretches
     return Recipe(
-        prompt=job.prompt,
-        negative=job.negative,
-        seed=job.seed,
+        **_sampled(first) | {"frames": job.frames},
         model=job.model.variant.name,
         weights=job.model.hashes,
         weights_folder=None if job.model.folder is None else str(job.model.folder),
-        frames=job.frames,
+        additions=tuple(Addition(**_sampled(stretch)) for stretch in rest),
+        latents=digest,
         fps=str(job.rate),
         width=job.width,
         height=job.height,
-        steps=job.steps,
-        guidance=job.guidance,
-        sampler=job.sampler.name,
         image=None if image is None else FirstFrame(path=str(image.path), sha256=image.sha256),
         crf=job.crf,
         encoder_preset=job.encoder_preset,
@@ -146,6 +154,11 @@ def recipe_of(job: Job, pipe: TextToVideo) -> Recipe:
         threads=torch.get_num_threads(),
         versions=versions(),
     )
+
+
+def _sampled(stretch: Stretch) -> dict[str, Any]:
+    plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
+    return plain | {"sampler": stretch.sampler.name}
 
 
 def versions() -> dict[str, str]:
@@ -165,64 +178,3 @@ def _dtype(name: str) -> torch.dtype:
     if name not in known:
         raise BadDataError(f"the recipe names an unknown dtype: {name!r}")
     return known[name]
-
-
-def _sample(job: Job, pipe: TextToVideo, frames: int, progress: Progress) -> Tensor:
-    import torch
-
-    progress.phase("sample", job.steps)
-
-    def on_step(done: int, total: int, estimate: Tensor) -> None:
-        if job.preview and progress.draws_pictures:
-            from lingen_cli.preview import sketch
-
-            first = next(iter(pipe.decode(estimate[:, :, :1], 1)))
-            progress.picture(sketch(estimate, first[0]))
-        progress.advance(done)
-
-    first_frame = None if job.image is None else torch.from_numpy(job.image.pixels)
-    return pipe.sample(
-        job.prompt,
-        frames=frames,
-        height=job.height,
-        width=job.width,
-        steps=job.steps,
-        guidance=job.guidance,
-        negative=job.negative,
-        seed=job.seed,
-        first_frame=first_frame,
-        sampler=job.sampler.build(),
-        schedule=job.sampler.schedule,
-        on_step=on_step,
-    )
-
-
-def _write(
-    job: Job,
-    pipe: TextToVideo,
-    latents: Tensor,
-    source: list[int],
-    path: Path,
-    target: Path,
-    recipe: Recipe,
-    progress: Progress,
-) -> None:
-    """Decode and encode chunk by chunk, in constant memory."""
-    from lingen_cli.media.metadata import recipe_tags
-    from lingen_cli.media.writer import VideoWriter
-
-    progress.phase("decode and write", job.frames)
-    facts: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
-    with VideoWriter(
-        path,
-        width=job.width,
-        height=job.height,
-        fps=job.rate,
-        metadata=recipe_tags(facts, title=job.prompt),
-        crf=job.crf,
-        preset=job.encoder_preset,
-        target=target,
-    ) as writer:
-        for frames in picked(pipe.decode(latents, source[-1] + 1), source):
-            writer.write(frames)
-            progress.advance(writer.frames)

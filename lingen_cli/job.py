@@ -26,8 +26,8 @@ class StartImage:
 
     path: Path
     sha256: str
-    pixels: np.ndarray[Any, Any]
-    """uint8 (H, W, 3)."""
+    pixels: np.ndarray[Any, Any] | None
+    """uint8 (H, W, 3); None where the part that it began is there already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +41,41 @@ class Destination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """The settled choices of `generate` and `rerun`."""
+class Stretch:
+    """A part of a video that is sampled with one prompt and one seed."""
 
     prompt: str
     negative: str
     seed: int
-    model: LocatedModel
     frames: int
-    rate: Fraction
-    width: int
-    height: int
+    """Frames of the video that belong to it."""
     sampler: Sampler
     steps: int
     guidance: float
+    windows: tuple[int, int] | None
+    """Latent frames of a window, and of its past; None samples the stretch in one piece."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The video that a job goes on with: all stretches but the last are in it."""
+
+    path: Path
+    latents: str | None
+    """SHA-256 of its latents, if its recipe names them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The settled choices of `generate`, `rerun` and `extend`."""
+
+    stretches: tuple[Stretch, ...]
+    model: LocatedModel
+    rate: Fraction
+    width: int
+    height: int
     image: StartImage | None
+    origin: Origin | None = None
     device: str
     dtype: str | None = None
     """None: the model's choice for the device."""
@@ -63,12 +83,29 @@ class Job:
     crf: int
     encoder_preset: str
     destination: Destination
+    cache_bytes: int
+    """How much the cache of latents may hold."""
     preview: bool = False
     """Draw the latents while they form."""
 
     @property
+    def frames(self) -> int:
+        """Frames of the whole video."""
+        return sum(stretch.frames for stretch in self.stretches)
+
+    @property
+    def kept(self) -> int:
+        """Frames that are taken over from the video before."""
+        return 0 if self.origin is None else self.frames - self.stretches[-1].frames
+
+    @property
+    def making(self) -> tuple[Stretch, ...]:
+        """The stretches that are still to be sampled."""
+        return self.stretches if self.origin is None else self.stretches[-1:]
+
+    @property
     def seconds(self) -> float:
-        """Length of the video."""
+        """Length of the whole video."""
         return float(self.frames / self.rate)
 
     @property

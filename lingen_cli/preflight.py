@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.job import Destination, Job, StartImage
+from lingen_cli.job import Destination, Job, StartImage, Stretch
 from lingen_cli.naming import slug
 from lingen_cli.prompts import check_prompt
 from lingen_cli.settings import Settings
@@ -73,23 +73,28 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     )
     model = locate(registry, settings.model, settings.weights)
     image = None if wishes.image is None else start_image(wishes.image, width, height)
-    return Job(
+    stretch = Stretch(
         prompt=prompt,
         negative=negative,
         seed=seed,
-        model=model,
         frames=frames,
-        rate=rate,
-        width=width,
-        height=height,
         sampler=registry.samplers[settings.sampler or variant.sampler],
         steps=variant.steps if settings.steps is None else settings.steps,
         guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
+    )
+    return Job(
+        stretches=(stretch,),
+        model=model,
+        rate=rate,
+        width=width,
+        height=height,
         image=image,
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
         destination=destination,
+        cache_bytes=settings.cache_bytes,
         preview=settings.preview,
     )
 

@@ -6,12 +6,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lingen_cli.errors import BadDataError
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
+MAX_STRETCHES = 4096
 
 
 class FirstFrame(BaseModel):
@@ -23,27 +25,42 @@ class FirstFrame(BaseModel):
     sha256: Sha256
 
 
-class Recipe(BaseModel):
-    """What was asked for, and on what it ran: same recipe, same machine, same frames."""
+class _Sampled(BaseModel):
+    """What one stretch of a video was sampled with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
     prompt: str = Field(min_length=1, max_length=2000)
     negative: str = Field("", max_length=2000)
     seed: int = Field(ge=0, lt=2**63)
+    frames: int = Field(ge=1, le=1_000_000)
+    steps: int = Field(ge=1, le=1000)
+    guidance: float = Field(ge=0, le=100, allow_inf_nan=False)
+    sampler: str
+    windows: WindowSizes | None = None
+    """Latent frames of a window and of its past; None: sampled in one piece."""
+
+
+class Addition(_Sampled):
+    """A stretch that was added to a video later; `frames` are those it added."""
+
+
+class Recipe(_Sampled):
+    """What was asked for, and on what it ran: same recipe, same machine, same frames."""
+
+    format: Literal[1] = 1
     model: str
     weights: dict[str, Sha256]
     """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
     weights_folder: str | None = None
     """Where they lay, when they are not the model's own."""
-    frames: int = Field(ge=1, le=1_000_000)
+    additions: tuple[Addition, ...] = Field((), max_length=MAX_STRETCHES)
+    """What `extend` and `continue` added; their frames are among `frames`."""
+    latents: Sha256 | None = None
+    """The latents of the whole video, under which the cache keeps them."""
     fps: str = Field(pattern=FPS_PATTERN)
     width: int = Field(ge=1)
     height: int = Field(ge=1)
-    steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(ge=0, le=100, allow_inf_nan=False)
-    sampler: str
     image: FirstFrame | None = None
     crf: int = Field(ge=1, le=51)
     encoder_preset: str
@@ -53,10 +70,21 @@ class Recipe(BaseModel):
     versions: dict[str, str]
     """lingen, torch, python, av."""
 
+    @model_validator(mode="after")
+    def _something_came_first(self) -> Recipe:
+        if self.first_frames < 1:
+            raise ValueError("the additions have more frames than the video")
+        return self
+
     @property
     def rate(self) -> Fraction:
         """Frames per second."""
         return Fraction(self.fps)
+
+    @property
+    def first_frames(self) -> int:
+        """Frames of the video before anything was added."""
+        return self.frames - sum(addition.frames for addition in self.additions)
 
 
 def recipe_from_video(path: Path) -> Recipe:

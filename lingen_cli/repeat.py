@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
-from lingen_cli.job import Destination, Job
+from lingen_cli.errors import BadDataError
+from lingen_cli.job import Destination, Job, StartImage, Stretch
 from lingen_cli.preflight import check_device, parse_size, start_image
 from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import Recipe
+from lingen_cli.recipe import Addition, Recipe
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
@@ -28,9 +29,12 @@ class Changes:
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
+    cache_bytes: int = 0
 
 
-def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem: str) -> Job:
+def prepare_again(
+    recipe: Recipe, changes: Changes, registry: Registry, *, stem: str, read_image: bool = True
+) -> Job:
     """As `preflight.prepare`, for what `recipe` asks for; raises the same errors.
 
     A recipe comes out of a file that anybody may have written, so its values are checked like
@@ -49,20 +53,19 @@ def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem:
     if folder is None and recipe.weights_folder is not None:
         folder = Path(recipe.weights_folder)
     image = None
-    if recipe.image is not None:
+    if recipe.image is not None and not read_image:
+        image = StartImage(path=Path(recipe.image.path), sha256=recipe.image.sha256, pixels=None)
+    elif recipe.image is not None:
         image = start_image(changes.image or Path(recipe.image.path), width, height)
     return Job(
-        prompt=check_prompt(recipe.prompt),
-        negative=check_prompt(recipe.negative, name="negative prompt", may_be_empty=True),
-        seed=recipe.seed,
+        stretches=(
+            _stretch(recipe, recipe.first_frames, registry),
+            *(_stretch(part, part.frames, registry) for part in recipe.additions),
+        ),
         model=locate(registry, recipe.model, folder),
-        frames=recipe.frames,
         rate=recipe.rate,
         width=width,
         height=height,
-        sampler=registry.samplers[recipe.sampler],
-        steps=recipe.steps,
-        guidance=recipe.guidance,
         image=image,
         device=device,
         dtype=recipe.dtype,
@@ -72,10 +75,27 @@ def prepare_again(recipe: Recipe, changes: Changes, registry: Registry, *, stem:
         destination=Destination(
             path=None if changes.output is None else check_output(changes.output),
             folder=Path(),
-            stem=f"{stem}-again",
+            stem=stem,
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        cache_bytes=changes.cache_bytes,
+    )
+
+
+def _stretch(part: Recipe | Addition, frames: int, registry: Registry) -> Stretch:
+    windows = part.windows
+    if windows is not None and windows[1] >= windows[0]:
+        raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
+    return Stretch(
+        prompt=check_prompt(part.prompt),
+        negative=check_prompt(part.negative, name="negative prompt", may_be_empty=True),
+        seed=part.seed,
+        frames=frames,
+        sampler=registry.samplers[part.sampler],
+        steps=part.steps,
+        guidance=part.guidance,
+        windows=windows,
     )
 
 

@@ -53,8 +53,16 @@ class Settings(BaseModel):
     negative: str = Field("", max_length=2000)
     output_folder: Path = Path()
     preview: bool = False
+    cache_megabytes: int = Field(
+        2048, ge=0, description="how much latents of finished videos may take; 0 keeps none"
+    )
     crf: int = Field(18, ge=1, le=51, description="H.264 quality; lower is better and bigger")
     encoder_preset: str = Field("medium", description="H.264 speed, ultrafast to veryslow")
+
+    @property
+    def cache_bytes(self) -> int:
+        """`cache_megabytes` in bytes."""
+        return self.cache_megabytes * 1_000_000
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,11 @@ def rerun(
     from lingen_cli.progress import Progress
     from lingen_cli.recipe import recipe_from_video
     from lingen_cli.repeat import Changes, differences, prepare_again
+    from lingen_cli.settings import load
     from lingen_cli.zoo import open_registry
 
     changes = Changes(
+        cache_bytes=load().values.cache_bytes,
         output=output,
         overwrite=overwrite,
         image=image,
@@ -54,7 +56,7 @@ def rerun(
     def job(progress: Progress) -> Job:
         recipe = recipe_from_video(video)
         registry = open_registry(progress.warn)
-        again = prepare_again(recipe, changes, registry, stem=video.stem)
+        again = prepare_again(recipe, changes, registry, stem=f"{video.stem}-again")
         for difference in differences(recipe, again):
             progress.warn(difference)
         return again

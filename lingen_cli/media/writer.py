@@ -24,7 +24,7 @@ PRESETS = (
 CRF_RANGE = (1, 51)  # 0 is lossless, which needs a profile that few players have
 PIXEL_FORMAT = "yuv420p"
 MAX_SIDE = 8192
-_BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
+BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
 
 
 def check_encoder(*, width: int, height: int, fps: Fraction, crf: int, preset: str) -> None:
@@ -158,7 +158,7 @@ class VideoWriter:
                 "movie_timescale": scale,
             },
         )
-        container.flags |= _BITEXACT
+        container.flags |= BITEXACT
         for key, value in metadata.items():
             container.metadata[key] = clean_tag(value)
         return container

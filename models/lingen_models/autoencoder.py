@@ -11,6 +11,7 @@ whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -232,12 +233,25 @@ class TemporalAutoencoder(nn.Module):
         """(B, C, T, h, w) scaled latents -> (B, 3, 1 + 8 (T - 1), 8 h, 8 w) in about [-1, 1]."""
         return self.decoder(self._unscale(latents))  # type: ignore[no-any-return]
 
-    def decode_in_chunks(self, latents: Tensor, chunk: int = 2) -> Iterator[Tensor]:
-        """Yield what `decode` returns in pieces of `chunk` latent frames, in constant memory."""
+    def decode_in_chunks(self, latents: Tensor, chunk: int = 2, start: int = 0) -> Iterator[Tensor]:
+        """Yield what `decode` returns in pieces of `chunk` latent frames, in constant memory.
+
+        With a later `start`, what comes before it is taken to have stood still; after `reach`
+        latent frames nothing depends on that.
+        """
         memory: Memory = {}
-        for start in range(0, latents.shape[2], chunk):
-            part = self._unscale(latents[:, :, start : start + chunk])
-            yield self.decoder(part, memory, first=start == 0)
+        for at in range(start, latents.shape[2], chunk):
+            part = self._unscale(latents[:, :, at : at + chunk])
+            yield self.decoder(part, memory, first=at == 0)
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before its own the decoder looks at for a frame of video.
+
+        Every temporal layer looks two of its own frames back; those grow finer by 2, 4 and 8.
+        """
+        fine, middle, coarse = self.config.depths
+        return math.ceil(2 * coarse + 2 / 2 + (2 + 2 * middle) / 4 + (2 + 2 * fine) / 8)
 
     def _unscale(self, latents: Tensor) -> Tensor:
         wide = latents.movedim(1, -1).float() * self.latent_std.float() + self.latent_mean.float()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import CheckpointError, load_network, read_metadata
 from lingen_models.config import ConfigError, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.extension import Windows, continue_latents, count_windows
 from lingen_models.flow import linear_quadratic_times, uniform_times
 from lingen_models.lingen import LinGen
 from lingen_models.sampling import OnStep, Sampler, TextFeatures, euler, sample_latents
@@ -121,8 +122,7 @@ class TextToVideo:
     @torch.inference_mode()
     def encode_image(self, image: Tensor) -> Tensor:
         """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, H/8, W/8)."""
-        pixels = image.to(self.device).permute(2, 0, 1).float() / 127.5 - 1
-        return self.autoencoder.encode(pixels[None, :, None])
+        return self.encode_video(image[None])
 
     @torch.inference_mode()
     def sample(
@@ -172,17 +172,79 @@ class TextToVideo:
             on_step=on_step,
         )
 
-    def decode(self, latents: Tensor, frames: int) -> Iterator[Tensor]:
-        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory."""
+    @torch.inference_mode()
+    def go_on(
+        self,
+        history: Tensor,
+        frames: int,
+        prompt: str,
+        *,
+        windows: tuple[int, int],
+        steps: int,
+        guidance: float,
+        negative: str = "",
+        seed: int = 0,
+        sampler: Sampler = euler,
+        schedule: str = "linear-quadratic",
+        on_step: OnStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield `frames` latent frames that follow `history` (1, C, T, H/8, W/8), T >= 0.
+
+        They come in pieces (1, C, t, H/8, W/8) of float32, window by window: `windows` has the
+        latent frames of one and of its past. Raises ValueError where these do not fit the network.
+        """
+        plan = Windows(*windows, positions=max(windows[0], self.denoiser.config.position_grid[0]))
+        total = count_windows(history.shape[2], frames, plan) * steps
+        text, away = self.encode_texts([prompt]), self.encode_texts([negative])
+        times = SCHEDULES[schedule](steps)
+
+        def sample(noise: Tensor, past: Tensor, first_frame: int, number: int) -> Tensor:
+            def report(done: int, _: int, estimate: Tensor) -> None:
+                if on_step is not None:
+                    on_step(number * steps + done, total, estimate)
+
+            return sample_latents(
+                self.denoiser,
+                noise,
+                text,
+                away,
+                times=times,
+                guidance=guidance,
+                sampler=sampler,
+                prefix=past if past.shape[2] else None,
+                first_frame=first_frame,
+                on_step=report,
+            )
+
+        yield from continue_latents(history.to(self.device), frames, plan, seed, sample)
+
+    @torch.inference_mode()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 (1 + 8 k, H, W, 3) -> clean latents (1, C, 1 + k, H/8, W/8)."""
+        pixels = frames.to(self.device).permute(3, 0, 1, 2).float() / 127.5 - 1
+        return self.autoencoder.encode(pixels[None])
+
+    def empty_latents(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, 0, H/8, W/8) of a video that has not begun."""
+        channels = self.denoiser.config.latent_channels
+        shape = (1, channels, 0, height // SPACE_STRIDE, width // SPACE_STRIDE)
+        return torch.zeros(shape, device=self.device)
+
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
+
+        Decoding begins at latent frame `start`, an even number; from `autoencoder.reach` latent
+        frames later on, the frames are those of decoding from the beginning.
+        """
         left = frames
-        for chunk in self._decode_pieces(latents):
+        for chunk in self._decode_pieces(latents, start):
             if left <= 0:
                 return
             yield chunk[:left]
             left -= chunk.shape[0]
 
-    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
-        pieces = self.autoencoder.decode_in_chunks(latents)
+    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
+        pieces = self.autoencoder.decode_in_chunks(latents, start=start)
         while True:
             with torch.inference_mode():
                 piece = next(pieces, None)

@@ -47,6 +47,7 @@ def sample_latents(
     guidance: float,
     sampler: Sampler = euler,
     prefix: Tensor | None = None,
+    first_frame: int = 0,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Sample (B, C, T, H, W) latents in float32, one prompt per row.
@@ -57,6 +58,7 @@ def sample_latents(
             (classifier-free guidance, paper.md 1.7). At guidance 1 the second is not used.
         times: (steps + 1,) from 0 to 1.
         prefix: (B, C, F, H, W) clean latent frames that begin the clip and are kept as they are.
+        first_frame: number of the first latent frame in its video, for a window of a longer one.
         on_step: what it raises stops the sampling.
     """
     kept = 0 if prefix is None else prefix.shape[2]
@@ -71,8 +73,10 @@ def sample_latents(
         t[:, kept:] = now
         batch = with_prefix(x)
         if not guided:
-            return network(batch, t, pair.features, pair.masks).float()  # type: ignore[no-any-return]
-        v: Tensor = network(batch.repeat(2, 1, 1, 1, 1), t, pair.features, pair.masks).float()
+            alone: Tensor = network(batch, t, pair.features, pair.masks, first_frame)
+            return alone.float()
+        both = batch.repeat(2, 1, 1, 1, 1)
+        v: Tensor = network(both, t, pair.features, pair.masks, first_frame).float()
         towards, away = v.chunk(2)
         return torch.lerp(away, towards, guidance)
 

@@ -90,6 +90,9 @@ class ModelVariant(Component):
     trained_seconds: float = 60.0
     steps: int = 20
     guidance: float = 3.0
+    windows: tuple[int, int] = (33, 9)
+    """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
+    frames in one, and how many of them are its past."""
 
 
 @dataclass(frozen=True, kw_only=True)

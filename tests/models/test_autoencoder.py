@@ -57,6 +57,22 @@ def test_later_latents_do_not_change_earlier_frames(network: TemporalAutoencoder
     assert moved[9:17].all()
 
 
+@pytest.mark.parametrize("depths", [(1, 1, 1), (1, 2, 2), (0, 3, 1)])
+def test_a_late_start_gives_the_same_frames_beyond_its_reach(depths: tuple[int, int, int]) -> None:
+    network = TemporalAutoencoder(TAEConfig(widths=(8, 8, 8), depths=depths)).double()
+    for part in network.parameters():
+        torch.nn.init.normal_(part, std=0.3)
+    latents = torch.randn(1, 16, 20, 2, 2, dtype=torch.float64)
+    whole = torch.cat(list(network.decode_in_chunks(latents)), 2)
+    start = 4
+    late = torch.cat(list(network.decode_in_chunks(latents, start=start)), 2)
+    same = (late == whole[:, :, 1 + 8 * (start - 1) :]).flatten(3).all(-1)[0].all(0)
+    latent_frames = same.view(-1, 8).all(1)
+    assert latent_frames[network.reach :].all()
+    assert not latent_frames[0]
+    assert not latent_frames[network.reach - 2]  # no longer than it need be
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 9])
 @torch.no_grad()
 def test_chunks_are_the_whole(network: TemporalAutoencoder, chunk: int) -> None:

@@ -24,9 +24,15 @@ class Field:
         self.calls: list[Call] = []
 
     def __call__(
-        self, x: Tensor, t: Tensor, texts: tuple[Tensor, ...], masks: tuple[Tensor, ...]
+        self,
+        x: Tensor,
+        t: Tensor,
+        texts: tuple[Tensor, ...],
+        masks: tuple[Tensor, ...],
+        first_frame: int,
     ) -> Tensor:
         self.calls.append((x.clone(), t.clone(), texts, masks))
+        self.first_frame = first_frame
         return self.answer(x, texts)
 
     def as_network(self) -> LinGen:
@@ -130,6 +136,21 @@ def test_a_prefix_is_kept_bit_for_bit_and_seen_as_clean(guidance: float) -> None
         assert all(torch.equal(row, prefix[0]) for row in seen[:, :, :2])
         assert t[:, :2].eq(1).all()
         assert t[:, 2:].lt(1).all()
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_the_network_is_told_where_a_window_stands(guidance: float) -> None:
+    field = Field(lambda x, texts: torch.zeros_like(x))
+    sample_latents(
+        field.as_network(),
+        torch.randn(1, 3, 4, 2, 2),
+        prompt(1),
+        prompt(0),
+        times=uniform_times(1),
+        guidance=guidance,
+        first_frame=17,
+    )
+    assert field.first_frame == 17
 
 
 def test_an_exception_in_on_step_stops_at_once() -> None:

@@ -56,6 +56,6 @@ def test_the_metadata(archives):
     text = archives[2]
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
-    assert "Requires-Dist: torch<2.14,>=2.6" in text
+    assert "Requires-Dist: torch<2.14,>=2.9" in text
     required = [line for line in text.splitlines() if line.startswith("Requires-Dist:")]
     assert not any("mamba" in line for line in required)  # its build needs CUDA

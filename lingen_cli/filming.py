@@ -1,0 +1,147 @@
+"""From latents to an mp4: one encoded segment for each stretch, joined by copying packets.
+
+So the frames of a video that is extended stay the bytes that they were, and a `rerun` of the
+longer video gives the same bytes as the steps that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.job import Job
+from lingen_cli.latents import Latents
+from lingen_cli.progress import Progress
+from lingen_cli.publish import WorkFolder
+from lingen_cli.recipe import Recipe
+from lingen_cli.timing import picked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lingen_cli.media.writer import VideoWriter
+    from lingen_models.pipeline import TextToVideo
+
+
+def film(
+    job: Job,
+    pipe: TextToVideo,
+    latents: Latents,
+    work: WorkFolder,
+    recipe: Recipe,
+    progress: Progress,
+) -> Path:
+    """Write the whole video under a temporary name, in constant memory, and return that."""
+    from lingen_cli.media.join import CannotJoinError, join
+    from lingen_cli.media.metadata import recipe_tags
+
+    facts = recipe.model_dump(mode="json", exclude_none=True)
+    tags = recipe_tags(facts, title=job.stretches[0].prompt)
+    ends = list(accumulate(stretch.frames for stretch in job.making))
+    bounds = [job.kept, *(job.kept + end for end in ends)]
+    progress.phase("decode and write", job.frames - job.kept)
+    if job.origin is None and len(bounds) == 2:
+        return _write(job, pipe, latents, bounds, work, progress, tags)[0]
+    segments = _write(job, pipe, latents, bounds, work, progress, {})
+    path = work.temporary(".mp4")
+    old = [] if job.origin is None else [job.origin.path]
+    try:
+        join([*old, *segments], path, fps=job.rate, metadata=tags, target=work.target)
+    except CannotJoinError:
+        progress.warn("the old frames are encoded again: the video has other encoder settings")
+        again = _encode_old(job, work)
+        join([again, *segments], path, fps=job.rate, metadata=tags, target=work.target)
+    return path
+
+
+def _write(
+    job: Job,
+    pipe: TextToVideo,
+    latents: Latents,
+    bounds: list[int],
+    work: WorkFolder,
+    progress: Progress,
+    tags: dict[str, str],
+) -> list[Path]:
+    """Encode the frames between each two of `bounds` to a file of their own."""
+    source = job.source[bounds[0] :]
+    frames = _Stream(picked(_decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
+    segments, written = [], 0
+    for begin, end in pairwise(bounds):
+        path = work.temporary(".mp4")
+        with _writer(job, path, work.target, tags) as writer:
+            for batch in frames.take(end - begin):
+                writer.write(batch)
+                progress.advance(written + writer.frames)
+            written += writer.frames
+        segments.append(path)
+    return segments
+
+
+def _decoded(
+    pipe: TextToVideo, latents: Latents, first: int, last: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Decode the model's frames `first` to `last`, and only as much before as they depend on."""
+    from lingen_models.autoencoder import TIME_STRIDE
+
+    begin = first - latents.begin
+    group = -(-begin // TIME_STRIDE)  # the latent frame that holds it
+    start = max(0, group - pipe.autoencoder.reach - 1)
+    start -= start % 2
+    skip = begin - (1 + TIME_STRIDE * (start - 1) if start else 0)
+    left = last - first + 1
+    for chunk in pipe.decode(latents.values, skip + left, start):
+        part = chunk[skip:] if skip < len(chunk) else chunk[:0]
+        skip = max(0, skip - len(chunk))
+        if len(part):
+            yield part.numpy()
+
+
+def _rebased(source: list[int]) -> list[int]:
+    return [number - source[0] for number in source]
+
+
+class _Stream:
+    """Hands out batches of frames so that each taking ends where it should."""
+
+    def __init__(self, batches: Iterator[np.ndarray[Any, Any]]) -> None:
+        self._batches = batches
+        self._rest: np.ndarray[Any, Any] | None = None
+
+    def take(self, count: int) -> Iterator[np.ndarray[Any, Any]]:
+        """The next `count` frames."""
+        while count > 0:
+            batch = next(self._batches) if self._rest is None else self._rest
+            yield batch[:count]
+            self._rest = batch[count:] if len(batch) > count else None
+            count -= min(count, len(batch))
+
+
+def _writer(job: Job, path: Path, target: Path, tags: dict[str, str]) -> VideoWriter:
+    from lingen_cli.media.writer import VideoWriter
+
+    return VideoWriter(
+        path,
+        width=job.width,
+        height=job.height,
+        fps=job.rate,
+        metadata=tags,
+        crf=job.crf,
+        preset=job.encoder_preset,
+        target=target,
+    )
+
+
+def _encode_old(job: Job, work: WorkFolder) -> Path:
+    """The frames of the video before, decoded and encoded with this job's settings."""
+    from lingen_cli.media.frames import frames_at
+
+    assert job.origin is not None
+    path = work.temporary(".mp4")
+    times = [float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept)]
+    with _writer(job, path, work.target, {}) as writer:
+        for image in frames_at(job.origin.path, times, box=(job.width, job.height)):
+            writer.write(image[None])
+    return path

@@ -1,0 +1,109 @@
+"""Latents of finished videos, kept so that a video can be extended without a round trip to pixels.
+
+One safetensors file per video, named by the SHA-256 of its latents, which is in the video's recipe
+too. The cache is a convenience: what is missing or damaged is made from the pixels again, and the
+files that were used longest ago go first when it grows over its limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FOLDER_VARIABLE = "LINGEN_CACHE_DIR"
+_SUFFIX = ".safetensors"
+_TENSOR = "latents"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the cache."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    used: datetime
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the latents."""
+        return self.path.stem
+
+
+def cache_folder() -> Path:
+    """Where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else platformdirs.user_cache_path("lingen") / "latents"
+
+
+def digest_of(latents: Tensor) -> str:
+    """SHA-256 of the shape and the float32 numbers."""
+    plain = latents.detach().cpu().float().contiguous()
+    digest = hashlib.sha256(repr(tuple(plain.shape)).encode())
+    digest.update(plain.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def store(latents: Tensor, digest: str, limit: int) -> None:
+    """Keep `latents`; drop what was used longest ago until the cache holds at most `limit` bytes.
+
+    Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
+    """
+    from lingen_models.checkpoint import save_tensors
+
+    if limit > 0:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, {})
+    prune(limit)
+
+
+def load(digest: str) -> Tensor | None:
+    """The latents, or None when they are not here or not whole."""
+    from lingen_models.checkpoint import CheckpointError, load_tensors
+
+    path = cache_folder() / f"{digest}{_SUFFIX}"
+    try:
+        tensors, _ = load_tensors(path)
+        os.utime(path)
+    except (OSError, CheckpointError):
+        return None
+    latents = tensors.get(_TENSOR)
+    if latents is None or digest_of(latents) != digest:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
+    return latents
+
+
+def entries() -> list[Entry]:
+    """Everything in the cache, what was used last first."""
+    found = []
+    for path in cache_folder().glob(f"*{_SUFFIX}"):
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            used = datetime.fromtimestamp(status.st_mtime).astimezone()
+            found.append(Entry(path, status.st_size, used))
+    return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def prune(limit: int) -> list[Entry]:
+    """Remove what was used longest ago until at most `limit` bytes are left; returns what went."""
+    total, gone = 0, []
+    for entry in entries():
+        total += entry.size
+        if total > limit:
+            with contextlib.suppress(FileNotFoundError):
+                entry.path.unlink()
+            gone.append(entry)
+    return gone

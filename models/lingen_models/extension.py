@@ -1,0 +1,78 @@
+"""Videos of any length: windows over latents, each with clean frames of its past in front.
+
+A window is sampled like a clip that begins with a clean prefix, which is what training shows the
+network (paper.md 3; our default). Its noise comes from the seed and the window's place alone, so a
+stopped run goes on with the same numbers, and memory does not grow with the length.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Window = Callable[[Tensor, Tensor, int, int], Tensor]
+"""(noise, past, first frame, number of the window) -> latents of the window, the past included."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a long video is cut: latent frames in a window, and how many of them are its past.
+
+    `positions` is the length of the network's time table: later windows stand at its end.
+    """
+
+    frames: int = 33
+    past: int = 9
+    positions: int = 128
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.past < self.frames <= self.positions:
+            raise ValueError(
+                f"windows of {self.frames} latent frames with {self.past} of the past do not fit "
+                f"{self.positions} positions"
+            )
+
+
+def continue_latents(
+    history: Tensor, frames: int, windows: Windows, seed: int, sample: Window
+) -> Iterator[Tensor]:
+    """Yield `frames` more latent frames after `history` (1, C, T, h, w), window by window.
+
+    Every piece is (1, C, t, h, w) in float32. Only the end of `history` is looked at, and T may be
+    0: then the first window has no past.
+    """
+    length, left = history.shape[2], frames
+    past = history[:, :, max(0, length - windows.past) :].float()
+    number = 0
+    while left > 0:
+        new = min(windows.frames - past.shape[2], left)
+        total = past.shape[2] + new
+        begin = length - past.shape[2]
+        first = min(begin, windows.positions - total)
+        shape = (*past.shape[:2], total, *past.shape[3:])
+        noise = window_noise(seed, length, shape).to(past.device)
+        window = sample(noise, past, first, number)
+        yield window[:, :, past.shape[2] :]
+        past = window[:, :, max(0, total - windows.past) :]
+        length, left, number = length + new, left - new, number + 1
+
+
+def count_windows(history: int, frames: int, windows: Windows) -> int:
+    """How many windows `continue_latents` samples for `frames` more latent frames."""
+    count, past = 0, min(history, windows.past)
+    while frames > 0:
+        new = min(windows.frames - past, frames)
+        past = min(past + new, windows.past)
+        frames, count = frames - new, count + 1
+    return count
+
+
+def window_noise(seed: int, begin: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal noise that depends on the seed and on where the new part begins."""
+    digest = hashlib.sha256(f"{seed}/{begin}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.randn(shape, generator=generator)

@@ -1,0 +1,239 @@
+"""`lingen extend` and `lingen continue`: latents kept, packets copied, every part repeatable."""
+
+import json
+import os
+from pathlib import Path
+
+import av
+import pytest
+
+from lingen_cli import latent_cache
+from lingen_cli.media.verify import verify_video
+from lingen_cli.recipe import recipe_from_video
+
+SMALL = ("--size", "32", "--steps", "2")
+
+
+@pytest.fixture
+def generate(lingen_here, tiny_weights, clean_environment, monkeypatch):
+    """Make a small video with the tiny model; the cache is a folder of this test."""
+    monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
+
+    def run(*options, name="first.mp4", prompt="a red ball"):
+        result = lingen_here(
+            "generate",
+            prompt,
+            "--weights",
+            tiny_weights,
+            "--seed",
+            "3",
+            *SMALL,
+            *options,
+            "-o",
+            name,
+        )
+        assert result.returncode == 0, result.stderr
+        return Path(name)
+
+    return run
+
+
+@pytest.fixture
+def extend(lingen_here):
+    """Run `lingen extend`, which must work."""
+
+    def run(*arguments, command="extend"):
+        result = lingen_here(command, *arguments)
+        assert result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+def packets(path):
+    """The picture packets of a file, and what each shows."""
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(video=0) if p.dts is not None]
+
+
+def pictures(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def test_the_old_part_stays_as_it_is(generate, extend):
+    first = generate("--frames", "20")
+    before = first.read_bytes()
+    result = extend("first.mp4", "--seconds", "1")
+    assert result.stdout == "first-longer.mp4\n"
+    assert "warning" not in result.stderr
+    assert first.read_bytes() == before
+    longer = Path("first-longer.mp4")
+    verify_video(longer, frames=36, width=32, height=32, fps=16)
+    assert packets(longer)[:20] == packets(first)
+    one, two = (latent_cache.load(recipe_from_video(path).latents) for path in (first, longer))
+    assert one.shape[2] == 4  # 25 frames, of which the video shows 20
+    assert two.shape[2] == 6
+    assert two[:, :, :4].equal(one)
+
+
+@pytest.mark.parametrize("frames", [1, 8, 9, 10, 17, 40])
+@pytest.mark.parametrize("fps", ["16", "24", "10"])
+def test_rerun_of_the_longer_video_gives_the_same_bytes(generate, extend, frames, fps):
+    generate("--frames", frames, "--fps", fps)
+    extend("first.mp4", "--seconds", "0.7", "-o", "second.mp4")
+    extend("second.mp4", "a red ball", "--seconds", "1.3", "-o", "third.mp4", command="continue")
+    extend("third.mp4", "-o", "again.mp4", command="rerun")
+    assert Path("again.mp4").read_bytes() == Path("third.mp4").read_bytes()
+
+
+def test_the_recipe_tells_every_part(generate, extend):
+    generate("--frames", "20", "--negative", "a star")
+    extend("first.mp4", "--to", "2", "-o", "second.mp4")
+    extend(
+        *("second.mp4", "a ball", "--seconds", "1", "--seed", "9", "--steps", "1"),
+        *("--guidance", "2", "--sampler", "euler", "-o", "third.mp4"),
+        command="continue",
+    )
+    recipe = recipe_from_video(Path("third.mp4"))
+    assert (recipe.prompt, recipe.frames, recipe.first_frames) == ("a red ball", 48, 20)
+    one, two = recipe.additions
+    assert (one.prompt, one.negative, one.seed, one.frames) == ("a red ball", "a star", 3, 12)
+    assert (two.prompt, two.negative, two.seed, two.frames) == ("a ball", "a star", 9, 16)
+    assert (two.steps, two.guidance, two.sampler, two.windows) == (1, 2.0, "euler", (33, 9))
+
+
+def test_the_first_picture_is_not_needed_again(generate, extend):
+    import numpy as np
+
+    from lingen_cli.media.images import write_png
+
+    write_png(Path("begin.png"), np.full((40, 60, 3), 200, np.uint8))
+    generate("--frames", "20", "--image", "begin.png")
+    Path("begin.png").rename("elsewhere.png")
+    extend("first.mp4", "--seconds", "1", "-o", "longer.mp4")
+    extend("longer.mp4", "--image", "elsewhere.png", "-o", "again.mp4", command="rerun")
+    assert len(pictures("again.mp4")) == 36
+    assert packets("again.mp4") == packets("longer.mp4")
+
+
+def test_without_the_cache_the_end_is_encoded(generate, extend):
+    first = generate("--frames", "20")
+    assert json.loads(extend("list", "--json", command="cache").stdout)
+    assert "removed the latents of 1 videos" in extend("prune", "--all", command="cache").stderr
+    assert extend("list", command="cache").stdout == ""
+    result = extend("first.mp4", "--seconds", "1")
+    assert "its end is encoded from pixels" in result.stderr
+    longer = Path("first-longer.mp4")
+    verify_video(longer, frames=36, width=32, height=32, fps=16)
+    assert packets(longer)[:20] == packets(first)
+    assert recipe_from_video(longer).latents is None
+    assert extend("first-longer.mp4", "--seconds", "1").returncode == 0  # and on from there
+
+
+def test_other_encoder_settings_encode_the_old_frames_again(generate, extend, monkeypatch):
+    first = generate("--frames", "20")
+    shown = pictures(first)
+    with av.open("first.mp4") as source, av.open("other.mp4", "w") as target:
+        stream = target.add_stream("libx264", rate=16, options={"crf": "10", "profile": "baseline"})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        target.metadata["comment"] = source.metadata["comment"]
+        for frame in source.decode(video=0):
+            target.mux(stream.encode(frame.reformat(format="yuv420p")))
+        target.mux(stream.encode(None))
+    result = extend("other.mp4", "--seconds", "1", "-o", "longer.mp4")
+    assert "the old frames are encoded again" in result.stderr
+    verify_video(Path("longer.mp4"), frames=36, width=32, height=32, fps=16)
+    for before, after in zip(shown, pictures("longer.mp4"), strict=False):
+        assert abs(before.astype(int) - after).mean() < 6
+
+
+def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
+    """Ten windows after a first stretch: noise, positions and decoding know where they are."""
+    from lingen_plugins import registry as plugins
+
+    generate("--frames", "40")
+    real = plugins.collect
+
+    def collect(manager):
+        registry = real(manager)
+        for variant in registry.model_variants.values():
+            object.__setattr__(variant, "windows", (4, 2))
+        return registry
+
+    monkeypatch.setattr("lingen_cli.zoo.collect", collect)
+    extend("first.mp4", "--seconds", "10", "-o", "long.mp4")
+    extend("long.mp4", "-o", "again.mp4", command="rerun")
+    assert recipe_from_video(Path("long.mp4")).additions[0].windows == (4, 2)
+    assert Path("again.mp4").read_bytes() == Path("long.mp4").read_bytes()
+
+
+def test_a_cache_that_cannot_be_written_loses_no_video(generate, extend, clean_environment):
+    Path("cache").write_text("not a folder")
+    generate("--frames", "9")
+    assert Path("first.mp4").exists()
+
+
+def test_a_damaged_cache_is_not_used(generate, extend):
+    first = generate("--frames", "9")
+    (entry,) = latent_cache.entries()
+    data = bytearray(entry.path.read_bytes())
+    data[-1] ^= 1
+    entry.path.write_bytes(data)
+    assert latent_cache.load(recipe_from_video(first).latents) is None
+    assert not entry.path.exists()
+
+
+def test_the_cache_forgets_what_was_used_longest_ago(generate, monkeypatch):
+    for number in range(3):
+        generate("--frames", 9 + 8 * number, name=f"{number}.mp4")
+    found = latent_cache.entries()
+    for age, entry in enumerate(found):
+        os.utime(entry.path, (1e9 - age, 1e9 - age))
+    kept = latent_cache.entries()[0]
+    gone = latent_cache.prune(kept.size)
+    assert len(gone) == 2
+    assert [entry.digest for entry in latent_cache.entries()] == [kept.digest]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "part"),
+    [
+        (["--seconds", "0"], 2, "--seconds must be above 0"),
+        (["--seconds", "nan"], 2, "--seconds must be above 0"),
+        (["--to", "1"], 2, "--to must be above the video's 1.25 s"),
+        (["--to", "nan"], 2, "--to must be above"),
+        (["--to", "5", "--seconds", "2"], 2, "say the same thing"),
+        (["--seconds", "2", "--minutes", "1"], 2, "say the same thing"),
+        (["--minutes", "60"], 2, "longer than 1 hour"),
+        (["--prompt", " "], 2, "prompt is empty"),
+        (["--sampler", "eulr"], 2, "did you mean 'euler'?"),
+        (["-o", "first.mp4"], 73, "first.mp4"),
+        (["-o", "x.avi"], 2, ".mp4"),
+    ],
+)
+def test_bad_wishes(generate, lingen_here, fails, clean_environment, options, code, part):
+    first = generate("--frames", "20")
+    before = first.read_bytes()
+    fails(lingen_here("extend", "first.mp4", *options), code, part)
+    assert first.read_bytes() == before
+    assert {path.name for path in clean_environment.iterdir()} == {"first.mp4", "cache"}
+
+
+def test_bad_videos(generate, lingen_here, fails):
+    first = generate("--frames", "20")
+    fails(lingen_here("extend", "missing.mp4"), 66, "no such file")
+    Path("text.mp4").write_text("hello")
+    fails(lingen_here("extend", "text.mp4"), 65, "not a supported video file")
+    Path("empty.mp4").touch()
+    fails(lingen_here("extend", "empty.mp4"), 65, "file is empty")
+    fails(lingen_here("extend", "."), 66, "not a regular file")
+    with av.open("first.mp4") as source, av.open("cut.mp4", "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        target.metadata["comment"] = source.metadata["comment"]
+        for packet in list(source.demux(video=0))[:10]:
+            packet.stream = stream
+            target.mux(packet)
+    fails(lingen_here("extend", "cut.mp4"), 65, "it was edited since")
+    assert first.exists()
