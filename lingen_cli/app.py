@@ -17,6 +17,7 @@ import typer
 from lingen_cli import __version__, console, stopping
 from lingen_cli.commands import (
     cache,
+    check,
     config,
     doctor,
     evaluate,
@@ -43,6 +44,7 @@ app.command()(extend.extend)
 app.command("continue")(extend.continue_)
 app.command()(show.show)
 app.command()(rerun.rerun)
+app.command()(check.check)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)

@@ -4,6 +4,7 @@ A message is one line: what is wrong, where, and what to do about it. `lingen_cl
 it as `lingen: error: MESSAGE` and leaves with `exit_code`.
 
 * LingenError
+  - CheckFailedError       1   a video that was measured and found wanting
   - InvalidOptionError     2   wrong usage: an argument, an option, a name
   - BadDataError          65   a video, picture, prompt file or checkpoint that cannot be used
   - MissingInputError     66   a file or folder that should be there
@@ -28,6 +29,12 @@ class LingenError(Exception):
     """Something the user can act on; `str(error)` is one line."""
 
     exit_code: ClassVar[int] = 70
+
+
+class CheckFailedError(LingenError):
+    """A video that does not pass the check that was asked for."""
+
+    exit_code = 1
 
 
 class InvalidOptionError(LingenError):

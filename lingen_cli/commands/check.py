@@ -1,0 +1,131 @@
+"""`lingen check`: how a video changes over its length."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lingen_cli import console
+
+if TYPE_CHECKING:
+    from lingen_cli.media.drift import Report, Series
+
+_MOST_FRAMES = 9600
+"""Frames that are looked at; longer videos are looked at less often."""
+_RATE = 16.0
+
+
+def check(
+    video: Annotated[
+        Path, typer.Argument(metavar="VIDEO", help="Any video file, made by lingen or not.")
+    ],
+    max_drift: Annotated[
+        float | None, typer.Option(min=0, help="End with exit code 1 when it drifts more.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw colour, sharpness and motion over time, as a PNG.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file named with --plot.")
+    ] = False,
+) -> None:
+    """Measure drift, freezes, loops and seams from the pixels of a video."""
+    from lingen_cli.errors import CheckFailedError, InvalidOptionError, NotAvailableError
+
+    if max_drift is not None and max_drift != max_drift:
+        raise InvalidOptionError("--max-drift must be a number, not nan")
+    if plot is not None:
+        from importlib.util import find_spec
+
+        if plot.suffix.lower() != ".png":
+            raise InvalidOptionError(f"--plot writes PNG, the name must end in .png: {plot.name!r}")
+        if find_spec("matplotlib") is None:
+            raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[train]'")
+
+    from lingen_cli.media.drift import judge
+
+    series = _look(video)
+    report = judge(series)
+    if plot is not None:
+        _draw(series, report, plot, overwrite=overwrite)
+    passed = max_drift is None or report.drift <= max_drift
+    console.result(json.dumps(_as_json(video, report, passed)) if as_json else _table(report))
+    if not passed:
+        raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
+
+
+def _look(path: Path) -> Series:
+    import numpy as np
+
+    from lingen_cli.media.drift import BOX, look
+    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.info import video_info
+
+    info = video_info(path)
+    own = float(info.fps or _RATE)
+    seconds = info.duration or (info.frames or 1) / own
+    rate = min(own, _RATE, _MOST_FRAMES / max(seconds, 1e-6))
+    count = max(1, int(seconds * rate + 1e-6))
+    times = (np.arange(count) + 0.5 * min(1.0, rate / own)) / rate
+    return look(frames_at(path, times.tolist(), box=BOX), times)
+
+
+def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
+    return {
+        "path": str(video),
+        "passed": passed,
+        "drift": report.drift,
+        "colour_drift": report.colour_drift,
+        "sharpness_ratio": report.sharpness_ratio,
+        "motion": list(report.motion),
+        "freezes": [list(span) for span in report.freezes],
+        "seams": [list(seam) for seam in report.seams],
+        "loop": report.loop,
+    }
+
+
+def _table(report: Report) -> str:
+    freezes = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in report.freezes[:8]) or "none"
+    seams = ", ".join(f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams[:8]) or "none"
+    rows = [
+        ("drift", f"{report.drift:.2f}"),
+        ("colour drift", f"{report.colour_drift:.2f} Delta E, first to last 15%"),
+        ("sharpness", f"x{report.sharpness_ratio:.2f}, first to last 15%"),
+        ("motion", f"{report.motion[0]:.1f} then {report.motion[1]:.1f} levels per second"),
+        ("freezes", freezes + (f" and {more}" if (more := _more(report.freezes)) else "")),
+        ("seams", seams + (f" and {more}" if (more := _more(report.seams)) else "")),
+        ("loop", "none" if report.loop is None else f"every {report.loop:.2f} s"),
+    ]
+    return "\n".join(f"{name:<14}{value}" for name, value in rows)
+
+
+def _more(found: tuple[object, ...]) -> str:
+    return f"{len(found) - 8} more" if len(found) > 8 else ""
+
+
+def _draw(series: Series, report: Report, path: Path, *, overwrite: bool) -> None:
+    from matplotlib.figure import Figure
+
+    from lingen_cli.publish import WorkFolder
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    colour, sharpness, change = figure.subplots(3, 1, sharex=True)
+    distance = ((series.colour - series.colour[0]) ** 2).sum(-1) ** 0.5
+    colour.plot(series.times, distance, linewidth=0.9)
+    colour.set(ylabel="colour, Delta E\nfrom the first frame", title=f"drift {report.drift:.2f}")
+    sharpness.plot(series.times, series.sharpness, linewidth=0.9)
+    sharpness.set(ylabel="sharpness\n(levels per pixel)")
+    change.plot(series.times, series.change, linewidth=0.9)
+    change.set(ylabel="change\n(levels)", xlabel="seconds")
+    for begin, end in report.freezes:
+        change.axvspan(begin, end, alpha=0.2, color="tab:blue")
+    for at, _ in report.seams:
+        change.axvline(at, alpha=0.6, color="tab:red", linewidth=0.8)
+    with WorkFolder(path, overwrite=overwrite) as work:
+        temporary = work.temporary(".png")
+        figure.savefig(temporary, dpi=120)
+        work.publish(temporary)
