@@ -89,6 +89,21 @@ def test_clean_prefix_frames_are_clean_and_do_not_count() -> None:
     assert 90 < float(loss) < 115
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 9])
+def test_clean_ends_leave_something_to_do(frames: int) -> None:
+    recorder = Recorder(0.0)
+    batch = Batch(torch.zeros(40, 2, frames, 2, 2), ["red"] * 40, 0)
+    flow_loss(pair_with(recorder), stage(prefix=0.5, suffix=0.5), batch, random.Random(3))
+    ((_, t),) = recorder.seen
+    clean = t == 1
+    assert (~clean).any(1).all()
+    assert clean[:, -1].any() == (frames > 2)
+    for row in clean.int():
+        assert row.diff().abs().sum() <= 2  # clean at the beginning and the end, nowhere between
+    if frames == 9:
+        assert {int(row.flip(0).cumprod(0).sum()) for row in clean.int()} == {0, 1, 2, 3}
+
+
 def test_without_a_prefix_every_frame_has_the_row_s_time() -> None:
     recorder = Recorder(0.0)
     batch = Batch(torch.zeros(5, 2, 4, 2, 2), ["red"] * 5, 0)

@@ -122,7 +122,7 @@ def draw_batch(
 
 
 def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:
-    """Mean squared error of the velocity over the frames that are not a clean prefix."""
+    """Mean squared error of the velocity over the frames that are not clean."""
     device = pair.denoiser.patch_in.weight.device
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
     data = batch.latents.float().to(device)
@@ -132,7 +132,9 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     t = times[:, None].repeat(1, frames)
     for row in range(rows):
         if frames > 1 and rng.random() < stage.prefix:
-            t[row, : _prefix_length(rng, frames)] = 1.0
+            t[row, : _clean_length(rng, frames // 2)] = 1.0
+        if frames > 2 and rng.random() < stage.suffix:
+            t[row, frames - _clean_length(rng, frames // 3) :] = 1.0
     t = t.to(device)
     prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
     features, mask = pair.text_encoder(pair.text_encoder.tokens(prompts))
@@ -143,6 +145,6 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     return loss
 
 
-def _prefix_length(rng: random.Random, frames: int) -> int:
-    """One frame (an animated image) in half of the cases, else up to half of the clip."""
-    return 1 if rng.random() < 0.5 else rng.randint(1, max(1, frames // 2))
+def _clean_length(rng: random.Random, most: int) -> int:
+    """One frame (a given picture) in half of the cases, else any number up to `most`."""
+    return 1 if rng.random() < 0.5 else rng.randint(1, max(1, most))

@@ -77,6 +77,8 @@ class DenoiserStage(_Section):
     image_batch: int = Field(default=32, ge=1)
     prefix: float = Field(default=0.2, ge=0, le=1)
     """Share of clips with a clean prefix of random length (extension, image animation)."""
+    suffix: float = Field(default=0.0, ge=0, le=1)
+    """Share of clips with a clean end of random length (a last picture, a stretch done anew)."""
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
     clips: int = Field(ge=1)
     """Clips in the latent cache of this stage."""
