@@ -42,6 +42,8 @@ app = typer.Typer(
 app.command()(generate.generate)
 app.command()(extend.extend)
 app.command("continue")(extend.continue_)
+app.command()(extend.branch)
+app.command()(extend.retake)
 app.command()(show.show)
 app.command()(rerun.rerun)
 app.command()(check.check)

@@ -1,32 +1,27 @@
-"""From a finished video to a job that goes on with it."""
+"""From a finished video to a job that goes on with it, branches off, or makes a part anew."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.job import Job, Origin, Stretch
+from lingen_cli.job import Cut, Edit, Job, Origin, Stretch
 from lingen_cli.preflight import check_seed
 from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_STRETCHES, Recipe, recipe_from_video
+from lingen_cli.recipe import MAX_EDITS, Recipe, recipe_from_video
 from lingen_cli.repeat import Changes, prepare_again
-from lingen_cli.timing import MAX_SECONDS, frame_count
+from lingen_cli.timing import MAX_SECONDS, frame_count, parse_moment
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
-class More:
-    """What is to follow; None is what the end of the video was made with."""
+class Wish:
+    """How the new part is sampled; None is as the end of the video was."""
 
-    seconds: float | None = None
-    minutes: float | None = None
-    to: float | None = None
-    """Length of the whole video in seconds."""
     prompt: str | None = None
     negative: str | None = None
     seed: int | None = None
@@ -35,70 +30,123 @@ class More:
     guidance: float | None = None
 
 
-def prepare_extension(
-    video: Path, more: More, changes: Changes, registry: Registry, *, default_seconds: float
-) -> tuple[Recipe, Job]:
-    """The recipe of `video`, and the job that makes it longer.
+@dataclass(frozen=True, kw_only=True)
+class Length:
+    """How much is added; at most one is given, and `default` counts where none is."""
 
-    Raises InvalidOptionError and UnknownNameError (2), MissingInputError (66), BadDataError (65:
-    not a video, not made by lingen, or cut since), NotAvailableError (69).
+    seconds: float | None = None
+    minutes: float | None = None
+    to: str | None = None
+    """Length of the whole video."""
+    default: float
+
+
+class Finished:
+    """A video that lingen made, with what is needed to go on with it.
+
+    Raises MissingInputError (66), BadDataError (65: not a video, not made by lingen, or changed
+    since), and what `prepare_again` raises.
     """
-    recipe = recipe_from_video(video)
-    _check_whole(video, recipe)
-    if len(recipe.additions) >= MAX_STRETCHES:
-        raise BadDataError(f"{video} was extended {MAX_STRETCHES} times; extend a copy made anew")
-    stem = f"{video.stem}-longer"
-    before = prepare_again(recipe, changes, registry, stem=stem, read_image=False)
-    frames = _new_frames(before, more, default_seconds)
-    same_codec = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
-    last = before.stretches[-1]
-    sampler = last.sampler if more.sampler is None else registry.samplers[more.sampler]
-    negative = last.negative if more.negative is None else more.negative
-    stretch = Stretch(
-        prompt=last.prompt if more.prompt is None else check_prompt(more.prompt),
-        negative=check_prompt(negative, name="--negative", may_be_empty=True),
-        seed=last.seed if more.seed is None else check_seed(more.seed),
-        frames=frames,
-        sampler=sampler,
-        steps=last.steps if more.steps is None else more.steps,
-        guidance=last.guidance if more.guidance is None else more.guidance,
-        windows=before.model.variant.windows,
-    )
-    origin = Origin(path=video, latents=recipe.latents if same_codec else None)
-    return recipe, replace(before, stretches=(*before.stretches, stretch), origin=origin)
 
+    def __init__(self, video: Path, changes: Changes, registry: Registry, name: str) -> None:
+        self.video = video
+        self.registry = registry
+        self.recipe: Recipe = recipe_from_video(video)
+        stem = f"{video.stem}-{name}"
+        self.job = prepare_again(self.recipe, changes, registry, stem=stem, read_image=False)
+        self._check_unchanged()
 
-def _new_frames(before: Job, more: More, default_seconds: float) -> int:
-    rate = before.rate
-    limit = int(MAX_SECONDS * rate)
-    if more.to is not None:
-        if more.seconds is not None or more.minutes is not None:
-            raise InvalidOptionError("--to and a length say the same thing; give one of them")
-        if not before.seconds < more.to <= MAX_SECONDS:  # also refuses nan
+    def extend(self, length: Length, wish: Wish) -> Job:
+        """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
+        frames = self._more(length, self.job.frames)
+        return self._with(self._stretch(wish, frames), copy=True)
+
+    def branch(self, at: str, length: Length, wish: Wish) -> Job:
+        """The video up to `at`, and something else after it. Raises as `extend`."""
+        keep = self._frame("--at", at)
+        if not 1 <= keep < self.job.frames:
             raise InvalidOptionError(
-                f"--to must be above the video's {before.seconds:g} s and at most "
-                f"{MAX_SECONDS:g}, not {more.to}"
+                f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
             )
-        frames = round(Fraction(more.to) * rate) - before.frames
-    else:
-        frames = frame_count(
-            rate, minutes=more.minutes, seconds=more.seconds, default_seconds=default_seconds
+        frames = self._more(length, keep)
+        return self._with(Cut(keep=keep), self._stretch(wish, frames), copy=False)
+
+    def retake(self, begin: str, end: str | None, wish: Wish) -> Job:
+        """The video with the stretch from `begin` to `end` (or its end) made anew."""
+        first = self._frame("--from", begin)
+        last = self.job.frames if end is None else self._frame("--to", end)
+        if not 0 <= first < last <= self.job.frames:
+            raise InvalidOptionError(
+                f"--from and --to must be a stretch of the video's {self.job.seconds:g} s, "
+                f"not {begin!r} to {end!r}"
+            )
+        stretch = self._stretch(wish, 0)
+        if wish.seed is None and wish.prompt is None:
+            stretch = replace(stretch, seed=check_seed(None))  # the old one would give the old part
+        return self._with(replace(stretch, at=(first, last)), copy=False)
+
+    def _with(self, *edits: Edit, copy: bool) -> Job:
+        before, recipe = self.job, self.recipe
+        if len(before.edits) + len(edits) > MAX_EDITS:
+            raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
+        same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
+        origin = Origin(
+            path=self.video,
+            latents=recipe.latents if same else None,
+            done=len(before.edits),
+            copy=copy,
         )
-    if before.frames + frames > limit:
-        raise InvalidOptionError(f"the video would be longer than {MAX_SECONDS / 3600:g} hour")
-    return max(1, frames)
+        return replace(before, edits=(*before.edits, *edits), origin=origin)
 
-
-def _check_whole(video: Path, recipe: Recipe) -> None:
-    """Raise BadDataError (65) for a file that has been cut or changed since its recipe."""
-    from lingen_cli.media.info import video_info
-    from lingen_cli.media.write_errors import printable
-
-    info = video_info(video)
-    found = (info.frames, info.width, info.height)
-    if info.frames is not None and found != (recipe.frames, recipe.width, recipe.height):
-        size, said = f"{info.width}x{info.height}", f"{recipe.width}x{recipe.height}"
-        raise BadDataError(
-            f"{printable(video)} has {info.frames} frames of {size}, its recipe says "
-            f"{recipe.frames} of {said}: it was edited since"
+    def _stretch(self, wish: Wish, frames: int) -> Stretch:
+        last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
+        negative = last.negative if wish.negative is None else wish.negative
+        return Stretch(
+            prompt=last.prompt if wish.prompt is None else check_prompt(wish.prompt),
+            negative=check_prompt(negative, name="--negative", may_be_empty=True),
+            seed=last.seed if wish.seed is None else check_seed(wish.seed),
+            frames=frames,
+            sampler=last.sampler if wish.sampler is None else self.registry.samplers[wish.sampler],
+            steps=last.steps if wish.steps is None else wish.steps,
+            guidance=last.guidance if wish.guidance is None else wish.guidance,
+            windows=self.job.model.variant.windows,
         )
+
+    def _more(self, length: Length, before: int) -> int:
+        """Frames to add to `before`."""
+        rate = self.job.rate
+        if length.to is None:
+            frames = frame_count(
+                rate,
+                minutes=length.minutes,
+                seconds=length.seconds,
+                default_seconds=length.default,
+            )
+        elif length.seconds is not None or length.minutes is not None:
+            raise InvalidOptionError("--to and a length say the same thing; give one of them")
+        else:
+            frames = self._frame("--to", length.to) - before
+            if frames < 1:
+                raise InvalidOptionError(
+                    f"--to must be above the {float(before / rate):g} s that are there, "
+                    f"not {length.to!r}"
+                )
+        if before + frames > int(MAX_SECONDS * rate):
+            raise InvalidOptionError(f"the video would be longer than {MAX_SECONDS / 3600:g} hour")
+        return frames
+
+    def _frame(self, option: str, text: str) -> int:
+        return round(parse_moment(text, option) * self.job.rate)
+
+    def _check_unchanged(self) -> None:
+        from lingen_cli.media.info import video_info
+        from lingen_cli.media.write_errors import printable
+
+        info, job = video_info(self.video), self.job
+        found = (info.frames, info.width, info.height)
+        if info.frames is not None and found != (job.frames, job.width, job.height):
+            size, said = f"{info.width}x{info.height}", f"{job.width}x{job.height}"
+            raise BadDataError(
+                f"{printable(self.video)} has {info.frames} frames of {size}, its recipe says "
+                f"{job.frames} of {said}: it was edited since"
+            )

@@ -7,7 +7,7 @@ longer video gives the same bytes as the steps that made it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,15 +38,14 @@ def film(
     from lingen_cli.media.metadata import recipe_tags
 
     facts = recipe.model_dump(mode="json", exclude_none=True)
-    tags = recipe_tags(facts, title=job.stretches[0].prompt)
-    ends = list(accumulate(stretch.frames for stretch in job.making))
-    bounds = [job.kept, *(job.kept + end for end in ends)]
+    tags = recipe_tags(facts, title=recipe.prompt)
+    bounds = [job.kept, *(end for end in job.bounds if end > job.kept)]
     progress.phase("decode and write", job.frames - job.kept)
-    if job.origin is None and len(bounds) == 2:
+    if not job.kept and len(bounds) == 2:
         return _write(job, pipe, latents, bounds, work, progress, tags)[0]
     segments = _write(job, pipe, latents, bounds, work, progress, {})
     path = work.temporary(".mp4")
-    old = [] if job.origin is None else [job.origin.path]
+    old = [job.origin.path] if job.origin is not None and job.kept else []
     try:
         join([*old, *segments], path, fps=job.rate, metadata=tags, target=work.target)
     except CannotJoinError:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import __version__, latent_cache
 from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Job, Stretch
+from lingen_cli.job import Cut, Edit, Job, Stretch
 from lingen_cli.progress import Progress
 from lingen_cli.publish import reserve_space
-from lingen_cli.recipe import Addition, FirstFrame, Recipe
+from lingen_cli.recipe import Added, Dropped, FirstFrame, Recipe, Retaken
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ def generate(job: Job, progress: Progress) -> Result:
 
     with held(job.destination) as work:
         reserve_space(work.target.parent, job.expected_bytes)
-        new = job.making[-1]
+        new = job.sampled[-1]
         progress.events.emit(
             "start",
             output=str(work.target),
@@ -63,7 +63,7 @@ def generate(job: Job, progress: Progress) -> Result:
         progress.phase("load")
         pipe = load(job)
         progress.advance(1)
-        prompts = " ".join(stretch.prompt for stretch in job.making)
+        prompts = " ".join(stretch.prompt for stretch in job.sampled)
         if unknown := pipe.unknown_words(prompts):
             names = ", ".join(repr(word) for word in unknown)
             progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
@@ -135,13 +135,14 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
     """What was asked for, and what it runs on; `digest` names the latents in the cache."""
     import torch
 
-    image, (first, *rest) = job.image, job.stretches
+    image, (first, *rest) = job.image, job.edits
+    assert isinstance(first, Stretch)
     return Recipe(
-        **_sampled(first) | {"frames": job.frames},
+        **_sampled(first),
         model=job.model.variant.name,
         weights=job.model.hashes,
         weights_folder=None if job.model.folder is None else str(job.model.folder),
-        additions=tuple(Addition(**_sampled(stretch)) for stretch in rest),
+        edits=tuple(_later(edit) for edit in rest),
         latents=digest,
         fps=str(job.rate),
         width=job.width,
@@ -156,8 +157,18 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
     )
 
 
+def _later(edit: Edit) -> Added | Retaken | Dropped:
+    if isinstance(edit, Cut):
+        return Dropped(keep=edit.keep)
+    if edit.at is None:
+        return Added(**_sampled(edit))
+    begin, end = edit.at
+    return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
+
+
 def _sampled(stretch: Stretch) -> dict[str, Any]:
     plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
+    del plain["at"]
     return plain | {"sampler": stretch.sampler.name}
 
 

@@ -48,28 +48,44 @@ class Stretch:
     negative: str
     seed: int
     frames: int
-    """Frames of the video that belong to it."""
+    """Frames that it adds to the video; 0 where it is sampled in the place of others."""
     sampler: Sampler
     steps: int
     guidance: float
     windows: tuple[int, int] | None
     """Latent frames of a window, and of its past; None samples the stretch in one piece."""
+    at: tuple[int, int] | None = None
+    """The frames, the second excluded, that it takes the place of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Everything after the first `keep` frames is dropped."""
+
+    keep: int
+
+
+Edit = Stretch | Cut
+"""One step in the making of a video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """The video that a job goes on with: all stretches but the last are in it."""
+    """The video that a job goes on with, in which the first `done` edits are."""
 
     path: Path
     latents: str | None
     """SHA-256 of its latents, if its recipe names them."""
+    done: int
+    copy: bool
+    """Whether its packets stand unchanged at the beginning of the new video."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """The settled choices of `generate`, `rerun` and `extend`."""
 
-    stretches: tuple[Stretch, ...]
+    edits: tuple[Edit, ...]
     model: LocatedModel
     rate: Fraction
     width: int
@@ -89,19 +105,40 @@ class Job:
     """Draw the latents while they form."""
 
     @property
+    def bounds(self) -> list[int]:
+        """Where each separately encoded segment of the video ends, in frames."""
+        return _bounds(self.edits)
+
+    @property
+    def frames_before(self) -> int:
+        """Frames of the video that the job goes on with."""
+        done = 0 if self.origin is None else self.origin.done
+        return _bounds(self.edits[:done])[-1] if done else 0
+
+    @property
+    def most_frames(self) -> int:
+        """Frames of the video when it is longest: a cut may follow."""
+        return max(_bounds(self.edits[: count + 1])[-1] for count in range(len(self.edits)))
+
+    @property
     def frames(self) -> int:
         """Frames of the whole video."""
-        return sum(stretch.frames for stretch in self.stretches)
+        return self.bounds[-1]
 
     @property
     def kept(self) -> int:
-        """Frames that are taken over from the video before."""
-        return 0 if self.origin is None else self.frames - self.stretches[-1].frames
+        """Frames that are taken over from the video before, as they are encoded there."""
+        return self.bounds[-2] if self.origin is not None and self.origin.copy else 0
 
     @property
-    def making(self) -> tuple[Stretch, ...]:
-        """The stretches that are still to be sampled."""
-        return self.stretches if self.origin is None else self.stretches[-1:]
+    def making(self) -> tuple[Edit, ...]:
+        """The edits that are still to be made."""
+        return self.edits if self.origin is None else self.edits[self.origin.done :]
+
+    @property
+    def sampled(self) -> tuple[Stretch, ...]:
+        """The stretches among `making`."""
+        return tuple(edit for edit in self.making if isinstance(edit, Stretch))
 
     @property
     def seconds(self) -> float:
@@ -111,7 +148,11 @@ class Job:
     @property
     def source(self) -> list[int]:
         """The model's frame behind each frame of the video."""
-        return source_frames(self.frames, self.rate, Fraction(self.model.variant.fps))
+        return self.source_of(self.frames)
+
+    def source_of(self, frames: int) -> list[int]:
+        """The model's frame behind each of the first `frames` frames."""
+        return source_frames(frames, self.rate, Fraction(self.model.variant.fps))
 
     @property
     def expected_bytes(self) -> int:
@@ -119,3 +160,13 @@ class Job:
         quality = 2 ** max(0.0, (18 - self.crf) / 6)
         pixels = self.frames * self.width * self.height
         return _CONTAINER_BYTES + int(pixels * _BYTES_PER_PIXEL * quality)
+
+
+def _bounds(edits: tuple[Edit, ...]) -> list[int]:
+    ends: list[int] = []
+    for edit in edits:
+        if isinstance(edit, Cut):
+            ends = [*(end for end in ends if end < edit.keep), edit.keep]
+        elif edit.frames:
+            ends.append((ends[-1] if ends else 0) + edit.frames)
+    return ends

@@ -8,7 +8,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import latent_cache
-from lingen_cli.job import Job, Stretch
+from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_cli.job import Cut, Job, Stretch
 from lingen_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,84 +34,110 @@ class Latents:
 
 
 def latents_of(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
-    """What `job` has from the video before, followed by what is sampled for it."""
+    """What `job` has from the video before, and on it what is sampled for it."""
     before = None if job.origin is None else _history(job, pipe, progress)
-    counts = _new_latent_frames(job, pipe, before)
-    work = _Work(job, pipe, progress, counts, 0 if before is None else before.values.shape[2])
-    values = None if before is None else before.values
-    for stretch, count in zip(job.making, counts, strict=True):
-        values = work.sample(stretch, values, count)
-    assert values is not None
-    if before is None:
-        return Latents(values.cpu().float(), 0, whole=True)
-    return Latents(values.cpu().float(), before.begin, before.whole)
+    begin = 0 if before is None else before.begin
+    values = pipe.empty_latents(job.height, job.width) if before is None else before.values
+    steps = _plan(job, pipe, values.shape[2], begin)
+    work = _Work(job, pipe, progress, sum(step.steps for step in steps))
+    for step in steps:
+        values = work.do(step, values)
+    return Latents(values.cpu().float(), begin, before is None or before.whole)
 
 
-def _new_latent_frames(job: Job, pipe: TextToVideo, before: Latents | None) -> list[int]:
-    """Latent frames to sample for each stretch that is being made."""
-    source, counts, frames = job.source, [], job.kept
-    have = 0 if before is None else before.values.shape[2]
-    shift = 0 if before is None else before.begin
-    for stretch in job.making:
-        frames += stretch.frames
-        needed = pipe.latent_frames(source[frames - 1] + 1 - shift)
-        counts.append(max(0, needed - have))
-        have = max(have, needed)
-    return counts
+@dataclass(frozen=True)
+class _Step:
+    """An edit in latent frames: those from `begin` to `end` are made, or are all that is kept."""
+
+    edit: Stretch | Cut
+    begin: int
+    end: int
+    steps: int
+    """Calls of the listener while it is made."""
+
+
+def _plan(job: Job, pipe: TextToVideo, have: int, shift: int) -> list[_Step]:
+    from lingen_models.extension import Windows, count_windows
+
+    source = job.source_of(job.most_frames)
+    positions = pipe.denoiser.config.position_grid[0]
+    found, frames = [], job.frames_before
+
+    def needed(count: int) -> int:
+        return pipe.latent_frames(source[count - 1] + 1 - shift)
+
+    for edit in job.making:
+        if isinstance(edit, Cut):
+            frames, have = edit.keep, needed(edit.keep)
+            found.append(_Step(edit, 0, have, 0))
+        elif edit.at is not None:
+            first, last = edit.at
+            begin, end = needed(first + 1) - 1, needed(last)
+            if end - begin > positions:
+                most = positions * pipe.time_stride / job.model.variant.fps
+                raise BadDataError(f"this model can make at most {most:g} s anew at a time")
+            found.append(_Step(edit, begin, end, edit.steps))
+        else:
+            frames += edit.frames
+            end, pieces = max(have, needed(frames)), 1
+            if edit.windows is not None:
+                windows = Windows(*edit.windows, max(edit.windows[0], positions))
+                pieces = count_windows(have, end - have, windows)
+            found.append(_Step(edit, have, end, pieces * edit.steps))
+            have = end
+    return found
+
+
+def _past(stretch: Stretch) -> int:
+    return 0 if stretch.windows is None else stretch.windows[1]
 
 
 class _Work:
-    """Samples stretch after stretch, with one bar over all of them."""
+    """Makes edit after edit, with one bar over all of them."""
 
-    def __init__(
-        self, job: Job, pipe: TextToVideo, progress: Progress, counts: list[int], have: int
-    ) -> None:
-        from lingen_models.extension import Windows, count_windows
-
+    def __init__(self, job: Job, pipe: TextToVideo, progress: Progress, total: int) -> None:
         self.job, self.pipe, self.progress = job, pipe, progress
-        total = 0
-        for stretch, count in zip(job.making, counts, strict=True):
-            pieces = 1
-            if stretch.windows is not None:
-                largest = max(stretch.windows[0], pipe.denoiser.config.position_grid[0])
-                pieces = count_windows(have, count, Windows(*stretch.windows, largest))
-            total += pieces * stretch.steps
-            have += count
         self.done = 0
         progress.phase("sample", total)
 
-    def sample(self, stretch: Stretch, history: Tensor | None, count: int) -> Tensor:
-        """`history` and `count` more latent frames."""
+    def do(self, step: _Step, values: Tensor) -> Tensor:
+        """`values` after one edit."""
         import torch
 
-        job, pipe = self.job, self.pipe
+        edit, pipe = step.edit, self.pipe
+        if isinstance(edit, Cut):
+            return values[:, :, : step.end]
         choices: dict[str, Any] = {
-            "steps": stretch.steps,
-            "guidance": stretch.guidance,
-            "negative": stretch.negative,
-            "seed": stretch.seed,
-            "sampler": stretch.sampler.build(),
-            "schedule": stretch.sampler.schedule,
+            "steps": edit.steps,
+            "guidance": edit.guidance,
+            "negative": edit.negative,
+            "seed": edit.seed,
+            "sampler": edit.sampler.build(),
+            "schedule": edit.sampler.schedule,
             "on_step": self._listener(),
         }
-        pixels = None if job.image is None else job.image.pixels
+        if edit.at is not None:
+            return pipe.retake(
+                values, step.begin, step.end, edit.prompt, past=_past(edit), **choices
+            )
+        pixels = None if self.job.image is None or step.begin else self.job.image.pixels
         first = None if pixels is None else torch.from_numpy(pixels)
-        if stretch.windows is None:
-            frames = 1 + pipe.time_stride * (count - 1)
-            return pipe.sample(
-                stretch.prompt,
+        if edit.windows is None:
+            frames = 1 + pipe.time_stride * (step.end - 1)
+            whole = pipe.sample(
+                edit.prompt,
                 frames=frames,
-                height=job.height,
-                width=job.width,
+                height=self.job.height,
+                width=self.job.width,
                 first_frame=first,
                 **choices,
             )
-        if history is None:
-            history = pipe.empty_latents(job.height, job.width)
-            if first is not None:
-                history, count = pipe.encode_image(first), count - 1
-        pieces = pipe.go_on(history, count, stretch.prompt, windows=stretch.windows, **choices)
-        return torch.cat([history.cpu(), *(piece.cpu() for piece in pieces)], 2)
+            return whole.cpu()
+        if first is not None:
+            values = pipe.encode_image(first)
+        count = step.end - values.shape[2]
+        pieces = pipe.go_on(values, count, edit.prompt, windows=edit.windows, **choices)
+        return torch.cat([values.cpu(), *(piece.cpu() for piece in pieces)], 2)
 
     def _listener(self) -> OnStep:
         begin = self.done
@@ -133,16 +160,19 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     found = None if job.origin.latents is None else latent_cache.load(job.origin.latents)
     if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
         return Latents(found, 0, whole=True)
+    if not job.origin.copy:
+        raise NotAvailableError(
+            "the latents of this video are not in the cache; `lingen rerun` makes it once more "
+            "with them, if the weights are those it was made with"
+        )
     progress.warn(
         "the latents of this video are not in the cache (`lingen cache`): its end is encoded from "
         "pixels, which costs a little quality"
     )
-    last = job.source[job.kept - 1]
-    past = (job.making[0].windows or (0, 1))[1]
-    groups = min(last // pipe.time_stride, past + pipe.autoencoder.reach)
+    last = job.source_of(job.kept)[-1]
+    groups = min(last // pipe.time_stride, _past(job.sampled[0]) + pipe.autoencoder.reach)
     begin = last - groups * pipe.time_stride
-    frames = _frames_between(job, begin, last)
-    return Latents(pipe.encode_video(frames).cpu().float(), begin, whole=False)
+    return Latents(pipe.encode_video(_frames_between(job, begin, last)).cpu(), begin, whole=False)
 
 
 def _frames_between(job: Job, begin: int, last: int) -> torch.Tensor:
@@ -153,8 +183,8 @@ def _frames_between(job: Job, begin: int, last: int) -> torch.Tensor:
     from lingen_cli.media.frames import frames_at
 
     assert job.origin is not None
-    half = Fraction(1, 2) / job.rate
+    quarter = Fraction(1, 4) / job.rate
     rate = Fraction(job.model.variant.fps)
-    times = [float(number / rate + half / 2) for number in range(begin, last + 1)]
+    times = [float(number / rate + quarter) for number in range(begin, last + 1)]
     images = frames_at(job.origin.path, times, box=(job.width, job.height))
     return torch.from_numpy(np.stack(list(images)))

@@ -84,7 +84,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
     )
     return Job(
-        stretches=(stretch,),
+        edits=(stretch,),
         model=model,
         rate=rate,
         width=width,

@@ -6,14 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
-MAX_STRETCHES = 4096
+MAX_EDITS = 4096
+MAX_FRAMES = 1_000_000
 
 
 class FirstFrame(BaseModel):
@@ -33,7 +34,7 @@ class _Sampled(BaseModel):
     prompt: str = Field(min_length=1, max_length=2000)
     negative: str = Field("", max_length=2000)
     seed: int = Field(ge=0, lt=2**63)
-    frames: int = Field(ge=1, le=1_000_000)
+    frames: int = Field(ge=1, le=MAX_FRAMES)
     steps: int = Field(ge=1, le=1000)
     guidance: float = Field(ge=0, le=100, allow_inf_nan=False)
     sampler: str
@@ -41,8 +42,29 @@ class _Sampled(BaseModel):
     """Latent frames of a window and of its past; None: sampled in one piece."""
 
 
-class Addition(_Sampled):
-    """A stretch that was added to a video later; `frames` are those it added."""
+class Added(_Sampled):
+    """A stretch that was added at the end."""
+
+    kind: Literal["add"] = "add"
+
+
+class Retaken(_Sampled):
+    """A stretch that was sampled anew between its neighbours: `frames` of them from `begin` on."""
+
+    kind: Literal["retake"] = "retake"
+    begin: int = Field(ge=0, le=MAX_FRAMES)
+
+
+class Dropped(BaseModel):
+    """The end after the first `keep` frames was dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["cut"] = "cut"
+    keep: int = Field(ge=1, le=MAX_FRAMES)
+
+
+Later = Annotated[Added | Retaken | Dropped, Field(discriminator="kind")]
 
 
 class Recipe(_Sampled):
@@ -54,8 +76,9 @@ class Recipe(_Sampled):
     """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
     weights_folder: str | None = None
     """Where they lay, when they are not the model's own."""
-    additions: tuple[Addition, ...] = Field((), max_length=MAX_STRETCHES)
-    """What `extend` and `continue` added; their frames are among `frames`."""
+    edits: tuple[Later, ...] = Field((), max_length=MAX_EDITS)
+    """What `extend`, `continue`, `retake` and `branch` did later, in their order; `frames` are
+    those of the first sampling alone."""
     latents: Sha256 | None = None
     """The latents of the whole video, under which the cache keeps them."""
     fps: str = Field(pattern=FPS_PATTERN)
@@ -70,21 +93,10 @@ class Recipe(_Sampled):
     versions: dict[str, str]
     """lingen, torch, python, av."""
 
-    @model_validator(mode="after")
-    def _something_came_first(self) -> Recipe:
-        if self.first_frames < 1:
-            raise ValueError("the additions have more frames than the video")
-        return self
-
     @property
     def rate(self) -> Fraction:
         """Frames per second."""
         return Fraction(self.fps)
-
-    @property
-    def first_frames(self) -> int:
-        """Frames of the video before anything was added."""
-        return self.frames - sum(addition.frames for addition in self.additions)
 
 
 def recipe_from_video(path: Path) -> Recipe:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
-from lingen_cli.job import Destination, Job, StartImage, Stretch
+from lingen_cli.job import Cut, Destination, Edit, Job, StartImage, Stretch
 from lingen_cli.preflight import check_device, parse_size, start_image
 from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import Addition, Recipe
+from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, Recipe, Retaken
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def prepare_again(
     elif recipe.image is not None:
         image = start_image(changes.image or Path(recipe.image.path), width, height)
     return Job(
-        stretches=(
-            _stretch(recipe, recipe.first_frames, registry),
-            *(_stretch(part, part.frames, registry) for part in recipe.additions),
-        ),
+        edits=edits_of(recipe, registry),
         model=locate(registry, recipe.model, folder),
         rate=recipe.rate,
         width=width,
@@ -83,7 +80,30 @@ def prepare_again(
     )
 
 
-def _stretch(part: Recipe | Addition, frames: int, registry: Registry) -> Stretch:
+def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
+    """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
+    edits: list[Edit] = [_stretch(recipe, registry)]
+    total = recipe.frames
+    for later in recipe.edits:
+        if isinstance(later, Dropped):
+            if later.keep >= total:
+                raise BadDataError(f"damaged recipe: {total} frames are not cut to {later.keep}")
+            edits.append(Cut(keep=later.keep))
+            total = later.keep
+        elif isinstance(later, Retaken):
+            end = later.begin + later.frames
+            if end > total:
+                raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
+            edits.append(replace(_stretch(later, registry), frames=0, at=(later.begin, end)))
+        else:
+            edits.append(_stretch(later, registry))
+            total += later.frames
+        if total > MAX_FRAMES:
+            raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")
+    return tuple(edits)
+
+
+def _stretch(part: Recipe | Added | Retaken, registry: Registry) -> Stretch:
     windows = part.windows
     if windows is not None and windows[1] >= windows[0]:
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
@@ -91,7 +111,7 @@ def _stretch(part: Recipe | Addition, frames: int, registry: Registry) -> Stretc
         prompt=check_prompt(part.prompt),
         negative=check_prompt(part.negative, name="negative prompt", may_be_empty=True),
         seed=part.seed,
-        frames=frames,
+        frames=part.frames,
         sampler=registry.samplers[part.sampler],
         steps=part.steps,
         guidance=part.guidance,

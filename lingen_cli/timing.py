@@ -7,6 +7,7 @@ motion at the same speed: each of its frames is the model's frame nearest in tim
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 3600.0
 _EXACT_RATE = 1_000_000
+_NUMBER = r"(\d{1,6}(?:\.\d{1,6})?)"
+_MOMENT = re.compile(rf"(?:(\d{{1,4}})h)?(?:(\d{{1,4}})m)?(?:{_NUMBER}s?)?", re.ASCII)
+_CLOCK = re.compile(rf"(?:(\d{{1,4}}):)?(\d{{1,4}}):{_NUMBER}", re.ASCII)
 
 
 def parse_rate(value: float | str, name: str = "--fps") -> Fraction:
@@ -30,6 +34,20 @@ def parse_rate(value: float | str, name: str = "--fps") -> Fraction:
     if not 1 <= rate <= 240 or rate.numerator > _EXACT_RATE:
         raise InvalidOptionError(message)
     return rate
+
+
+def parse_moment(text: str, name: str) -> Fraction:
+    """`23`, `23.5s`, `1:05`, `1:02:03` or `1m5s` in seconds. Raises InvalidOptionError (2)."""
+    found = _MOMENT.fullmatch(text.strip()) or _CLOCK.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        raise InvalidOptionError(
+            f"{name} must be a time such as 23, 23.5s, 1:05 or 1m5s, not {text[:40]!r}"
+        )
+    hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
+    moment = 3600 * hours + 60 * minutes + seconds
+    if moment > MAX_SECONDS:
+        raise InvalidOptionError(f"{name} must be at most {MAX_SECONDS:g} seconds, not {text!r}")
+    return moment
 
 
 def frame_count(

@@ -1,21 +1,25 @@
-"""`lingen extend` and `lingen continue`."""
+"""`lingen extend`, `continue`, `branch` and `retake`: on from a video that lingen made."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from lingen_cli.extend import More
+    from lingen_cli.extend import Finished, Length, Wish
+    from lingen_cli.job import Job
+    from lingen_cli.progress import Progress
     from lingen_cli.repeat import Changes
 
 _LENGTH = "Length"
-_MODEL = "Sampling"
+_SAMPLING = "Sampling"
 _OUTPUT = "Output"
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")]
+NewPrompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What follows.")]
 Seconds = Annotated[
     float | None, typer.Option(help="How many seconds to add.", rich_help_panel=_LENGTH)
 ]
@@ -23,39 +27,47 @@ Minutes = Annotated[
     float | None, typer.Option(help="How many minutes to add.", rich_help_panel=_LENGTH)
 ]
 To = Annotated[
-    float | None,
-    typer.Option(help="How long the video is to be, in seconds.", rich_help_panel=_LENGTH),
+    str | None,
+    typer.Option(help="How long the video is to be: 90, 1:30 or 1m30s.", rich_help_panel=_LENGTH),
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="Another prompt than before.", rich_help_panel=_SAMPLING)
 ]
 Negative = Annotated[
-    str | None, typer.Option(help="What must not be shown; else as before.", rich_help_panel=_MODEL)
+    str | None,
+    typer.Option(help="What must not be shown; else as before.", rich_help_panel=_SAMPLING),
 ]
-Seed = Annotated[int | None, typer.Option(help="Another seed than before.", rich_help_panel=_MODEL)]
+Seed = Annotated[
+    int | None, typer.Option(help="Another seed than before.", rich_help_panel=_SAMPLING)
+]
 Sampler = Annotated[
-    str | None, typer.Option(help="Another sampler than before.", rich_help_panel=_MODEL)
+    str | None, typer.Option(help="Another sampler than before.", rich_help_panel=_SAMPLING)
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(min=1, max=1000, help="Sampling steps; else as before.", rich_help_panel=_MODEL),
+    typer.Option(
+        min=1, max=1000, help="Sampling steps; else as before.", rich_help_panel=_SAMPLING
+    ),
 ]
 Guidance = Annotated[
     float | None,
     typer.Option(
-        min=0, max=100, help="How strictly the prompt is followed.", rich_help_panel=_MODEL
+        min=0, max=100, help="How strictly the prompt is followed.", rich_help_panel=_SAMPLING
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="The folder of its weights, if that has moved.", rich_help_panel=_MODEL),
+    typer.Option(help="The folder of its weights, if that has moved.", rich_help_panel=_SAMPLING),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="auto, cpu or cuda; else as before.", rich_help_panel=_MODEL)
+    str | None, typer.Option(help="auto, cpu or cuda; else as before.", rich_help_panel=_SAMPLING)
 ]
 Output = Annotated[
     str | None,
     typer.Option(
         "--output",
         "-o",
-        help="An .mp4 file; otherwise VIDEO-longer.mp4 here.",
+        help="An .mp4 file; otherwise a name made from VIDEO's, here.",
         rich_help_panel=_OUTPUT,
     ),
 ]
@@ -88,9 +100,7 @@ def extend(
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="Another prompt than before.", rich_help_panel=_MODEL)
-    ] = None,
+    prompt: Prompt = None,
     negative: Negative = None,
     seed: Seed = None,
     sampler: Sampler = None,
@@ -106,26 +116,23 @@ def extend(
     quiet: Quiet = False,
 ) -> None:
     """Make a video longer, and print the path of the new one; the old one is not touched."""
-    from lingen_cli.extend import More
-
-    more = More(
-        seconds=seconds,
-        minutes=minutes,
-        to=to,
-        prompt=prompt,
-        negative=negative,
-        seed=seed,
-        sampler=sampler,
-        steps=steps,
-        guidance=guidance,
-    )
+    length = _length(seconds, minutes, to)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
     changes = _changes(weights, device, output, overwrite, preview)
-    _run(video, more, changes, events, as_json, quiet)
+    _run(
+        video,
+        "longer",
+        lambda finished: finished.extend(length, wish),
+        changes,
+        events,
+        as_json,
+        quiet,
+    )
 
 
 def continue_(
     video: Video,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What follows.")],
+    prompt: NewPrompt,
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
@@ -144,26 +151,127 @@ def continue_(
     quiet: Quiet = False,
 ) -> None:
     """Go on with something new: `lingen extend` with another prompt."""
-    extend(
+    length = _length(seconds, minutes, to)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    changes = _changes(weights, device, output, overwrite, preview)
+    _run(
         video,
-        seconds,
-        minutes,
-        to,
-        prompt,
-        negative,
-        seed,
-        sampler,
-        steps,
-        guidance,
-        weights,
-        device,
-        output,
-        overwrite,
-        preview,
+        "longer",
+        lambda finished: finished.extend(length, wish),
+        changes,
         events,
         as_json,
         quiet,
     )
+
+
+def branch(
+    video: Video,
+    prompt: NewPrompt,
+    at: Annotated[
+        str,
+        typer.Option(help="Where it branches off: 30, 0:30 or 30s.", rich_help_panel=_LENGTH),
+    ],
+    seconds: Seconds = None,
+    minutes: Minutes = None,
+    to: To = None,
+    negative: Negative = None,
+    seed: Seed = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    weights: Weights = None,
+    device: Device = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    preview: Preview = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make another video that is the same up to a moment, and something else after it."""
+    length = _length(seconds, minutes, to)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    changes = _changes(weights, device, output, overwrite, preview)
+    _run(
+        video,
+        "branch",
+        lambda finished: finished.branch(at, length, wish),
+        changes,
+        events,
+        as_json,
+        quiet,
+    )
+
+
+def retake(
+    video: Video,
+    begin: Annotated[
+        str,
+        typer.Option("--from", help="Where the stretch begins: 23, 0:23 or 23s."),
+    ],
+    end: Annotated[
+        str | None, typer.Option("--to", help="Where it ends; else with the video.")
+    ] = None,
+    prompt: Prompt = None,
+    negative: Negative = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Random if neither this nor a prompt is given.", rich_help_panel=_SAMPLING
+        ),
+    ] = None,
+    sampler: Sampler = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
+    weights: Weights = None,
+    device: Device = None,
+    output: Output = None,
+    overwrite: Overwrite = False,
+    preview: Preview = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a stretch of a video anew between its neighbours; all other latents stay the same."""
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    changes = _changes(weights, device, output, overwrite, preview)
+    _run(
+        video,
+        "retake",
+        lambda finished: finished.retake(begin, end, wish),
+        changes,
+        events,
+        as_json,
+        quiet,
+    )
+
+
+def _wish(
+    prompt: str | None,
+    negative: str | None,
+    seed: int | None,
+    sampler: str | None,
+    steps: int | None,
+    guidance: float | None,
+) -> Wish:
+    from lingen_cli.extend import Wish
+
+    return Wish(
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        sampler=sampler,
+        steps=steps,
+        guidance=guidance,
+    )
+
+
+def _length(seconds: float | None, minutes: float | None, to: str | None) -> Length:
+    from lingen_cli.extend import Length
+    from lingen_cli.settings import load
+
+    return Length(seconds=seconds, minutes=minutes, to=to, default=load().values.seconds)
 
 
 def _changes(
@@ -183,23 +291,24 @@ def _changes(
 
 
 def _run(
-    video: Path, more: More, changes: Changes, events: str | None, as_json: bool, quiet: bool
+    video: Path,
+    name: str,
+    edit: Callable[[Finished], Job],
+    changes: Changes,
+    events: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    from lingen_cli.extend import prepare_extension
-    from lingen_cli.job import Job
+    from lingen_cli.extend import Finished
     from lingen_cli.making import make
-    from lingen_cli.progress import Progress
     from lingen_cli.repeat import differences
-    from lingen_cli.settings import load
     from lingen_cli.zoo import open_registry
 
-    length = load().values.seconds
-
     def job(progress: Progress) -> Job:
-        registry = open_registry(progress.warn)
-        recipe, longer = prepare_extension(video, more, changes, registry, default_seconds=length)
-        for difference in differences(recipe, longer):
+        finished = Finished(video, changes, open_registry(progress.warn), name)
+        edited = edit(finished)
+        for difference in differences(finished.recipe, edited):
             progress.warn(difference)
-        return longer
+        return edited
 
     make(job, events=events, as_json=as_json, quiet=quiet)

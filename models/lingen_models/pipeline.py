@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import CheckpointError, load_network, read_metadata
 from lingen_models.config import ConfigError, LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.extension import Windows, continue_latents, count_windows
+from lingen_models.extension import (
+    Windows,
+    continue_latents,
+    count_windows,
+    window_noise,
+)
 from lingen_models.flow import linear_quadratic_times, uniform_times
 from lingen_models.lingen import LinGen
 from lingen_models.sampling import OnStep, Sampler, TextFeatures, euler, sample_latents
@@ -217,6 +222,52 @@ class TextToVideo:
             )
 
         yield from continue_latents(history.to(self.device), frames, plan, seed, sample)
+
+    @torch.inference_mode()
+    def retake(
+        self,
+        latents: Tensor,
+        begin: int,
+        end: int,
+        prompt: str,
+        *,
+        past: int,
+        steps: int,
+        guidance: float,
+        negative: str = "",
+        seed: int = 0,
+        sampler: Sampler = euler,
+        schedule: str = "linear-quadratic",
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`latents` (1, C, T, H/8, W/8) with the frames `begin` to `end` (exclusive) made anew.
+
+        They are sampled between up to `past` clean frames on either side, as far as the network's
+        time table reaches; those, and all others, stay as they are. Raises ValueError where the
+        stretch alone is longer than the table, or empty.
+        """
+        positions = self.denoiser.config.position_grid[0]
+        if not 0 <= begin < end <= latents.shape[2] or end - begin > positions:
+            raise ValueError(f"latent frames {begin} to {end} cannot be made anew")
+        past = min(past, (positions - (end - begin)) // 2)
+        first, last = max(0, begin - past), min(latents.shape[2], end + past)
+        old = latents.to(self.device).float()
+        noise = window_noise(seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
+        new = sample_latents(
+            self.denoiser,
+            noise.to(self.device),
+            self.encode_texts([prompt]),
+            self.encode_texts([negative]),
+            times=SCHEDULES[schedule](steps),
+            guidance=guidance,
+            sampler=sampler,
+            prefix=old[:, :, first:begin] if first < begin else None,
+            suffix=old[:, :, end:last] if end < last else None,
+            first_frame=min(first, positions - (last - first)),
+            on_step=on_step,
+        )
+        between = new[:, :, begin - first : end - first]
+        return torch.cat((old[:, :, :begin], between, old[:, :, end:]), 2)
 
     @torch.inference_mode()
     def encode_video(self, frames: Tensor) -> Tensor:

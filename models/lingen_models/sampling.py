@@ -47,6 +47,7 @@ def sample_latents(
     guidance: float,
     sampler: Sampler = euler,
     prefix: Tensor | None = None,
+    suffix: Tensor | None = None,
     first_frame: int = 0,
     on_step: OnStep | None = None,
 ) -> Tensor:
@@ -58,20 +59,27 @@ def sample_latents(
             (classifier-free guidance, paper.md 1.7). At guidance 1 the second is not used.
         times: (steps + 1,) from 0 to 1.
         prefix: (B, C, F, H, W) clean latent frames that begin the clip and are kept as they are.
+        suffix: the same for its end.
         first_frame: number of the first latent frame in its video, for a window of a longer one.
         on_step: what it raises stops the sampling.
     """
-    kept = 0 if prefix is None else prefix.shape[2]
+    begin = 0 if prefix is None else prefix.shape[2]
+    end = noise.shape[2] - (0 if suffix is None else suffix.shape[2])
     guided = guidance != 1
     pair = _stack(prompt, negative) if guided else prompt
     t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
 
-    def with_prefix(x: Tensor) -> Tensor:
-        return x if prefix is None else torch.cat((prefix.to(x), x[:, :, kept:]), 2)
+    def with_clean(x: Tensor) -> Tensor:
+        parts = [x[:, :, begin:end]]
+        if prefix is not None:
+            parts.insert(0, prefix.to(x))
+        if suffix is not None:
+            parts.append(suffix.to(x))
+        return torch.cat(parts, 2) if len(parts) > 1 else x
 
     def velocity(x: Tensor, now: float) -> Tensor:
-        t[:, kept:] = now
-        batch = with_prefix(x)
+        t[:, begin:end] = now
+        batch = with_clean(x)
         if not guided:
             alone: Tensor = network(batch, t, pair.features, pair.masks, first_frame)
             return alone.float()
@@ -82,9 +90,9 @@ def sample_latents(
 
     def report(done: int, total: int, estimate: Tensor) -> None:
         if on_step is not None:
-            on_step(done, total, with_prefix(estimate))
+            on_step(done, total, with_clean(estimate))
 
-    return with_prefix(sampler(velocity, noise, times, report))
+    return with_clean(sampler(velocity, noise, times, report))
 
 
 def _stack(first: TextFeatures, second: TextFeatures) -> TextFeatures:

@@ -96,8 +96,8 @@ def test_the_recipe_tells_every_part(generate, extend):
         command="continue",
     )
     recipe = recipe_from_video(Path("third.mp4"))
-    assert (recipe.prompt, recipe.frames, recipe.first_frames) == ("a red ball", 48, 20)
-    one, two = recipe.additions
+    assert (recipe.prompt, recipe.frames) == ("a red ball", 20)
+    one, two = recipe.edits
     assert (one.prompt, one.negative, one.seed, one.frames) == ("a red ball", "a star", 3, 12)
     assert (two.prompt, two.negative, two.seed, two.frames) == ("a ball", "a star", 9, 16)
     assert (two.steps, two.guidance, two.sampler, two.windows) == (1, 2.0, "euler", (33, 9))
@@ -165,7 +165,7 @@ def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
     monkeypatch.setattr("lingen_cli.zoo.collect", collect)
     extend("first.mp4", "--seconds", "10", "-o", "long.mp4")
     extend("long.mp4", "-o", "again.mp4", command="rerun")
-    assert recipe_from_video(Path("long.mp4")).additions[0].windows == (4, 2)
+    assert recipe_from_video(Path("long.mp4")).edits[0].windows == (4, 2)
     assert Path("again.mp4").read_bytes() == Path("long.mp4").read_bytes()
 
 
@@ -197,13 +197,91 @@ def test_the_cache_forgets_what_was_used_longest_ago(generate, monkeypatch):
     assert [entry.digest for entry in latent_cache.entries()] == [kept.digest]
 
 
+def latents(path):
+    found = latent_cache.load(recipe_from_video(Path(path)).latents)
+    assert found is not None
+    return found
+
+
+def test_a_retake_changes_nothing_else(generate, extend):
+    generate("--seconds", "5")
+    extend("first.mp4", "--seconds", "2", "-o", "longer.mp4")
+    extend("longer.mp4", "--from", "2s", "--to", "0:03", "-o", "new.mp4", command="retake")
+    before, after = latents("longer.mp4"), latents("new.mp4")
+    same = (before == after).flatten(3).all(-1)[0].all(0).tolist()
+    assert same == [not 4 <= number <= 6 for number in range(15)]  # frames 25 to 48
+    verify_video(Path("new.mp4"), frames=112, width=32, height=32, fps=16)
+    assert pictures("new.mp4")[24].tolist() == pictures("longer.mp4")[24].tolist()
+    (_, edit) = recipe_from_video(Path("new.mp4")).edits
+    assert (edit.kind, edit.begin, edit.frames) == ("retake", 32, 16)
+    assert edit.seed != 3  # the old seed would give the old part again
+    extend("new.mp4", "--seconds", "1", "-o", "end.mp4")
+    extend("end.mp4", "-o", "again.mp4", command="rerun")
+    assert Path("again.mp4").read_bytes() == Path("end.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(("begin", "end"), [("0", "1"), ("0.5", None), ("0", None), ("2.9", "3")])
+def test_retakes_at_the_ends(generate, extend, begin, end):
+    generate("--seconds", "3")
+    to = [] if end is None else ["--to", end]
+    extend("first.mp4", "--from", begin, *to, "--seed", "8", "-o", "new.mp4", command="retake")
+    assert latents("new.mp4").shape == latents("first.mp4").shape
+    assert not latents("new.mp4").equal(latents("first.mp4"))
+    extend("new.mp4", "-o", "again.mp4", command="rerun")
+    assert Path("again.mp4").read_bytes() == Path("new.mp4").read_bytes()
+
+
+def test_a_branch_is_the_same_up_to_its_moment(generate, extend):
+    generate("--seconds", "3")
+    extend("first.mp4", "--seconds", "2", "-o", "longer.mp4")
+    result = extend("longer.mp4", "a ball", "--at", "2", "--to", "3.5", command="branch")
+    assert result.stdout == "longer-branch.mp4\n"
+    verify_video(Path("longer-branch.mp4"), frames=56, width=32, height=32, fps=16)
+    before, after = latents("longer.mp4"), latents("longer-branch.mp4")
+    assert after.shape[2] == 8
+    assert after[:, :, :5].equal(before[:, :, :5])
+    assert not after[:, :, 5:].equal(before[:, :, 5:8])
+    extend("longer-branch.mp4", "-o", "again.mp4", command="rerun")
+    assert Path("again.mp4").read_bytes() == Path("longer-branch.mp4").read_bytes()
+
+
+def test_edits_need_the_latents(generate, extend, lingen_here, fails):
+    generate("--seconds", "2")
+    extend("prune", "--all", command="cache")
+    fails(lingen_here("retake", "first.mp4", "--from", "1"), 69, "lingen rerun")
+    fails(lingen_here("branch", "first.mp4", "a ball", "--at", "1"), 69, "lingen rerun")
+    extend("first.mp4", command="rerun")
+    assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
+    extend("first.mp4", "--from", "1", command="retake")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["retake", "first.mp4", "--from", "2"], "a stretch of the video's 1.25 s"),
+        (["retake", "first.mp4", "--from", "1", "--to", "1"], "a stretch of"),
+        (["retake", "first.mp4", "--from", "1", "--to", "0.5"], "a stretch of"),
+        (["retake", "first.mp4", "--from", "-1"], "--from must be a time"),
+        (["retake", "first.mp4", "--from", ""], "--from must be a time"),
+        (["retake", "first.mp4"], "--from"),
+        (["branch", "first.mp4", "a ball", "--at", "0"], "--at must be inside"),
+        (["branch", "first.mp4", "a ball", "--at", "1.25"], "--at must be inside"),
+        (["branch", "first.mp4", "a ball", "--at", "1", "--to", "0:01"], "--to must be above"),
+        (["branch", "first.mp4", "", "--at", "1"], "prompt is empty"),
+    ],
+)
+def test_bad_moments(generate, lingen_here, fails, arguments, part):
+    generate("--frames", "20")
+    fails(lingen_here(*arguments), 2, part)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "part"),
     [
         (["--seconds", "0"], 2, "--seconds must be above 0"),
         (["--seconds", "nan"], 2, "--seconds must be above 0"),
-        (["--to", "1"], 2, "--to must be above the video's 1.25 s"),
-        (["--to", "nan"], 2, "--to must be above"),
+        (["--to", "1"], 2, "--to must be above the 1.25 s that are there"),
+        (["--to", "nan"], 2, "--to must be a time such as"),
         (["--to", "5", "--seconds", "2"], 2, "say the same thing"),
         (["--seconds", "2", "--minutes", "1"], 2, "say the same thing"),
         (["--minutes", "60"], 2, "longer than 1 hour"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BugError, InvalidOptionError
-from lingen_cli.timing import frame_count, parse_rate, picked, source_frames
+from lingen_cli.timing import frame_count, parse_moment, parse_rate, picked, source_frames
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,26 @@ def test_frames_are_picked_from_chunks(chunk, rate):
 def test_a_decoder_that_stops_early_is_a_bug():
     with pytest.raises(BugError, match="made 4 frames, 10 were needed"):
         list(picked([np.zeros((4, 1, 1, 3))], list(range(10))))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        *(("23", 23), ("23.5s", 23.5), ("0", 0), ("1:05", 65), ("1:02:03.25", 3723.25)),
+        *(("1m5s", 65), ("1h", 3600), ("2m", 120), (" 7 ", 7)),
+    ],
+)
+def test_moments(text, seconds):
+    if seconds > 3600:
+        with pytest.raises(InvalidOptionError, match="at most 3600"):
+            parse_moment(text, "--at")
+    else:
+        assert parse_moment(text, "--at") == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1", "nan", "inf", "1e3", "1:2:3:4", "5 s", "\u0665", "m"]
+)
+def test_wrong_moments(text):
+    with pytest.raises(InvalidOptionError, match="--at must be a time"):
+        parse_moment(text, "--at")
