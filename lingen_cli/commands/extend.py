@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lingen_cli.extend import Finished, Length, Wish
     from lingen_cli.job import Job
     from lingen_cli.progress import Progress

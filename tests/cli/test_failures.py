@@ -58,7 +58,7 @@ def test_the_exit_codes_of_the_tree_are_documented():
         classes += one.__subclasses__()
         name = one.__name__
         assert errors.__doc__ is not None and name in errors.__doc__
-    assert {one.exit_code for one in classes} == {2, 65, 66, 69, 70, 71, 73, 74, 75, 77, 78}
+    assert {one.exit_code for one in classes} == {1, 2, 65, 66, 69, 70, 71, 73, 74, 75, 77, 78}
 
 
 def test_a_traceback_is_shown_when_asked_for(lingen, tmp_path):
