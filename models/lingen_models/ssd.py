@@ -38,7 +38,7 @@ def bidirectional_ssd(
         A: (2, K) negative decay rates.
         B: (B, L, S) input map, shared by the heads and the directions.
         C: (B, L, S) output map.
-        chunk: tokens per chunk; any L is allowed.
+        chunk: tokens per chunk; any L is allowed, and a short one is one chunk.
         tile: chunks whose products are held in memory at one time.
         initial_states: (2, B, K, P, S) states that enter at the left and at the right end.
         diagonal: False leaves out what a token gives to itself (the quasiseparable form).
@@ -47,6 +47,7 @@ def bidirectional_ssd(
         (B, L, K, P) in x's dtype.
     """
     batch, length, heads, features = x.shape
+    chunk = min(chunk, length)
     chunks = -(-length // chunk)
     x, B, C = (_pad(part, 1, chunks * chunk) for part in (x, B, C))
     dt = _pad(dt, 2, chunks * chunk)

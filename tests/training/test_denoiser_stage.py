@@ -136,7 +136,7 @@ def clips(latent_frames: int, base: float) -> LatentClips:
     """Five clips whose values are `base` and the number of their frame."""
     frames = base + torch.arange(latent_frames).float()
     latents = frames[None, None, :, None, None].expand(5, 2, -1, 2, 2)
-    return LatentClips(latents, [sample_scene(seed) for seed in range(5)])
+    return LatentClips(latents, [sample_scene(seed) for seed in range(5)], [0.0] * 5)
 
 
 def test_batches_are_images_clips_and_windows() -> None:

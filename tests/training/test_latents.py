@@ -13,6 +13,7 @@ from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import TAEConfig
 from lingen_training import latents
 from lingen_training.latents import LatentClips, latent_clips
+from lingen_training.playground import Scene, extent, sample_scene
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +120,47 @@ def test_pick_keeps_clips_and_scenes_together(cache: Cache) -> None:
     assert len({scene.seed for scene in scenes}) > 1
     again, _ = clips.pick(random.Random(5), 16)
     assert torch.equal(again, chosen)
+
+
+def numbered(scenes: list[Scene], grid: int = 16) -> LatentClips:
+    """Clips of two frames whose pixels hold the clip's number, their line and their column."""
+    cells = torch.stack(torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"))
+    clips = [
+        torch.cat((torch.full((1, grid, grid), index), cells))[:, None].repeat(1, 2, 1, 1)
+        for index in range(len(scenes))
+    ]
+    return LatentClips(torch.stack(clips), scenes, [0.25 * index for index in range(len(scenes))])
+
+
+def test_close_windows_hold_their_objects() -> None:
+    scenes = [sample_scene(seed) for seed in range(40)]
+    clips = numbered(scenes)
+    windows, chosen = clips.pick_close(random.Random(0), 200, 8)
+    assert windows.shape == (200, 3, 1, 8, 8)
+    for window, scene in zip(windows, chosen, strict=True):
+        index = scenes.index(scene)
+        assert (window[0] == index).all()
+        top, left = window[1, 0, 0, 0].item(), window[2, 0, 0, 0].item()
+        assert torch.equal(window[1, 0], top + torch.arange(8)[:, None].expand(8, 8))
+        assert torch.equal(window[2, 0], left + torch.arange(8)[None].expand(8, 8))
+        x0, y0, x1, y1 = (16 * min(1, max(0, edge)) for edge in extent(scene, clips.starts[index]))
+        assert left <= x0 and x1 <= left + 8 and top <= y0 and y1 <= top + 8
+    assert len({scene.seed for scene in chosen}) > 15
+    assert len({tuple(window[1:, 0, 0, 0].tolist()) for window in windows}) > 30
+    again, _ = clips.pick_close(random.Random(0), 200, 8)
+    assert torch.equal(again, windows)
+
+
+def test_close_windows_that_hold_nothing_are_refused() -> None:
+    clips = numbered([sample_scene(seed, objects=2) for seed in range(3)])
+    with pytest.raises(ValueError, match="no clips whose objects fit into 2 of 16 latent pixels"):
+        clips.pick_close(random.Random(0), 1, 2)
+
+
+def test_starts_are_those_that_were_rendered(cache: Cache) -> None:
+    clips = cache(clips=6, latent_frames=1)
+    assert len(clips.starts) == 6
+    for index, (scene, start) in enumerate(zip(clips.scenes, clips.starts, strict=True)):
+        video = latents.render([scene], 1, 64, start=start)
+        same = cache.network.encode(video).to(torch.bfloat16)[0]
+        assert torch.allclose(same.float(), clips.latents[index].float(), atol=0.05)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.flow import interpolate, logit_normal_times, velocity
 from lingen_models.lingen import LinGen
 from lingen_models.pipeline import compute_dtype
@@ -107,7 +107,10 @@ def draw_batch(
     """
     if stage.latent_frames == 1 or rng.random() < stage.images:
         count = stage.batch if stage.latent_frames == 1 else stage.image_batch
-        latents, scenes = images.pick(rng, count)
+        if stage.crop:
+            latents, scenes = images.pick_close(rng, count, stage.crop // SPACE_STRIDE)
+        else:
+            latents, scenes = images.pick(rng, count)
         captions = [caption(scene, rng.randrange(2**31), still=True) for scene in scenes]
         return Batch(latents, captions, 0)
     latents, scenes = videos.pick(rng, stage.batch)

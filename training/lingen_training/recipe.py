@@ -86,6 +86,9 @@ class DenoiserStage(_Section):
     """Latent frames of the cached clips, from which windows are cut; 0 is one more than needed.
     Stages that cut from clips of one length and size share their cache."""
     image_clips: int = Field(default=4096, ge=0)
+    crop: int = Field(default=0, ge=0, multiple_of=16)
+    """Side in pixels of a window about the objects, to which images are cut, so that more of what
+    is trained on is objects and less is background; 0 leaves images whole."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
@@ -151,6 +154,8 @@ def _check(recipe: Recipe) -> None:
     for index, stage in enumerate(recipe.stage):
         if stage.name in names:
             raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
+        if stage.crop > stage.size:
+            raise ValueError(f"stage.{index}.crop: at most the size, {stage.size}")
         names.append(stage.name)
         if stage.images and stage.latent_frames > 1 and not stage.image_clips:
             raise ValueError(f"stage.{index}.image_clips: at least 1 where images are mixed in")

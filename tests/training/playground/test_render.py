@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lingen_training.playground import Scene, SceneObject, as_frames, render, sample_scene
+from lingen_training.playground import Scene, SceneObject, as_frames, extent, render, sample_scene
 from lingen_training.playground.palette import BACKGROUNDS, CAMERAS
 
 WHITE = BACKGROUNDS["white"][1] / 127.5 - 1
@@ -127,3 +127,16 @@ def test_frames_for_writing() -> None:
 def test_what_cannot_be_rendered_is_named(frames: int, size: int, fps: int) -> None:
     with pytest.raises(ValueError, match="cannot render"):
         render(SCENES[:1], frames, size, fps=fps)
+
+
+@pytest.mark.parametrize("motion", ("still", "bounces", "circles", "grows", "spins"))
+def test_extent_is_where_the_objects_are(motion: str) -> None:
+    first = thing(motion=motion, x=0.35, y=0.6, reach=0.1, phase=0.3, speed="slowly")
+    scene = Scene((first, thing(x=0.7, y=0.3)), "white", "still", 5)
+    for time in (0.0, 0.8):
+        picture = render([scene], 1, 256, start=time)[0, 1, 0]
+        drawn = picture < 0
+        lines, columns = drawn.any(1).nonzero()[:, 0], drawn.any(0).nonzero()[:, 0]
+        seen = (columns[0], lines[0], columns[-1] + 1, lines[-1] + 1)
+        for edge, told in zip(seen, extent(scene, time), strict=True):
+            assert abs(float(edge) - 256 * told) <= 1.5

@@ -13,7 +13,7 @@ from .caption import canonical_caption, caption
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
 from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
-from .render import as_frames, render
+from .render import as_frames, extent, render
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
@@ -29,6 +29,7 @@ __all__ = [
     "caption",
     "combinations",
     "consistency",
+    "extent",
     "is_heldout",
     "judge",
     "measure",

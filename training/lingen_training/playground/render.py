@@ -107,6 +107,21 @@ def _seen(scene: Scene, layer: int, times: Tensor) -> Tensor:
     return torch.stack((course.x, course.y, course.radius, course.angle))
 
 
+def extent(scene: Scene, time: float) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a box about all objects at `time` seconds, in frame widths.
+
+    Each counts as a ball of its area: the tips of other shapes may stick out of the box. Parts
+    outside the frame count too.
+    """
+    times = torch.tensor([time], dtype=torch.float64)
+    boxes = []
+    for layer in range(len(scene.objects)):
+        x, y, radius, _ = _seen(scene, layer, times)[:, 0].tolist()
+        boxes.append((x - radius, y - radius, x + radius, y + radius))
+    left, top, right, bottom = zip(*boxes, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
 def as_frames(clip: Tensor) -> Tensor:
     """A clip (3, T, H, W) in [-1, 1] as uint8 (T, H, W, 3), the form that videos and oracle use."""
     return ((clip.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
