@@ -11,10 +11,12 @@ from lingen_cli.job import Cut, Edit, Job, Origin, Stretch
 from lingen_cli.preflight import check_seed
 from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import MAX_EDITS, Recipe, recipe_from_video
-from lingen_cli.repeat import Changes, prepare_again
+from lingen_cli.repeat import Changes, check_base, prepare_again
 from lingen_cli.timing import MAX_SECONDS, frame_count, parse_moment
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from lingen_plugins.registry import Registry
 
 
@@ -58,17 +60,18 @@ class Finished:
 
     def extend(self, length: Length, wish: Wish) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
-        frames = self._more(length, self.job.frames)
+        frames = more_frames(length, self.job.frames, self.job.rate, self._foreign)
         return self._with(self._stretch(wish, frames), copy=True)
 
     def branch(self, at: str, length: Length, wish: Wish) -> Job:
         """The video up to `at`, and something else after it. Raises as `extend`."""
         keep = self._frame("--at", at)
+        self._check_made("--at", keep - 1)
         if not 1 <= keep < self.job.frames:
             raise InvalidOptionError(
                 f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
             )
-        frames = self._more(length, keep)
+        frames = more_frames(length, keep, self.job.rate, self._foreign)
         return self._with(Cut(keep=keep), self._stretch(wish, frames), copy=False)
 
     def retake(self, begin: str, end: str | None, wish: Wish) -> Job:
@@ -80,6 +83,7 @@ class Finished:
                 f"--from and --to must be a stretch of the video's {self.job.seconds:g} s, "
                 f"not {begin!r} to {end!r}"
             )
+        self._check_made("--from", first)
         stretch = self._stretch(wish, 0)
         if wish.seed is None and wish.prompt is None:
             stretch = replace(stretch, seed=check_seed(None))  # the old one would give the old part
@@ -112,41 +116,59 @@ class Finished:
             windows=self.job.model.variant.windows,
         )
 
-    def _more(self, length: Length, before: int) -> int:
-        """Frames to add to `before`."""
-        rate = self.job.rate
-        if length.to is None:
-            frames = frame_count(
-                rate,
-                minutes=length.minutes,
-                seconds=length.seconds,
-                default_seconds=length.default,
-            )
-        elif length.seconds is not None or length.minutes is not None:
-            raise InvalidOptionError("--to and a length say the same thing; give one of them")
-        else:
-            frames = self._frame("--to", length.to) - before
-            if frames < 1:
-                raise InvalidOptionError(
-                    f"--to must be above the {float(before / rate):g} s that are there, "
-                    f"not {length.to!r}"
-                )
-        if before + frames > int(MAX_SECONDS * rate):
-            raise InvalidOptionError(f"the video would be longer than {MAX_SECONDS / 3600:g} hour")
-        return frames
-
     def _frame(self, option: str, text: str) -> int:
         return round(parse_moment(text, option) * self.job.rate)
+
+    @property
+    def _foreign(self) -> int:
+        """Frames that lingen did not make."""
+        return 0 if self.job.base is None else self.job.base.frames
+
+    def _check_made(self, option: str, frame: int) -> None:
+        if self.job.base is None:
+            return
+        if frame < self._foreign:
+            begin = float(self._foreign / self.job.rate)
+            raise InvalidOptionError(
+                f"{option} must be in the part that lingen made, after the first {begin:g} s"
+            )
+        check_base(self.job.base)
 
     def _check_unchanged(self) -> None:
         from lingen_cli.media.info import video_info
         from lingen_cli.media.write_errors import printable
 
         info, job = video_info(self.video), self.job
-        found = (info.frames, info.width, info.height)
-        if info.frames is not None and found != (job.frames, job.width, job.height):
-            size, said = f"{info.width}x{info.height}", f"{job.width}x{job.height}"
+        found, wanted = (info.width, info.height), job.size
+        if info.frames is not None and (info.frames, found) != (job.frames, wanted):
+            size, said = (f"{width}x{height}" for width, height in (found, wanted))
             raise BadDataError(
                 f"{printable(self.video)} has {info.frames} frames of {size}, its recipe says "
                 f"{job.frames} of {said}: it was edited since"
             )
+
+
+def more_frames(length: Length, before: int, rate: Fraction, foreign: int) -> int:
+    """Frames to add to the `before` that are there, of which lingen did not make `foreign`.
+
+    Raises InvalidOptionError (2).
+    """
+    if length.to is None:
+        frames = frame_count(
+            rate,
+            minutes=length.minutes,
+            seconds=length.seconds,
+            default_seconds=length.default,
+        )
+    elif length.seconds is not None or length.minutes is not None:
+        raise InvalidOptionError("--to and a length say the same thing; give one of them")
+    else:
+        frames = round(parse_moment(length.to, "--to") * rate) - before
+        if frames < 1:
+            raise InvalidOptionError(
+                f"--to must be above the {float(before / rate):g} s that are there, "
+                f"not {length.to!r}"
+            )
+    if before - foreign + frames > int(MAX_SECONDS * rate):
+        raise InvalidOptionError(f"lingen would make more than {MAX_SECONDS / 3600:g} hour of it")
+    return frames

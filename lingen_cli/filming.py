@@ -34,7 +34,7 @@ def film(
     progress: Progress,
 ) -> Path:
     """Write the whole video under a temporary name, in constant memory, and return that."""
-    from lingen_cli.media.join import CannotJoinError, join
+    from lingen_cli.media.join import CannotJoinError, has_sound, join
     from lingen_cli.media.metadata import recipe_tags
 
     facts = recipe.model_dump(mode="json", exclude_none=True)
@@ -45,13 +45,26 @@ def film(
         return _write(job, pipe, latents, bounds, work, progress, tags)[0]
     segments = _write(job, pipe, latents, bounds, work, progress, {})
     path = work.temporary(".mp4")
-    old = [job.origin.path] if job.origin is not None and job.kept else []
+    old, sound = job.kept_from, None
+    ends = bounds if job.kept else bounds[1:]
+    common: dict[str, Any] = {"fps": job.rate, "metadata": tags, "target": work.target}
+    if job.base is not None:
+        assert old is not None
+        kept = has_sound(old)
+        sound = old if kept else None
+        if kept is False:
+            progress.warn("the sound is left out: its codec does not go into an mp4")
+    if old is None:
+        join(segments, path, ends=ends, **common)
+        return path
     try:
-        join([*old, *segments], path, fps=job.rate, metadata=tags, target=work.target)
-    except CannotJoinError:
-        progress.warn("the old frames are encoded again: the video has other encoder settings")
-        again = _encode_old(job, work)
-        join([again, *segments], path, fps=job.rate, metadata=tags, target=work.target)
+        if job.must_encode:
+            raise CannotJoinError("its packets cannot stand beside new ones")
+        join([old, *segments], path, ends=ends, sound=sound, **common)
+    except CannotJoinError as error:
+        progress.warn(f"the old frames are encoded again, not copied: {error}")
+        again = _encode_old(job, old, work, progress)
+        join([again, *segments], path, ends=ends, sound=sound, **common)
     return path
 
 
@@ -72,7 +85,7 @@ def _write(
         path = work.temporary(".mp4")
         with _writer(job, path, work.target, tags) as writer:
             for batch in frames.take(end - begin):
-                writer.write(batch)
+                writer.write(job.fit_of_video.back(batch))
                 progress.advance(written + writer.frames)
             written += writer.frames
         segments.append(path)
@@ -119,28 +132,53 @@ class _Stream:
 
 
 def _writer(job: Job, path: Path, target: Path, tags: dict[str, str]) -> VideoWriter:
+    """A writer for new frames of the model's size."""
     from lingen_cli.media.writer import VideoWriter
 
+    fit = job.fit_of_video
     return VideoWriter(
         path,
-        width=job.width,
-        height=job.height,
-        fps=job.rate,
+        source=fit.scaled if fit.name == "pad" else fit.size,
+        headers=0 if job.base is None else job.base.headers,
         metadata=tags,
-        crf=job.crf,
-        preset=job.encoder_preset,
         target=target,
+        **_settings(job),
     )
 
 
-def _encode_old(job: Job, work: WorkFolder) -> Path:
-    """The frames of the video before, decoded and encoded with this job's settings."""
-    from lingen_cli.media.frames import frames_at
+def _settings(job: Job) -> dict[str, Any]:
+    """What all parts of a video have in common."""
+    from lingen_cli.media.colours import BT709, Colours
+    from lingen_cli.media.open import open_video
 
-    assert job.origin is not None
+    (width, height), colours = job.size, BT709
+    if job.base is not None and job.base.headers:
+        assert job.kept_from is not None
+        with open_video(job.kept_from) as video:
+            colours = Colours.of(video.stream.codec_context)
+    return {
+        "width": width,
+        "height": height,
+        "fps": job.rate,
+        "crf": job.crf,
+        "preset": job.encoder_preset,
+        "colours": colours,
+    }
+
+
+def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Path:
+    """The frames of `old` that are kept, decoded and encoded with this job's settings."""
+    from lingen_cli.media.fit import Fit
+    from lingen_cli.media.foreign import seen_size
+    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.writer import VideoWriter
+
     path = work.temporary(".mp4")
+    fit = Fit(name="crop", seen=seen_size(old), size=job.size)
     times = [float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept)]
-    with _writer(job, path, work.target, {}) as writer:
-        for image in frames_at(job.origin.path, times, box=(job.width, job.height)):
+    progress.phase("encode the old part", job.kept)
+    with VideoWriter(path, target=work.target, **_settings(job)) as writer:
+        for image in frames_at(old, times, fit=fit):
             writer.write(image[None])
+            progress.advance(writer.frames)
     return path

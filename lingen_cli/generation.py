@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import __version__, latent_cache
 from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Cut, Edit, Job, Stretch
+from lingen_cli.job import Base, Cut, Edit, Job, Stretch
 from lingen_cli.progress import Progress
 from lingen_cli.publish import reserve_space
-from lingen_cli.recipe import Added, Dropped, FirstFrame, Recipe, Retaken
+from lingen_cli.recipe import Added, Dropped, FirstFrame, ForeignBase, Recipe, Retaken
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,6 @@ def generate(job: Job, progress: Progress) -> Result:
     """
     from lingen_cli.filming import film
     from lingen_cli.latents import latents_of
-    from lingen_cli.media.verify import verify_video
 
     with held(job.destination) as work:
         reserve_space(work.target.parent, job.expected_bytes)
@@ -59,7 +58,8 @@ def generate(job: Job, progress: Progress) -> Result:
             frames=job.frames,
             seconds=job.seconds,
         )
-        progress.note(f"{job.seconds:g} s at {job.width}x{job.height}, seed {new.seed}")
+        width, height = job.size
+        progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
         progress.phase("load")
         pipe = load(job)
         progress.advance(1)
@@ -72,13 +72,25 @@ def generate(job: Job, progress: Progress) -> Result:
         recipe = recipe_of(job, pipe, digest)
         temporary = film(job, pipe, latents, work, recipe, progress)
         progress.phase("verify")
-        verify_video(temporary, frames=job.frames, width=job.width, height=job.height, fps=job.rate)
+        _verify(job, temporary)
         if digest is not None:
             _keep(latents, digest, job.cache_bytes, progress)
         work.publish(temporary)
         progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
     return Result(work.target, recipe, job.frames, job.seconds)
+
+
+def _verify(job: Job, path: Path) -> None:
+    """Read back what was written; of a base that lingen did not make, only the end."""
+    from lingen_cli.media.verify import verify_joined, verify_video
+
+    width, height = job.size
+    facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}
+    if job.base is None:
+        verify_video(path, fps=job.rate, **facts)
+    else:
+        verify_joined(path, fps=job.rate, since=job.base.frames, **facts)
 
 
 def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
@@ -148,6 +160,7 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
         width=job.width,
         height=job.height,
         image=None if image is None else FirstFrame(path=str(image.path), sha256=image.sha256),
+        base=None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         crf=job.crf,
         encoder_preset=job.encoder_preset,
         device=str(pipe.device),
@@ -164,6 +177,11 @@ def _later(edit: Edit) -> Added | Retaken | Dropped:
         return Added(**_sampled(edit))
     begin, end = edit.at
     return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
+
+
+def _plain(base: Base) -> dict[str, Any]:
+    plain = {field.name: getattr(base, field.name) for field in fields(base)}
+    return plain | {"path": str(base.path)}
 
 
 def _sampled(stretch: Stretch) -> dict[str, Any]:

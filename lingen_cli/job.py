@@ -7,12 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.timing import source_frames
+from lingen_cli.timing import source_frames, source_frames_after
 from lingen_cli.zoo import LocatedModel
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from lingen_cli.media.fit import Fit, FitName
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -70,6 +71,24 @@ Edit = Stretch | Cut
 
 
 @dataclass(frozen=True, kw_only=True)
+class Base:
+    """A video that lingen did not make, with which a video begins."""
+
+    path: Path
+    fingerprint: str
+    """Of its size and of its first and last bytes."""
+    frames: int
+    """Frames that are taken over from it, at the rate of the job."""
+    width: int
+    """Of the whole video, in pixels; the model works at the job's own size."""
+    height: int
+    fit: FitName
+    """How its pictures come to the model's size."""
+    headers: int
+    """Number of the new part's parameter sets where its packets are copied; 0: encoded again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """The video that a job goes on with, in which the first `done` edits are."""
 
@@ -89,7 +108,9 @@ class Job:
     model: LocatedModel
     rate: Fraction
     width: int
+    """Of the model's pictures, and of the video's where it has no other base."""
     height: int
+    base: Base | None = None
     image: StartImage | None
     origin: Origin | None = None
     device: str
@@ -107,18 +128,30 @@ class Job:
     @property
     def bounds(self) -> list[int]:
         """Where each separately encoded segment of the video ends, in frames."""
-        return _bounds(self.edits)
+        return _bounds(self.edits, self.base)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        base = self.base
+        return (self.width, self.height) if base is None else (base.width, base.height)
+
+    @property
+    def must_encode(self) -> bool:
+        """Whether what is kept is known to be no neighbour for new packets."""
+        return self.base is not None and not self.base.headers and self.origin is None
 
     @property
     def frames_before(self) -> int:
         """Frames of the video that the job goes on with."""
         done = 0 if self.origin is None else self.origin.done
-        return _bounds(self.edits[:done])[-1] if done else 0
+        return (_bounds(self.edits[:done], self.base) or [0])[-1]
 
     @property
     def most_frames(self) -> int:
         """Frames of the video when it is longest: a cut may follow."""
-        return max(_bounds(self.edits[: count + 1])[-1] for count in range(len(self.edits)))
+        counts = range(1, len(self.edits) + 1)
+        return max(_bounds(self.edits[:count], self.base)[-1] for count in counts)
 
     @property
     def frames(self) -> int:
@@ -128,7 +161,16 @@ class Job:
     @property
     def kept(self) -> int:
         """Frames that are taken over from the video before, as they are encoded there."""
-        return self.bounds[-2] if self.origin is not None and self.origin.copy else 0
+        if self.origin is not None and self.origin.copy:
+            return self.bounds[-2]
+        return 0 if self.base is None else self.base.frames
+
+    @property
+    def kept_from(self) -> Path | None:
+        """The video whose first frames are kept."""
+        if self.origin is not None and self.origin.copy:
+            return self.origin.path
+        return None if self.base is None else self.base.path
 
     @property
     def making(self) -> tuple[Edit, ...]:
@@ -152,18 +194,43 @@ class Job:
 
     def source_of(self, frames: int) -> list[int]:
         """The model's frame behind each of the first `frames` frames."""
-        return source_frames(frames, self.rate, Fraction(self.model.variant.fps))
+        rate = Fraction(self.model.variant.fps)
+        if self.base is None:
+            return source_frames(frames, self.rate, rate)
+        return source_frames_after(self.base.frames, frames, self.rate, rate)
+
+    def moment_of(self, number: int) -> Fraction:
+        """The time in seconds of the model's frame `number`."""
+        rate = Fraction(self.model.variant.fps)
+        if self.base is None:
+            return number / rate
+        old = self.base.frames
+        return (old - 1) / self.rate + (number - self.source_of(old)[-1]) / rate
+
+    @property
+    def fit_of_video(self) -> Fit:
+        """How the pictures of the video, or of one before it, come to the model's size."""
+        from lingen_cli.media.fit import Fit
+
+        name: FitName = "stretch"
+        if self.base is not None and self.base.fit == "pad":
+            name = "pad"
+        return Fit(name=name, seen=self.size, size=(self.width, self.height))
 
     @property
     def expected_bytes(self) -> int:
         """A generous guess at the size of the file."""
         quality = 2 ** max(0.0, (18 - self.crf) / 6)
-        pixels = self.frames * self.width * self.height
-        return _CONTAINER_BYTES + int(pixels * _BYTES_PER_PIXEL * quality)
+        width, height = self.size
+        frames, old = self.frames, 0
+        if self.base is not None and self.base.headers:
+            frames, old = frames - self.base.frames, self.base.path.stat().st_size
+        pixels = frames * width * height
+        return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
 
 
-def _bounds(edits: tuple[Edit, ...]) -> list[int]:
-    ends: list[int] = []
+def _bounds(edits: tuple[Edit, ...], base: Base | None) -> list[int]:
+    ends = [] if base is None else [base.frames]
     for edit in edits:
         if isinstance(edit, Cut):
             ends = [*(end for end in ends if end < edit.keep), edit.keep]

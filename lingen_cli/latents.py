@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Cut, Job, Stretch
+from lingen_cli.job import Base, Cut, Job, Stretch
 from lingen_cli.progress import Progress
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lingen_cli.media.fit import Fit
     from lingen_models.pipeline import TextToVideo
 
 OnStep = Callable[[int, int, "Tensor"], None]
@@ -35,7 +37,12 @@ class Latents:
 
 def latents_of(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     """What `job` has from the video before, and on it what is sampled for it."""
-    before = None if job.origin is None else _history(job, pipe, progress)
+    before = None
+    if job.origin is not None:
+        before = _history(job, pipe, progress)
+    elif job.base is not None:
+        progress.note("the end of the video is encoded")
+        before = _base_end(job, job.base, pipe)
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
@@ -159,7 +166,8 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     assert job.origin is not None
     found = None if job.origin.latents is None else latent_cache.load(job.origin.latents)
     if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
-        return Latents(found, 0, whole=True)
+        begin = 0 if job.base is None else _base_begin(job, job.base, pipe)
+        return Latents(found, begin, whole=True)
     if not job.origin.copy:
         raise NotAvailableError(
             "the latents of this video are not in the cache; `lingen rerun` makes it once more "
@@ -170,21 +178,44 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
         "pixels, which costs a little quality"
     )
     last = job.source_of(job.kept)[-1]
-    groups = min(last // pipe.time_stride, _past(job.sampled[0]) + pipe.autoencoder.reach)
-    begin = last - groups * pipe.time_stride
-    return Latents(pipe.encode_video(_frames_between(job, begin, last)).cpu(), begin, whole=False)
+    begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
+    images = _pictures(job, job.origin.path, job.fit_of_video, begin, last)
+    return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
 
 
-def _frames_between(job: Job, begin: int, last: int) -> torch.Tensor:
-    """The model's frames `begin` to `last` of the video before, uint8 (T, H, W, 3)."""
+def _base_end(job: Job, base: Base, pipe: TextToVideo) -> Latents:
+    """The end of a video that lingen did not make, encoded from pixels."""
+    from lingen_cli.media.fit import Fit
+    from lingen_cli.media.foreign import seen_size
+
+    last = job.source_of(base.frames)[-1]
+    begin = _base_begin(job, base, pipe)
+    fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
+    images = _pictures(job, base.path, fit, begin, last)
+    return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
+
+
+def _base_begin(job: Job, base: Base, pipe: TextToVideo) -> int:
+    """The model's frame with which the latents of a video begin that has such a base."""
+    first, last = job.edits[0], job.source_of(base.frames)[-1]
+    assert isinstance(first, Stretch)
+    return last - _groups(last, first, pipe) * pipe.time_stride
+
+
+def _groups(last: int, stretch: Stretch, pipe: TextToVideo) -> int:
+    """Latent frames before the model's frame `last` that are encoded, so that the past of the
+    stretch and what its decoding depends on is there."""
+    return min(last // pipe.time_stride, _past(stretch) + pipe.autoencoder.reach)
+
+
+def _pictures(job: Job, path: Path, fit: Fit, begin: int, last: int) -> torch.Tensor:
+    """The model's frames `begin` to `last` of a video, uint8 (T, H, W, 3)."""
     import numpy as np
     import torch
 
     from lingen_cli.media.frames import frames_at
 
-    assert job.origin is not None
     quarter = Fraction(1, 4) / job.rate
-    rate = Fraction(job.model.variant.fps)
-    times = [float(number / rate + quarter) for number in range(begin, last + 1)]
-    images = frames_at(job.origin.path, times, box=(job.width, job.height))
+    times = [float(job.moment_of(number) + quarter) for number in range(begin, last + 1)]
+    images = frames_at(path, times, fit=fit)
     return torch.from_numpy(np.stack(list(images)))

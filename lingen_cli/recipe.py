@@ -15,6 +15,8 @@ WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(g
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
 MAX_FRAMES = 1_000_000
+MAX_BASE_FRAMES = 100_000_000
+MAX_SIDE = 8192
 
 
 class FirstFrame(BaseModel):
@@ -24,6 +26,23 @@ class FirstFrame(BaseModel):
 
     path: str
     sha256: Sha256
+
+
+class ForeignBase(BaseModel):
+    """The video that lingen did not make, with which the video begins."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    fingerprint: Sha256
+    frames: int = Field(ge=1, le=MAX_BASE_FRAMES)
+    """Of its frames, at the video's rate, which come before those of the recipe."""
+    width: int = Field(ge=1, le=MAX_SIDE)
+    """Of the whole video; the recipe's own are the model's."""
+    height: int = Field(ge=1, le=MAX_SIDE)
+    fit: Literal["stretch", "pad", "crop"]
+    headers: int = Field(ge=0, le=31)
+    """Number of the new parameter sets beside its own; 0: it was encoded again."""
 
 
 class _Sampled(BaseModel):
@@ -85,6 +104,7 @@ class Recipe(_Sampled):
     width: int = Field(ge=1)
     height: int = Field(ge=1)
     image: FirstFrame | None = None
+    base: ForeignBase | None = None
     crf: int = Field(ge=1, le=51)
     encoder_preset: str
     device: str

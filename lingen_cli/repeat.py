@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
-from lingen_cli.job import Cut, Destination, Edit, Job, StartImage, Stretch
+from lingen_cli.job import Base, Cut, Destination, Edit, Job, StartImage, Stretch
 from lingen_cli.preflight import check_device, parse_size, start_image
 from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, Recipe, Retaken
+from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, Recipe, Retaken
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
@@ -49,6 +49,15 @@ def prepare_again(
     check_encoder(
         width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
     )
+    base = None if recipe.base is None else _base(recipe.base)
+    if base is not None:
+        check_encoder(
+            width=base.width,
+            height=base.height,
+            fps=recipe.rate,
+            crf=recipe.crf,
+            preset=recipe.encoder_preset,
+        )
     folder = changes.weights
     if folder is None and recipe.weights_folder is not None:
         folder = Path(recipe.weights_folder)
@@ -63,6 +72,7 @@ def prepare_again(
         rate=recipe.rate,
         width=width,
         height=height,
+        base=base,
         image=image,
         device=device,
         dtype=recipe.dtype,
@@ -101,6 +111,19 @@ def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
         if total > MAX_FRAMES:
             raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")
     return tuple(edits)
+
+
+def _base(base: ForeignBase) -> Base:
+    return Base(**base.model_dump() | {"path": Path(base.path)})
+
+
+def check_base(base: Base) -> None:
+    """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
+    from lingen_cli.media.foreign import fingerprint
+    from lingen_cli.media.write_errors import printable
+
+    if fingerprint(base.path) != base.fingerprint:
+        raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
 
 def _stretch(part: Recipe | Added | Retaken, registry: Registry) -> Stretch:

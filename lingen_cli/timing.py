@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_SECONDS = 3600.0
+_LAST_MOMENT = 1_000_000
 _EXACT_RATE = 1_000_000
 _NUMBER = r"(\d{1,6}(?:\.\d{1,6})?)"
 _MOMENT = re.compile(rf"(?:(\d{{1,4}})h)?(?:(\d{{1,4}})m)?(?:{_NUMBER}s?)?", re.ASCII)
@@ -45,8 +46,8 @@ def parse_moment(text: str, name: str) -> Fraction:
         )
     hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
     moment = 3600 * hours + 60 * minutes + seconds
-    if moment > MAX_SECONDS:
-        raise InvalidOptionError(f"{name} must be at most {MAX_SECONDS:g} seconds, not {text!r}")
+    if moment > _LAST_MOMENT:
+        raise InvalidOptionError(f"{name} must be at most {_LAST_MOMENT} seconds, not {text!r}")
     return moment
 
 
@@ -89,6 +90,18 @@ def frame_count(
 def source_frames(count: int, rate: Fraction, model_rate: Fraction) -> list[int]:
     """For each of `count` frames at `rate`, the number of the model's frame nearest in time."""
     return [math.floor(j * model_rate / rate + Fraction(1, 2)) for j in range(count)]
+
+
+def source_frames_after(old: int, count: int, rate: Fraction, model_rate: Fraction) -> list[int]:
+    """As `source_frames`, where the first `old` frames are those of another video.
+
+    The last of them is a frame of the model's, the last of a whole group of eight, and the new
+    frames are counted from it. The numbers of the earliest frames may be negative.
+    """
+    last = math.floor((old - 1) * model_rate / rate) // 8 * 8
+    return [
+        last + math.floor((j - old + 1) * model_rate / rate + Fraction(1, 2)) for j in range(count)
+    ]
 
 
 def picked(chunks: Iterable[Any], wanted: list[int]) -> Iterator[np.ndarray[Any, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -18,8 +18,24 @@ if TYPE_CHECKING:
 _LENGTH = "Length"
 _SAMPLING = "Sampling"
 _OUTPUT = "Output"
+_FOREIGN = "For a video that lingen did not make"
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")]
+AnyVideo = Annotated[Path, typer.Argument(metavar="VIDEO", help="Any video.")]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        help="How the model sees it: stretch (the default), pad or crop.",
+        rich_help_panel=_FOREIGN,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="The size at which the model works, such as 128 or 192x128.", rich_help_panel=_FOREIGN
+    ),
+]
+Model = Annotated[str | None, typer.Option(help="The model.", rich_help_panel=_FOREIGN)]
 NewPrompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What follows.")]
 Seconds = Annotated[
     float | None, typer.Option(help="How many seconds to add.", rich_help_panel=_LENGTH)
@@ -97,7 +113,7 @@ Quiet = Annotated[
 
 
 def extend(
-    video: Video,
+    video: AnyVideo,
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
@@ -107,6 +123,9 @@ def extend(
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    fit: Fit = None,
+    size: Size = None,
+    model: Model = None,
     weights: Weights = None,
     device: Device = None,
     output: Output = None,
@@ -116,23 +135,19 @@ def extend(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a video longer, and print the path of the new one; the old one is not touched."""
+    """Make a video longer, and print the path of the new one; the old one is not touched.
+
+    It may be any video. One that lingen did not make needs a --prompt, keeps its size, its rate
+    and, up to where it ended, its sound.
+    """
     length = _length(seconds, minutes, to)
     wish = _wish(prompt, negative, seed, sampler, steps, guidance)
     changes = _changes(weights, device, output, overwrite, preview)
-    _run(
-        video,
-        "longer",
-        lambda finished: finished.extend(length, wish),
-        changes,
-        events,
-        as_json,
-        quiet,
-    )
+    _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
 
 
 def continue_(
-    video: Video,
+    video: AnyVideo,
     prompt: NewPrompt,
     seconds: Seconds = None,
     minutes: Minutes = None,
@@ -142,6 +157,9 @@ def continue_(
     sampler: Sampler = None,
     steps: Steps = None,
     guidance: Guidance = None,
+    fit: Fit = None,
+    size: Size = None,
+    model: Model = None,
     weights: Weights = None,
     device: Device = None,
     output: Output = None,
@@ -155,15 +173,7 @@ def continue_(
     length = _length(seconds, minutes, to)
     wish = _wish(prompt, negative, seed, sampler, steps, guidance)
     changes = _changes(weights, device, output, overwrite, preview)
-    _run(
-        video,
-        "longer",
-        lambda finished: finished.extend(length, wish),
-        changes,
-        events,
-        as_json,
-        quiet,
-    )
+    _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
 
 
 def branch(
@@ -289,6 +299,51 @@ def _changes(
         preview=preview,
         cache_bytes=load().values.cache_bytes,
     )
+
+
+class _Foreign(NamedTuple):
+    """What can be said only of a video that lingen did not make."""
+
+    fit: str | None
+    size: str | None
+    model: str | None
+
+
+def _lengthen(
+    video: Path,
+    length: Length,
+    wish: Wish,
+    foreign: _Foreign,
+    changes: Changes,
+    events: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.extend import Finished
+    from lingen_cli.foreign import extend_foreign
+    from lingen_cli.making import make
+    from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.repeat import differences
+    from lingen_cli.settings import load
+    from lingen_cli.zoo import open_registry
+
+    settings = load({"size": foreign.size, "model": foreign.model}).values
+
+    def job(progress: Progress) -> Job:
+        registry = open_registry(progress.warn)
+        if read_recipe(video) is None:
+            fit = foreign.fit or "stretch"
+            return extend_foreign(video, length, wish, fit, changes, settings, registry, progress)
+        for option, value in foreign._asdict().items():
+            if value is not None:
+                raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+        finished = Finished(video, changes, registry, "longer")
+        for difference in differences(finished.recipe, finished.job):
+            progress.warn(difference)
+        return finished.extend(length, wish)
+
+    make(job, events=events, as_json=as_json, quiet=quiet)
 
 
 def _run(

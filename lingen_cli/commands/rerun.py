@@ -39,7 +39,7 @@ def rerun(
     from lingen_cli.making import make
     from lingen_cli.progress import Progress
     from lingen_cli.recipe import recipe_from_video
-    from lingen_cli.repeat import Changes, differences, prepare_again
+    from lingen_cli.repeat import Changes, check_base, differences, prepare_again
     from lingen_cli.settings import load
     from lingen_cli.zoo import open_registry
 
@@ -57,6 +57,8 @@ def rerun(
         recipe = recipe_from_video(video)
         registry = open_registry(progress.warn)
         again = prepare_again(recipe, changes, registry, stem=f"{video.stem}-again")
+        if again.base is not None:
+            check_base(again.base)
         for difference in differences(recipe, again):
             progress.warn(difference)
         return again

@@ -8,13 +8,14 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import (
     ColorPrimaries,
     ColorRange,
-    Colorspace,
     ColorTrc,
     Interpolation,
     VideoReformatter,
 )
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.media.colours import matrix_of
+from lingen_cli.media.fit import Fit
 from lingen_cli.media.open import MAX_PIXELS, InputVideo, open_video
 from lingen_cli.media.orientation import Image, Orientation, orientation_of
 from lingen_cli.media.write_errors import printable
@@ -22,21 +23,27 @@ from lingen_cli.media.write_errors import printable
 MAX_DAMAGED = 64  # packets that may fail to decode
 _SEEK_SECONDS = 8.0  # nearer frames are reached sooner by decoding on
 _HDR = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
-_HD_HEIGHT = 720  # untagged video: players take bt709 from here on, bt601 below
 
 
-def frames_at(path: Path, times: Sequence[float], *, box: tuple[int, int]) -> Iterator[Image]:
+def frames_at(
+    path: Path,
+    times: Sequence[float],
+    *,
+    box: tuple[int, int] | None = None,
+    fit: Fit | None = None,
+) -> Iterator[Image]:
     """What is on screen at each of `times` (ascending, seconds from the start), upright, uint8 (h,
     w, 3).
 
-    Every image is scaled down to fit `box` (width, height) in its right proportions. Yields one
-    image per time; a time past the end gives the last frame. Damaged packets are stepped over.
+    Every image is scaled down to fit `box` (width, height) in its right proportions, or brought
+    to one size by `fit`; one of the two is given. Yields one image per time; a time past the end
+    gives the last frame. Damaged packets are stepped over.
     Raises like `open_video`, and BadDataError (65) when too many are damaged or nothing can be
     decoded.
     """
     with open_video(path) as video:
         reader = _Reader(video)
-        scaler = _Scaler(box)
+        scaler = _Scaler(box, fit)
         for time in times:
             yield scaler.image(reader.frame_at(time))
 
@@ -131,10 +138,10 @@ class _Reader:
 
 
 class _Scaler:
-    """Decoded frame -> upright RGB that fits a box, colours and size in one pass."""
+    """Decoded frame -> upright RGB of the size wanted, colours and size in one pass."""
 
-    def __init__(self, box: tuple[int, int]) -> None:
-        self._box = box
+    def __init__(self, box: tuple[int, int] | None, fit: Fit | None) -> None:
+        self._box, self._fit = box, fit
         self._orientation: Orientation | None = None
         self._reformatter = VideoReformatter()
 
@@ -142,11 +149,15 @@ class _Scaler:
         if self._orientation is None:
             self._orientation = orientation_of(frame)
         swap = self._orientation.swap
-        width, height = fit_box(frame.width, frame.height, self._box[::-1] if swap else self._box)
+        box = self._fit.scaled if self._fit is not None else self._box
+        assert box is not None
+        width, height = box[::-1] if swap else box
+        if self._fit is None:
+            width, height = fit_box(frame.width, frame.height, (width, height))
         tone_mapped = frame.color_trc in _HDR
         source = None
         if frame.colorspace == 2:  # unspecified
-            source = Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
+            source = matrix_of(frame.height)
         rgb = self._reformatter.reformat(
             frame,
             width=width,
@@ -159,7 +170,8 @@ class _Scaler:
             dst_color_primaries=ColorPrimaries.BT709 if tone_mapped else None,
             threads=1,
         )
-        return self._orientation.apply(rgb.to_ndarray().astype("uint8", copy=False))
+        image = self._orientation.apply(rgb.to_ndarray().astype("uint8", copy=False))
+        return image if self._fit is None else self._fit.into(image)
 
 
 def fit_box(width: int, height: int, box: tuple[int, int]) -> tuple[int, int]:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import av
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, WriteFailedError
+from lingen_cli.media.colours import BT709, Colours
+from lingen_cli.media.open import open_video
 from lingen_cli.media.write_errors import write_error
-
-_BT709 = (ColorPrimaries.BT709, ColorTrc.BT709, Colorspace.ITU709, ColorRange.MPEG)
 
 
 def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fraction) -> None:
@@ -52,6 +51,34 @@ def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fract
         raise write_error(error, path) from error
 
 
+def verify_joined(
+    path: Path, *, frames: int, width: int, height: int, fps: Fraction, since: int
+) -> None:
+    """As `verify_video`, for a video whose first `since` frames are those of another, as they were.
+
+    Of these only the last are decoded; colours are theirs, and a sound track may be there.
+    """
+    with open_video(path) as video:
+        stream = video.stream
+        assert stream.time_base is not None
+        if stream.frames != frames:
+            raise WriteFailedError(
+                f"written video has {stream.frames} frames instead of {frames}, write it again"
+            )
+        offset = int(Fraction(max(0, since - 1)) / fps / stream.time_base)
+        video.container.seek(offset, stream=stream, backward=True)
+        index = None
+        for frame in video.container.decode(stream):
+            if index is None:
+                assert frame.pts is not None
+                index = round(frame.pts * stream.time_base * fps)
+            _check_frame(frame, stream, index, (width, height), fps)
+            index += 1
+        if index != frames:
+            raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
+        _check_times(stream, frames, fps)
+
+
 def _check_frame(
     frame: VideoFrame, stream: VideoStream, index: int, size: tuple[int, int], fps: Fraction
 ) -> None:
@@ -67,6 +94,13 @@ def _check_frame(
 
 
 def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
+    _check_times(stream, frames, fps)
+    tags = Colours.of(stream.codec_context)
+    if tags != BT709:
+        raise BugError(f"written video has the colour tags {tags} instead of {BT709}")
+
+
+def _check_times(stream: VideoStream, frames: int, fps: Fraction) -> None:
     assert stream.duration is not None and stream.time_base is not None
     duration = stream.duration * stream.time_base
     if duration != frames / fps:
@@ -77,7 +111,3 @@ def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
         raise BugError(
             f"written video has {stream.average_rate} frames per second instead of {fps}"
         )
-    context = stream.codec_context
-    tags = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
-    if tags != _BT709:
-        raise BugError(f"written video has the colour tags {tags} instead of {_BT709}")

@@ -1,5 +1,7 @@
 """Writes H.264 mp4 in constant memory, with exact timing and right colours (media.md 1.2)."""
 
+import functools
+import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from fractions import Fraction
@@ -10,10 +12,11 @@ from typing import Any, Self
 import av
 import numpy as np
 from av.container import Flags, OutputContainer
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
+from lingen_cli.media.colours import BT709, Colours
 from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.write_errors import write_error
 
@@ -24,7 +27,6 @@ PRESETS = (
 CRF_RANGE = (1, 51)  # 0 is lossless, which needs a profile that few players have
 PIXEL_FORMAT = "yuv420p"
 MAX_SIDE = 8192
-_LEAST_MBTREE = 64  # pixels per side
 BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
 
 
@@ -70,7 +72,9 @@ class VideoWriter:
     `path` is a temporary name (errors name `target` instead, where given): a run that is
     interrupted leaves a file there that plays but is too short, so publish it only after `close`
     returned and it was verified. The same frames and settings give the same bytes on one machine
-    type with one version. Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
+    type with one version. Frames of another size, `source`, are scaled. `headers` numbers the
+    parameter sets, and `colours` are the video's, so that it can follow another one in its track.
+    Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
     (74) while writing and closing; BugError (70) for frames of another shape or type, and for none
     at all.
     """
@@ -87,15 +91,22 @@ class VideoWriter:
         preset: str = "medium",
         threads: int = 4,
         target: Path | None = None,
+        source: tuple[int, int] | None = None,
+        headers: int = 0,
+        colours: Colours = BT709,
     ) -> None:
         check_encoder(width=width, height=height, fps=fps, crf=crf, preset=preset)
+        self._source = source or (width, height)
+        self._colours = colours
         self.path, self.width, self.height, self.fps = path, width, height, fps
         self._target = target or path
         self.frames = 0
         self._closed = False
         self._reformatter = VideoReformatter()
         self._container = self._open_container(metadata or {})
-        self._stream = self._add_stream({"crf": str(crf), "preset": preset}, threads)
+        parameters = {"sps-id": str(headers)} | repeatable()
+        options = {"crf": str(crf), "preset": preset, "x264-params": _pairs(parameters)}
+        self._stream = self._add_stream(options, threads)
         self._start()
 
     def write(self, frames: Any) -> None:
@@ -106,8 +117,9 @@ class VideoWriter:
         batch = np.asarray(frames)
         if batch.dtype != np.uint8:
             raise BugError(f"frames are {batch.dtype}, the video takes uint8")
-        if batch.ndim != 4 or batch.shape[1:] != (self.height, self.width, 3):
-            expected = f"(T, {self.height}, {self.width}, 3)"
+        width, height = self._source
+        if batch.ndim != 4 or batch.shape[1:] != (height, width, 3):
+            expected = f"(T, {height}, {width}, 3)"
             raise BugError(f"frames have shape {batch.shape}, the video takes {expected}")
         for image in batch:
             self._encode(np.ascontiguousarray(image))
@@ -165,10 +177,6 @@ class VideoWriter:
         return container
 
     def _add_stream(self, options: dict[str, str], threads: int) -> VideoStream:
-        if min(self.width, self.height) < _LEAST_MBTREE:
-            # There x264's macroblock tree does not repeat itself: 1 file of 10 had other bytes on a
-            # busy machine, none of 150 without it, none of 60 at this size.
-            options = options | {"mbtree": "0"}
         stream = self._container.add_stream(CODEC, rate=self.fps, options=options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, PIXEL_FORMAT
@@ -177,8 +185,8 @@ class VideoWriter:
         # x264's bytes depend on the thread count, so it is a constant; PyAV's default (slices) is
         # bigger and slower.
         context.thread_type, context.thread_count = "FRAME", threads
-        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = self._colours.primaries, self._colours.trc
+        context.colorspace, context.color_range = self._colours.space, self._colours.range
         return stream
 
     def _start(self) -> None:
@@ -195,8 +203,11 @@ class VideoWriter:
         rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = self._reformatter.reformat(
             rgb,
+            width=self.width,
+            height=self.height,
             format=PIXEL_FORMAT,
-            dst_colorspace=Colorspace.ITU709,
+            interpolation=Interpolation.BICUBIC,
+            dst_colorspace=self._colours.matrix(self.height),
             dst_color_range=ColorRange.MPEG,
             threads=1,  # more only wait for each other at these sizes
         )
@@ -206,6 +217,26 @@ class VideoWriter:
         except OSError as error:
             raise write_error(error, self._target) from error
         self.frames += 1
+
+
+@functools.cache
+def repeatable() -> dict[str, str]:
+    """x264 parameters without which the same frames do not always give the same bytes.
+
+    With AVX-512, x264's macroblock tree differed from run to run at most sizes: up to 13 of 14
+    files of 176x96 and 320x176 pixels. With less than that, all were one.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return {}
+    try:
+        avx2 = " avx2 " in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        avx2 = False
+    return {"asm": "AVX2" if avx2 else "SSE4.2"}  # one gives the bytes of the other
+
+
+def _pairs(parameters: Mapping[str, str]) -> str:
+    return ":".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def timescale(fps: Fraction) -> int:

@@ -1,0 +1,38 @@
+"""The colour tags of a video, and what they mean where nothing is said."""
+
+from dataclasses import dataclass
+
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+_UNSPECIFIED = 2
+_HD_HEIGHT = 720  # players take bt709 from here on, bt601 below
+
+
+@dataclass(frozen=True)
+class Colours:
+    """The tags, as libav numbers them."""
+
+    primaries: int
+    trc: int
+    space: int
+    range: int
+
+    @classmethod
+    def of(cls, context: VideoCodecContext) -> "Colours":
+        """Those of a stream."""
+        return cls(
+            context.color_primaries, context.color_trc, context.colorspace, context.color_range
+        )
+
+    def matrix(self, height: int) -> int:
+        """How RGB and these pixels are converted into each other, in a picture of this height."""
+        return matrix_of(height) if self.space == _UNSPECIFIED else self.space
+
+
+def matrix_of(height: int) -> int:
+    """What players take for the matrix of a picture of this height without tags."""
+    return Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601
+
+
+BT709 = Colours(ColorPrimaries.BT709, ColorTrc.BT709, Colorspace.ITU709, ColorRange.MPEG)
