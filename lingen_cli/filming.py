@@ -78,7 +78,7 @@ def _write(
     tags: dict[str, str],
 ) -> list[Path]:
     """Encode the frames between each two of `bounds` to a file of their own."""
-    source = job.source[bounds[0] :]
+    source = [job.grid.source(number) for number in range(bounds[0], job.frames)]
     frames = _Stream(picked(_decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
     segments, written = [], 0
     for begin, end in pairwise(bounds):

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.timing import source_frames, source_frames_after
+from lingen_cli.timing import Grid
 from lingen_cli.zoo import LocatedModel
 
 if TYPE_CHECKING:
@@ -148,12 +148,6 @@ class Job:
         return (_bounds(self.edits[:done], self.base) or [0])[-1]
 
     @property
-    def most_frames(self) -> int:
-        """Frames of the video when it is longest: a cut may follow."""
-        counts = range(1, len(self.edits) + 1)
-        return max(_bounds(self.edits[:count], self.base)[-1] for count in counts)
-
-    @property
     def frames(self) -> int:
         """Frames of the whole video."""
         return self.bounds[-1]
@@ -188,24 +182,10 @@ class Job:
         return float(self.frames / self.rate)
 
     @property
-    def source(self) -> list[int]:
-        """The model's frame behind each frame of the video."""
-        return self.source_of(self.frames)
-
-    def source_of(self, frames: int) -> list[int]:
-        """The model's frame behind each of the first `frames` frames."""
-        rate = Fraction(self.model.variant.fps)
-        if self.base is None:
-            return source_frames(frames, self.rate, rate)
-        return source_frames_after(self.base.frames, frames, self.rate, rate)
-
-    def moment_of(self, number: int) -> Fraction:
-        """The time in seconds of the model's frame `number`."""
-        rate = Fraction(self.model.variant.fps)
-        if self.base is None:
-            return number / rate
-        old = self.base.frames
-        return (old - 1) / self.rate + (number - self.source_of(old)[-1]) / rate
+    def grid(self) -> Grid:
+        """Which of the model's frames is behind each frame of the video."""
+        old = 0 if self.base is None else self.base.frames
+        return Grid(self.rate, Fraction(self.model.variant.fps), old)
 
     @property
     def fit_of_video(self) -> Fit:

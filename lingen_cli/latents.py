@@ -66,12 +66,12 @@ class _Step:
 def _plan(job: Job, pipe: TextToVideo, have: int, shift: int) -> list[_Step]:
     from lingen_models.extension import Windows, count_windows
 
-    source = job.source_of(job.most_frames)
+    grid = job.grid
     positions = pipe.denoiser.config.position_grid[0]
     found, frames = [], job.frames_before
 
     def needed(count: int) -> int:
-        return pipe.latent_frames(source[count - 1] + 1 - shift)
+        return pipe.latent_frames(grid.source(count - 1) + 1 - shift)
 
     for edit in job.making:
         if isinstance(edit, Cut):
@@ -177,7 +177,7 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
         "the latents of this video are not in the cache (`lingen cache`): its end is encoded from "
         "pixels, which costs a little quality"
     )
-    last = job.source_of(job.kept)[-1]
+    last = job.grid.source(job.kept - 1)
     begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
     images = _pictures(job, job.origin.path, job.fit_of_video, begin, last)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
@@ -188,7 +188,7 @@ def _base_end(job: Job, base: Base, pipe: TextToVideo) -> Latents:
     from lingen_cli.media.fit import Fit
     from lingen_cli.media.foreign import seen_size
 
-    last = job.source_of(base.frames)[-1]
+    last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
     fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
     images = _pictures(job, base.path, fit, begin, last)
@@ -197,7 +197,7 @@ def _base_end(job: Job, base: Base, pipe: TextToVideo) -> Latents:
 
 def _base_begin(job: Job, base: Base, pipe: TextToVideo) -> int:
     """The model's frame with which the latents of a video begin that has such a base."""
-    first, last = job.edits[0], job.source_of(base.frames)[-1]
+    first, last = job.edits[0], job.grid.source(base.frames - 1)
     assert isinstance(first, Stretch)
     return last - _groups(last, first, pipe) * pipe.time_stride
 
@@ -216,6 +216,6 @@ def _pictures(job: Job, path: Path, fit: Fit, begin: int, last: int) -> torch.Te
     from lingen_cli.media.frames import frames_at
 
     quarter = Fraction(1, 4) / job.rate
-    times = [float(job.moment_of(number) + quarter) for number in range(begin, last + 1)]
+    times = [float(job.grid.moment(number) + quarter) for number in range(begin, last + 1)]
     images = frames_at(path, times, fit=fit)
     return torch.from_numpy(np.stack(list(images)))

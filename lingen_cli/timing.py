@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -87,21 +88,30 @@ def frame_count(
     return max(1, round(Fraction(length) * rate))
 
 
-def source_frames(count: int, rate: Fraction, model_rate: Fraction) -> list[int]:
-    """For each of `count` frames at `rate`, the number of the model's frame nearest in time."""
-    return [math.floor(j * model_rate / rate + Fraction(1, 2)) for j in range(count)]
+@dataclass(frozen=True)
+class Grid:
+    """Which of the model's frames is behind each frame of a video, both at constant rates.
 
-
-def source_frames_after(old: int, count: int, rate: Fraction, model_rate: Fraction) -> list[int]:
-    """As `source_frames`, where the first `old` frames are those of another video.
-
-    The last of them is a frame of the model's, the last of a whole group of eight, and the new
-    frames are counted from it. The numbers of the earliest frames may be negative.
+    It is the one nearest in time. Where the first `old` frames are those of another video, the
+    last of them is a frame of the model's, the last of a whole group of eight, and the new frames
+    are counted from it; the numbers of the earliest frames may be negative.
     """
-    last = math.floor((old - 1) * model_rate / rate) // 8 * 8
-    return [
-        last + math.floor((j - old + 1) * model_rate / rate + Fraction(1, 2)) for j in range(count)
-    ]
+
+    rate: Fraction
+    model_rate: Fraction
+    old: int = 0
+
+    def source(self, frame: int) -> int:
+        """The model's frame behind frame `frame`."""
+        per = self.model_rate / self.rate
+        past = max(0, self.old - 1)
+        steps = (2 * (frame - past) * per.numerator + per.denominator) // (2 * per.denominator)
+        return steps + math.floor(past * per) // 8 * 8
+
+    def moment(self, number: int) -> Fraction:
+        """The time in seconds of the model's frame `number`."""
+        past = max(0, self.old - 1)
+        return past / self.rate + (number - self.source(past)) / self.model_rate
 
 
 def picked(chunks: Iterable[Any], wanted: list[int]) -> Iterator[np.ndarray[Any, Any]]:

@@ -1,4 +1,4 @@
-"""`lingen extend` on videos that lingen did not make: what is kept, what follows, what is refused."""
+"""`lingen extend` on videos that lingen did not make: what is kept, what follows, what fails."""
 
 import shutil
 import subprocess

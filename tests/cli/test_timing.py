@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BugError, InvalidOptionError
-from lingen_cli.timing import frame_count, parse_moment, parse_rate, picked, source_frames
+from lingen_cli.timing import Grid, frame_count, parse_moment, parse_rate, picked
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,33 @@ def test_impossible_lengths(length, message):
 
 @pytest.mark.parametrize("rate", [Fraction(16), Fraction(24), Fraction(8), Fraction(24000, 1001)])
 def test_every_frame_shows_the_nearest_moment_of_the_model(rate):
-    source = source_frames(50, rate, Fraction(16))
+    grid = Grid(rate, Fraction(16))
+    source = [grid.source(number) for number in range(50)]
+    assert all(grid.moment(model) == Fraction(model, 16) for model in source)
     for number, model_frame in enumerate(source):
         assert abs(model_frame / Fraction(16) - number / rate) <= Fraction(1, 32)
     if rate == 16:
         assert source == list(range(50))
 
 
+@pytest.mark.parametrize("rate", [Fraction(16), Fraction(30), Fraction(24000, 1001), Fraction(1)])
+@pytest.mark.parametrize("old", [1, 2, 60, 215_999])
+def test_after_another_video_frames_are_counted_from_its_last(rate, old):
+    grid = Grid(rate, Fraction(16), old)
+    last = grid.source(old - 1)
+    assert last % 8 == 0
+    assert 0 <= last <= 16 * old / rate
+    assert grid.moment(last) == (old - 1) / rate
+    for number in range(old, old + 40):
+        shown = grid.moment(grid.source(number))
+        assert abs(shown - number / rate) <= Fraction(1, 32)
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
 @pytest.mark.parametrize("rate", [8, 16, 24, 60])
 def test_frames_are_picked_from_chunks(chunk, rate):
-    source = source_frames(40, Fraction(rate), Fraction(16))
+    grid = Grid(Fraction(rate), Fraction(16))
+    source = [grid.source(number) for number in range(40)]
     video = np.arange(source[-1] + 1)[:, None] * np.ones((1, 2), int)
     chunks = (video[start : start + chunk] for start in range(0, len(video), chunk))
     assert np.array_equal(np.concatenate(list(picked(chunks, source))), video[source])
@@ -90,11 +106,13 @@ def test_a_decoder_that_stops_early_is_a_bug():
     ],
 )
 def test_moments(text, seconds):
-    if seconds > 3600:
-        with pytest.raises(InvalidOptionError, match="at most 3600"):
-            parse_moment(text, "--at")
-    else:
-        assert parse_moment(text, "--at") == seconds
+    assert parse_moment(text, "--at") == seconds
+
+
+def test_moments_far_away():
+    assert parse_moment("277h", "--at") == 997_200
+    with pytest.raises(InvalidOptionError, match="at most 1000000"):
+        parse_moment("278h", "--at")
 
 
 @pytest.mark.parametrize(
