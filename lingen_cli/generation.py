@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import __version__, latent_cache
 from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Base, Cut, Edit, Job, Stretch
+from lingen_cli.job import Base, Cut, Edit, GivenImage, Job, Stretch
 from lingen_cli.progress import Progress
 from lingen_cli.publish import reserve_space
-from lingen_cli.recipe import Added, Dropped, FirstFrame, ForeignBase, Recipe, Retaken
+from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,7 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
     """What was asked for, and what it runs on; `digest` names the latents in the cache."""
     import torch
 
-    image, (first, *rest) = job.image, job.edits
+    first, *rest = job.edits
     assert isinstance(first, Stretch)
     return Recipe(
         **_sampled(first),
@@ -159,7 +159,8 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
         fps=str(job.rate),
         width=job.width,
         height=job.height,
-        image=None if image is None else FirstFrame(path=str(image.path), sha256=image.sha256),
+        image=_picture(job.image),
+        last_image=_picture(job.last_image),
         base=None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         crf=job.crf,
         encoder_preset=job.encoder_preset,
@@ -177,6 +178,10 @@ def _later(edit: Edit) -> Added | Retaken | Dropped:
         return Added(**_sampled(edit))
     begin, end = edit.at
     return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
+
+
+def _picture(image: GivenImage | None) -> GivenPicture | None:
+    return None if image is None else GivenPicture(path=str(image.path), sha256=image.sha256)
 
 
 def _plain(base: Base) -> dict[str, Any]:

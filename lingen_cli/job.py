@@ -22,13 +22,13 @@ _CONTAINER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartImage:
-    """The picture a video starts from, already at the video's size."""
+class GivenImage:
+    """A picture that a video starts from or ends in, already at the video's size."""
 
     path: Path
     sha256: str
     pixels: np.ndarray[Any, Any] | None
-    """uint8 (H, W, 3); None where the part that it began is there already."""
+    """uint8 (H, W, 3); None where the part that it belongs to is there already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,8 @@ class Job:
     """Of the model's pictures, and of the video's where it has no other base."""
     height: int
     base: Base | None = None
-    image: StartImage | None
+    image: GivenImage | None
+    last_image: GivenImage | None = None
     origin: Origin | None = None
     device: str
     dtype: str | None = None

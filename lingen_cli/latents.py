@@ -127,8 +127,14 @@ class _Work:
             return pipe.retake(
                 values, step.begin, step.end, edit.prompt, past=_past(edit), **choices
             )
-        pixels = None if self.job.image is None or step.begin else self.job.image.pixels
-        first = None if pixels is None else torch.from_numpy(pixels)
+        begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
+        first, last = (
+            None
+            if picture is None or begun or picture.pixels is None
+            else torch.from_numpy(picture.pixels)
+            for picture in (self.job.image, self.job.last_image)
+        )
+        choices["last_frame"] = last
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
             whole = pipe.sample(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.job import Destination, Job, StartImage, Stretch
+from lingen_cli.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.naming import slug
 from lingen_cli.prompts import check_prompt
 from lingen_cli.settings import Settings
@@ -36,6 +36,7 @@ class Wishes:
     frames: int | None = None
     seed: int | None = None
     image: Path | None = None
+    last_image: Path | None = None
     output: str | None = None
     overwrite: bool = False
 
@@ -72,7 +73,12 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
     )
     model = locate(registry, settings.model, settings.weights)
-    image = None if wishes.image is None else start_image(wishes.image, width, height)
+    image = None if wishes.image is None else given_image(wishes.image, width, height)
+    last_image = None
+    if wishes.last_image is not None:
+        if frames < 2:
+            raise InvalidOptionError("--last-image needs a video of at least 2 frames")
+        last_image = given_image(wishes.last_image, width, height)
     stretch = Stretch(
         prompt=prompt,
         negative=negative,
@@ -90,6 +96,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         width=width,
         height=height,
         image=image,
+        last_image=last_image,
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
@@ -127,10 +134,10 @@ def check_seed(seed: int | None) -> int:
     return seed
 
 
-def start_image(path: Path, width: int, height: int) -> StartImage:
+def given_image(path: Path, width: int, height: int) -> GivenImage:
     """Read a picture and cut and scale it to the video's size. Raises as `read_image` does."""
     from lingen_cli.media.images import fit_image, read_image
 
     pixels = fit_image(read_image(path), width, height)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return StartImage(path=path.absolute(), sha256=digest, pixels=pixels)
+    return GivenImage(path=path.absolute(), sha256=digest, pixels=pixels)

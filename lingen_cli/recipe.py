@@ -19,8 +19,8 @@ MAX_BASE_FRAMES = 100_000_000
 MAX_SIDE = 8192
 
 
-class FirstFrame(BaseModel):
-    """The picture that the video starts from."""
+class GivenPicture(BaseModel):
+    """A picture that was given, at the place where it lay."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -103,7 +103,10 @@ class Recipe(_Sampled):
     fps: str = Field(pattern=FPS_PATTERN)
     width: int = Field(ge=1)
     height: int = Field(ge=1)
-    image: FirstFrame | None = None
+    image: GivenPicture | None = None
+    """The video starts from it."""
+    last_image: GivenPicture | None = None
+    """What was sampled first ends in it."""
     base: ForeignBase | None = None
     crf: int = Field(ge=1, le=51)
     encoder_preset: str

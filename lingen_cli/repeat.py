@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
-from lingen_cli.job import Base, Cut, Destination, Edit, Job, StartImage, Stretch
-from lingen_cli.preflight import check_device, parse_size, start_image
+from lingen_cli.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
+from lingen_cli.preflight import check_device, given_image, parse_size
 from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, Recipe, Retaken
+from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Changes:
     output: str | None = None
     overwrite: bool = False
     image: Path | None = None
+    last_image: Path | None = None
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
@@ -61,11 +62,14 @@ def prepare_again(
     folder = changes.weights
     if folder is None and recipe.weights_folder is not None:
         folder = Path(recipe.weights_folder)
-    image = None
-    if recipe.image is not None and not read_image:
-        image = StartImage(path=Path(recipe.image.path), sha256=recipe.image.sha256, pixels=None)
-    elif recipe.image is not None:
-        image = start_image(changes.image or Path(recipe.image.path), width, height)
+
+    def picture(given: GivenPicture | None, moved: Path | None) -> GivenImage | None:
+        if given is None:
+            return None
+        if read_image:
+            return given_image(moved or Path(given.path), width, height)
+        return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
+
     return Job(
         edits=edits_of(recipe, registry),
         model=locate(registry, recipe.model, folder),
@@ -73,7 +77,8 @@ def prepare_again(
         width=width,
         height=height,
         base=base,
-        image=image,
+        image=picture(recipe.image, changes.image),
+        last_image=picture(recipe.last_image, changes.last_image),
         device=device,
         dtype=recipe.dtype,
         threads=recipe.threads,
@@ -153,7 +158,9 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
-    if recipe.image and job.image and recipe.image.sha256 != job.image.sha256:
-        yield "the first picture is not the one the video was made with"
+    pictures = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
+    for name, then, now_given in pictures:
+        if then and now_given and then.sha256 != now_given.sha256:
+            yield f"the {name} picture is not the one the video was made with"
     if not recipe.device.startswith(job.device):
         yield f"device is {job.device}, the video was made on {recipe.device}"

@@ -35,6 +35,9 @@ def generate(
     image: Annotated[
         Path | None, typer.Option(help="A PNG or JPEG that the video starts from.")
     ] = None,
+    last_image: Annotated[
+        Path | None, typer.Option(help="A PNG or JPEG that the video ends in.")
+    ] = None,
     negative: Annotated[str | None, typer.Option(help="What the video must not show.")] = None,
     seed: Annotated[
         int | None, typer.Option(help="Same seed, same machine: same frames. Random if not given.")
@@ -121,6 +124,7 @@ def generate(
         frames=frames,
         seed=seed,
         image=image,
+        last_image=last_image,
         output=output,
         overwrite=overwrite,
     )

@@ -18,6 +18,9 @@ def rerun(
     image: Annotated[
         Path | None, typer.Option(help="The picture it started from, if that has moved.")
     ] = None,
+    last_image: Annotated[
+        Path | None, typer.Option(help="The picture it ended in, if that has moved.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The folder of its weights, if that has moved.")
     ] = None,
@@ -48,6 +51,7 @@ def rerun(
         output=output,
         overwrite=overwrite,
         image=image,
+        last_image=last_image,
         weights=weights,
         device=device,
         preview=preview,

@@ -130,6 +130,11 @@ class TextToVideo:
         return self.encode_video(image[None])
 
     @torch.inference_mode()
+    def encode_still(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, H/8, W/8) of half a second of it."""
+        return self.encode_video(image.repeat(1 + TIME_STRIDE, 1, 1, 1))[:, :, 1:]
+
+    @torch.inference_mode()
     def sample(
         self,
         prompt: str,
@@ -142,6 +147,7 @@ class TextToVideo:
         negative: str = "",
         seed: int = 0,
         first_frame: Tensor | None = None,
+        last_frame: Tensor | None = None,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
@@ -149,7 +155,8 @@ class TextToVideo:
         """Latents (1, C, T, H/8, W/8), float32, for `frames` frames of height x width pixels.
 
         Noise is drawn on the CPU from `seed`, so it does not depend on the device.
-        `first_frame` is a uint8 (H, W, 3) picture that the clip begins with.
+        `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
+        ends in; a single frame cannot have both.
         Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
         """
         unit = SPACE_STRIDE * self.patch[1]
@@ -174,6 +181,7 @@ class TextToVideo:
             guidance=guidance,
             sampler=sampler,
             prefix=None if first_frame is None else self.encode_image(first_frame),
+            suffix=None if last_frame is None else self.encode_still(last_frame),
             on_step=on_step,
         )
 
@@ -189,6 +197,7 @@ class TextToVideo:
         guidance: float,
         negative: str = "",
         seed: int = 0,
+        last_frame: Tensor | None = None,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
@@ -196,10 +205,13 @@ class TextToVideo:
         """Yield `frames` latent frames that follow `history` (1, C, T, H/8, W/8), T >= 0.
 
         They come in pieces (1, C, t, H/8, W/8) of float32, window by window: `windows` has the
-        latent frames of one and of its past. Raises ValueError where these do not fit the network.
+        latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
+        end in. Raises ValueError where the windows do not fit the network.
         """
         plan = Windows(*windows, positions=max(windows[0], self.denoiser.config.position_grid[0]))
-        total = count_windows(history.shape[2], frames, plan) * steps
+        count = count_windows(history.shape[2], frames, plan)
+        total = count * steps
+        end = None if last_frame is None else self.encode_still(last_frame)
         text, away = self.encode_texts([prompt]), self.encode_texts([negative])
         times = SCHEDULES[schedule](steps)
 
@@ -217,6 +229,7 @@ class TextToVideo:
                 guidance=guidance,
                 sampler=sampler,
                 prefix=past if past.shape[2] else None,
+                suffix=end if number == count - 1 else None,
                 first_frame=first_frame,
                 on_step=report,
             )

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import pytest
 
 from lingen_cli.recipe import recipe_from_video
@@ -142,6 +143,36 @@ def test_a_picture_begins_the_video(generate, lingen_here):
     assert recipe.image.path == str(Path("first.png").absolute())
     assert lingen_here("rerun", "a.mp4", "-o", "c.mp4").returncode == 0
     assert Path("c.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("seconds", ["2", "70"])  # in one piece, and window by window
+def test_a_picture_ends_the_video(generate, lingen_here, seconds):
+    import numpy as np
+
+    from lingen_cli.media.images import write_png
+
+    write_png(Path("last.png"), np.full((40, 60, 3), 200, np.uint8))
+    small = ("--size", "16", "--seconds", seconds, "--steps", "1", "--seed", "1")
+    assert generate("--last-image", "last.png", "-o", "a.mp4", small=small).returncode == 0
+    assert generate("-o", "b.mp4", small=small).returncode == 0
+    with_it, without = (list(decoded(name)) for name in ("a.mp4", "b.mp4"))
+    changed = [not np.array_equal(a, b) for a, b in zip(with_it, without, strict=True)]
+    assert all(changed[-7:])
+    assert (any(changed[:16])) == (seconds == "2")
+    recipe = recipe_from_video(Path("a.mp4"))
+    assert recipe.last_image is not None and recipe.image is None
+    assert lingen_here("rerun", "a.mp4", "-o", "c.mp4").returncode == 0
+    assert Path("c.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+def test_one_frame_has_no_last_picture(generate, fails):
+    fails(generate("--last-image", "x.png", "--frames", "1", small=()), 2, "at least 2 frames")
+
+
+def decoded(name):
+    with av.open(name) as container:
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
 
 
 def test_unknown_words_are_named(generate):

@@ -1,0 +1,176 @@
+"""`lingen extend` on files that are no videos, or broken ones: one line, its code, nothing else."""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from lingen_cli import latent_cache
+
+NEW = ("--prompt", "a red ball", "--seconds", "0.5", "--steps", "1", "--seed", "3")
+
+
+@pytest.fixture
+def small(clean_environment):
+    """A small mp4 of 64 frames with its index first, made by another program than ours: libav."""
+
+    def make(name="small.mp4", codec="libx264", **options):
+        path = Path(name)
+        settings = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
+        with av.open(str(path), "w", container_options=settings) as container:
+            stream = container.add_stream(codec, rate=16, options={"g": "8"} | options)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for number in range(64):
+                picture = np.full((48, 64, 3), 40 + 2 * number, np.uint8)
+                picture[8:24, number % 48 : number % 48 + 16] = (220, 200, 40)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def extend(lingen_here, tiny_weights, clean_environment, monkeypatch):
+    """Run `lingen extend`; the input must stay as it was, and nothing half-made is left."""
+    monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
+
+    def run(video, *options):
+        ordinary = Path(video).is_file()
+        before = hashlib.sha256(Path(video).read_bytes()).digest() if ordinary else b""
+        found = {path.name for path in Path().iterdir()}
+        result = lingen_here("extend", "--weights", tiny_weights, *NEW, *options, "--", video)
+        if ordinary:
+            assert hashlib.sha256(Path(video).read_bytes()).digest() == before
+        new = {path.name for path in Path().iterdir()} - found
+        assert len(new - {"cache"}) == (result.returncode == 0), new
+        return result
+
+    return run
+
+
+def text(path):
+    path.write_text("this is no video\n" * 100)
+
+
+def picture(path):
+    with av.open(str(path), "w", format="image2") as container:
+        stream = container.add_stream("png", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
+        container.mux(stream.encode(av.VideoFrame(16, 16, "rgb24")))
+        container.mux(stream.encode(None))
+
+
+def sound(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44_100, layout="mono")
+        silence = np.zeros((1, 1024), np.float32)
+        frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+        frame.sample_rate = 44_100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize(
+    ("fill", "code", "part"),
+    [
+        (text, 65, "not a supported video file"),
+        (picture, 65, "not a supported video file"),
+        (sound, 65, "file has no video stream"),
+        (Path.touch, 65, "file is empty"),
+        (Path.mkdir, 66, "not a regular file"),
+        (os.mkfifo, 66, "not a regular file"),
+        (lambda path: path.symlink_to("nowhere"), 66, "no such file"),
+        (lambda path: None, 66, "no such file"),
+    ],
+)
+def test_what_is_no_video(extend, fails, fill, code, part):
+    path = Path("input.mp4")
+    fill(path)
+    fails(extend(path), code, part)
+
+
+def test_a_device(extend, fails):
+    fails(extend("/dev/zero"), 66, "not a regular file")
+
+
+@pytest.mark.parametrize(
+    "name", ["http://127.0.0.1:9/x.mp4", "concat:a.ts|b.ts", "subfile,,:small.mp4", "pipe:0", "fd:"]
+)
+def test_addresses_are_names_of_missing_files(extend, small, fails, name):
+    small()
+    fails(extend(name), 66, "no such file")
+
+
+@pytest.mark.parametrize("name", ["http:evil.mp4", "-dash.mp4", "two\nlines.mp4", 'a "quote".mp4'])
+def test_odd_names_of_real_files(extend, small, name):
+    small().rename(name)
+    result = extend(Path(name))
+    assert result.returncode == 0, result.stderr
+
+
+def test_somebody_elses_file(extend, small, fails):
+    path = small()
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    fails(extend(path), 77, "permission denied")
+    path.chmod(stat.S_IRUSR)
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+@pytest.mark.parametrize("index_first", [True, False])
+def test_cut_at_every_tenth(extend, small, fails, tenths, index_first):
+    whole = small() if index_first else small(name="late.mov")
+    data = whole.read_bytes()
+    cut = Path("cut" + whole.suffix)
+    cut.write_bytes(data[: len(data) * tenths // 10])
+    result = extend(cut)
+    if result.returncode == 0:
+        assert index_first
+        assert "cut short" in result.stderr or tenths == 9
+    else:
+        fails(result, 65)
+
+
+def test_an_enormous_header(extend, small, fails):
+    """60,000 x 60,000 pixels in the container's own words."""
+    data = bytearray(small(name="big.avi", codec="mpeg4").read_bytes())
+    at = data.index(b"strf") + 8
+    for offset in (4, 8):
+        data[at + offset : at + offset + 4] = (60_000).to_bytes(4, "little")
+    Path("big.avi").write_bytes(data)
+    result = extend(Path("big.avi"))
+    if result.returncode:
+        fails(result, 65)
+
+
+def test_damaged_packets(extend, small, fails):
+    data = bytearray(small().read_bytes())
+    middle = data.index(b"mdat") + 8
+    rng = np.random.default_rng(0)
+    for at in rng.integers(middle, len(data), 200):
+        data[at] ^= 1 << int(at) % 8
+    Path("damaged.mp4").write_bytes(data)
+    result = extend(Path("damaged.mp4"))
+    if result.returncode:
+        fails(result, 65)
+
+
+def test_a_size_that_changes_on_the_way(extend, small):
+    """Two streams of packets under one roof: what comes out has one size."""
+    first = small(name="first.ts").read_bytes()
+    with av.open("other.ts", "w") as container:
+        stream = container.add_stream("libx264", rate=16)
+        stream.width, stream.height, stream.pix_fmt = 96, 80, "yuv420p"
+        for _ in range(32):
+            container.mux(stream.encode(av.VideoFrame(96, 80, "yuv420p")))
+        container.mux(stream.encode(None))
+    Path("both.ts").write_bytes(first + Path("other.ts").read_bytes())
+    result = extend(Path("both.ts"))
+    assert result.returncode in (0, 65), result.stderr
+    assert "Traceback" not in result.stderr
