@@ -159,8 +159,8 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
     pictures = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
-    for name, then, now_given in pictures:
-        if then and now_given and then.sha256 != now_given.sha256:
+    for name, asked, given in pictures:
+        if asked and given and asked.sha256 != given.sha256:
             yield f"the {name} picture is not the one the video was made with"
     if not recipe.device.startswith(job.device):
         yield f"device is {job.device}, the video was made on {recipe.device}"
