@@ -28,6 +28,7 @@ from lingen_cli.commands import (
     plugins,
     rerun,
     show,
+    story,
     train,
 )
 from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
@@ -52,6 +53,7 @@ app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(story.app, name="story")
 app.add_typer(cache.app, name="cache")
 app.add_typer(config.app, name="config")
 app.add_typer(kernels.app, name="kernels")

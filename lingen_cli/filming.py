@@ -47,7 +47,12 @@ def film(
     path = work.temporary(".mp4")
     old, sound = job.kept_from, None
     ends = bounds if job.kept else bounds[1:]
-    common: dict[str, Any] = {"fps": job.rate, "metadata": tags, "target": work.target}
+    common: dict[str, Any] = {
+        "fps": job.rate,
+        "metadata": tags,
+        "chapters": job.chapters,
+        "target": work.target,
+    }
     if job.base is not None:
         assert old is not None
         kept = has_sound(old)

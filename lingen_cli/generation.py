@@ -17,7 +17,7 @@ from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Edit, GivenImage, Job, Stretch
 from lingen_cli.progress import Progress
-from lingen_cli.publish import reserve_space
+from lingen_cli.publish import check_target, publish, reserve_space
 from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
@@ -46,9 +46,13 @@ def generate(job: Job, progress: Progress) -> Result:
     """
     from lingen_cli.filming import film
     from lingen_cli.latents import latents_of
+    from lingen_cli.story import subtitles as subtitles_of
 
     with held(job.destination) as work:
         reserve_space(work.target.parent, job.expected_bytes)
+        subtitles = work.target.with_suffix(".srt") if job.subtitles else None
+        if subtitles is not None:
+            check_target(subtitles, job.destination.overwrite)
         new = job.sampled[-1]
         progress.events.emit(
             "start",
@@ -75,6 +79,10 @@ def generate(job: Job, progress: Progress) -> Result:
         _verify(job, temporary)
         if digest is not None:
             _keep(latents, digest, job.cache_bytes, progress)
+        if subtitles is not None:
+            words = work.temporary(".srt")
+            words.write_text(subtitles_of(job.parts), encoding="utf-8")
+            publish(words, subtitles, job.destination.overwrite)
         work.publish(temporary)
         progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
@@ -175,7 +183,7 @@ def _later(edit: Edit) -> Added | Retaken | Dropped:
     if isinstance(edit, Cut):
         return Dropped(keep=edit.keep)
     if edit.at is None:
-        return Added(**_sampled(edit))
+        return Added(**_sampled(edit), cut=edit.cut)
     begin, end = edit.at
     return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
 
@@ -191,7 +199,7 @@ def _plain(base: Base) -> dict[str, Any]:
 
 def _sampled(stretch: Stretch) -> dict[str, Any]:
     plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
-    del plain["at"]
+    del plain["at"], plain["cut"]
     return plain | {"sampler": stretch.sampler.name}
 
 

@@ -55,6 +55,8 @@ class Stretch:
     guidance: float
     windows: tuple[int, int] | None
     """Latent frames of a window, and of its past; None samples the stretch in one piece."""
+    cut: bool = False
+    """It begins anew: nothing of what was before is its past."""
     at: tuple[int, int] | None = None
     """The frames, the second excluded, that it takes the place of."""
 
@@ -123,6 +125,8 @@ class Job:
     destination: Destination
     cache_bytes: int
     """How much the cache of latents may hold."""
+    subtitles: bool = False
+    """Write the prompts beside the video, as subtitles."""
     preview: bool = False
     """Draw the latents while they form."""
 
@@ -152,6 +156,32 @@ class Job:
     def frames(self) -> int:
         """Frames of the whole video."""
         return self.bounds[-1]
+
+    @property
+    def parts(self) -> list[tuple[Fraction, Fraction, str]]:
+        """Begin and end in seconds of every part with a prompt of its own, and the prompt."""
+        found: list[tuple[int, int, str]] = []
+        place = 0 if self.base is None else self.base.frames
+        for edit in self.edits:
+            if isinstance(edit, Cut):
+                found = [(a, min(b, edit.keep), text) for a, b, text in found if a < edit.keep]
+                place = edit.keep
+            elif edit.frames:
+                if found and found[-1][2] == edit.prompt and not edit.cut:
+                    found[-1] = (found[-1][0], place + edit.frames, edit.prompt)
+                else:
+                    found.append((place, place + edit.frames, edit.prompt))
+                place += edit.frames
+        return [(begin / self.rate, end / self.rate, text) for begin, end, text in found]
+
+    @property
+    def chapters(self) -> list[tuple[Fraction, Fraction, str]]:
+        """As `parts`, and what was there before; none where there is one prompt alone."""
+        found = self.parts
+        if self.base is not None:
+            end = self.base.frames / self.rate
+            found = [(Fraction(0), end, self.base.path.stem), *found]
+        return found if len(found) > 1 else []
 
     @property
     def kept(self) -> int:

@@ -89,7 +89,7 @@ def _plan(job: Job, pipe: TextToVideo, have: int, shift: int) -> list[_Step]:
             end, pieces = max(have, needed(frames)), 1
             if edit.windows is not None:
                 windows = Windows(*edit.windows, max(edit.windows[0], positions))
-                pieces = count_windows(have, end - have, windows)
+                pieces = count_windows(0 if edit.cut else have, end - have, windows)
             found.append(_Step(edit, have, end, pieces * edit.steps))
             have = end
     return found
@@ -149,7 +149,9 @@ class _Work:
         if first is not None:
             values = pipe.encode_image(first)
         count = step.end - values.shape[2]
-        pieces = pipe.go_on(values, count, edit.prompt, windows=edit.windows, **choices)
+        pieces = pipe.go_on(
+            values, count, edit.prompt, windows=edit.windows, fresh=edit.cut, **choices
+        )
         return torch.cat([values.cpu(), *(piece.cpu() for piece in pieces)], 2)
 
     def _listener(self) -> OnStep:

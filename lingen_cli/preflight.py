@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from lingen_cli.timing import frame_count, parse_rate
 from lingen_cli.zoo import locate, side_step
 
 if TYPE_CHECKING:
+    from lingen_cli.story import Shot
     from lingen_plugins.registry import Registry
 
 MAX_SIDE = 2048
@@ -30,7 +32,8 @@ _RANDOM_SEEDS = 2**31
 class Wishes:
     """What only the command line can say; the rest is in `Settings`."""
 
-    prompt: str
+    prompt: str | None = None
+    story: Path | None = None
     minutes: float | None = None
     seconds: float | None = None
     frames: int | None = None
@@ -49,24 +52,28 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     """
     from lingen_cli.media.writer import check_encoder
 
-    prompt = check_prompt(wishes.prompt)
+    shots = [] if wishes.story is None else _shots(wishes, wishes.story)
+    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(wishes))
     negative = check_prompt(settings.negative, name="--negative", may_be_empty=True)
     variant = registry.model_variants[settings.model]
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
-    frames = frame_count(
-        rate,
-        minutes=wishes.minutes,
-        seconds=wishes.seconds,
-        frames=wishes.frames,
-        default_seconds=settings.seconds,
-    )
+    if shots:
+        frames = max(1, round(shots[0].end * rate))
+    else:
+        frames = frame_count(
+            rate,
+            minutes=wishes.minutes,
+            seconds=wishes.seconds,
+            frames=wishes.frames,
+            default_seconds=settings.seconds,
+        )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant))
     seed = check_seed(wishes.seed)
     destination = Destination(
         path=None if wishes.output is None else check_output(wishes.output),
         folder=settings.output_folder,
-        stem=slug(prompt),
+        stem=slug(prompt) if wishes.story is None else slug(wishes.story.stem),
         overwrite=wishes.overwrite,
     )
     check_encoder(
@@ -90,7 +97,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
     )
     return Job(
-        edits=(stretch,),
+        edits=(stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:])),
         model=model,
         rate=rate,
         width=width,
@@ -103,6 +110,44 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         destination=destination,
         cache_bytes=settings.cache_bytes,
         preview=settings.preview,
+        subtitles=bool(shots),
+    )
+
+
+def _prompt_of(wishes: Wishes) -> str:
+    if wishes.prompt is None:
+        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
+    return wishes.prompt
+
+
+def _shots(wishes: Wishes, story: Path) -> list[Shot]:
+    """The shots of the story; nothing else may say what they say."""
+    from lingen_cli.story import read_story
+
+    others = {
+        "a PROMPT": wishes.prompt,
+        "--minutes": wishes.minutes,
+        "--seconds": wishes.seconds,
+        "--frames": wishes.frames,
+        "--last-image": wishes.last_image,
+    }
+    for name, value in others.items():
+        if value is not None:
+            raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
+    return read_story(story)
+
+
+def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int]) -> Stretch:
+    """A shot that is not the first; its noise is its own."""
+    begin, end = round(shot.begin * rate), round(shot.end * rate)
+    if begin == end:
+        raise InvalidOptionError(f"line {shot.line} of the story: a shot shorter than a frame")
+    return replace(
+        first,
+        prompt=shot.prompt,
+        frames=end - begin,
+        windows=windows,
+        cut=shot.cut,
     )
 
 

@@ -63,7 +63,7 @@ class WorkFolder:
         except OSError as error:
             raise write_error(error, self.target) from error
         try:
-            _check_target(self.target, self.overwrite)
+            check_target(self.target, self.overwrite)
             self._empty()
         except OSError as error:
             self._remove()
@@ -172,7 +172,7 @@ def reserve_space(folder: Path, size: int) -> None:
         raise told from error
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool) -> None:
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:

@@ -65,6 +65,8 @@ class Added(_Sampled):
     """A stretch that was added at the end."""
 
     kind: Literal["add"] = "add"
+    cut: bool = False
+    """It begins anew, without a past."""
 
 
 class Retaken(_Sampled):

@@ -111,7 +111,7 @@ def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
                 raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
             edits.append(replace(_stretch(later, registry), frames=0, at=(later.begin, end)))
         else:
-            edits.append(_stretch(later, registry))
+            edits.append(replace(_stretch(later, registry), cut=later.cut))
             total += later.frames
         if total > MAX_FRAMES:
             raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")

@@ -13,7 +13,13 @@ _OUTPUT = "Output"
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What the video shows.")
+    ] = None,
+    story: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of shots, in place of a prompt (`lingen story check`)."),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Length in minutes.", rich_help_panel=_LENGTH)
     ] = None,
@@ -97,7 +103,7 @@ def generate(
         typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT),
     ] = False,
 ) -> None:
-    """Make a video from a prompt, and print its path."""
+    """Make a video from a prompt or from a story, and print its path."""
     from lingen_cli.job import Job
     from lingen_cli.making import make
     from lingen_cli.preflight import Wishes, prepare
@@ -119,6 +125,7 @@ def generate(
     }
     wishes = Wishes(
         prompt=prompt,
+        story=story,
         minutes=minutes,
         seconds=seconds,
         frames=frames,

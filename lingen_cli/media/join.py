@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.audio.stream import AudioStream
@@ -21,10 +21,14 @@ from lingen_cli.media.open import InputVideo, open_video
 from lingen_cli.media.write_errors import write_error
 from lingen_cli.media.writer import BITEXACT, timescale
 
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
 AUDIO_CODECS = frozenset(
     {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "mp2", "dts"}
 )
 """Sound that an mp4 can hold as it is."""
+_CHAPTER_TICKS = 1000
 _OFF_GRID = Fraction(1, 4)
 """In frames: containers round times, Matroska to milliseconds."""
 
@@ -42,11 +46,13 @@ def join(
     metadata: Mapping[str, str],
     target: Path,
     sound: Path | None = None,
+    chapters: Sequence[tuple[Fraction, Fraction, str]] = (),
 ) -> None:
     """Write the pictures of `segments`, which end before the frames `ends`, to `path`.
 
     Frame k begins at k / fps. The sound of `sound`, where it has any that an mp4 can hold, is kept
-    up to the end of the first segment. Raises CannotJoinError before anything is written when a
+    up to the end of the first segment. `chapters` are begin and end in
+    seconds, and a title. Raises CannotJoinError before anything is written when a
     segment has gaps, or headers that contradict another's; WriteFailedError (74).
     """
     headers = _joined_headers(segments)
@@ -69,6 +75,7 @@ def join(
         container.flags |= BITEXACT
         for key, value in metadata.items():
             container.metadata[key] = clean_tag(value)
+        container.set_chapters([_chapter(*one, number) for number, one in enumerate(chapters)])
         pictures = _add_pictures(container, segments[0], headers, fps)
         place = 0
         for number, segment in enumerate(segments):
@@ -149,6 +156,16 @@ def _with_sound(
                 waiting.stream = kept
                 yield _Sound(waiting)
                 waiting = None
+
+
+def _chapter(begin: Fraction, end: Fraction, title: str, number: int) -> Chapter:
+    return {
+        "id": number,
+        "start": round(begin * _CHAPTER_TICKS),
+        "end": round(end * _CHAPTER_TICKS),
+        "time_base": Fraction(1, _CHAPTER_TICKS),
+        "metadata": {"title": clean_tag(title)},
+    }
 
 
 def _start(video: InputVideo) -> Fraction:

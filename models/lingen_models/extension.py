@@ -38,15 +38,21 @@ class Windows:
 
 
 def continue_latents(
-    history: Tensor, frames: int, windows: Windows, seed: int, sample: Window
+    history: Tensor,
+    frames: int,
+    windows: Windows,
+    seed: int,
+    sample: Window,
+    *,
+    fresh: bool = False,
 ) -> Iterator[Tensor]:
     """Yield `frames` more latent frames after `history` (1, C, T, h, w), window by window.
 
     Every piece is (1, C, t, h, w) in float32. Only the end of `history` is looked at, and T may be
-    0: then the first window has no past.
+    0: then the first window has no past. Nor has it with `fresh`, though it stands where it does.
     """
     length, left = history.shape[2], frames
-    past = history[:, :, max(0, length - windows.past) :].float()
+    past = history[:, :, length if fresh else max(0, length - windows.past) :].float()
     number = 0
     while left > 0:
         new = min(windows.frames - past.shape[2], left)

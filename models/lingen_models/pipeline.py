@@ -198,6 +198,7 @@ class TextToVideo:
         negative: str = "",
         seed: int = 0,
         last_frame: Tensor | None = None,
+        fresh: bool = False,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
@@ -206,10 +207,11 @@ class TextToVideo:
 
         They come in pieces (1, C, t, H/8, W/8) of float32, window by window: `windows` has the
         latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
-        end in. Raises ValueError where the windows do not fit the network.
+        end in. `fresh` makes the first window see nothing of `history`: a cut. Raises ValueError
+        where the windows do not fit the network.
         """
         plan = Windows(*windows, positions=max(windows[0], self.denoiser.config.position_grid[0]))
-        count = count_windows(history.shape[2], frames, plan)
+        count = count_windows(0 if fresh else history.shape[2], frames, plan)
         total = count * steps
         end = None if last_frame is None else self.encode_still(last_frame)
         text, away = self.encode_texts([prompt]), self.encode_texts([negative])
@@ -234,7 +236,9 @@ class TextToVideo:
                 on_step=report,
             )
 
-        yield from continue_latents(history.to(self.device), frames, plan, seed, sample)
+        yield from continue_latents(
+            history.to(self.device), frames, plan, seed, sample, fresh=fresh
+        )
 
     @torch.inference_mode()
     def retake(

@@ -284,7 +284,7 @@ def test_bad_moments(generate, lingen_here, fails, arguments, part):
         (["--to", "nan"], 2, "--to must be a time such as"),
         (["--to", "5", "--seconds", "2"], 2, "say the same thing"),
         (["--seconds", "2", "--minutes", "1"], 2, "say the same thing"),
-        (["--minutes", "60"], 2, "longer than 1 hour"),
+        (["--minutes", "60"], 2, "more than 1 hour"),
         (["--prompt", " "], 2, "prompt is empty"),
         (["--sampler", "eulr"], 2, "did you mean 'euler'?"),
         (["-o", "first.mp4"], 73, "first.mp4"),

@@ -1,0 +1,78 @@
+"""`lingen story check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lingen_cli import console
+
+app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
+
+
+@app.callback()
+def story() -> None:
+    """Stories: several shots in one video. `lingen generate --story FILE` makes it."""
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],
+    model: Annotated[str | None, typer.Option(help="The model whose words are looked up.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""
+    import json
+
+    from lingen_cli.errors import BadDataError
+    from lingen_cli.settings import load
+    from lingen_cli.story import StoryError, read_story
+    from lingen_cli.zoo import locate, open_registry
+    from lingen_models.words import split_words
+
+    try:
+        shots = read_story(file)
+    except StoryError as error:
+        for problem in error.problems[:-1]:
+            console.note(problem)
+        raise BadDataError(error.problems[-1]) from None
+    settings = load({"model": model}).values
+    located = locate(open_registry(console.note), settings.model, settings.weights)
+    known, strange = _known_words(located.text_encoders), 0
+    for shot in shots:
+        for word in dict.fromkeys(split_words(shot.prompt)):
+            if word in known:
+                continue
+            strange += 1
+            console.note(f"{file}:{shot.line}: {located.variant.name} never met the word {word!r}")
+    if as_json:
+        records = [
+            {
+                "from": float(shot.begin),
+                "to": float(shot.end),
+                "cut": shot.cut,
+                "prompt": shot.prompt,
+                "line": shot.line,
+            }
+            for shot in shots
+        ]
+        console.result(json.dumps({"shots": records, "unknown_words": strange}))
+        return
+    for number, shot in enumerate(shots, start=1):
+        how = "cut" if shot.cut else "   "
+        times = f"{float(shot.begin):8.2f} {float(shot.end):8.2f}"
+        console.result(f"{number:3} {times} {how}  {shot.prompt}")
+
+
+def _known_words(encoders: tuple[Path, ...]) -> set[str]:
+    """Every word that one of these text encoders has met."""
+    from lingen_cli.errors import BadDataError
+    from lingen_models.checkpoint import CheckpointError, read_metadata
+
+    try:
+        configs = [read_metadata(path)["config"] for path in encoders]
+        return {word for config in configs for word in config["words"]}
+    except (CheckpointError, KeyError, TypeError) as error:
+        raise BadDataError(f"these weights name no words: {error}") from error
