@@ -211,7 +211,8 @@ def test_a_retake_changes_nothing_else(generate, extend):
     same = (before == after).flatten(3).all(-1)[0].all(0).tolist()
     assert same == [not 4 <= number <= 6 for number in range(15)]  # frames 25 to 48
     verify_video(Path("new.mp4"), frames=112, width=32, height=32, fps=16)
-    assert pictures("new.mp4")[24].tolist() == pictures("longer.mp4")[24].tolist()
+    untouched = (pictures(name)[24].astype(int) for name in ("new.mp4", "longer.mp4"))
+    assert abs(next(untouched) - next(untouched)).mean() < 1  # x264 looks ahead
     (_, edit) = recipe_from_video(Path("new.mp4")).edits
     assert (edit.kind, edit.begin, edit.frames) == ("retake", 32, 16)
     assert edit.seed != 3  # the old seed would give the old part again
