@@ -30,6 +30,8 @@ class Wish:
     sampler: str | None = None
     steps: int | None = None
     guidance: float | None = None
+    crossfade: float = 0.0
+    """Seconds in which the prompt before gives way to this one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,7 @@ class Finished:
             sampler=last.sampler if wish.sampler is None else self.registry.samplers[wish.sampler],
             steps=last.steps if wish.steps is None else wish.steps,
             guidance=last.guidance if wish.guidance is None else wish.guidance,
+            crossfade=wish.crossfade,
             windows=self.job.model.variant.windows,
         )
 

@@ -183,7 +183,7 @@ def _later(edit: Edit) -> Added | Retaken | Dropped:
     if isinstance(edit, Cut):
         return Dropped(keep=edit.keep)
     if edit.at is None:
-        return Added(**_sampled(edit), cut=edit.cut)
+        return Added(**_sampled(edit), cut=edit.cut, crossfade=edit.crossfade)
     begin, end = edit.at
     return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
 
@@ -199,7 +199,7 @@ def _plain(base: Base) -> dict[str, Any]:
 
 def _sampled(stretch: Stretch) -> dict[str, Any]:
     plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
-    del plain["at"], plain["cut"]
+    del plain["at"], plain["cut"], plain["crossfade"]
     return plain | {"sampler": stretch.sampler.name}
 
 

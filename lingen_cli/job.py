@@ -57,6 +57,8 @@ class Stretch:
     """Latent frames of a window, and of its past; None samples the stretch in one piece."""
     cut: bool = False
     """It begins anew: nothing of what was before is its past."""
+    crossfade: float = 0.0
+    """Seconds in which the prompt of the stretch before gives way to this one's."""
     at: tuple[int, int] | None = None
     """The frames, the second excluded, that it takes the place of."""
 

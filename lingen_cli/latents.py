@@ -150,9 +150,24 @@ class _Work:
             values = pipe.encode_image(first)
         count = step.end - values.shape[2]
         pieces = pipe.go_on(
-            values, count, edit.prompt, windows=edit.windows, fresh=edit.cut, **choices
+            values,
+            count,
+            edit.prompt,
+            windows=edit.windows,
+            fresh=edit.cut,
+            fade=self._fade(edit),
+            **choices,
         )
         return torch.cat([values.cpu(), *(piece.cpu() for piece in pieces)], 2)
+
+    def _fade(self, edit: Stretch) -> tuple[str, int] | None:
+        """The prompt before, and in how many latent frames it gives way to this one's."""
+        place = next(number for number, one in enumerate(self.job.edits) if one is edit)
+        before = [one for one in self.job.edits[:place] if isinstance(one, Stretch) and one.frames]
+        if not edit.crossfade or not before or before[-1].prompt == edit.prompt:
+            return None
+        frames = edit.crossfade * self.job.model.variant.fps / self.pipe.time_stride
+        return before[-1].prompt, max(1, round(frames))
 
     def _listener(self) -> OnStep:
         begin = self.done

@@ -148,6 +148,7 @@ def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int])
         frames=end - begin,
         windows=windows,
         cut=shot.cut,
+        crossfade=shot.crossfade,
     )
 
 

@@ -67,6 +67,8 @@ class Added(_Sampled):
     kind: Literal["add"] = "add"
     cut: bool = False
     """It begins anew, without a past."""
+    crossfade: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds in which the prompt before gives way to this one."""
 
 
 class Retaken(_Sampled):

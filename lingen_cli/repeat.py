@@ -111,7 +111,8 @@ def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
                 raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
             edits.append(replace(_stretch(later, registry), frames=0, at=(later.begin, end)))
         else:
-            edits.append(replace(_stretch(later, registry), cut=later.cut))
+            stretch = _stretch(later, registry)
+            edits.append(replace(stretch, cut=later.cut, crossfade=later.crossfade))
             total += later.frames
         if total > MAX_FRAMES:
             raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")

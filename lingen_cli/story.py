@@ -44,6 +44,7 @@ class _Shot(_Part):
     begin: Moment | None = Field(None, alias="from")
     end: Moment | None = Field(None, alias="to")
     transition: Transition | None = None
+    crossfade: float = Field(0.0, ge=0, le=MAX_SECONDS, allow_inf_nan=False)
 
 
 class _Story(_Part):
@@ -54,12 +55,14 @@ class _Story(_Part):
 
 @dataclass(frozen=True)
 class Shot:
-    """`begin` and `end` in seconds; `cut`: nothing of the shot before is seen in it."""
+    """`begin` and `end` in seconds; `cut`: nothing of the shot before is seen in it; `crossfade`
+    in seconds."""
 
     prompt: str
     begin: Fraction
     end: Fraction
     cut: bool
+    crossfade: float
     line: int
     """Where it stands in the file."""
 
@@ -152,7 +155,9 @@ def _place(story: _Story, lines: _Lines, path: Path, problems: list[str]) -> Ite
         elif end <= now:
             wrong("to", f"ends at {float(end):g} s, before it begins at {float(now):g} s")
         cut = (shot.transition or story.transition) == "cut" and number > 0
-        yield Shot(prompt, now, end, cut, lines.of(("shot", number)))
+        if cut and shot.crossfade:
+            wrong("crossfade", "begins with a cut, so there is nothing to fade from")
+        yield Shot(prompt, now, end, cut, shot.crossfade, lines.of(("shot", number)))
         now = end
     if story.seconds is not None and Fraction(story.seconds).limit_denominator(1000) != now:
         line = lines.of(("seconds",))

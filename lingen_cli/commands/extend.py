@@ -72,6 +72,15 @@ Guidance = Annotated[
         min=0, max=100, help="How strictly the prompt is followed.", rich_help_panel=_SAMPLING
     ),
 ]
+Crossfade = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=3600,
+        help="Seconds in which the prompt before gives way to the new one.",
+        rich_help_panel=_SAMPLING,
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(help="The folder of its weights, if that has moved.", rich_help_panel=_SAMPLING),
@@ -121,6 +130,7 @@ def extend(
     negative: Negative = None,
     seed: Seed = None,
     sampler: Sampler = None,
+    crossfade: Crossfade = 0.0,
     steps: Steps = None,
     guidance: Guidance = None,
     fit: Fit = None,
@@ -141,7 +151,7 @@ def extend(
     and, up to where it ended, its sound.
     """
     length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
     _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
 
@@ -155,6 +165,7 @@ def continue_(
     negative: Negative = None,
     seed: Seed = None,
     sampler: Sampler = None,
+    crossfade: Crossfade = 0.0,
     steps: Steps = None,
     guidance: Guidance = None,
     fit: Fit = None,
@@ -171,7 +182,7 @@ def continue_(
 ) -> None:
     """Go on with something new: `lingen extend` with another prompt."""
     length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
     _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
 
@@ -189,6 +200,7 @@ def branch(
     negative: Negative = None,
     seed: Seed = None,
     sampler: Sampler = None,
+    crossfade: Crossfade = 0.0,
     steps: Steps = None,
     guidance: Guidance = None,
     weights: Weights = None,
@@ -202,7 +214,7 @@ def branch(
 ) -> None:
     """Make another video that is the same up to a moment, and something else after it."""
     length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
+    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
     _run(
         video,
@@ -265,6 +277,7 @@ def _wish(
     sampler: str | None,
     steps: int | None,
     guidance: float | None,
+    crossfade: float = 0.0,
 ) -> Wish:
     from lingen_cli.extend import Wish
 
@@ -275,7 +288,16 @@ def _wish(
         sampler=sampler,
         steps=steps,
         guidance=guidance,
+        crossfade=_finite(crossfade),
     )
+
+
+def _finite(seconds: float) -> float:
+    from lingen_cli.errors import InvalidOptionError
+
+    if seconds != seconds:
+        raise InvalidOptionError("--crossfade must be a number of seconds, not nan")
+    return seconds
 
 
 def _length(seconds: float | None, minutes: float | None, to: str | None) -> Length:

@@ -20,7 +20,7 @@ from lingen_models.extension import (
 )
 from lingen_models.flow import linear_quadratic_times, uniform_times
 from lingen_models.lingen import LinGen
-from lingen_models.sampling import OnStep, Sampler, TextFeatures, euler, sample_latents
+from lingen_models.sampling import Fade, OnStep, Sampler, TextFeatures, euler, sample_latents
 from lingen_models.words import WordEncoder
 
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -199,6 +199,7 @@ class TextToVideo:
         seed: int = 0,
         last_frame: Tensor | None = None,
         fresh: bool = False,
+        fade: tuple[str, int] | None = None,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
@@ -207,17 +208,32 @@ class TextToVideo:
 
         They come in pieces (1, C, t, H/8, W/8) of float32, window by window: `windows` has the
         latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
-        end in. `fresh` makes the first window see nothing of `history`: a cut. Raises ValueError
-        where the windows do not fit the network.
+        end in. `fresh` makes the first window see nothing of `history`: a cut. `fade` is
+        the prompt of what was before, and in how many latent frames it gives way to this one.
+        Raises ValueError where the windows do not fit the network.
         """
         plan = Windows(*windows, positions=max(windows[0], self.denoiser.config.position_grid[0]))
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
         total = count * steps
         end = None if last_frame is None else self.encode_still(last_frame)
+        before = None if fade is None else self.encode_texts([fade[0]])
+        made = 0  # latent frames of the windows before
         text, away = self.encode_texts([prompt]), self.encode_texts([negative])
         times = SCHEDULES[schedule](steps)
 
+        def share(new: int, of: int) -> Fade | None:
+            """How the last `new` of `of` frames fade; None where that is over."""
+            if fade is None or before is None or made >= fade[1]:
+                return None
+            place = torch.arange(made + 1 + new - of, made + 1 + new, device=self.device)
+            return Fade(before, (place / (fade[1] + 1)).clamp(0, 1))
+
         def sample(noise: Tensor, past: Tensor, first_frame: int, number: int) -> Tensor:
+            nonlocal made
+            new = noise.shape[2] - past.shape[2]
+            mixed = share(new, noise.shape[2])
+            made += new
+
             def report(done: int, _: int, estimate: Tensor) -> None:
                 if on_step is not None:
                     on_step(number * steps + done, total, estimate)
@@ -232,6 +248,7 @@ class TextToVideo:
                 sampler=sampler,
                 prefix=past if past.shape[2] else None,
                 suffix=end if number == count - 1 else None,
+                fade=mixed,
                 first_frame=first_frame,
                 on_step=report,
             )

@@ -25,6 +25,14 @@ class TextFeatures:
     masks: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Fade:
+    """Another prompt to begin with: `share` (T,) is how much the prompt itself counts per frame."""
+
+    before: TextFeatures
+    share: Tensor
+
+
 def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     """Follow `velocity(x, t)` from `noise` through `times` (steps + 1,) by Euler's method."""
     x = noise
@@ -49,6 +57,7 @@ def sample_latents(
     prefix: Tensor | None = None,
     suffix: Tensor | None = None,
     first_frame: int = 0,
+    fade: Fade | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Sample (B, C, T, H, W) latents in float32, one prompt per row.
@@ -61,12 +70,16 @@ def sample_latents(
         prefix: (B, C, F, H, W) clean latent frames that begin the clip and are kept as they are.
         suffix: the same for its end.
         first_frame: number of the first latent frame in its video, for a window of a longer one.
+        fade: a prompt from which these frames come over to `prompt`: both are asked, and their
+            answers are mixed frame by frame.
         on_step: what it raises stops the sampling.
     """
     begin = 0 if prefix is None else prefix.shape[2]
     end = noise.shape[2] - (0 if suffix is None else suffix.shape[2])
     guided = guidance != 1
-    pair = _stack(prompt, negative) if guided else prompt
+    pair = prompt if fade is None else _stack(prompt, fade.before)
+    pair = _stack(pair, negative) if guided else pair
+    rows = noise.shape[0]
     t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
 
     def with_clean(x: Tensor) -> Tensor:
@@ -80,13 +93,13 @@ def sample_latents(
     def velocity(x: Tensor, now: float) -> Tensor:
         t[:, begin:end] = now
         batch = with_clean(x)
-        if not guided:
-            alone: Tensor = network(batch, t, pair.features, pair.masks, first_frame)
-            return alone.float()
-        both = batch.repeat(2, 1, 1, 1, 1)
-        v: Tensor = network(both, t, pair.features, pair.masks, first_frame).float()
-        towards, away = v.chunk(2)
-        return torch.lerp(away, towards, guidance)
+        copies = batch.repeat(t.shape[0] // rows, 1, 1, 1, 1)
+        v: Tensor = network(copies, t, pair.features, pair.masks, first_frame).float()
+        answers = v.chunk(v.shape[0] // rows)
+        towards = answers[0]
+        if fade is not None:
+            towards = torch.lerp(answers[1], towards, fade.share.to(v)[:, None, None])
+        return torch.lerp(answers[-1], towards, guidance) if guided else towards
 
     def report(done: int, total: int, estimate: Tensor) -> None:
         if on_step is not None:

@@ -316,3 +316,19 @@ def test_bad_videos(generate, lingen_here, fails):
             target.mux(packet)
     fails(lingen_here("extend", "cut.mp4"), 65, "it was edited since")
     assert first.exists()
+
+
+def test_a_crossfade_changes_the_way_and_repeats(generate, extend):
+    generate("--frames", "20")
+    new = ("a ball", "--seconds", "3", "--seed", "5")
+    extend("first.mp4", *new, "--crossfade", "1", "-o", "fade.mp4", command="continue")
+    (edit,) = recipe_from_video(Path("fade.mp4")).edits
+    assert edit.crossfade == 1
+    extend("fade.mp4", "-o", "again.mp4", command="rerun")
+    assert Path("again.mp4").read_bytes() == Path("fade.mp4").read_bytes()
+
+
+def test_a_crossfade_is_a_number(generate, lingen_here, fails):
+    generate("--frames", "20")
+    fails(lingen_here("continue", "first.mp4", "a ball", "--crossfade", "nan"), 2, "--crossfade")
+    fails(lingen_here("continue", "first.mp4", "a ball", "--crossfade", "-1"), 2, "crossfade")

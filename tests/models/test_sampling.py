@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lingen_models.flow import uniform_times
 from lingen_models.lingen import LinGen
-from lingen_models.sampling import TextFeatures, euler, sample_latents
+from lingen_models.sampling import Fade, TextFeatures, euler, sample_latents
 
 Call = tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 
@@ -112,6 +112,25 @@ def test_guidance_moves_from_the_negative_to_the_prompt(guidance: float) -> None
     _, _, texts, masks = field.calls[0]
     assert texts[0].shape == (4, 4, 3)
     assert masks[0].tolist() == [[True, True, False, False]] * 2 + [[True] * 4] * 2
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_a_fade_mixes_two_prompts_frame_by_frame(guidance: float) -> None:
+    field = Field(lambda x, texts: torch.ones_like(x) * texts[0][:, :1, :1, None, None])
+    noise, share = torch.randn(1, 2, 4, 2, 2), torch.tensor([0.0, 0.25, 0.5, 1.0])
+    x = sample_latents(
+        field.as_network(),
+        noise,
+        prompt(2),
+        prompt(7, tokens=4),
+        times=uniform_times(3),
+        guidance=guidance,
+        fade=Fade(prompt(-4, tokens=3), share),
+    )
+    towards = share * 2 + (1 - share) * -4
+    expected = towards if guidance == 1 else 7 + guidance * (towards - 7)
+    torch.testing.assert_close(x, noise + expected[None, None, :, None, None])
+    assert field.calls[0][0].shape[0] == (2 if guidance == 1 else 3)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
