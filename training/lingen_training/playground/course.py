@@ -115,7 +115,7 @@ def _motion(mask: Tensor, where: Trace, dx: Tensor, dy: Tensor, fps: float) -> s
     steady_x, steady_y = _steadiness(dx), _steadiness(dy)
     path_x, path_y = float(dx.abs().mean()), float(dy.abs().mean())
     slanted = min(path_x, path_y) > _SLANT * max(path_x, path_y)
-    even = float(dx.std()) < _EVEN * path_x
+    even = dx.numel() > 1 and float(dx.std()) < _EVEN * path_x
     if steady_x > _STEADY and slanted and even:
         return "zigzags"
     if _is_round(where.x[clear], where.y[clear]):
