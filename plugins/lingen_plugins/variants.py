@@ -54,6 +54,7 @@ def register_model_variants() -> list[ModelVariant]:
             scan_order="rms",
             review=mini.review,
             sampler="euler-uniform",
+            guidance=5.0,
             weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
             licence="Apache-2.0",
         ),
