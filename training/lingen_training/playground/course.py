@@ -134,7 +134,7 @@ def _is_round(x: Tensor, y: Tensor) -> bool:
     off_x, off_y = x - solution[0] / 2, y - solution[1] / 2
     reach = torch.hypot(off_x, off_y)
     radius = float(reach.mean())
-    if radius > _WIDEST or float(reach.std()) > _ROUNDNESS * radius:
+    if radius > _WIDEST or len(reach) < _FEW or float(reach.std()) > _ROUNDNESS * radius:
         return False
     turns = torch.floor((torch.atan2(off_y, off_x) / math.pi + 1) * 9).clamp(0, 17)
     return len(set(turns.tolist())) >= 6
