@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from lingen_cli.job import Job
     from lingen_cli.progress import Progress
     from lingen_cli.repeat import Changes
+    from lingen_plugins.registry import Registry
+
+    MakeJob = Callable[[Registry, Progress], Job]
 
 _LENGTH = "Length"
 _SAMPLING = "Sampling"
@@ -153,7 +156,25 @@ def extend(
     length = _length(seconds, minutes, to)
     wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
-    _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
+    foreign = {"size": size, "model": model, "fit": fit}
+
+    def job(registry: Registry, progress: Progress) -> Job:
+        from lingen_cli.errors import InvalidOptionError
+        from lingen_cli.foreign import extend_foreign
+        from lingen_cli.media.metadata import read_recipe
+        from lingen_cli.settings import load
+
+        if read_recipe(video) is None:
+            settings = load({"size": size, "model": model}).values
+            how = fit or "stretch"
+            return extend_foreign(video, length, wish, how, changes, settings, registry, progress)
+        for option, value in foreign.items():
+            if value is not None:
+                raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+        edit = _edit(video, "longer", changes, lambda finished: finished.extend(length, wish))
+        return edit(registry, progress)
+
+    _make(job, events, as_json, quiet)
 
 
 def continue_(
@@ -181,10 +202,30 @@ def continue_(
     quiet: Quiet = False,
 ) -> None:
     """Go on with something new: `lingen extend` with another prompt."""
-    length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
-    changes = _changes(weights, device, output, overwrite, preview)
-    _lengthen(video, length, wish, _Foreign(fit, size, model), changes, events, as_json, quiet)
+    extend(
+        video,
+        seconds,
+        minutes,
+        to,
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        sampler=sampler,
+        crossfade=crossfade,
+        steps=steps,
+        guidance=guidance,
+        fit=fit,
+        size=size,
+        model=model,
+        weights=weights,
+        device=device,
+        output=output,
+        overwrite=overwrite,
+        preview=preview,
+        events=events,
+        as_json=as_json,
+        quiet=quiet,
+    )
 
 
 def branch(
@@ -216,15 +257,8 @@ def branch(
     length = _length(seconds, minutes, to)
     wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
-    _run(
-        video,
-        "branch",
-        lambda finished: finished.branch(at, length, wish),
-        changes,
-        events,
-        as_json,
-        quiet,
-    )
+    edit = _edit(video, "branch", changes, lambda finished: finished.branch(at, length, wish))
+    _make(edit, events, as_json, quiet)
 
 
 def retake(
@@ -259,15 +293,8 @@ def retake(
     """Make a stretch of a video anew between its neighbours; all other latents stay the same."""
     wish = _wish(prompt, negative, seed, sampler, steps, guidance)
     changes = _changes(weights, device, output, overwrite, preview)
-    _run(
-        video,
-        "retake",
-        lambda finished: finished.retake(begin, end, wish),
-        changes,
-        events,
-        as_json,
-        quiet,
-    )
+    edit = _edit(video, "retake", changes, lambda finished: finished.retake(begin, end, wish))
+    _make(edit, events, as_json, quiet)
 
 
 def _wish(
@@ -323,70 +350,29 @@ def _changes(
     )
 
 
-class _Foreign(NamedTuple):
-    """What can be said only of a video that lingen did not make."""
+def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], Job]) -> MakeJob:
+    """From the registry to a job that goes on with a video that lingen made."""
 
-    fit: str | None
-    size: str | None
-    model: str | None
+    def job(registry: Registry, progress: Progress) -> Job:
+        from lingen_cli.extend import Finished
+        from lingen_cli.repeat import differences
 
-
-def _lengthen(
-    video: Path,
-    length: Length,
-    wish: Wish,
-    foreign: _Foreign,
-    changes: Changes,
-    events: str | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.extend import Finished
-    from lingen_cli.foreign import extend_foreign
-    from lingen_cli.making import make
-    from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.repeat import differences
-    from lingen_cli.settings import load
-    from lingen_cli.zoo import open_registry
-
-    settings = load({"size": foreign.size, "model": foreign.model}).values
-
-    def job(progress: Progress) -> Job:
-        registry = open_registry(progress.warn)
-        if read_recipe(video) is None:
-            fit = foreign.fit or "stretch"
-            return extend_foreign(video, length, wish, fit, changes, settings, registry, progress)
-        for option, value in foreign._asdict().items():
-            if value is not None:
-                raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
-        finished = Finished(video, changes, registry, "longer")
-        for difference in differences(finished.recipe, finished.job):
-            progress.warn(difference)
-        return finished.extend(length, wish)
-
-    make(job, events=events, as_json=as_json, quiet=quiet)
-
-
-def _run(
-    video: Path,
-    name: str,
-    edit: Callable[[Finished], Job],
-    changes: Changes,
-    events: str | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from lingen_cli.extend import Finished
-    from lingen_cli.making import make
-    from lingen_cli.repeat import differences
-    from lingen_cli.zoo import open_registry
-
-    def job(progress: Progress) -> Job:
-        finished = Finished(video, changes, open_registry(progress.warn), name)
+        finished = Finished(video, changes, registry, name)
         edited = edit(finished)
         for difference in differences(finished.recipe, edited):
             progress.warn(difference)
         return edited
 
-    make(job, events=events, as_json=as_json, quiet=quiet)
+    return job
+
+
+def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool) -> None:
+    from lingen_cli.making import make
+    from lingen_cli.zoo import open_registry
+
+    make(
+        lambda progress: job(open_registry(progress.warn), progress),
+        events=events,
+        as_json=as_json,
+        quiet=quiet,
+    )

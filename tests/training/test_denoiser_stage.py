@@ -16,21 +16,16 @@ from lingen_models.words import WordEncoder
 from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_loss
 from lingen_training.latents import LatentClips
 from lingen_training.playground import sample_scene
-from lingen_training.recipe import DenoiserStage
+from lingen_training.recipe import DenoiserStage, Source
 
 
-def stage(**changes: Any) -> DenoiserStage:
-    values: dict[str, Any] = {
-        "name": "x",
-        "size": 64,
-        "latent_frames": 4,
-        "batch": 3,
-        "steps": 1,
-        "learning_rate": 1e-3,
-        "clips": 5,
-        "image_batch": 6,
-    }
-    return DenoiserStage(**values | changes)
+def stage(*sources: dict[str, Any], **changes: Any) -> DenoiserStage:
+    """A stage of clips of four latent frames, or of these sources."""
+    plain = {"size": 64, "latent_frames": 4, "batch": 3, "clips": 5}
+    values = {"name": "x", "steps": 1, "learning_rate": 1e-3}
+    return DenoiserStage(
+        **values | changes, source=tuple(Source(**plain | given) for given in sources or ({},))
+    )
 
 
 class Recorder(nn.Module):
@@ -139,21 +134,24 @@ def clips(latent_frames: int, base: float) -> LatentClips:
     return LatentClips(latents, [sample_scene(seed) for seed in range(5)], [0.0] * 5)
 
 
+IMAGES = {"latent_frames": 1, "batch": 6}
+
+
 def test_batches_are_images_clips_and_windows() -> None:
-    videos, images = clips(5, 0), clips(1, 100)
+    mixed = stage({"share": 1.4, "time_shift": 3.0}, {"share": 0.6} | IMAGES)
     starts = []
     kinds = {"image": 0, "clip": 0, "window": 0}
     for seed in range(300):
-        batch = draw_batch(stage(images=0.3), videos, images, 20, random.Random(seed))
+        batch = draw_batch(mixed, (clips(5, 0), clips(1, 100)), 20, random.Random(seed))
         assert all(isinstance(text, str) and text for text in batch.captions)
         assert len(batch.captions) == len(batch.latents)
         values = batch.latents[0, 0, :, 0, 0].tolist()
         if values == [100]:
             kinds["image"] += 1
-            assert (len(batch.latents), batch.first_frame) == (6, 0)
+            assert (len(batch.latents), batch.first_frame, batch.time_shift) == (6, 0, 1.0)
         elif values == [0, 1, 2, 3]:
             kinds["clip"] += 1
-            assert (len(batch.latents), batch.first_frame) == (3, 0)
+            assert (len(batch.latents), batch.first_frame, batch.time_shift) == (3, 0, 3.0)
         else:
             kinds["window"] += 1
             assert values == [1, 2, 3, 4]
@@ -165,10 +163,9 @@ def test_batches_are_images_clips_and_windows() -> None:
 
 
 def test_windows_are_cut_from_anywhere_in_longer_clips() -> None:
-    videos = clips(9, 0)
     begins = set()
     for seed in range(100):
-        batch = draw_batch(stage(images=0), videos, videos, 20, random.Random(seed))
+        batch = draw_batch(stage(), (clips(9, 0),), 20, random.Random(seed))
         for window in batch.latents[:, 0, :, 0, 0]:
             begin = int(window[0])
             assert window.tolist() == [begin, begin + 1, begin + 2, begin + 3]
@@ -180,13 +177,19 @@ def test_windows_are_cut_from_anywhere_in_longer_clips() -> None:
 
 def test_clips_as_long_as_the_tables_are_taken_whole() -> None:
     for seed in range(20):
-        batch = draw_batch(stage(images=0), clips(5, 0), clips(1, 100), 4, random.Random(seed))
+        batch = draw_batch(stage(), (clips(5, 0),), 4, random.Random(seed))
         assert batch.first_frame == 0
         assert batch.latents.shape[2] == 4
 
 
 def test_an_image_stage_draws_only_images_in_its_own_batch_size() -> None:
-    images = clips(1, 0)
-    batch = draw_batch(stage(latent_frames=1), images, images, 20, random.Random(0))
-    assert batch.latents.shape == (3, 2, 1, 2, 2)
+    batch = draw_batch(stage(IMAGES), (clips(1, 0),), 20, random.Random(0))
+    assert batch.latents.shape == (6, 2, 1, 2, 2)
     assert batch.first_frame == 0
+
+
+def test_cropped_sources_give_windows_about_the_objects() -> None:
+    latents = torch.zeros(5, 2, 1, 8, 8)
+    close = LatentClips(latents, [sample_scene(seed, objects=1) for seed in range(5)], [0.0] * 5)
+    batch = draw_batch(stage({"crop": (48, 32)} | IMAGES), (close,), 20, random.Random(0))
+    assert batch.latents.shape == (6, 2, 1, 4, 6)

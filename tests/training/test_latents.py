@@ -114,47 +114,63 @@ def test_a_killed_build_goes_on_shard_by_shard(
 
 def test_pick_keeps_clips_and_scenes_together(cache: Cache) -> None:
     clips = cache()
-    chosen, scenes = clips.pick(random.Random(5), 16)
+    chosen, scenes = clips.pick(random.Random(5), 16, 2)
     for latent, scene in zip(chosen, scenes, strict=True):
         assert torch.equal(latent, clips.latents[clips.scenes.index(scene)])
     assert len({scene.seed for scene in scenes}) > 1
-    again, _ = clips.pick(random.Random(5), 16)
+    again, _ = clips.pick(random.Random(5), 16, 2)
     assert torch.equal(again, chosen)
 
 
-def numbered(scenes: list[Scene], grid: int = 16) -> LatentClips:
-    """Clips of two frames whose pixels hold the clip's number, their line and their column."""
-    cells = torch.stack(torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij"))
+FRAMES, GRID = 6, 16
+
+
+def numbered(scenes: list[Scene]) -> LatentClips:
+    """Clips whose pixels hold the clip's number, their frame, their line and their column."""
+    ranges = (torch.arange(FRAMES), torch.arange(GRID), torch.arange(GRID))
+    cells = torch.stack(torch.meshgrid(*ranges, indexing="ij"))
     clips = [
-        torch.cat((torch.full((1, grid, grid), index), cells))[:, None].repeat(1, 2, 1, 1)
+        torch.cat((torch.full((1, FRAMES, GRID, GRID), index), cells))
         for index in range(len(scenes))
     ]
     return LatentClips(torch.stack(clips), scenes, [0.25 * index for index in range(len(scenes))])
 
 
-def test_close_windows_hold_their_objects() -> None:
-    scenes = [sample_scene(seed) for seed in range(40)]
+@pytest.mark.parametrize(
+    ("frames", "inside", "window"),
+    [(1, False, (8, 8)), (3, False, (8, 8)), (3, True, (16, 8)), (2, True, (8, 12))],
+)
+def test_close_windows_hold_their_objects_in_every_frame(
+    frames: int, inside: bool, window: tuple[int, int]
+) -> None:
+    scenes = [sample_scene(seed) for seed in range(60)]
     clips = numbered(scenes)
-    windows, chosen = clips.pick_close(random.Random(0), 200, 8)
-    assert windows.shape == (200, 3, 1, 8, 8)
-    for window, scene in zip(windows, chosen, strict=True):
+    wide, high = window
+    pieces, chosen = clips.pick(random.Random(0), 200, frames, inside=inside, window=window)
+    assert pieces.shape == (200, 4, frames, high, wide)
+    for piece, scene in zip(pieces, chosen, strict=True):
         index = scenes.index(scene)
-        assert (window[0] == index).all()
-        top, left = window[1, 0, 0, 0].item(), window[2, 0, 0, 0].item()
-        assert torch.equal(window[1, 0], top + torch.arange(8)[:, None].expand(8, 8))
-        assert torch.equal(window[2, 0], left + torch.arange(8)[None].expand(8, 8))
-        x0, y0, x1, y1 = (16 * min(1, max(0, edge)) for edge in extent(scene, clips.starts[index]))
-        assert left <= x0 and x1 <= left + 8 and top <= y0 and y1 <= top + 8
-    assert len({scene.seed for scene in chosen}) > 15
-    assert len({tuple(window[1:, 0, 0, 0].tolist()) for window in windows}) > 30
-    again, _ = clips.pick_close(random.Random(0), 200, 8)
-    assert torch.equal(again, windows)
+        assert (piece[0] == index).all()
+        begin, top, left = (int(piece[axis, 0, 0, 0]) for axis in (1, 2, 3))
+        assert torch.equal(
+            piece[1:],
+            clips.latents[0, 1:, begin : begin + frames, top : top + high, left : left + wide],
+        )
+        assert (begin > 0) == inside
+        first, last = max(0, 8 * begin - 7), 8 * (begin + frames - 1)  # pictures of these frames
+        times = clips.starts[index] + torch.arange(first, last + 1, dtype=torch.float64) / 16
+        for x0, y0, x1, y1 in (GRID * extent(scene, times)).clamp(0, GRID).tolist():
+            assert left <= x0 and x1 <= left + wide and top <= y0 and y1 <= top + high
+    assert len({scene.seed for scene in chosen}) > 10
+    assert len({tuple(piece[1:, 0, 0, 0].tolist()) for piece in pieces}) > 20
+    again, _ = clips.pick(random.Random(0), 200, frames, inside=inside, window=window)
+    assert torch.equal(again, pieces)
 
 
 def test_close_windows_that_hold_nothing_are_refused() -> None:
     clips = numbered([sample_scene(seed, objects=2) for seed in range(3)])
-    with pytest.raises(ValueError, match="no clips whose objects fit into 2 of 16 latent pixels"):
-        clips.pick_close(random.Random(0), 1, 2)
+    with pytest.raises(ValueError, match=r"no clips whose objects fit into \(2, 2\) of 16 x 16"):
+        clips.pick(random.Random(0), 1, 1, window=(2, 2))
 
 
 def test_starts_are_those_that_were_rendered(cache: Cache) -> None:

@@ -46,24 +46,31 @@ position_grid = [8, 8, 8]
 
 [[stage]]
 name = "images"
+steps = 2
+learning_rate = 1e-3
+
+[[stage.source]]
 size = 64
 latent_frames = 1
 batch = 2
-steps = 2
-learning_rate = 1e-3
 clips = 3
 
 [[stage]]
 name = "short"
+steps = 3
+learning_rate = 1e-3
+
+[[stage.source]]
 size = 64
 latent_frames = 2
 batch = 2
-steps = 3
-learning_rate = 1e-3
 clips = 2
-image_batch = 2
-image_clips = 2
-images = 0.5
+
+[[stage.source]]
+size = 64
+latent_frames = 1
+batch = 2
+clips = 2
 """
 RESULTS = ("autoencoder", "denoiser", "text_encoder")
 

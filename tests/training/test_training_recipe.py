@@ -26,11 +26,13 @@ overrides = { depth = 2, text_dims = [64] }
 
 [[stage]]
 name = "first"
+steps = 3
+learning_rate = 1e-3
+
+[[stage.source]]
 size = 64
 latent_frames = 1
 batch = 2
-steps = 3
-learning_rate = 1e-3
 clips = 4
 """
 
@@ -57,6 +59,8 @@ def test_a_good_recipe(tmp_path: Path) -> None:
     config = recipe.model.config()
     assert (config.depth, config.text_dims) == (2, (64,))
     assert config.width == PRESETS["small"].width
+    (source,) = recipe.stage[0].source
+    assert (source.share, source.crop, source.cached_frames) == (1, None, 1)
     assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
 
 
@@ -66,11 +70,11 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("steps = 2", "steps = 0", "autoencoder.steps"),
         ("steps = 2", "", "autoencoder.steps"),
         ("widths = [8, 8, 16]", "widths = [8, 8]", "autoencoder.widths"),
-        ("size = 64", "size = 70", "stage.0.size"),
-        ("size = 64", "size = 64\ncolour = 1", "stage.0.colour"),
+        ("size = 64", "size = 70", "stage.0.source.0.size"),
+        ("size = 64", "size = 64\ncolour = 1", "stage.0.source.0.colour"),
         ('name = "first"', 'name = "../first"', "stage.0.name"),
         ("learning_rate = 1e-3", "learning_rate = -1", "stage.0.learning_rate"),
-        ("batch = 2", 'batch = "two"', "stage.0.batch"),
+        ("batch = 2", 'batch = "two"', "stage.0.source.0.batch"),
         ('preset = "small"', 'preset = "huge"', "model.preset"),
         ('name = "tiny"', 'name = "tiny"\nmystery = 1', "mystery"),
         ("depth = 2,", "dept = 2,", "model: LinGenConfig has no field dept"),
@@ -83,7 +87,11 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("steps = 2", "steps = 2\nframes = 12", "autoencoder: sizes"),
         ("steps = 2", "steps = 2\nsize = 68", "autoencoder: sizes"),
         ('name = "first"', 'name = "autoencoder"', "stage.0.name: 'autoencoder' is taken"),
-        ("latent_frames = 1", "latent_frames = 2\nimage_clips = 0", "stage.0.image_clips"),
+        ("clips = 4", "clips = 4\nshare = 0", "stage.0.source.0.share"),
+        ("clips = 4", "clips = 4\ncrop = 64", "stage.0.source.0.crop"),
+        ("clips = 4", "clips = 4\ncrop = [64, 40]", "stage.0.source.0.crop: multiples of 16"),
+        ("clips = 4", "clips = 4\ncrop = [80, 64]", "source.0.crop: multiples of 16 up to"),
+        ("[[stage.source]]", "[stage.other]", "stage.0.source"),
     ],
 )
 def test_the_field_at_fault_is_named(old: str, new: str, field: str, tmp_path: Path) -> None:
@@ -93,6 +101,15 @@ def test_the_field_at_fault_is_named(old: str, new: str, field: str, tmp_path: P
 
 def test_a_recipe_needs_a_stage(tmp_path: Path) -> None:
     assert "stage" in read(tmp_path, GOOD.split("[[stage]]")[0])
+
+
+def test_clips_are_cut_from_longer_ones(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    for cut_from, cached in ((0, 4), (2, 4), (10, 10)):
+        lines = f"latent_frames = 3\ncut_from = {cut_from}\ncrop = [64, 32]"
+        path.write_text(GOOD.replace("latent_frames = 1", lines))
+        (source,) = read_recipe(path).stage[0].source
+        assert (source.crop, source.cached_frames) == ((64, 32), cached)
 
 
 def test_stages_have_names_of_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +33,13 @@ class Pair(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """Clean latents (B, C, T, h, w), their captions, and the number of the first latent frame."""
+    """Clean latents (B, C, T, h, w), their captions, the number of the first latent frame, and how
+    noisy their times are (`Source.time_shift`)."""
 
     latents: Tensor
     captions: list[str]
     first_frame: int
+    time_shift: float = 1.0
 
 
 def train_stage(
@@ -49,24 +52,19 @@ def train_stage(
     report: Report,
 ) -> dict[str, Tensor]:
     """Train `pair` in place through one stage; returns the averaged parameters by name."""
-    cache = folder / "latents"
-
-    def clips(count: int, latent_frames: int) -> LatentClips:
-        return latent_clips(
+    clips = [
+        latent_clips(
             autoencoder,
             autoencoder_hash=autoencoder_hash,
-            clips=count,
-            latent_frames=latent_frames,
-            size=stage.size,
+            clips=source.clips,
+            latent_frames=source.cached_frames,
+            size=source.size,
             seed=seed,
-            folder=cache,
+            folder=folder / "latents",
             report=report,
         )
-
-    # At least one latent frame more than is needed: what begins later is from inside a clip.
-    still = stage.latent_frames == 1
-    videos = clips(stage.clips, 1 if still else max(stage.cut_from, stage.latent_frames + 1))
-    images = videos if still or not stage.images else clips(stage.image_clips, 1)
+        for source in stage.source
+    ]
     device = pair.denoiser.patch_in.weight.device
     weights = MasterWeights(
         pair,
@@ -79,7 +77,7 @@ def train_stage(
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{seed}/{stage.name}/{step}")
-        batch = draw_batch(stage, videos, images, positions, rng)
+        batch = draw_batch(stage, clips, positions, rng)
         return {"loss": flow_loss(pair, stage, batch, rng)}
 
     run_loop(
@@ -94,34 +92,24 @@ def train_stage(
 
 
 def draw_batch(
-    stage: DenoiserStage,
-    videos: LatentClips,
-    images: LatentClips,
-    positions: int,
-    rng: random.Random,
+    stage: DenoiserStage, clips: Sequence[LatentClips], positions: int, rng: random.Random
 ) -> Batch:
-    """Images or clips; half of the clips are windows from inside a longer one.
+    """A batch from one of the stage's sources, whose cached clips are `clips`; half of those that
+    are no images are windows from inside a longer clip.
 
     A window may stand anywhere in a clip of up to `positions` latent frames, since the world is
     the same at all times: so every time position is trained from the first short clips on.
     """
-    if stage.latent_frames == 1 or rng.random() < stage.images:
-        count = stage.batch if stage.latent_frames == 1 else stage.image_batch
-        if stage.crop:
-            latents, scenes = images.pick_close(rng, count, stage.crop // SPACE_STRIDE)
-        else:
-            latents, scenes = images.pick(rng, count)
-        captions = [caption(scene, rng.randrange(2**31), still=True) for scene in scenes]
-        return Batch(latents, captions, 0)
-    latents, scenes = videos.pick(rng, stage.batch)
-    captions = [caption(scene, rng.randrange(2**31)) for scene in scenes]
-    frames = stage.latent_frames
+    shares = [source.share for source in stage.source]
+    ((source, cached),) = rng.choices(list(zip(stage.source, clips, strict=True)), shares)
+    frames = source.latent_frames
     last = positions - frames
-    if rng.random() < 0.5 or last < 1:
-        return Batch(latents[:, :, :frames], captions, 0)
-    begins = [rng.randint(1, latents.shape[2] - frames) for _ in scenes]
-    windows = [clip[:, at : at + frames] for clip, at in zip(latents, begins, strict=True)]
-    return Batch(torch.stack(windows), captions, rng.randint(1, last))
+    inside = frames > 1 and last >= 1 and rng.random() < 0.5
+    window = source.crop and (source.crop[0] // SPACE_STRIDE, source.crop[1] // SPACE_STRIDE)
+    latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
+    captions = [caption(scene, rng.randrange(2**31), still=frames == 1) for scene in scenes]
+    first = rng.randint(1, last) if inside else 0
+    return Batch(latents, captions, first, source.time_shift)
 
 
 def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:
@@ -131,7 +119,7 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     data = batch.latents.float().to(device)
     rows, _, frames = data.shape[:3]
     noise = torch.randn(data.shape, generator=generator).to(device)
-    times = logit_normal_times(rows, generator, stage.time_shift)
+    times = logit_normal_times(rows, generator, batch.time_shift)
     t = times[:, None].repeat(1, frames)
     for row in range(rows):
         if frames > 1 and rng.random() < stage.prefix:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lingen_models.pipeline import SCHEDULES, TextToVideo
 from lingen_models.sampling import Sampler, euler, sample_latents
 from lingen_training.playground import (
+    FPS,
     Scene,
     Verdict,
     as_frames,
@@ -22,7 +23,6 @@ from lingen_training.playground import (
     sample_scene,
 )
 
-FPS = 16
 MARKS = ("colour", "background", "direction", "shape", "size", "motion")
 TARGETS = {"colour": 0.97, "background": 0.97, "direction": 0.90, "shape": 0.85}
 LONG_MARKS = ("colour", "size")

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -17,9 +17,7 @@ from torch import Tensor
 from lingen_models.autoencoder import TIME_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import load_tensors, save_tensors
 from lingen_training.loop import Report
-from lingen_training.playground import Scene, extent, render, sample_scene
-
-_extent = lru_cache(maxsize=None)(extent)  # asked for again in every epoch
+from lingen_training.playground import FPS, Scene, extent, render, sample_scene
 
 _FRAMES_AT_ONCE = 2048
 """Rendered frames of 64 x 64 pixels, or as many pixels in larger ones, that are held at a time."""
@@ -34,29 +32,58 @@ class LatentClips:
     scenes: Sequence[Scene]
     starts: Sequence[float]
 
-    def pick(self, rng: random.Random, count: int) -> tuple[Tensor, list[Scene]]:
-        """`count` random clips."""
-        chosen = [rng.randrange(len(self.scenes)) for _ in range(count)]
-        return self.latents[chosen], [self.scenes[index] for index in chosen]
+    def pick(
+        self,
+        rng: random.Random,
+        count: int,
+        frames: int,
+        *,
+        inside: bool = False,
+        window: tuple[int, int] | None = None,
+    ) -> tuple[Tensor, list[Scene]]:
+        """`frames` latent frames of `count` random clips: (count, C, frames, h, w), and the scenes.
 
-    def pick_close(self, rng: random.Random, count: int, side: int) -> tuple[Tensor, list[Scene]]:
-        """Windows of `side` x `side` latent pixels from the first frames of `count` random clips,
-        each window about all objects of its clip; (count, C, 1, side, side).
-
-        Clips whose objects are too far apart are left out. Raises ValueError where all seem to be.
+        The first frames, or with `inside` some that begin later (a clip's first latent frame holds
+        one picture, the others TIME_STRIDE). With `window`, a width and height in latent pixels, a
+        part of the picture that holds all objects in all of these frames; clips whose objects go
+        too far for that are left out. Raises ValueError where all seem to be.
         """
-        grid = self.latents.shape[-1]
-        windows, scenes = [], []
-        for _ in range(100 * count):
+        total, high, wide = self.latents.shape[2:]
+        pieces, scenes = [], []
+        for _ in range(200 * count):
             index = rng.randrange(len(self.scenes))
-            left, top, right, bottom = _extent(self.scenes[index], self.starts[index])
-            x, y = _place(rng, left, right, grid, side), _place(rng, top, bottom, grid, side)
-            if x is not None and y is not None:
-                windows.append(self.latents[index, :, :1, y : y + side, x : x + side])
-                scenes.append(self.scenes[index])
-            if len(windows) == count:
-                return torch.stack(windows), scenes
-        raise ValueError(f"no clips whose objects fit into {side} of {grid} latent pixels")
+            begin = rng.randint(1, total - frames) if inside else 0
+            piece = self.latents[index, :, begin : begin + frames]
+            if window is not None:
+                left, top, right, bottom = self._bounds(index, begin, frames)
+                x = _place(rng, left, right, wide, window[0])
+                y = _place(rng, top, bottom, high, window[1])
+                if x is None or y is None:
+                    continue
+                piece = piece[..., y : y + window[1], x : x + window[0]]
+            pieces.append(piece)
+            scenes.append(self.scenes[index])
+            if len(pieces) == count:
+                return torch.stack(pieces), scenes
+        raise ValueError(f"no clips whose objects fit into {window} of {wide} x {high}")
+
+    def _bounds(self, index: int, begin: int, frames: int) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of all objects of a clip in these latent frames."""
+        boxes = _boxes(self.scenes[index], self.starts[index], self.latents.shape[2])
+        span = boxes[begin : begin + frames]
+        left, top = span[:, :2].amin(0).tolist()
+        right, bottom = span[:, 2:].amax(0).tolist()
+        return left, top, right, bottom
+
+
+@cache  # asked for again in every epoch
+def _boxes(scene: Scene, start: float, latent_frames: int) -> Tensor:
+    """`extent` of each latent frame, (latent_frames, 4): the first is one frame, the others are
+    TIME_STRIDE."""
+    frames = TIME_STRIDE * latent_frames  # the first frame stands for those that are not there
+    numbers = (torch.arange(frames, dtype=torch.float64) - TIME_STRIDE + 1).clamp(min=0)
+    every = extent(scene, start + numbers / FPS).view(latent_frames, TIME_STRIDE, 4)
+    return torch.cat((every[..., :2].amin(1), every[..., 2:].amax(1)), dim=1)
 
 
 def latent_clips(

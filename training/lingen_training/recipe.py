@@ -60,37 +60,48 @@ class TextSection(_Section):
         )
 
 
-class DenoiserStage(_Section):
-    """One `[[stage]]`: clips of one size and length, with images mixed in (paper.md 3.1, 3.2)."""
+class Source(_Section):
+    """One `[[stage.source]]`: clips of one size and length, or images, which are clips of one
+    latent frame (paper.md 3.1, 3.2)."""
 
-    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    share: float = Field(default=1.0, gt=0)
+    """How often this source is drawn from: its part in the sum of the stage's shares."""
     size: int = Field(ge=64, multiple_of=16)
     latent_frames: int = Field(ge=1)
     batch: int = Field(ge=1)
+    clips: int = Field(ge=1)
+    """Clips in the latent cache of this source."""
+    cut_from: int = Field(default=0, ge=0)
+    """Latent frames of the cached clips, from which windows are cut; 0 is one more than needed.
+    Sources that cut from clips of one length and size share their cache."""
+    crop: tuple[int, int] | None = None
+    """Width and height in pixels of a window about the objects and all of their way, so that more
+    of what is trained on is objects and less is background. Without it frames are whole."""
+    time_shift: float = Field(default=1.0, gt=0)
+    """Above 1, times are drawn noisier, as longer clips need."""
+
+    @property
+    def cached_frames(self) -> int:
+        """Latent frames of the cached clips: for clips at least one more than is needed, since
+        what begins later is from inside a clip."""
+        return 1 if self.latent_frames == 1 else max(self.cut_from, self.latent_frames + 1)
+
+
+class DenoiserStage(_Section):
+    """One `[[stage]]`: a schedule over one or several sources. Each step draws from one of them."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     warmup: int = Field(default=100, ge=0)
     decay: float = Field(default=0.2, ge=0, le=1)
     ema: float = Field(default=0.999, ge=0, lt=1)
-    images: float = Field(default=0.1, ge=0, le=1)
-    """Share of steps that train on single images instead of clips."""
-    image_batch: int = Field(default=32, ge=1)
     prefix: float = Field(default=0.2, ge=0, le=1)
     """Share of clips with a clean prefix of random length (extension, image animation)."""
     suffix: float = Field(default=0.0, ge=0, le=1)
     """Share of clips with a clean end of random length (a last picture, a stretch done anew)."""
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
-    clips: int = Field(ge=1)
-    """Clips in the latent cache of this stage."""
-    cut_from: int = Field(default=0, ge=0)
-    """Latent frames of the cached clips, from which windows are cut; 0 is one more than needed.
-    Stages that cut from clips of one length and size share their cache."""
-    image_clips: int = Field(default=4096, ge=0)
-    crop: int = Field(default=0, ge=0, multiple_of=16)
-    """Side in pixels of a window about the objects, to which images are cut, so that more of what
-    is trained on is objects and less is background; 0 leaves images whole."""
-    time_shift: float = Field(default=1.0, gt=0)
-    """Above 1, times are drawn noisier, as longer clips need."""
+    source: tuple[Source, ...] = Field(min_length=1)
 
 
 class ModelSection(_Section):
@@ -154,8 +165,10 @@ def _check(recipe: Recipe) -> None:
     for index, stage in enumerate(recipe.stage):
         if stage.name in names:
             raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
-        if stage.crop > stage.size:
-            raise ValueError(f"stage.{index}.crop: at most the size, {stage.size}")
         names.append(stage.name)
-        if stage.images and stage.latent_frames > 1 and not stage.image_clips:
-            raise ValueError(f"stage.{index}.image_clips: at least 1 where images are mixed in")
+        for number, source in enumerate(stage.source):
+            if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
+                raise ValueError(
+                    f"stage.{index}.source.{number}.crop: multiples of 16 up to the size,"
+                    f" {source.size}"
+                )

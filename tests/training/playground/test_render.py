@@ -138,5 +138,6 @@ def test_extent_is_where_the_objects_are(motion: str) -> None:
         drawn = picture < 0
         lines, columns = drawn.any(1).nonzero()[:, 0], drawn.any(0).nonzero()[:, 0]
         seen = (columns[0], lines[0], columns[-1] + 1, lines[-1] + 1)
-        for edge, told in zip(seen, extent(scene, time), strict=True):
+        (box,) = extent(scene, torch.tensor([time], dtype=torch.float64)).tolist()
+        for edge, told in zip(seen, box, strict=True):
             assert abs(float(edge) - 256 * told) <= 1.5

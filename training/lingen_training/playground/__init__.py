@@ -13,11 +13,12 @@ from .caption import canonical_caption, caption
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
 from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
-from .render import as_frames, extent, render
+from .render import FPS, as_frames, extent, render
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
 __all__ = [
+    "FPS",
     "Consistency",
     "Measurement",
     "Scene",

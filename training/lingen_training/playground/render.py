@@ -15,6 +15,8 @@ from .palette import COLOURS
 from .scene import Scene
 from .shapes import BOUND, DISTANCE
 
+FPS: Final = 16
+"""Frames per second, where nothing else is said."""
 LEAST_SIZE: Final = 64
 _SOFTNESS: Final = 0.75
 """Half the width of an edge in pixels."""
@@ -26,7 +28,7 @@ def render(
     frames: int,
     size: int,
     *,
-    fps: int = 16,
+    fps: int = FPS,
     start: float = 0.0,
     device: torch.device | str = "cpu",
 ) -> Tensor:
@@ -107,19 +109,18 @@ def _seen(scene: Scene, layer: int, times: Tensor) -> Tensor:
     return torch.stack((course.x, course.y, course.radius, course.angle))
 
 
-def extent(scene: Scene, time: float) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a box about all objects at `time` seconds, in frame widths.
+def extent(scene: Scene, times: Tensor) -> Tensor:
+    """Left, top, right, bottom of a box about all objects at `times` (T,) in seconds: (T, 4) in
+    frame widths, float64.
 
     Each counts as a ball of its area: the tips of other shapes may stick out of the box. Parts
     outside the frame count too.
     """
-    times = torch.tensor([time], dtype=torch.float64)
-    boxes = []
-    for layer in range(len(scene.objects)):
-        x, y, radius, _ = _seen(scene, layer, times)[:, 0].tolist()
-        boxes.append((x - radius, y - radius, x + radius, y + radius))
-    left, top, right, bottom = zip(*boxes, strict=True)
-    return min(left), min(top), max(right), max(bottom)
+    courses = [_seen(scene, layer, times) for layer in range(len(scene.objects))]
+    x, y, radius, _ = torch.stack(courses, dim=1)
+    low = torch.stack((x - radius, y - radius)).amin(1)
+    high = torch.stack((x + radius, y + radius)).amax(1)
+    return torch.cat((low, high)).T
 
 
 def as_frames(clip: Tensor) -> Tensor:
