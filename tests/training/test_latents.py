@@ -173,6 +173,21 @@ def test_close_windows_that_hold_nothing_are_refused() -> None:
         clips.pick(random.Random(0), 1, 1, window=(2, 2))
 
 
+def test_only_some_motions() -> None:
+    scenes = [sample_scene(seed) for seed in range(60)]
+    clips = numbered(scenes)
+    found = clips.only(("moves", "spins"))
+    assert 3 < len(found.scenes) < 50
+    for scene, start, latent in zip(found.scenes, found.starts, found.latents, strict=True):
+        index = scenes.index(scene)
+        assert {thing.motion for thing in scene.objects} <= {"moves", "spins"}
+        assert (latent[0] == index).all()
+        assert start == clips.starts[index]
+    assert {thing.motion for scene in found.scenes for thing in scene.objects} == {"moves", "spins"}
+    with pytest.raises(ValueError, match="none of 1 clips shows only moves"):
+        numbered([sample_scene(0, objects=1)]).only(("moves",))
+
+
 def test_starts_are_those_that_were_rendered(cache: Cache) -> None:
     clips = cache(clips=6, latent_frames=1)
     assert len(clips.starts) == 6

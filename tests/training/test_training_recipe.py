@@ -91,6 +91,7 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("clips = 4", "clips = 4\ncrop = 64", "stage.0.source.0.crop"),
         ("clips = 4", "clips = 4\ncrop = [64, 40]", "stage.0.source.0.crop: multiples of 16"),
         ("clips = 4", "clips = 4\ncrop = [80, 64]", "source.0.crop: multiples of 16 up to"),
+        ("clips = 4", 'clips = 4\nmotions = ["flies"]', "stage.0.source.0.motions"),
         ("[[stage.source]]", "[stage.other]", "stage.0.source"),
     ],
 )

@@ -65,6 +65,10 @@ def train_stage(
         )
         for source in stage.source
     ]
+    clips = [
+        found.only(source.motions) if source.motions else found
+        for source, found in zip(stage.source, clips, strict=True)
+    ]
     device = pair.denoiser.patch_in.weight.device
     weights = MasterWeights(
         pair,

@@ -67,6 +67,18 @@ class LatentClips:
                 return torch.stack(pieces), scenes
         raise ValueError(f"no clips whose objects fit into {window} of {wide} x {high}")
 
+    def only(self, motions: Sequence[str]) -> LatentClips:
+        """Those clips in which every object does one of `motions`. Raises ValueError for none."""
+        found = [
+            index
+            for index, scene in enumerate(self.scenes)
+            if all(thing.motion in motions for thing in scene.objects)
+        ]
+        if not found:
+            raise ValueError(f"none of {len(self.scenes)} clips shows only {', '.join(motions)}")
+        scenes = [self.scenes[index] for index in found]
+        return LatentClips(self.latents[found], scenes, [self.starts[index] for index in found])
+
     def _bounds(self, index: int, begin: int, frames: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of all objects of a clip in these latent frames."""
         boxes = _boxes(self.scenes[index], self.starts[index], self.latents.shape[2])

@@ -60,6 +60,9 @@ class TextSection(_Section):
         )
 
 
+Motion = Literal["moves", "bounces", "circles", "zigzags", "spins", "grows", "still"]
+
+
 class Source(_Section):
     """One `[[stage.source]]`: clips of one size and length, or images, which are clips of one
     latent frame (paper.md 3.1, 3.2)."""
@@ -77,6 +80,9 @@ class Source(_Section):
     crop: tuple[int, int] | None = None
     """Width and height in pixels of a window about the objects and all of their way, so that more
     of what is trained on is objects and less is background. Without it frames are whole."""
+    motions: tuple[Motion, ...] = ()
+    """Where given, only scenes in which every object does one of these: what is hard to learn
+    needs to be seen often."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
