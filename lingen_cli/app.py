@@ -27,6 +27,7 @@ from lingen_cli.commands import (
     models,
     plugins,
     rerun,
+    resume,
     show,
     story,
     train,
@@ -47,6 +48,7 @@ app.command()(extend.branch)
 app.command()(extend.retake)
 app.command()(show.show)
 app.command()(rerun.rerun)
+app.command()(resume.resume)
 app.command()(check.check)
 app.command()(train.train)
 app.command()(evaluate.evaluate)

@@ -13,7 +13,8 @@ from lingen_cli.errors import (
     MissingInputError,
     OutputExistsError,
 )
-from lingen_cli.job import Destination
+from lingen_cli.job import Job
+from lingen_cli.journal import taken_over
 from lingen_cli.naming import free_names
 from lingen_cli.publish import WorkFolder
 
@@ -31,22 +32,36 @@ def check_output(text: str) -> Path:
 
 
 @contextlib.contextmanager
-def held(destination: Destination) -> Iterator[WorkFolder]:
+def held(job: Job) -> Iterator[tuple[WorkFolder, Job]]:
     """Lock the output and its work folder; see `WorkFolder` for what is raised.
 
-    Without a name of the user's own, a name that another run holds is passed over for the next.
+    Where a run with the same settings was stopped there, its seeds are taken over if the user gave
+    none. Without a name of the user's own, a name that another run holds, or where one with other
+    settings was stopped, is passed over for the next; else the second is OutputExistsError (73).
     """
-    with contextlib.ExitStack() as stack:
-        if destination.path is not None:
-            folder = WorkFolder(destination.path, overwrite=destination.overwrite)
-            yield stack.enter_context(folder)
-            return
-        if not destination.folder.is_dir():
-            raise MissingInputError(f"no such folder: {destination.folder}")
-        for path in free_names(destination.folder, destination.stem, SUFFIX):
+    destination = job.destination
+    if destination.path is not None:
+        with WorkFolder(destination.path, overwrite=destination.overwrite) as work:
+            settled = taken_over(work.journal, job)
+            if settled is None and destination.overwrite:
+                work.drop_journal()
+            elif settled is None:
+                raise OutputExistsError(
+                    f"a run with other settings was stopped there: lingen resume {work.target} "
+                    "goes on with it, --overwrite drops it"
+                )
+            yield work, settled or job
+        return
+    if not destination.folder.is_dir():
+        raise MissingInputError(f"no such folder: {destination.folder}")
+    for path in free_names(destination.folder, destination.stem, SUFFIX):
+        with contextlib.ExitStack() as stack:
             try:
                 work = stack.enter_context(WorkFolder(path))
             except (LockedError, OutputExistsError):
                 continue
-            yield work
+            settled = taken_over(work.journal, job)
+            if settled is None:
+                continue
+            yield work, settled
             return

@@ -86,10 +86,12 @@ class Finished:
                 f"not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
-        stretch = self._stretch(wish, 0)
-        if wish.seed is None and wish.prompt is None:
-            stretch = replace(stretch, seed=check_seed(None))  # the old one would give the old part
-        return self._with(replace(stretch, at=(first, last)), copy=False)
+        stretch = replace(self._stretch(wish, 0), at=(first, last))
+        if wish.seed is not None or wish.prompt is not None:
+            return self._with(stretch, copy=False)
+        # The old seed would give the old part.
+        job = self._with(replace(stretch, seed=check_seed(None)), copy=False)
+        return replace(job, draws_seeds=True)
 
     def _with(self, *edits: Edit, copy: bool) -> Job:
         before, recipe = self.job, self.recipe

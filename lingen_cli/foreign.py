@@ -113,6 +113,7 @@ def extend_foreign(
         ),
         preview=changes.preview,
         cache_bytes=changes.cache_bytes,
+        draws_seeds=wish.seed is None,
     )
 
 

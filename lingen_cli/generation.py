@@ -6,19 +6,21 @@ leaves nothing at the output path (reliability.md C1).
 
 from __future__ import annotations
 
-import platform
-from dataclasses import dataclass, fields
-from importlib.metadata import version
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli import __version__, latent_cache
+from lingen_cli import latent_cache
 from lingen_cli.destination import held
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Base, Cut, Edit, GivenImage, Job, Stretch
+from lingen_cli.job import Job
+from lingen_cli.journal import Begun, Journal
+from lingen_cli.media.write_errors import printable
 from lingen_cli.progress import Progress
-from lingen_cli.publish import check_target, publish, reserve_space
-from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
+from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
+from lingen_cli.recipe import Recipe
+from lingen_cli.recording import recipe_of
 
 if TYPE_CHECKING:
     import torch
@@ -44,47 +46,60 @@ def generate(job: Job, progress: Progress) -> Result:
     Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73), WriteFailedError (74),
     LockedError (75), PermissionDeniedError (77); the output is whole or absent.
     """
+    with held(job) as (work, settled):
+        try:
+            return _make(settled, work, progress)
+        except BaseException:
+            if work.holds_journal:
+                name = shlex.quote(printable(work.target))
+                progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+            raise
+
+
+def _make(job: Job, work: WorkFolder, progress: Progress) -> Result:
     from lingen_cli.filming import film
     from lingen_cli.latents import latents_of
     from lingen_cli.story import subtitles as subtitles_of
 
-    with held(job.destination) as work:
-        reserve_space(work.target.parent, job.expected_bytes)
-        subtitles = work.target.with_suffix(".srt") if job.subtitles else None
-        if subtitles is not None:
-            check_target(subtitles, job.destination.overwrite)
-        new = job.sampled[-1]
-        progress.events.emit(
-            "start",
-            output=str(work.target),
-            prompt=new.prompt,
-            seed=new.seed,
-            frames=job.frames,
-            seconds=job.seconds,
-        )
-        width, height = job.size
-        progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
-        progress.phase("load")
-        pipe = load(job)
-        progress.advance(1)
-        prompts = " ".join(stretch.prompt for stretch in job.sampled)
-        if unknown := pipe.unknown_words(prompts):
-            names = ", ".join(repr(word) for word in unknown)
-            progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
-        latents = latents_of(job, pipe, progress)
-        digest = latent_cache.digest_of(latents.values) if latents.whole else None
-        recipe = recipe_of(job, pipe, digest)
-        temporary = film(job, pipe, latents, work, recipe, progress)
-        progress.phase("verify")
-        _verify(job, temporary)
-        if digest is not None:
-            _keep(latents, digest, job.cache_bytes, progress)
-        if subtitles is not None:
-            words = work.temporary(".srt")
-            words.write_text(subtitles_of(job.parts), encoding="utf-8")
-            publish(words, subtitles, job.destination.overwrite)
-        work.publish(temporary)
-        progress.advance(1)
+    reserve_space(work.target.parent, job.expected_bytes)
+    subtitles = work.target.with_suffix(".srt") if job.subtitles else None
+    if subtitles is not None:
+        check_target(subtitles, job.destination.overwrite)
+    new = job.sampled[-1]
+    progress.events.emit(
+        "start",
+        output=str(work.target),
+        prompt=new.prompt,
+        seed=new.seed,
+        frames=job.frames,
+        seconds=job.seconds,
+    )
+    width, height = job.size
+    progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
+    progress.phase("load")
+    pipe = load(job)
+    progress.advance(1)
+    prompts = " ".join(stretch.prompt for stretch in job.sampled)
+    if unknown := pipe.unknown_words(prompts):
+        names = ", ".join(repr(word) for word in unknown)
+        progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
+    journal = Journal(
+        work.journal, Begun.of(job, work.target, recipe_of(job, pipe, None)), progress
+    )
+    latents = latents_of(job, pipe, journal, progress)
+    digest = latent_cache.digest_of(latents.values) if latents.whole else None
+    recipe = recipe_of(job, pipe, digest)
+    temporary = film(job, pipe, latents, work, recipe, progress)
+    progress.phase("verify")
+    _verify(job, temporary)
+    if digest is not None:
+        _keep(latents, digest, job.cache_bytes, progress)
+    if subtitles is not None:
+        words = work.temporary(".srt")
+        words.write_text(subtitles_of(job.parts), encoding="utf-8")
+        publish(words, subtitles, job.destination.overwrite)
+    work.publish(temporary)
+    progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
     return Result(work.target, recipe, job.frames, job.seconds)
 
@@ -149,68 +164,6 @@ def find_device(name: str) -> str:
     if name == "auto":
         return "cuda" if available else "cpu"
     return name
-
-
-def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
-    """What was asked for, and what it runs on; `digest` names the latents in the cache."""
-    import torch
-
-    first, *rest = job.edits
-    assert isinstance(first, Stretch)
-    return Recipe(
-        **_sampled(first),
-        model=job.model.variant.name,
-        weights=job.model.hashes,
-        weights_folder=None if job.model.folder is None else str(job.model.folder),
-        edits=tuple(_later(edit) for edit in rest),
-        latents=digest,
-        fps=str(job.rate),
-        width=job.width,
-        height=job.height,
-        image=_picture(job.image),
-        last_image=_picture(job.last_image),
-        base=None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
-        crf=job.crf,
-        encoder_preset=job.encoder_preset,
-        device=str(pipe.device),
-        dtype=str(pipe.denoiser.patch_in.weight.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        versions=versions(),
-    )
-
-
-def _later(edit: Edit) -> Added | Retaken | Dropped:
-    if isinstance(edit, Cut):
-        return Dropped(keep=edit.keep)
-    if edit.at is None:
-        return Added(**_sampled(edit), cut=edit.cut, crossfade=edit.crossfade)
-    begin, end = edit.at
-    return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
-
-
-def _picture(image: GivenImage | None) -> GivenPicture | None:
-    return None if image is None else GivenPicture(path=str(image.path), sha256=image.sha256)
-
-
-def _plain(base: Base) -> dict[str, Any]:
-    plain = {field.name: getattr(base, field.name) for field in fields(base)}
-    return plain | {"path": str(base.path)}
-
-
-def _sampled(stretch: Stretch) -> dict[str, Any]:
-    plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
-    del plain["at"], plain["cut"], plain["crossfade"]
-    return plain | {"sampler": stretch.sampler.name}
-
-
-def versions() -> dict[str, str]:
-    """What the frames and the bytes of a video depend on, beside the recipe."""
-    return {
-        "lingen": __version__,
-        "torch": version("torch"),
-        "av": version("av"),
-        "python": platform.python_version(),
-    }
 
 
 def _dtype(name: str) -> torch.dtype:

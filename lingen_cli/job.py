@@ -127,6 +127,8 @@ class Job:
     destination: Destination
     cache_bytes: int
     """How much the cache of latents may hold."""
+    draws_seeds: bool = False
+    """The user gave no seed: that of a stopped run is as good."""
     subtitles: bool = False
     """Write the prompts beside the video, as subtitles."""
     preview: bool = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Job, Stretch
+from lingen_cli.journal import Journal
 from lingen_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Latents:
     whole: bool
 
 
-def latents_of(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
+def latents_of(job: Job, pipe: TextToVideo, journal: Journal, progress: Progress) -> Latents:
     """What `job` has from the video before, and on it what is sampled for it."""
     before = None
     if job.origin is not None:
@@ -46,9 +47,11 @@ def latents_of(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
-    work = _Work(job, pipe, progress, sum(step.steps for step in steps))
+    journal.begin(None if before is None else values)
+    work = _Work(job, pipe, journal, progress, sum(step.steps for step in steps))
     for step in steps:
         values = work.do(step, values)
+    journal.flush()
     return Latents(values.cpu().float(), begin, before is None or before.whole)
 
 
@@ -102,8 +105,10 @@ def _past(stretch: Stretch) -> int:
 class _Work:
     """Makes edit after edit, with one bar over all of them."""
 
-    def __init__(self, job: Job, pipe: TextToVideo, progress: Progress, total: int) -> None:
-        self.job, self.pipe, self.progress = job, pipe, progress
+    def __init__(
+        self, job: Job, pipe: TextToVideo, journal: Journal, progress: Progress, total: int
+    ) -> None:
+        self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
         self.done = 0
         progress.phase("sample", total)
 
@@ -119,7 +124,7 @@ class _Work:
             "guidance": edit.guidance,
             "negative": edit.negative,
             "seed": edit.seed,
-            "sampler": edit.sampler.build(),
+            "sampler": self.journal.loop(edit.sampler),
             "schedule": edit.sampler.schedule,
             "on_step": self._listener(),
         }

@@ -111,6 +111,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         cache_bytes=settings.cache_bytes,
         preview=settings.preview,
         subtitles=bool(shots),
+        draws_seeds=wishes.seed is None,
     )
 
 

@@ -26,6 +26,8 @@ from lingen_cli.errors import (
 from lingen_cli.media.write_errors import printable, write_error
 
 _LOCK = "lock"
+JOURNAL = "journal"
+"""The part of a work folder that outlives a stopped run."""
 _NAME_BYTES = 255
 _LOCK_SECONDS = 0.2  # long enough to outlast a run that is just removing its folder
 _LOCK_POLL = 0.02
@@ -42,8 +44,8 @@ class WorkFolder:
             work.publish(tmp)
 
     Entering checks, before any work is done, that the output may be written. The folder of a run
-    that was killed is taken over and emptied, because the operating system gave its lock back.
-    Leaving removes the folder.
+    that was killed is taken over and emptied, because the operating system gave its lock back;
+    only its `journal` stays. Leaving removes the folder, but a journal only after `publish`.
 
     Entering raises OutputExistsError (73: target is there and `overwrite` is False, or is a
     folder), LockedError (75), MissingInputError (66: the folder is missing), PermissionDeniedError
@@ -56,6 +58,25 @@ class WorkFolder:
         self.path = target.parent / _work_name(target.name)
         self._lock = FileLock(self.path / _LOCK, timeout=_LOCK_SECONDS, thread_local=False)
         self._count = 0
+        self._published = False
+
+    @property
+    def journal(self) -> Path:
+        """A folder for what a later run can go on with; not there unless somebody makes it."""
+        return self.path / JOURNAL
+
+    @property
+    def holds_journal(self) -> bool:
+        """Whether there is something to go on with."""
+        return self.journal.is_dir() and not self._published
+
+    def drop_journal(self) -> None:
+        """Forget what a run before has left. Raises WriteFailedError (74)."""
+        try:
+            if self.journal.is_dir():
+                shutil.rmtree(self.journal)
+        except OSError as error:
+            raise write_error(error, self.target) from error
 
     def __enter__(self) -> Self:
         try:
@@ -89,6 +110,7 @@ class WorkFolder:
     def publish(self, temporary: Path, overwrite: bool | None = None) -> None:
         """See the function `publish`; `overwrite` defaults to what the folder was opened with."""
         publish(temporary, self.target, self.overwrite if overwrite is None else overwrite)
+        self._published = True
 
     def _open(self) -> None:
         """Make the folder and take its lock; a run that is leaving may remove both in between."""
@@ -118,6 +140,8 @@ class WorkFolder:
     def _empty(self) -> None:
         with os.scandir(self.path) as entries:
             for entry in entries:
+                if entry.name == JOURNAL and self.holds_journal:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
                 elif entry.name != _LOCK:
@@ -127,9 +151,10 @@ class WorkFolder:
         """Remove everything, then let go: a run waiting on the old lock file starts over."""
         with contextlib.suppress(OSError):
             self._empty()
-        with contextlib.suppress(OSError):
-            (self.path / _LOCK).unlink()
-            self.path.rmdir()
+        if not self.holds_journal:
+            with contextlib.suppress(OSError):
+                (self.path / _LOCK).unlink()
+                self.path.rmdir()
         self._lock.release(force=True)
 
 

@@ -150,7 +150,7 @@ def _stretch(part: Recipe | Added | Retaken, registry: Registry) -> Stretch:
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     """One line for each reason why the frames may differ from the first time."""
-    from lingen_cli.generation import versions
+    from lingen_cli.recording import versions
 
     now = versions()
     for name, then in recipe.versions.items():

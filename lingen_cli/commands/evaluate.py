@@ -56,7 +56,8 @@ def evaluate(
     variant = located.variant
     solver = registry.samplers[sampler or variant.sampler]
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
-        from lingen_cli.generation import load_model, versions
+        from lingen_cli.generation import load_model
+        from lingen_cli.recording import versions
         from lingen_training import evaluate as evaluation
 
         result = evaluation.evaluate(

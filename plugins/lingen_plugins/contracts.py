@@ -142,6 +142,10 @@ class Sampler(Component):
     build: Callable[[], SamplingLoop]
     schedule: str = "linear-quadratic"
     """Where its steps lie in time: a name in `lingen_models.pipeline.SCHEDULES`."""
+    restartable: bool = False
+    """Each step first asks for the velocity of all that it goes on with, and tells `on_step` at
+    its end. So from what step k asked about and `times[k:]`, the loop ends as the whole does: a
+    stopped run goes on inside a clip. Else it does so between the windows of a long one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,11 +27,13 @@ def register_samplers() -> list[Sampler]:
             summary="Euler steps along the flow, on the linear-quadratic schedule",
             build=build_euler,
             schedule="linear-quadratic",
+            restartable=True,
         ),
         Sampler(
             name="euler-uniform",
             summary="Euler steps along the flow, evenly spaced: better below about 40 steps",
             build=build_euler,
             schedule="uniform",
+            restartable=True,
         ),
     ]

@@ -77,6 +77,27 @@ def test_a_sampler_reports_every_step_and_arrives(component):
     torch.testing.assert_close(result, target)
 
 
+@each({name: one for name, one in REGISTRY.samplers.items() if one.restartable})
+def test_a_restartable_sampler_ends_as_the_whole_from_any_step(component):
+    times = SCHEDULES[component.schedule](5)
+    torch.manual_seed(0)
+    noise = torch.randn(1, 2, 3)
+    begins, asked = [], []
+
+    def velocity(x, t):
+        asked.append(x)
+        return torch.sin(3 * x) + t
+
+    def on_step(*_):
+        begins.append(len(asked))  # where in `asked` the next step begins
+
+    whole = component.build()(velocity, noise, times, on_step)
+    states = [asked[0], *(asked[at] for at in begins[:-1])]
+    for step, state in enumerate(states):
+        rest = component.build()(velocity, state, times[step:], lambda *_: None)
+        assert torch.equal(rest, whole)
+
+
 @each(REGISTRY.datasets)
 def test_a_dataset_can_be_built(component):
     assert component.build({}) is not None

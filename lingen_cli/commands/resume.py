@@ -1,0 +1,98 @@
+"""`lingen resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lingen_cli.journal import Begun
+
+
+def resume(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="VIDEO", help="The file it was to become; else the only one in this folder."
+        ),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The picture it starts from, if that has moved.")
+    ] = None,
+    last_image: Annotated[
+        Path | None, typer.Option(help="The picture it ends in, if that has moved.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The folder of its weights, if that has moved.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Draw the latents in the terminal as they form.")
+    ] = False,
+    events: Annotated[
+        str | None,
+        typer.Option(help="Write one JSON object per line to a file; - is standard output."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --events -.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+) -> None:
+    """Go on with a run that was stopped, and print the path of its video."""
+    from dataclasses import replace
+
+    from lingen_cli.job import Job
+    from lingen_cli.making import make
+    from lingen_cli.progress import Progress
+    from lingen_cli.repeat import Changes, check_base, prepare_again
+    from lingen_cli.settings import load
+    from lingen_cli.zoo import open_registry
+
+    def job(progress: Progress) -> Job:
+        folder, begun = _only(Path()) if run is None else _stopped(run)
+        changes = Changes(
+            output=str(folder / begun.name),
+            overwrite=begun.overwrite,
+            image=image,
+            last_image=last_image,
+            weights=weights,
+            preview=preview,
+            cache_bytes=load().values.cache_bytes,
+        )
+        again = prepare_again(begun.recipe, changes, open_registry(progress.warn), stem="")
+        if again.base is not None:
+            check_base(again.base)
+        origin = None if begun.origin is None else begun.origin.origin()
+        return replace(again, origin=origin, subtitles=begun.subtitles)
+
+    make(job, events=events, as_json=as_json, quiet=quiet)
+
+
+def _stopped(target: Path) -> tuple[Path, Begun]:
+    """The folder of the output `target`, and what the run that was to make it has left."""
+    from lingen_cli.errors import MissingInputError
+    from lingen_cli.journal import read_begun
+    from lingen_cli.publish import WorkFolder
+
+    begun = read_begun(WorkFolder(target).journal)
+    if begun is None or begun.name != target.name:
+        raise MissingInputError(f"no stopped run was to become {target}")
+    return target.parent, begun
+
+
+def _only(folder: Path) -> tuple[Path, Begun]:
+    """The only run that was stopped in a folder."""
+    from lingen_cli.errors import InvalidOptionError, MissingInputError
+    from lingen_cli.journal import read_begun
+    from lingen_cli.publish import JOURNAL
+
+    found = {}
+    for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):
+        begun = read_begun(journal)
+        if begun is not None and "/" not in begun.name:
+            found[begun.name] = begun
+    if not found:
+        raise MissingInputError("no run was stopped in this folder; name the file it was to become")
+    if len(found) > 1:
+        raise InvalidOptionError(f"several runs were stopped here, name one: {', '.join(found)}")
+    ((_, begun),) = found.items()
+    return folder, begun

@@ -1,0 +1,256 @@
+"""Runs that are stopped, and go on: `lingen resume`, and the same command again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lingen_cli.journal import SECONDS_VARIABLE
+from lingen_cli.media.images import write_png
+
+PROMPT = "a red ball"
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Write the journal at every step."""
+    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+
+
+@pytest.fixture
+def stopped(clean_environment, tiny_weights, always):
+    """Return a function that kills a run of `lingen` after a few of its sampling steps."""
+
+    def stop(*arguments, number=signal.SIGKILL):
+        command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
+        process = subprocess.Popen(
+            [*command, "--weights", tiny_weights, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("phase") == "sample" and event["done"] >= 4:
+                break
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        return process.returncode
+
+    return stop
+
+
+def journals(folder):
+    return sorted(folder.glob(".*/journal"))
+
+
+def events_of(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
+    clean_environment, lingen_here, stopped, tiny_weights, number
+):
+    common = (PROMPT, "--frames", 17, "--seed", 3, "--steps", 300)
+    assert stopped("generate", *common, "-o", "a.mp4", number=number) in (-9, 143)
+    assert not (clean_environment / "a.mp4").exists()
+    (journal,) = journals(clean_environment)
+    assert {path.name for path in journal.iterdir()} >= {"job.json", "state.safetensors"}
+
+    again = lingen_here("generate", *common, "-o", "a.mp4", "--weights", tiny_weights, "--json")
+    assert again.returncode == 0, again.stderr
+    events = events_of(again)
+    assert any(event["event"] == "resume" for event in events)
+    sampled = [e["done"] for e in events if e.get("phase") == "sample" and e["done"]]
+    assert sampled[0] > 3  # the steps before were not made again
+    assert sampled == list(range(sampled[0], 301))
+    assert journals(clean_environment) == []
+    assert [path.name for path in clean_environment.iterdir()] == ["a.mp4"]
+
+    whole = lingen_here("generate", *common, "-o", "b.mp4", "--weights", tiny_weights)
+    assert whole.returncode == 0, whole.stderr
+    assert (clean_environment / "a.mp4").read_bytes() == (clean_environment / "b.mp4").read_bytes()
+
+
+def test_resume_takes_the_name_and_the_seed_that_were_drawn(
+    clean_environment, lingen_here, stopped
+):
+    stopped("generate", PROMPT, "--frames", 9, "--steps", 300)
+    (journal,) = journals(clean_environment)
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["seed"]
+    result = lingen_here("resume")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "a-red-ball.mp4\n"
+    shown = json.loads(lingen_here("show", "a-red-ball.mp4", "--json").stdout)
+    assert shown["recipe"]["seed"] == seed
+    assert journals(clean_environment) == []
+
+
+def test_the_same_command_without_a_seed_goes_on_too(
+    clean_environment, lingen_here, stopped, tiny_weights
+):
+    stopped("generate", PROMPT, "--frames", 9, "--steps", 300)
+    (journal,) = journals(clean_environment)
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["seed"]
+    result = lingen_here(
+        "generate", PROMPT, "--frames", 9, "--steps", 300, "--weights", tiny_weights, "--json"
+    )
+    start = next(event for event in events_of(result) if event["event"] == "start")
+    assert start["seed"] == seed
+
+
+def test_other_settings_never_take_it_over(
+    clean_environment, lingen_here, stopped, tiny_weights, fails
+):
+    common = ("--frames", 9, "--weights", tiny_weights)
+    stopped("generate", PROMPT, "--frames", 9, "--steps", 300, "--seed", 1, "-o", "a-red-ball.mp4")
+    other = lingen_here("generate", PROMPT, *common, "--steps", 2, "-o", "a-red-ball.mp4")
+    fails(other, 73, "a run with other settings was stopped there", "lingen resume")
+    assert len(journals(clean_environment)) == 1
+    named = lingen_here("generate", PROMPT, *common, "--steps", 2)
+    assert named.stdout == "a-red-ball-2.mp4\n"
+    assert len(journals(clean_environment)) == 1
+    dropped = lingen_here(
+        "generate", PROMPT, *common, "--steps", 2, "-o", "a-red-ball.mp4", "--overwrite"
+    )
+    assert dropped.returncode == 0, dropped.stderr
+    assert journals(clean_environment) == []
+
+
+def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fails):
+    fails(lingen_here("resume"), 66, "no run was stopped in this folder")
+    fails(lingen_here("resume", "a.mp4"), 66, "no stopped run was to become a.mp4")
+    for name in ("a.mp4", "b.mp4"):
+        stopped("generate", PROMPT, "--frames", 9, "--steps", 300, "-o", name)
+    fails(lingen_here("resume"), 2, "several runs were stopped here, name one: a.mp4, b.mp4")
+    assert lingen_here("resume", "b.mp4").stdout == "b.mp4\n"
+    assert lingen_here("resume").stdout == "a.mp4\n"
+
+
+@pytest.fixture
+def made(clean_environment, lingen_here, tiny_weights):
+    """A video of two seconds."""
+    result = lingen_here(
+        *("generate", PROMPT, "--seconds", 2, "--seed", 1, "--steps", 2),
+        *("--weights", tiny_weights, "-o", "made.mp4"),
+    )
+    assert result.returncode == 0, result.stderr
+    return clean_environment / "made.mp4"
+
+
+class DecoderError(RuntimeError):
+    """Stands for anything that goes wrong after the sampling."""
+
+
+def test_latents_are_safe_before_they_are_decoded(
+    clean_environment, lingen_here, made, always, monkeypatch
+):
+    from lingen_cli import filming
+    from lingen_models.lingen import LinGen
+
+    command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
+
+    def broken(*_):
+        raise DecoderError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filming, "_decoded", broken)
+        failed = lingen_here(*command, "-o", "long.mp4")
+    assert failed.returncode == 70
+    assert "to go on: lingen resume long.mp4" in failed.stderr
+    (journal,) = journals(clean_environment)
+    windows = sorted(path.name for path in journal.glob("[0-9]*"))
+    assert windows == ["0.safetensors", "1.safetensors", "2.safetensors", "3.safetensors"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LinGen, "forward", broken)
+        resumed = lingen_here("resume", "long.mp4")
+    assert resumed.returncode == 0, resumed.stderr
+    assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
+    long, whole = clean_environment / "long.mp4", clean_environment / "whole.mp4"
+    assert long.read_bytes() == whole.read_bytes()
+
+
+def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, always, monkeypatch):
+    from lingen_cli import filming
+
+    command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+        lingen_here(*command, "-o", "long.mp4")
+    (journal,) = journals(clean_environment)
+    second = journal / "1.safetensors"
+    second.write_bytes(second.read_bytes()[:-4] + b"\1\2\3\4")
+    (journal / "3.safetensors").write_bytes(b"")
+    resumed = lingen_here("resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
+    long, whole = clean_environment / "long.mp4", clean_environment / "whole.mp4"
+    assert long.read_bytes() == whole.read_bytes()
+
+
+def test_a_retake_with_a_drawn_seed_goes_on(
+    clean_environment, lingen_here, made, always, monkeypatch
+):
+    from lingen_cli import filming
+
+    command = ("retake", made, "--from", "0.5", "--to", "1", "--steps", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+        lingen_here(*command)
+    (journal,) = journals(clean_environment)
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["edits"][0]["seed"]
+    result = lingen_here(*command, "--json")
+    start, *rest = events_of(result)
+    assert start["seed"] == seed
+    assert any(event["event"] == "resume" for event in rest)
+
+
+def test_a_journal_that_cannot_be_written_stops_nothing(
+    clean_environment, lingen_here, tiny_weights, always, monkeypatch
+):
+    from lingen_models import checkpoint
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    result = lingen_here(
+        *("generate", PROMPT, "--frames", 9, "--steps", 4),
+        *("--weights", tiny_weights, "-o", "a.mp4"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("cannot be kept for a resume: No space left on device") == 1
+    assert journals(clean_environment) == []
+
+
+def test_a_short_run_leaves_nothing(clean_environment, lingen_here, tiny_weights, monkeypatch):
+    from lingen_cli import filming
+
+    began = time.monotonic()
+    monkeypatch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+    result = lingen_here("generate", PROMPT, "--frames", 9, "--steps", 2, "--weights", tiny_weights)
+    assert time.monotonic() - began < 10
+    assert result.returncode == 70
+    assert "lingen resume" not in result.stderr
+    assert list(clean_environment.iterdir()) == []
+
+
+def test_a_picture_that_changed_is_another_run(
+    clean_environment, lingen_here, stopped, tiny_weights, fails
+):
+    picture = np.zeros((64, 64, 3), np.uint8)
+    write_png(Path("first.png"), picture)
+    common = ("generate", PROMPT, "--frames", 9, "--image", "first.png", "--size", 64)
+    stopped(*common, "--steps", 300, "--seed", 1, "-o", "a.mp4")
+    write_png(Path("first.png"), picture + 255)
+    fails(lingen_here("resume", "a.mp4"), 73, "other settings")
