@@ -72,7 +72,7 @@ def evaluate(
     tail = 5 * FPS
     long_frames = _whole_groups(long_seconds)
     for index in range(long_clips):
-        scene = _steady_scene(seed, index)
+        scene = steady_scene(seed, index)
         (video,) = generate([scene], long_frames)
         same = consistency(video[:tail], video[-tail:], scene)
         for mark in LONG_MARKS:
@@ -177,7 +177,7 @@ def _restored(pipe: TextToVideo, video: Tensor) -> Tensor:
     return torch.cat(list(pipe.decode(latents, video.shape[2])))
 
 
-def _steady_scene(seed: int, index: int) -> Scene:
+def steady_scene(seed: int, index: int) -> Scene:
     """A held-out scene whose objects keep their size: no zoom, nothing that grows."""
     for attempt in range(1000):
         number = (seed * 7919 + index) * 1000 + attempt + 500_000_000

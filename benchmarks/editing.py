@@ -1,0 +1,274 @@
+"""How well a model goes on with a video: chains of extensions, new prompts, given pictures.
+
+    python benchmarks/editing.py
+    python benchmarks/editing.py --chains 2 --links 3 --prompts 4 --pictures 4
+
+A chain is a clip that is extended again and again, once over its latents, as `lingen extend` does,
+and once by decoding it and encoding its end, as tools without a cache of latents must. The oracle
+of the training world judges the pixels. Writes editing.json and editing.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lingen_models.pipeline import TextToVideo
+from lingen_plugins.contracts import ModelVariant, Sampler
+from lingen_training.evaluate import steady_scene
+from lingen_training.playground import (
+    FPS,
+    Scene,
+    as_frames,
+    canonical_caption,
+    consistency,
+    judge,
+    render,
+    sample_scene,
+)
+
+LOOK = 5 * FPS
+"""Frames at the beginning and at the end of a chain that are compared."""
+MARKS = ("colour", "background", "direction", "shape", "size", "motion")
+Tally = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, and how it is sampled."""
+
+    pipe: TextToVideo
+    variant: ModelVariant
+    sampler: Sampler
+    steps: int
+    guidance: float
+
+    def begin(
+        self,
+        prompt: str,
+        frames: int,
+        seed: int,
+        first_frame: Tensor | None = None,
+        last_frame: Tensor | None = None,
+    ) -> Tensor:
+        """Latents of a clip."""
+        side = self.variant.size
+        return self.pipe.sample(
+            prompt,
+            frames=frames,
+            height=side,
+            width=side,
+            seed=seed,
+            first_frame=first_frame,
+            last_frame=last_frame,
+            **self._how(),
+        )
+
+    def go_on(self, history: Tensor, count: int, prompt: str, seed: int) -> Tensor:
+        """`history` and `count` latent frames after it."""
+        pieces = self.pipe.go_on(
+            history, count, prompt, windows=self.variant.windows, seed=seed, **self._how()
+        )
+        return torch.cat([history.float(), *pieces], 2)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """uint8 (T, H, W, 3)."""
+        frames = 1 + self.pipe.time_stride * (latents.shape[2] - 1)
+        return torch.cat(list(self.pipe.decode(latents, frames)))
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "sampler": self.sampler.build(),
+            "schedule": self.sampler.schedule,
+        }
+
+
+def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way: str) -> Tensor:
+    """The video of a chain of `links` clips of `seconds`, uint8 (T, H, W, 3)."""
+    count = round(seconds * FPS / model.pipe.time_stride)
+    prompt = canonical_caption(scene)
+    latents = model.begin(prompt, 1 + model.pipe.time_stride * count, seed)
+    if way == "latents":
+        for _ in range(links - 1):
+            latents = model.go_on(latents, count, prompt, seed)
+        return model.pixels(latents)
+    video = model.pixels(latents)
+    kept = model.variant.windows[1] + model.pipe.autoencoder.reach
+    for link in range(links - 1):
+        tail = video[-(1 + model.pipe.time_stride * min(kept, count)) :]
+        history = model.pipe.encode_video(tail)
+        longer = model.pixels(model.go_on(history, count, prompt, seed + link))
+        video = torch.cat((video, longer[len(tail) :]))
+    return video
+
+
+def seam_ratio(video: Tensor, seams: Sequence[int]) -> float:
+    """The largest change at a seam over the median change from frame to frame."""
+    frames = video.float()
+    change = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3))
+    return float(max(change[seam - 1] for seam in seams) / change.median().clamp(min=1e-3))
+
+
+def chains(model: Model, count: int, links: int, seconds: float, way: str) -> dict[str, Any]:
+    """Judge `count` chains of one way."""
+    kept: Tally = {"colour": [], "size": [], "background": []}
+    ratios = []
+    for number in range(count):
+        scene = steady_scene(0, number)
+        video = chain(model, scene, links, seconds, number, way)
+        same = consistency(video[:LOOK], video[-LOOK:], scene)
+        kept["colour"].append(same.colour)
+        kept["size"].append(same.size)
+        kept["background"].append(same.first.background == same.last.background)
+        frames = round(seconds * FPS)
+        ratios.append(seam_ratio(video, [1 + frames * link for link in range(1, links)]))
+        print(f"{way} {number + 1}/{count}: {shares(kept)}, seam {ratios[-1]:.2f}", file=sys.stderr)
+    return {"kept": kept, "seams": ratios}
+
+
+def prompts(model: Model, count: int, seconds: float) -> dict[str, Any]:
+    """Go on with another prompt that names no background; judge the end of the new part."""
+    obeys: Tally = {mark: [] for mark in MARKS}
+    latent_frames = round(seconds * FPS / model.pipe.time_stride)
+    for number, (before, after) in enumerate(pairs(count)):
+        frames = 1 + model.pipe.time_stride * latent_frames
+        latents = model.begin(canonical_caption(before), frames, number)
+        words = canonical_caption(after)
+        place = canonical_place(after)
+        assert place in words
+        longer = model.go_on(latents, 2 * latent_frames, words.replace(f" {place}", ""), number)
+        verdict = judge(model.pixels(longer)[-round(seconds * FPS) :], after, fps=FPS)
+        for mark, answers in obeys.items():
+            if (right := getattr(verdict, mark)) is not None:
+                answers.append(right)
+        print(f"prompts {number + 1}/{count}: {shares(obeys)}", file=sys.stderr)
+    return {"obeys": obeys}
+
+
+def pairs(count: int) -> Iterator[tuple[Scene, Scene]]:
+    """Scenes, and others with the same background and a still camera."""
+    for number in range(count):
+        before = sample_scene(600_000_000 + number, split="heldout", objects=1, camera="still")
+        after = sample_scene(
+            700_000_000 + number,
+            split="heldout",
+            objects=1,
+            camera="still",
+            background=before.background,
+        )
+        yield before, after
+
+
+def canonical_place(scene: Scene) -> str:
+    """The words of the plain caption that name the background."""
+    from lingen_training.playground import lexicon
+
+    return lexicon.PLACE[scene.background][0]
+
+
+def pictures(model: Model, count: int) -> dict[str, Any]:
+    """Begin with a picture, and end in one: how near the video comes to it, in decibels."""
+    found: Tally = {"first": [], "last": []}
+    for number in range(count):
+        scene = replace(steady_scene(1, number), camera="still")
+        clip = as_frames(render([scene], 33, model.variant.size)[0])
+        for name, picture in (("first", clip[0]), ("last", clip[-1])):
+            first, last = (picture, None) if name == "first" else (None, picture)
+            latents = model.begin(canonical_caption(scene), len(clip), number, first, last)
+            shown = model.pixels(latents)[0 if name == "first" else -1]
+            error = (shown.float() - picture.float()).square().mean().clamp(min=1e-3)
+            found[name].append(float(10 * torch.log10(255**2 / error)))
+        print(f"pictures {number + 1}/{count}: {found}", file=sys.stderr)
+    return found
+
+
+def shares(tally: Tally) -> str:
+    """How many of how many, for each mark."""
+    return ", ".join(f"{mark} {sum(got):.0f}/{len(got)}" for mark, got in tally.items())
+
+
+def table(result: dict[str, Any]) -> str:
+    """The result as markdown."""
+    lines = [
+        "| measured | colour | size | background | largest seam / median |",
+        "|---|---|---|---|---|",
+    ]
+    for way, found in result["chains"].items():
+        kept, seams = found["kept"], sorted(found["seams"])
+        cells = [
+            f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("colour", "size", "background")
+        ]
+        middle = seams[len(seams) // 2]
+        lines.append(f"| chain over {way} | {' | '.join(cells)} | {middle:.2f} |")
+    obeys = result["prompts"]["obeys"]
+    lines += ["", f"A new prompt that names no background: {shares(obeys)}.", ""]
+    for name, found in result["pictures"].items():
+        lines.append(f"A given {name} picture: {min(found):.1f} to {max(found):.1f} dB.")
+    return "\n".join(lines)
+
+
+def load(weights: Path | None, name: str, steps: int | None, guidance: float | None) -> Model:
+    """The model as `lingen generate` would use it."""
+    from lingen_cli.generation import load_model
+    from lingen_cli.zoo import locate, open_registry
+
+    registry = open_registry(lambda text: print(text, file=sys.stderr))
+    located = locate(registry, name, weights)
+    variant = located.variant
+    return Model(
+        load_model(located, "auto"),
+        variant,
+        registry.samplers[variant.sampler],
+        variant.steps if steps is None else steps,
+        variant.guidance if guidance is None else guidance,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, and print the table."""
+    parser = argparse.ArgumentParser(description="How well a model goes on with a video.")
+    parser.add_argument("--model", default="lingen-mini")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--chains", type=int, default=20)
+    parser.add_argument("--links", type=int, default=10, help="clips in a chain")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a clip in a chain")
+    parser.add_argument("--prompts", type=int, default=20)
+    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args(arguments)
+    from machine import describe
+
+    model = load(options.weights, options.model, options.steps, options.guidance)
+    with torch.inference_mode():
+        result = {
+            "machine": describe(model.pipe.device.type),
+            "settings": {key: str(value) for key, value in vars(options).items()},
+            "chains": {
+                way: chains(model, options.chains, options.links, options.seconds, way)
+                for way in ("latents", "pixels")
+            },
+            "prompts": prompts(model, options.prompts, 4.0),
+            "pictures": pictures(model, options.pictures),
+        }
+    options.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=2) + "\n"
+    (options.output / "editing.json").write_text(text, encoding="utf-8")
+    (options.output / "editing.md").write_text(table(result) + "\n", encoding="utf-8")
+    print(table(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

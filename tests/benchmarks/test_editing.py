@@ -1,0 +1,37 @@
+"""`benchmarks/editing.py`, on a model of test size."""
+
+import json
+
+import pytest
+import torch
+
+from lingen_training.playground import canonical_caption
+
+
+def test_a_seam_is_found_where_it_is(benchmark_script):
+    editing = benchmark_script("editing")
+    steady = torch.arange(40)[:, None, None, None].expand(-1, 4, 4, 3).to(torch.uint8)
+    assert editing.seam_ratio(steady, [10, 20]) == pytest.approx(1.0)
+    jump = steady.clone()
+    jump[20:] += 50
+    assert editing.seam_ratio(jump, [10, 20]) == pytest.approx(51.0)
+    assert editing.seam_ratio(jump, [10, 30]) == pytest.approx(1.0)
+
+
+def test_new_prompts_keep_the_background_and_do_not_name_it(benchmark_script):
+    editing = benchmark_script("editing")
+    for before, after in editing.pairs(20):
+        assert before.background == after.background
+        assert editing.canonical_place(after) in canonical_caption(after)
+
+
+def test_a_small_run(benchmark_script, tiny_weights, tmp_path, capsys):
+    editing = benchmark_script("editing")
+    counts = ("--chains", "1", "--links", "2", "--prompts", "1", "--pictures", "1")
+    options = ("--weights", tiny_weights, "--seconds", "5", "--steps", "1", "--output", tmp_path)
+    assert editing.main([*counts, *(str(option) for option in options)]) == 0
+    result = json.loads((tmp_path / "editing.json").read_text(encoding="utf-8"))
+    assert set(result["chains"]) == {"latents", "pixels"}
+    assert all(len(found["seams"]) == 1 for found in result["chains"].values())
+    written = (tmp_path / "editing.md").read_text(encoding="utf-8")
+    assert "| chain over latents |" in written and written in capsys.readouterr().out

@@ -1,0 +1,13 @@
+"""`benchmarks/kills.py`, with two kills of a model of test size."""
+
+import json
+
+
+def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
+    kills = benchmark_script("kills")
+    small = ("--kills", "2", "--seconds", "0.5", "--size", "64", "--steps", "2")
+    options = (*small, "--weights", str(tiny_weights), "--output", str(tmp_path))
+    assert kills.main(options) == 0
+    count = json.loads((tmp_path / "kills.json").read_text(encoding="utf-8"))
+    assert count["kills"] == 2
+    assert count.get("equal", 0) + count.get("finished before the kill", 0) == 2

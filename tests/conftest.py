@@ -1,0 +1,29 @@
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """A folder with the weights of a very small, untrained model: the whole path in a second."""
+    import torch
+
+    from lingen_models.autoencoder import TemporalAutoencoder
+    from lingen_models.checkpoint import save_network
+    from lingen_models.config import PRESETS, TAEConfig, WordsConfig
+    from lingen_models.lingen import LinGen
+    from lingen_models.words import WordEncoder
+    from lingen_plugins.variants import tiny
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    config = tiny(PRESETS["mini"])
+    words = WordsConfig(words=("a", "red", "ball"), width=config.text_dims[0], head_dim=16)
+    codec = TAEConfig(widths=(8, 8, 8), depths=(1, 1, 1))
+    parts = [
+        ("denoiser", "lingen", LinGen(config), config),
+        ("autoencoder", "tae", TemporalAutoencoder(codec), codec),
+        ("text_encoder", "words", WordEncoder(words), words),
+    ]
+    for name, kind, network, settings in parts:
+        metadata = {"kind": kind, "config": settings.to_dict()}
+        save_network(folder / f"{name}.safetensors", network, metadata)
+    return folder
