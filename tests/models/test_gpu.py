@@ -1,0 +1,69 @@
+"""What a GPU computes, against the processor in float64; skipped where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from lingen_models import kernels
+from lingen_models.config import PRESETS
+from lingen_models.lingen import LinGen
+from lingen_models.ssd import bidirectional_ssd
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def draw(length: int, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, dt, B, C of some tokens, the same on every device."""
+    generator = torch.Generator().manual_seed(length)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    x, steps = normal(2, length, 4, 64), (normal(2, 2, length, 4) - 2).exp()
+    B, C = normal(2, 2, length, 128)
+    x, B, C = (part.to(device, dtype) for part in (x, B, C))
+    return x, steps.to(device, torch.promote_types(dtype, torch.float32)), B, C
+
+
+@pytest.mark.parametrize("length", [1, 63, 64, 200, 1000])
+@pytest.mark.parametrize("route", ["pytorch", "triton"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_scan_and_its_gradients(length: int, route: str, dtype: torch.dtype) -> None:
+    if route == "triton" and kernels.triton_scan() is None:
+        pytest.skip("no mamba_ssm")
+    A = -torch.linspace(1, 8, 8, dtype=torch.float64).view(2, 4)
+    results = []
+    for device, precision in (("cpu", torch.float64), ("cuda", dtype)):
+        leaves = [part.requires_grad_(True) for part in draw(length, device, precision)]
+        x, dt, B, C = leaves
+        rates = A.to(device, dt.dtype)
+        if device == "cuda" and route == "triton":
+            y = kernels._triton(x, dt, rates, B, C, None, True, 64, True)
+        else:
+            y = bidirectional_ssd(x, dt, rates, B, C, chunk=64)
+        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape)
+        loss = (y * weight.to(device, y.dtype)).sum()
+        results.append([y, *torch.autograd.grad(loss, leaves)])
+    allowed = 2e-2 if dtype is torch.bfloat16 else 1e-3
+    for exact, found in zip(*results, strict=True):
+        error = (found.double().cpu() - exact).norm() / exact.norm().clamp(min=1e-9)
+        assert float(error) < allowed
+
+
+@pytest.mark.parametrize("mixer", ["mate", "attention"])
+def test_the_network(mixer: str) -> None:
+    config = replace(PRESETS["mini"], depth=4, mixer=mixer)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    network = LinGen(config).eval().requires_grad_(False)
+    latents = torch.randn(2, config.latent_channels, 9, 16, 16)
+    text, mask = torch.randn(2, 7, config.text_dims[0]), torch.ones(2, 7, dtype=torch.bool)
+    t = torch.full((2, 9), 0.3)
+    exact = network(latents, t, [text], [mask])
+    network.to("cuda", torch.bfloat16)
+    found = network(latents.cuda(), t.cuda(), [text.cuda().bfloat16()], [mask.cuda()])
+    error = (found.float().cpu() - exact).norm() / exact.norm().clamp(min=1e-9)
+    assert float(error) < 5e-2
