@@ -16,6 +16,7 @@ import typer
 
 from lingen_cli import __version__, console, stopping
 from lingen_cli.commands import (
+    batch,
     cache,
     check,
     config,
@@ -49,6 +50,7 @@ app.command()(extend.retake)
 app.command()(show.show)
 app.command()(rerun.rerun)
 app.command()(resume.resume)
+app.command()(batch.batch)
 app.command()(check.check)
 app.command()(train.train)
 app.command()(evaluate.evaluate)

@@ -5,6 +5,7 @@ it as `lingen: error: MESSAGE` and leaves with `exit_code`.
 
 * LingenError
   - CheckFailedError       1   a video that was measured and found wanting
+  - SomeFailedError        1   a batch of which some jobs failed
   - InvalidOptionError     2   wrong usage: an argument, an option, a name
   - BadDataError          65   a video, picture, prompt file or checkpoint that cannot be used
     - StoryError          65   with a line for each problem
@@ -34,6 +35,12 @@ class LingenError(Exception):
 
 class CheckFailedError(LingenError):
     """A video that does not pass the check that was asked for."""
+
+    exit_code = 1
+
+
+class SomeFailedError(LingenError):
+    """A batch in which some jobs failed; the others are done."""
 
     exit_code = 1
 

@@ -65,6 +65,10 @@ class Events:
             "seconds": seconds,
         }
 
+    def summarise(self, **fields: Any) -> None:
+        """Tell what the `end` event will say where there is not one file."""
+        self._end = fields
+
     def __enter__(self) -> Self:
         return self
 

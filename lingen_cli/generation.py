@@ -7,6 +7,7 @@ leaves nothing at the output path (reliability.md C1).
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lingen_models.pipeline import TextToVideo
 
 
+Load = Callable[[Job], "TextToVideo"]
+
+
 @dataclass(frozen=True)
 class Result:
     """A video that was published."""
@@ -40,15 +44,15 @@ class Result:
     seconds: float
 
 
-def generate(job: Job, progress: Progress) -> Result:
-    """Make the video of `job`.
+def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
+    """Make the video of `job`, with networks that `load` gives (by default, reads) for it.
 
     Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73), WriteFailedError (74),
     LockedError (75), PermissionDeniedError (77); the output is whole or absent.
     """
     with held(job) as (work, settled):
         try:
-            return _make(settled, work, progress)
+            return _make(settled, work, progress, load or load_for)
         except BaseException:
             if work.holds_journal:
                 name = shlex.quote(printable(work.target))
@@ -56,7 +60,7 @@ def generate(job: Job, progress: Progress) -> Result:
             raise
 
 
-def _make(job: Job, work: WorkFolder, progress: Progress) -> Result:
+def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.filming import film
     from lingen_cli.latents import latents_of
     from lingen_cli.story import subtitles as subtitles_of
@@ -124,7 +128,7 @@ def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None
         progress.warn(f"the latents were not kept: {error.strerror or error}")
 
 
-def load(job: Job) -> TextToVideo:
+def load_for(job: Job) -> TextToVideo:
     """Import torch and read the weights that `job` asks for, with its threads and dtype."""
     import torch
 

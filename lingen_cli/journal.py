@@ -110,11 +110,7 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     if begun is None:
         return job
     origin = None if job.origin is None else SavedOrigin.of(job.origin)
-    made = 0 if origin is None else origin.done
-    then, now = asked_in(begun.recipe), asked_of(job)
-    if job.draws_seeds:
-        then, now = _without_seeds(then, made), _without_seeds(now, made)
-    if then != now or begun.origin != origin:
+    if begun.origin != origin or not same_work(begun.recipe, job):
         return None
     if not job.draws_seeds:
         return job
@@ -124,6 +120,15 @@ def taken_over(folder: Path, job: Job) -> Job | None:
             edit = replace(edit, seed=part.seed)
         edits.append(edit)
     return replace(job, edits=tuple(edits))
+
+
+def same_work(recipe: Recipe, job: Job) -> bool:
+    """Whether a recipe asks for what `job` asks for; seeds that were drawn need not be equal."""
+    then, now = asked_in(recipe), asked_of(job)
+    if job.draws_seeds:
+        made = 0 if job.origin is None else job.origin.done
+        then, now = _without_seeds(then, made), _without_seeds(now, made)
+    return then == now
 
 
 def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:

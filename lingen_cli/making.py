@@ -1,8 +1,10 @@
-"""What `generate` and `rerun` share: signals, events, progress, and the line that is the result."""
+"""What commands that make a video share: signals, events, progress, the line that is the result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from lingen_cli import console, stopping
 from lingen_cli.errors import InvalidOptionError
@@ -10,9 +12,23 @@ from lingen_cli.events import Events
 from lingen_cli.job import Job
 from lingen_cli.progress import Progress
 
+Prepare = Callable[[Progress], Job]
+_collected: ContextVar[list[Prepare] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collected() -> Iterator[list[Prepare]]:
+    """While inside, commands hand over what they would make, and make nothing."""
+    found: list[Prepare] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
 
 def make(
-    prepare: Callable[[Progress], Job],
+    prepare: Prepare,
     *,
     events: str | None,
     as_json: bool,
@@ -22,6 +38,9 @@ def make(
 
     An error in `prepare` or later is in the events too; it is then raised.
     """
+    if (others := _collected.get()) is not None:
+        others.append(prepare)
+        return
     if as_json and events not in (None, "-"):
         raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
     target = "-" if as_json else events
