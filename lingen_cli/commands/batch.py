@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-_OUTPUT = "Output"
+from lingen_cli.commands.options import OUTPUT, AsJson, Events, Quiet
+
 _RUN = "Which jobs, and what if one fails"
 
 
@@ -24,14 +25,14 @@ def batch(
             "--output",
             "-o",
             help="The folder for the videos; else one with the name of JOBS, here.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     name: Annotated[
         str,
         typer.Option(
             help="File names, from index, prompt, seed, id, command and model.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = "{index}-{prompt}",
     keep_going: Annotated[
@@ -52,20 +53,9 @@ def batch(
         bool,
         typer.Option("--check", help="Look for mistakes and make nothing.", rich_help_panel=_RUN),
     ] = False,
-    events: Annotated[
-        str | None,
-        typer.Option(
-            help="Write one JSON object per line to a file; - is standard output.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Short for --events -.", rich_help_panel=_OUTPUT)
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT),
-    ] = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make many videos; again, make what is missing. Prints the path of each.
 
@@ -76,7 +66,7 @@ def batch(
     from lingen_cli.batch import plan, run
     from lingen_cli.batch import shard as part_of
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
-    from lingen_cli.events import Events
+    from lingen_cli.events import Events as EventStream
     from lingen_cli.joblist import read_jobs
     from lingen_cli.media.write_errors import printable
     from lingen_cli.progress import Progress
@@ -86,7 +76,7 @@ def batch(
     lines = part_of(read_jobs(jobs), shard)
     target = folder or Path(jobs.stem)
     to = "-" if as_json else events
-    with stopping.announced(), Events(to) as stream:
+    with stopping.announced(), EventStream(to) as stream:
         with Progress(stream, quiet=quiet) as progress:
             tasks, problems = plan(lines, target, name, progress)
         for line, _, message in problems:

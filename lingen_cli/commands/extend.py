@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import OUTPUT, AsJson, Events, Overwrite, Preview, Quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 _LENGTH = "Length"
 _SAMPLING = "Sampling"
-_OUTPUT = "Output"
 _FOREIGN = "For a video that lingen did not make"
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")]
@@ -97,30 +98,8 @@ Output = Annotated[
         "--output",
         "-o",
         help="An .mp4 file; otherwise a name made from VIDEO's, here.",
-        rich_help_panel=_OUTPUT,
+        rich_help_panel=OUTPUT,
     ),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output.", rich_help_panel=_OUTPUT)
-]
-Preview = Annotated[
-    bool,
-    typer.Option(
-        "--preview", help="Draw the latents in the terminal as they form.", rich_help_panel=_OUTPUT
-    ),
-]
-Events = Annotated[
-    str | None,
-    typer.Option(
-        help="Write one JSON object per line to a file; - is standard output.",
-        rich_help_panel=_OUTPUT,
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Short for --events -.", rich_help_panel=_OUTPUT)
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT)
 ]
 
 

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import OUTPUT, AsJson, Events, Overwrite, Quiet
+
 _LENGTH = "Length"
 _MODEL = "Model and sampling"
-_OUTPUT = "Output"
 
 
 def generate(
@@ -75,33 +76,17 @@ def generate(
             "--output",
             "-o",
             help="An .mp4 file; otherwise a free name made from the prompt.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the output.", rich_help_panel=_OUTPUT),
-    ] = False,
+    overwrite: Overwrite = False,
     preview: Annotated[
         bool | None,
-        typer.Option(
-            help="Draw the latents in the terminal as they form.", rich_help_panel=_OUTPUT
-        ),
+        typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
     ] = None,
-    events: Annotated[
-        str | None,
-        typer.Option(
-            help="Write one JSON object per line to a file; - is standard output.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Short for --events -.", rich_help_panel=_OUTPUT)
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=_OUTPUT),
-    ] = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make a video from a prompt or from a story, and print its path."""
     from lingen_cli.job import Job

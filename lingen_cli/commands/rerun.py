@@ -7,6 +7,17 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import (
+    AsJson,
+    Events,
+    MovedImage,
+    MovedLastImage,
+    MovedWeights,
+    Overwrite,
+    Preview,
+    Quiet,
+)
+
 
 def rerun(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")],
@@ -14,28 +25,17 @@ def rerun(
         str | None,
         typer.Option("--output", "-o", help="An .mp4 file; otherwise VIDEO-again.mp4 here."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
-    image: Annotated[
-        Path | None, typer.Option(help="The picture it started from, if that has moved.")
-    ] = None,
-    last_image: Annotated[
-        Path | None, typer.Option(help="The picture it ended in, if that has moved.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The folder of its weights, if that has moved.")
-    ] = None,
+    overwrite: Overwrite = False,
+    image: MovedImage = None,
+    last_image: MovedLastImage = None,
+    weights: MovedWeights = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda, in place of the one it was made on.")
     ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Draw the latents in the terminal as they form.")
-    ] = False,
-    events: Annotated[
-        str | None,
-        typer.Option(help="Write one JSON object per line to a file; - is standard output."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Short for --events -.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    preview: Preview = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the same video again, from the recipe inside it."""
     from lingen_cli.job import Job

@@ -7,6 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import (
+    AsJson,
+    Events,
+    MovedImage,
+    MovedLastImage,
+    MovedWeights,
+    Preview,
+    Quiet,
+)
+
 if TYPE_CHECKING:
     from lingen_cli.journal import Begun
 
@@ -18,24 +28,13 @@ def resume(
             metavar="VIDEO", help="The file it was to become; else the only one in this folder."
         ),
     ] = None,
-    image: Annotated[
-        Path | None, typer.Option(help="The picture it starts from, if that has moved.")
-    ] = None,
-    last_image: Annotated[
-        Path | None, typer.Option(help="The picture it ends in, if that has moved.")
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The folder of its weights, if that has moved.")
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Draw the latents in the terminal as they form.")
-    ] = False,
-    events: Annotated[
-        str | None,
-        typer.Option(help="Write one JSON object per line to a file; - is standard output."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Short for --events -.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    image: MovedImage = None,
+    last_image: MovedLastImage = None,
+    weights: MovedWeights = None,
+    preview: Preview = False,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped, and print the path of its video."""
     from dataclasses import replace
