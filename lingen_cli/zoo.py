@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     installed), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, or
     made for something else).
     """
-    from lingen_models.checkpoint import CheckpointError, read_metadata, sha256_file
+    from lingen_models.checkpoint import CheckpointError, read_metadata
 
     variant = registry.model_variants[name]
     weights = variant.weights
@@ -80,7 +81,7 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     try:
         facts = {part: read_metadata(path) for part, path in files.items()}
         _check_fit(variant, files, facts)
-        hashes = {part: sha256_file(path) for part, path in files.items()}
+        hashes = {part: _sha256(path, *_state(path)) for part, path in files.items()}
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
     return LocatedModel(
@@ -89,6 +90,20 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         hashes=hashes,
         folder=folder.absolute() if folder else None,
     )
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written: device-wide number, size and time."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _sha256(path: Path, number: int, size: int, time: int) -> str:
+    """SHA-256 of a file in that state: the lines of a batch ask again and again."""
+    from lingen_models.checkpoint import sha256_file
+
+    return sha256_file(path)
 
 
 def _check_fit(

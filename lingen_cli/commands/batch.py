@@ -77,8 +77,8 @@ def batch(
     target = folder or Path(jobs.stem)
     to = "-" if as_json else events
     with stopping.announced(), EventStream(to) as stream:
-        with Progress(stream, quiet=quiet) as progress:
-            tasks, problems = plan(lines, target, name, progress)
+        # Warnings come when a job is made; here they would come twice.
+        tasks, problems = plan(lines, target, name, Progress(EventStream(None), quiet=True))
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
         told = f"{len(problems)} of {len(lines)} lines cannot be made"

@@ -1,4 +1,4 @@
-"""`benchmarks/kills.py`, with two kills of a model of test size."""
+"""`benchmarks/kills.py` and `batch_kills.py`, with few kills of a model of test size."""
 
 import json
 
@@ -11,3 +11,12 @@ def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
     count = json.loads((tmp_path / "kills.json").read_text(encoding="utf-8"))
     assert count["kills"] == 2
     assert count.get("equal", 0) + count.get("finished before the kill", 0) == 2
+
+
+def test_a_small_batch(benchmark_script, tiny_weights, tmp_path):
+    kills = benchmark_script("batch_kills")
+    small = ("--jobs", "8", "--bad", "2", "--kills", "1")
+    options = (*small, "--weights", str(tiny_weights), "--output", str(tmp_path))
+    assert kills.main(options) == 0
+    result = json.loads((tmp_path / "batch_kills.json").read_text(encoding="utf-8"))
+    assert (result["videos"], result["exit_codes"]) == (6, [-9, 1])
