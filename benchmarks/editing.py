@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.pipeline import TextToVideo
+from lingen_models.sampling import guided_from
 from lingen_plugins.contracts import ModelVariant, Sampler
 from lingen_training.evaluate import steady_scene
 from lingen_training.playground import (
@@ -87,7 +88,7 @@ class Model:
     def _how(self) -> dict[str, Any]:
         return {
             "steps": self.steps,
-            "guidance": self.guidance,
+            "guidance": guided_from(self.sampler.guided_after, self.guidance),
             "sampler": self.sampler.build(),
             "schedule": self.sampler.schedule,
         }

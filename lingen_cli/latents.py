@@ -116,12 +116,14 @@ class _Work:
         """`values` after one edit."""
         import torch
 
+        from lingen_models.sampling import guided_from
+
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
         choices: dict[str, Any] = {
             "steps": edit.steps,
-            "guidance": edit.guidance,
+            "guidance": guided_from(edit.sampler.guided_after, edit.guidance),
             "negative": edit.negative,
             "seed": edit.seed,
             "sampler": self.journal.loop(edit.sampler),

@@ -70,6 +70,7 @@ def evaluate(
             guidance=variant.guidance if guidance is None else guidance,
             sampler=solver.build(),
             schedule=solver.schedule,
+            guided_after=solver.guided_after,
             size=variant.size,
             seed=seed,
             report=console.note,

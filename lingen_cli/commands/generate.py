@@ -51,7 +51,9 @@ def generate(
     ] = None,
     sampler: Annotated[
         str | None,
-        typer.Option(help="euler or euler-uniform, or a plugin's.", rich_help_panel=_MODEL),
+        typer.Option(
+            help="euler, euler-uniform, euler-late, or a plugin's.", rich_help_panel=_MODEL
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps.", rich_help_panel=_MODEL)

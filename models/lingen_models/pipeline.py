@@ -20,7 +20,15 @@ from lingen_models.extension import (
 )
 from lingen_models.flow import linear_quadratic_times, uniform_times
 from lingen_models.lingen import LinGen
-from lingen_models.sampling import Fade, OnStep, Sampler, TextFeatures, euler, sample_latents
+from lingen_models.sampling import (
+    Fade,
+    Guidance,
+    OnStep,
+    Sampler,
+    TextFeatures,
+    euler,
+    sample_latents,
+)
 from lingen_models.words import WordEncoder
 
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -143,7 +151,7 @@ class TextToVideo:
         height: int,
         width: int,
         steps: int,
-        guidance: float,
+        guidance: Guidance,
         negative: str = "",
         seed: int = 0,
         first_frame: Tensor | None = None,
@@ -194,7 +202,7 @@ class TextToVideo:
         *,
         windows: tuple[int, int],
         steps: int,
-        guidance: float,
+        guidance: Guidance,
         negative: str = "",
         seed: int = 0,
         last_frame: Tensor | None = None,
@@ -267,7 +275,7 @@ class TextToVideo:
         *,
         past: int,
         steps: int,
-        guidance: float,
+        guidance: Guidance,
         negative: str = "",
         seed: int = 0,
         sampler: Sampler = euler,

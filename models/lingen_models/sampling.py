@@ -15,6 +15,8 @@ OnStep = Callable[[int, int, Tensor], None]
 """Called with steps done, steps in all, and the present estimate of the clean latents."""
 Velocity = Callable[[Tensor, float], Tensor]
 Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
+Guidance = float | Callable[[float], float]
+"""How strict guidance is, at all times or as a function of the time from 0 (noise) to 1."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> 
     return x
 
 
+def guided_from(start: float, guidance: float) -> Guidance:
+    """`guidance` from time `start` on, and none before (Kynkaanniemi et al., arXiv 2404.07724).
+
+    Out of pure noise, guidance asks for the prompt's thing everywhere at once.
+    """
+    return lambda now: guidance if now >= start else 1.0
+
+
 def sample_latents(
     network: LinGen,
     noise: Tensor,
@@ -52,7 +62,7 @@ def sample_latents(
     negative: TextFeatures,
     *,
     times: Tensor,
-    guidance: float,
+    guidance: Guidance,
     sampler: Sampler = euler,
     prefix: Tensor | None = None,
     suffix: Tensor | None = None,
@@ -65,7 +75,7 @@ def sample_latents(
     Args:
         noise: (B, C, T, H, W) standard normal.
         prompt, negative: features of B prompts each; guidance moves from the second to the first
-            (classifier-free guidance, paper.md 1.7). At guidance 1 the second is not used.
+            (classifier-free guidance, paper.md 1.7). While guidance is 1 the second is not used.
         times: (steps + 1,) from 0 to 1.
         prefix: (B, C, F, H, W) clean latent frames that begin the clip and are kept as they are.
         suffix: the same for its end.
@@ -76,11 +86,9 @@ def sample_latents(
     """
     begin = 0 if prefix is None else prefix.shape[2]
     end = noise.shape[2] - (0 if suffix is None else suffix.shape[2])
-    guided = guidance != 1
-    pair = prompt if fade is None else _stack(prompt, fade.before)
-    pair = _stack(pair, negative) if guided else pair
+    asked = prompt if fade is None else _stack(prompt, fade.before)
+    with_negative = _stack(asked, negative)
     rows = noise.shape[0]
-    t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
 
     def with_clean(x: Tensor) -> Tensor:
         parts = [x[:, :, begin:end]]
@@ -91,6 +99,10 @@ def sample_latents(
         return torch.cat(parts, 2) if len(parts) > 1 else x
 
     def velocity(x: Tensor, now: float) -> Tensor:
+        strength = guidance(now) if callable(guidance) else guidance
+        guided = strength != 1
+        pair = with_negative if guided else asked
+        t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
         t[:, begin:end] = now
         batch = with_clean(x)
         copies = batch.repeat(t.shape[0] // rows, 1, 1, 1, 1)
@@ -99,7 +111,7 @@ def sample_latents(
         towards = answers[0]
         if fade is not None:
             towards = torch.lerp(answers[1], towards, fade.share.to(v)[:, None, None])
-        return torch.lerp(answers[-1], towards, guidance) if guided else towards
+        return torch.lerp(answers[-1], towards, strength) if guided else towards
 
     def report(done: int, total: int, estimate: Tensor) -> None:
         if on_step is not None:

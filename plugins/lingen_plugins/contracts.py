@@ -142,6 +142,8 @@ class Sampler(Component):
     build: Callable[[], SamplingLoop]
     schedule: str = "linear-quadratic"
     """Where its steps lie in time: a name in `lingen_models.pipeline.SCHEDULES`."""
+    guided_after: float = 0.0
+    """The time, from 0 (noise) to 1, before which there is no guidance."""
     restartable: bool = False
     """Each step first asks for the velocity of all that it goes on with, and tells `on_step` at
     its end. So from what step k asked about and `times[k:]`, the loop ends as the whole does: a

@@ -36,4 +36,12 @@ def register_samplers() -> list[Sampler]:
             schedule="uniform",
             restartable=True,
         ),
+        Sampler(
+            name="euler-late",
+            summary="as euler-uniform, guided from t = 0.05 on: things appear once, not twice",
+            build=build_euler,
+            schedule="uniform",
+            guided_after=0.05,
+            restartable=True,
+        ),
     ]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lingen_models.flow import uniform_times
 from lingen_models.lingen import LinGen
-from lingen_models.sampling import Fade, TextFeatures, euler, sample_latents
+from lingen_models.sampling import Fade, TextFeatures, euler, guided_from, sample_latents
 
 Call = tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 
@@ -112,6 +112,22 @@ def test_guidance_moves_from_the_negative_to_the_prompt(guidance: float) -> None
     _, _, texts, masks = field.calls[0]
     assert texts[0].shape == (4, 4, 3)
     assert masks[0].tolist() == [[True, True, False, False]] * 2 + [[True] * 4] * 2
+
+
+def test_guidance_can_begin_later() -> None:
+    """Before its time only the prompt is asked, which also halves the work of those steps."""
+    field = Field(lambda x, texts: torch.ones_like(x) * texts[0][:, :1, :1, None, None])
+    noise = torch.randn(1, 2, 3, 2, 2)
+    x = sample_latents(
+        field.as_network(),
+        noise,
+        prompt(2),
+        prompt(7, tokens=4),
+        times=uniform_times(4),
+        guidance=guided_from(0.5, 3.0),
+    )
+    assert [call[0].shape[0] for call in field.calls] == [1, 1, 2, 2]
+    torch.testing.assert_close(x, noise + (2 + (7 + 3 * (2 - 7))) / 2)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])

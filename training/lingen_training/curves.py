@@ -26,12 +26,18 @@ def draw_curves(folder: Path) -> Path | None:
         return None
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(logs), 3), layout="constrained")
-    axes = figure.subplots(1, len(logs), squeeze=False)[0]
-    for axis, (name, records) in zip(axes, logs.items(), strict=True):
+    columns = min(len(logs), 4)
+    rows = -(-len(logs) // columns)
+    figure = Figure(figsize=(3.5 * columns, 2.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[len(logs) :]:
+        axis.set_axis_off()
+    for axis, (name, records) in zip(axes, logs.items(), strict=False):
         axis.plot([r["step"] for r in records], [r["loss"] for r in records], linewidth=0.8)
         axis.set(title=name, xlabel="step", ylabel="loss")
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
     path = folder / "curves.png"
     figure.savefig(path, dpi=120)
     return path

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.pipeline import SCHEDULES, TextToVideo
-from lingen_models.sampling import Sampler, euler, sample_latents
+from lingen_models.sampling import Guidance, Sampler, euler, guided_from, sample_latents
 from lingen_training.playground import (
     FPS,
     Scene,
@@ -40,6 +40,7 @@ def evaluate(
     guidance: float = 3.0,
     sampler: Sampler = euler,
     schedule: str = "linear-quadratic",
+    guided_after: float = 0.0,
     size: int = 128,
     seed: int = 0,
     batch: int = 8,
@@ -53,7 +54,9 @@ def evaluate(
     """
     frames = _whole_groups(seconds)
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
-    generate = _Generator(pipe, sampler, SCHEDULES[schedule](steps), guidance, size, seed)
+    generate = _Generator(
+        pipe, sampler, SCHEDULES[schedule](steps), guided_from(guided_after, guidance), size, seed
+    )
     short, real, restored = _tally(MARKS), _tally(MARKS), _tally(MARKS)
     failures: list[dict[str, Any]] = []
     for first in range(0, clips, batch):
@@ -88,6 +91,7 @@ def evaluate(
             "steps": steps,
             "guidance": guidance,
             "schedule": schedule,
+            "guided_after": guided_after,
             "size": size,
             "seed": seed,
         },
@@ -140,7 +144,7 @@ class _Generator:
         pipe: TextToVideo,
         sampler: Sampler,
         times: Tensor,
-        guidance: float,
+        guidance: Guidance,
         size: int,
         seed: int,
     ) -> None:
