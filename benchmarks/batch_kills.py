@@ -42,18 +42,19 @@ def run(folder: Path, kill_after: int | None) -> tuple[int, list[dict[str, Any]]
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    assert process.stdout is not None
-    found = []
-    for text in process.stdout:
-        event = json.loads(text)
-        if event["event"] == "job":
-            found.append(event)
-        made = sum(one["status"] == "done" for one in found)
-        if kill_after is not None and made >= kill_after and event["event"] == "progress":
-            process.kill()
-            break
-    process.stdout.read()
-    return process.wait(), found
+    with process:
+        assert process.stdout is not None
+        found = []
+        for text in process.stdout:
+            event = json.loads(text)
+            if event["event"] == "job":
+                found.append(event)
+            made = sum(one["status"] == "done" for one in found)
+            if kill_after is not None and made >= kill_after and event["event"] == "progress":
+                process.kill()
+                break
+        process.stdout.read()
+    return process.returncode, found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -46,6 +46,7 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
             "guidance": variant.guidance,
             "sampler": euler,
             "schedule": "uniform",
+            "guided_after": 0.05,
             "size": variant.size,
             "seed": 5,
         }
