@@ -79,6 +79,7 @@ def measure(folder: Path, options: Sequence[str], kills: int, seed: int) -> Coun
         runs.kill(name, rng.uniform(0, length))
         if path.exists():
             count["finished before the kill" if path.read_bytes() == whole else "half"] += 1
+            runs.finish(name)  # it has nothing to do but to tidy up
         else:
             code, resumed = runs.finish(name)
             same = code == 0 and path.read_bytes() == whole

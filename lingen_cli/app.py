@@ -32,6 +32,7 @@ from lingen_cli.commands import (
     show,
     story,
     train,
+    verify,
 )
 from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
 
@@ -52,6 +53,7 @@ app.command()(rerun.rerun)
 app.command()(resume.resume)
 app.command()(batch.batch)
 app.command()(check.check)
+app.command()(verify.verify)
 app.command()(train.train)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)

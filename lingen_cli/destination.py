@@ -9,12 +9,13 @@ from pathlib import Path
 
 from lingen_cli.errors import (
     InvalidOptionError,
+    LingenError,
     LockedError,
     MissingInputError,
     OutputExistsError,
 )
 from lingen_cli.job import Job
-from lingen_cli.journal import taken_over
+from lingen_cli.journal import same_work, taken_over
 from lingen_cli.naming import free_names
 from lingen_cli.publish import WorkFolder
 
@@ -29,6 +30,28 @@ def check_output(text: str) -> Path:
     if path.suffix.lower() != SUFFIX:
         raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
     return path
+
+
+def is_made(job: Job) -> bool:
+    """Whether the output is there already, as a video of this very job; then it is left alone.
+
+    What a run that was killed after it had published may have left beside it is removed.
+    """
+    from lingen_cli.recipe import recipe_from_video
+
+    path = job.destination.path
+    if path is None or job.destination.overwrite or not path.is_file():
+        return False
+    try:
+        if not same_work(recipe_from_video(path), job):
+            return False
+    except LingenError:
+        return False
+    work = WorkFolder(path, overwrite=True)
+    if work.path.is_dir():
+        with contextlib.suppress(LingenError), work:
+            work.drop_journal()
+    return True
 
 
 @contextlib.contextmanager

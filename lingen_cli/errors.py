@@ -4,7 +4,7 @@ A message is one line: what is wrong, where, and what to do about it. `lingen_cl
 it as `lingen: error: MESSAGE` and leaves with `exit_code`.
 
 * LingenError
-  - CheckFailedError       1   a video that was measured and found wanting
+  - CheckFailedError       1   a video that was measured or compared and found wanting
   - SomeFailedError        1   a batch of which some jobs failed
   - InvalidOptionError     2   wrong usage: an argument, an option, a name
   - BadDataError          65   a video, picture, prompt file or checkpoint that cannot be used

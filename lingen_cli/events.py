@@ -52,7 +52,7 @@ class Events:
         except (OSError, ValueError):
             self._stream = None
 
-    def finish(self, output: Path, frames: int, seconds: float) -> None:
+    def finish(self, output: Path, frames: int, seconds: float, *, skipped: bool = False) -> None:
         """Tell what the `end` event will say about the published file."""
         digest = hashlib.sha256()
         with output.open("rb") as file:
@@ -63,7 +63,7 @@ class Events:
             "sha256": digest.hexdigest(),
             "frames": frames,
             "seconds": seconds,
-        }
+        } | ({"skipped": True} if skipped else {})
 
     def summarise(self, **fields: Any) -> None:
         """Tell what the `end` event will say where there is not one file."""

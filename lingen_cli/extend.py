@@ -103,6 +103,7 @@ class Finished:
             latents=recipe.latents if same else None,
             done=len(before.edits),
             copy=copy,
+            hashes=recipe.frame_hashes,
         )
         return replace(before, edits=(*before.edits, *edits), origin=origin)
 

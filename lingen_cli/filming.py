@@ -1,4 +1,4 @@
-"""From latents to an mp4: one encoded segment for each stretch, joined by copying packets.
+"""From latents to an mp4: encoded in pieces of some seconds, joined by copying packets.
 
 So the frames of a video that is extended stay the bytes that they were, and a `rerun` of the
 longer video gives the same bytes as the steps that made it.
@@ -7,15 +7,19 @@ longer video gives the same bytes as the steps that made it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.job import Job
+from lingen_cli.journal import Journal
+from lingen_cli.latent_cache import digest_of
 from lingen_cli.latents import Latents
 from lingen_cli.progress import Progress
 from lingen_cli.publish import WorkFolder
 from lingen_cli.recipe import Recipe
+from lingen_cli.segments import Segment, Segments, in_pieces
 from lingen_cli.timing import picked
 
 if TYPE_CHECKING:
@@ -25,76 +29,97 @@ if TYPE_CHECKING:
     from lingen_models.pipeline import TextToVideo
 
 
+@dataclass(frozen=True)
+class Film:
+    """A whole video, not yet published, and its recipe, which now has the hashes of its frames."""
+
+    path: Path
+    recipe: Recipe
+
+
 def film(
     job: Job,
     pipe: TextToVideo,
     latents: Latents,
     work: WorkFolder,
+    journal: Journal,
     recipe: Recipe,
     progress: Progress,
-) -> Path:
-    """Write the whole video under a temporary name, in constant memory, and return that."""
+) -> Film:
+    """Write the whole video under a temporary name, in constant memory."""
     from lingen_cli.media.join import CannotJoinError, has_sound, join
-    from lingen_cli.media.metadata import recipe_tags
 
-    facts = recipe.model_dump(mode="json", exclude_none=True)
-    tags = recipe_tags(facts, title=recipe.prompt)
-    bounds = [job.kept, *(end for end in job.bounds if end > job.kept)]
     progress.phase("decode and write", job.frames - job.kept)
-    if not job.kept and len(bounds) == 2:
-        return _write(job, pipe, latents, bounds, work, progress, tags)[0]
-    segments = _write(job, pipe, latents, bounds, work, progress, {})
-    path = work.temporary(".mp4")
-    old, sound = job.kept_from, None
-    ends = bounds if job.kept else bounds[1:]
+    segments = _write(job, pipe, latents, work, journal, progress)
+    hashes = (*job.kept_hashes, *(one.hashed for one in segments))
+    recipe = recipe.model_copy(update={"frame_hashes": hashes})
+    files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
+    path, old, sound = work.temporary(".mp4"), job.kept_from, None
     common: dict[str, Any] = {
         "fps": job.rate,
-        "metadata": tags,
+        "metadata": tags_of(recipe) if job.metadata else {},
         "chapters": job.chapters,
         "target": work.target,
     }
+    if old is None:
+        join(files, path, ends=ends, **common)
+        return Film(path, recipe)
     if job.base is not None:
-        assert old is not None
         kept = has_sound(old)
         sound = old if kept else None
         if kept is False:
             progress.warn("the sound is left out: its codec does not go into an mp4")
-    if old is None:
-        join(segments, path, ends=ends, **common)
-        return path
+    ends = [job.kept, *ends]
     try:
         if job.must_encode:
             raise CannotJoinError("its packets cannot stand beside new ones")
-        join([old, *segments], path, ends=ends, sound=sound, **common)
+        join([old, *files], path, ends=ends, sound=sound, **common)
     except CannotJoinError as error:
         progress.warn(f"the old frames are encoded again, not copied: {error}")
         again = _encode_old(job, old, work, progress)
-        join([again, *segments], path, ends=ends, sound=sound, **common)
-    return path
+        hashes = tuple(one.hashed for one in segments)
+        recipe = recipe.model_copy(update={"frame_hashes": hashes})
+        common["metadata"] = tags_of(recipe) if job.metadata else {}
+        join([again, *files], path, ends=ends, sound=sound, **common)
+    return Film(path, recipe)
+
+
+def tags_of(recipe: Recipe) -> dict[str, str]:
+    """The tags of a video that say how it was made."""
+    from lingen_cli.media.metadata import recipe_tags
+
+    facts = recipe.model_dump(mode="json", exclude_none=True)
+    return recipe_tags(facts, title=recipe.prompt)
 
 
 def _write(
     job: Job,
     pipe: TextToVideo,
     latents: Latents,
-    bounds: list[int],
     work: WorkFolder,
+    journal: Journal,
     progress: Progress,
-    tags: dict[str, str],
-) -> list[Path]:
-    """Encode the frames between each two of `bounds` to a file of their own."""
-    source = [job.grid.source(number) for number in range(bounds[0], job.frames)]
-    frames = _Stream(picked(_decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
-    segments, written = [], 0
+) -> list[Segment]:
+    """Encode the new frames, piece by piece; those that a run before has encoded are taken over."""
+    bounds = in_pieces([job.kept, *(end for end in job.bounds if end > job.kept)])
+    kept, found = Segments(journal, digest_of(latents.values)), []
     for begin, end in pairwise(bounds):
+        if (segment := kept.find(begin, end)) is None:
+            break
+        found.append(segment)
+    written = bounds[len(found)]
+    if written == job.frames:
+        return found
+    source = [job.grid.source(number) for number in range(written, job.frames)]
+    frames = _Stream(picked(_decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
+    for begin, end in pairwise(bounds[len(found) :]):
         path = work.temporary(".mp4")
-        with _writer(job, path, work.target, tags) as writer:
+        with _writer(job, path, work.target) as writer:
             for batch in frames.take(end - begin):
                 writer.write(job.fit_of_video.back(batch))
-                progress.advance(written + writer.frames)
-            written += writer.frames
-        segments.append(path)
-    return segments
+                progress.advance(begin - job.kept + writer.frames)
+        found.append(kept.keep(path, begin, end))
+    return found
 
 
 def _decoded(
@@ -136,7 +161,7 @@ class _Stream:
             count -= min(count, len(batch))
 
 
-def _writer(job: Job, path: Path, target: Path, tags: dict[str, str]) -> VideoWriter:
+def _writer(job: Job, path: Path, target: Path) -> VideoWriter:
     """A writer for new frames of the model's size."""
     from lingen_cli.media.writer import VideoWriter
 
@@ -145,7 +170,6 @@ def _writer(job: Job, path: Path, target: Path, tags: dict[str, str]) -> VideoWr
         path,
         source=fit.scaled if fit.name == "pad" else fit.size,
         headers=0 if job.base is None else job.base.headers,
-        metadata=tags,
         target=target,
         **_settings(job),
     )

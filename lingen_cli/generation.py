@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import latent_cache
-from lingen_cli.destination import held
+from lingen_cli.destination import held, is_made
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Job
 from lingen_cli.journal import Begun, Journal
 from lingen_cli.media.write_errors import printable
 from lingen_cli.progress import Progress
 from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
-from lingen_cli.recipe import Recipe
 from lingen_cli.recording import recipe_of
 
 if TYPE_CHECKING:
     import torch
 
+    from lingen_cli.filming import Film
     from lingen_cli.latents import Latents
     from lingen_cli.zoo import LocatedModel
     from lingen_models.pipeline import TextToVideo
@@ -39,17 +39,24 @@ class Result:
     """A video that was published."""
 
     path: Path
-    recipe: Recipe
     frames: int
     seconds: float
+    skipped: bool = False
+    """It was there already."""
 
 
 def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     """Make the video of `job`, with networks that `load` gives (by default, reads) for it.
 
-    Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73), WriteFailedError (74),
-    LockedError (75), PermissionDeniedError (77); the output is whole or absent.
+    Where the output is that very video, nothing is done. Raises BadDataError (65),
+    NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
+    PermissionDeniedError (77); the output is whole or absent.
     """
+    path = job.destination.path
+    if path is not None and is_made(job):
+        progress.note(f"made already: {printable(path)}")
+        progress.events.finish(path, job.frames, job.seconds, skipped=True)
+        return Result(path, job.frames, job.seconds, skipped=True)
     with held(job) as (work, settled):
         try:
             return _make(settled, work, progress, load or load_for)
@@ -65,7 +72,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.latents import latents_of
     from lingen_cli.story import subtitles as subtitles_of
 
-    reserve_space(work.target.parent, job.expected_bytes)
+    reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
     subtitles = work.target.with_suffix(".srt") if job.subtitles else None
     if subtitles is not None:
         check_target(subtitles, job.destination.overwrite)
@@ -92,32 +99,32 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     )
     latents = latents_of(job, pipe, journal, progress)
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
-    recipe = recipe_of(job, pipe, digest)
-    temporary = film(job, pipe, latents, work, recipe, progress)
+    made = film(job, pipe, latents, work, journal, recipe_of(job, pipe, digest), progress)
     progress.phase("verify")
-    _verify(job, temporary)
+    _verify(job, made)
     if digest is not None:
         _keep(latents, digest, job.cache_bytes, progress)
     if subtitles is not None:
         words = work.temporary(".srt")
         words.write_text(subtitles_of(job.parts), encoding="utf-8")
         publish(words, subtitles, job.destination.overwrite)
-    work.publish(temporary)
+    work.publish(made.path)
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
-    return Result(work.target, recipe, job.frames, job.seconds)
+    return Result(work.target, job.frames, job.seconds)
 
 
-def _verify(job: Job, path: Path) -> None:
+def _verify(job: Job, film: Film) -> None:
     """Read back what was written; of a base that lingen did not make, only the end."""
     from lingen_cli.media.verify import verify_joined, verify_video
 
     width, height = job.size
     facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}
+    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes}
     if job.base is None:
-        verify_video(path, fps=job.rate, **facts)
+        verify_video(film.path, **facts)
     else:
-        verify_joined(path, fps=job.rate, since=job.base.frames, **facts)
+        verify_joined(film.path, since=job.base.frames, **facts)
 
 
 def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lingen_cli.media.fit import Fit, FitName
+    from lingen_cli.recipe import FrameHash
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -102,6 +103,8 @@ class Origin:
     done: int
     copy: bool
     """Whether its packets stand unchanged at the beginning of the new video."""
+    hashes: tuple[FrameHash, ...] = ()
+    """Of its frames, as far as its recipe has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,8 @@ class Job:
     """How much the cache of latents may hold."""
     draws_seeds: bool = False
     """The user gave no seed: that of a stopped run is as good."""
+    metadata: bool = True
+    """Write into the video how it was made."""
     subtitles: bool = False
     """Write the prompts beside the video, as subtitles."""
     preview: bool = False
@@ -193,6 +198,11 @@ class Job:
         if self.origin is not None and self.origin.copy:
             return self.bounds[-2]
         return 0 if self.base is None else self.base.frames
+
+    @property
+    def kept_hashes(self) -> tuple[FrameHash, ...]:
+        """Of the frames that are taken over."""
+        return self.origin.hashes if self.origin is not None and self.origin.copy else ()
 
     @property
     def kept_from(self) -> Path | None:

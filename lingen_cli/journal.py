@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lingen_cli import stopping
 from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
 from lingen_cli.progress import Progress
-from lingen_cli.recipe import Dropped, Recipe, Sha256
+from lingen_cli.recipe import Dropped, FrameHash, Recipe, Sha256
 from lingen_cli.recording import asked_in, asked_of, versions
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class SavedOrigin(BaseModel):
     latents: Sha256 | None
     done: int = Field(ge=0)
     copy_packets: bool
+    hashes: tuple[FrameHash, ...]
 
     @classmethod
     def of(cls, origin: Origin) -> Self:
@@ -57,12 +59,17 @@ class SavedOrigin(BaseModel):
             latents=origin.latents,
             done=origin.done,
             copy_packets=origin.copy,
+            hashes=origin.hashes,
         )
 
     def origin(self) -> Origin:
         """What the record is of."""
         return Origin(
-            path=Path(self.path), latents=self.latents, done=self.done, copy=self.copy_packets
+            path=Path(self.path),
+            latents=self.latents,
+            done=self.done,
+            copy=self.copy_packets,
+            hashes=self.hashes,
         )
 
 
@@ -76,6 +83,7 @@ class Begun(BaseModel):
     """Of the output, which lies beside the work folder."""
     overwrite: bool
     subtitles: bool
+    metadata: bool
     recipe: Recipe
     origin: SavedOrigin | None
     history: Sha256 | None = None
@@ -88,6 +96,7 @@ class Begun(BaseModel):
             name=target.name,
             overwrite=job.destination.overwrite,
             subtitles=job.subtitles,
+            metadata=job.metadata,
             recipe=recipe,
             origin=None if job.origin is None else SavedOrigin.of(job.origin),
         )
@@ -147,7 +156,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, begun: Begun, progress: Progress) -> None:
-        self._folder, self._begun, self._progress = folder, begun, progress
+        self.folder, self._begun, self._progress = folder, begun, progress
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
         self._writes = True
@@ -161,7 +170,7 @@ class Journal:
         """Call it before the first sampling, with the latents that are gone on with."""
         digest = None if history is None else digest_of(history)
         self._begun = self._begun.model_copy(update={"history": digest})
-        found = read_begun(self._folder)
+        found = read_begun(self.folder)
         if found is not None and found.history == digest:
             self._found = True
             self._say(found.recipe)
@@ -170,7 +179,7 @@ class Journal:
                 self._progress.warn(
                     "what it goes on with has changed since it was stopped: it begins anew"
                 )
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
         self._last = time.monotonic()
 
     def loop(self, sampler: Sampler) -> SamplingLoop:
@@ -208,14 +217,16 @@ class Journal:
 
         return run
 
-    def flush(self) -> None:
-        """Write down what is finished, if that took long enough to be worth it."""
-        if self._folder.is_dir() or self._due():
-            for name in list(self._waiting):
-                self._write(name, self._waiting[name])
+    def flush(self) -> bool:
+        """Write down what is finished, if that took long enough to be worth it; whether it was."""
+        if not (self.folder.is_dir() or self._due()):
+            return False
+        for name in list(self._waiting):
+            self._write(name, self._waiting[name])
+        return self.folder.is_dir()
 
     def _due(self) -> bool:
-        return time.monotonic() - self._last >= self._every
+        return stopping.journal_asked() or time.monotonic() - self._last >= self._every
 
     def _write(self, name: str, latents: Tensor, **facts: str) -> None:
         """One file, whole or absent, after all that was finished before."""
@@ -225,11 +236,11 @@ class Journal:
             return
         waiting, self._waiting = self._waiting | {name: latents}, {}
         try:
-            self._folder.mkdir(exist_ok=True)
-            if not (self._folder / _JOB).exists():
-                part = self._folder / f"{_JOB}.tmp"
+            self.folder.mkdir(exist_ok=True)
+            if not (self.folder / _JOB).exists():
+                part = self.folder / f"{_JOB}.tmp"
                 part.write_text(self._begun.model_dump_json(), encoding="utf-8")
-                os.replace(part, self._folder / _JOB)
+                os.replace(part, self.folder / _JOB)
             for one, tensor in waiting.items():
                 kept = tensor.detach().float()
                 more = facts if one == name else {}
@@ -240,6 +251,7 @@ class Journal:
                 f"what is sampled cannot be kept for a resume: {error.strerror or error}"
             )
         self._last = time.monotonic()
+        stopping.journal_written()
 
     def _load(self, name: str, like: Tensor, *, call: str | None = None) -> Tensor | None:
         """What a run before has written, if it is whole and was meant for this call."""
@@ -260,7 +272,7 @@ class Journal:
         return latents.to(like)
 
     def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.safetensors"
+        return self.folder / f"{name}.safetensors"
 
     def _say(self, then: Recipe) -> None:
         self._progress.events.emit("resume")

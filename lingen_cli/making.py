@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 from lingen_cli import console, stopping
 from lingen_cli.errors import InvalidOptionError
@@ -33,6 +34,7 @@ def make(
     events: str | None,
     as_json: bool,
     quiet: bool,
+    no_metadata: bool = False,
 ) -> None:
     """Prepare a job, make its video, and print its path (or, with `--json`, its events).
 
@@ -50,6 +52,8 @@ def make(
         Progress(stream, quiet=quiet) as progress,
     ):
         job = prepare(progress)
+        if no_metadata:
+            job = replace(job, metadata=False)
         from lingen_cli.generation import generate
 
         result = generate(job, progress)

@@ -45,6 +45,16 @@ class ForeignBase(BaseModel):
     """Number of the new parameter sets beside its own; 0: it was encoded again."""
 
 
+class FrameHash(BaseModel):
+    """SHA-256 of the decoded pictures of the frames from `begin` to `end`, that one excluded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    begin: int = Field(ge=0)
+    end: int = Field(ge=1)
+    sha256: Sha256
+
+
 class _Sampled(BaseModel):
     """What one stretch of a video was sampled with."""
 
@@ -119,6 +129,9 @@ class Recipe(_Sampled):
     threads: int = Field(ge=1, le=4096)
     versions: dict[str, str]
     """lingen, torch, python, av."""
+
+    frame_hashes: tuple[FrameHash, ...] = Field((), max_length=1 << 16)
+    """Of the frames that lingen made, in their order (`lingen verify`)."""
 
     @property
     def rate(self) -> Fraction:

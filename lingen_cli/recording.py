@@ -14,7 +14,7 @@ from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe,
 if TYPE_CHECKING:
     from lingen_models.pipeline import TextToVideo
 
-_MACHINE = ("latents", "device", "dtype", "threads", "versions")
+_MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
 """What a recipe says about where it ran and what came out."""
 
 

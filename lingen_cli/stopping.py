@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP (reliability.md C5).
+"""SIGINT, SIGTERM and SIGHUP stop a run; SIGUSR1 has it write its journal (reliability.md C5).
 
 Python runs a signal handler only between two bytecodes of the main thread, so it waits for the
 current torch operation, which can take seconds. The operating system's wake-up byte does not: a
@@ -20,6 +20,8 @@ from typing import NoReturn
 from lingen_cli import console
 from lingen_cli.failures import Terminated
 
+_KEEP = getattr(signal, "SIGUSR1", None)
+_asked = threading.Event()
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -34,15 +36,28 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise Terminated
 
 
+def journal_asked() -> bool:
+    """Whether SIGUSR1 has come since the last writing of the journal."""
+    return _asked.is_set()
+
+
+def journal_written() -> None:
+    """What was asked for is done."""
+    _asked.clear()
+
+
 @contextlib.contextmanager
 def announced() -> Iterator[None]:
     """While inside, the first signal is acknowledged at once and the second ends the process.
 
-    Enter it before torch does work. What a second signal leaves behind is one hidden work folder,
-    which the next run with the same output takes over.
+    SIGUSR1, with which Slurm warns of its time limit, does not stop the run: the journal is
+    written after the present step. Enter it before torch does work. What a second signal leaves
+    behind is one hidden work folder, which the next run with the same output takes over.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
+    _asked.clear()
+    old = None if _KEEP is None else signal.signal(_KEEP, lambda *_: _asked.set())
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     listener = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
     listener.start()
@@ -50,6 +65,8 @@ def announced() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
+        if _KEEP is not None:
+            signal.signal(_KEEP, old)
         writer.close()
         listener.join()
         reader.close()
@@ -59,6 +76,8 @@ def _listen(reader: socket.socket) -> None:
     heard = False
     while data := reader.recv(1):
         number = data[0]
+        if number == _KEEP:
+            console.note("lingen: what is sampled is written down after this step")
         if number not in (signal.SIGINT, *_ENDING):
             continue
         if heard:

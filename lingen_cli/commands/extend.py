@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.commands.options import OUTPUT, AsJson, Events, Overwrite, Preview, Quiet
+from lingen_cli.commands.options import (
+    OUTPUT,
+    AsJson,
+    Events,
+    NoMetadata,
+    Overwrite,
+    Preview,
+    Quiet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +130,7 @@ def extend(
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     preview: Preview = False,
     events: Events = None,
     as_json: AsJson = False,
@@ -153,7 +162,7 @@ def extend(
         edit = _edit(video, "longer", changes, lambda finished: finished.extend(length, wish))
         return edit(registry, progress)
 
-    _make(job, events, as_json, quiet)
+    _make(job, events, as_json, quiet, no_metadata)
 
 
 def continue_(
@@ -175,6 +184,7 @@ def continue_(
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     preview: Preview = False,
     events: Events = None,
     as_json: AsJson = False,
@@ -204,6 +214,7 @@ def continue_(
         events=events,
         as_json=as_json,
         quiet=quiet,
+        no_metadata=no_metadata,
     )
 
 
@@ -227,6 +238,7 @@ def branch(
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     preview: Preview = False,
     events: Events = None,
     as_json: AsJson = False,
@@ -237,7 +249,7 @@ def branch(
     wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
     changes = _changes(weights, device, output, overwrite, preview)
     edit = _edit(video, "branch", changes, lambda finished: finished.branch(at, length, wish))
-    _make(edit, events, as_json, quiet)
+    _make(edit, events, as_json, quiet, no_metadata)
 
 
 def retake(
@@ -264,6 +276,7 @@ def retake(
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     preview: Preview = False,
     events: Events = None,
     as_json: AsJson = False,
@@ -273,7 +286,7 @@ def retake(
     wish = _wish(prompt, negative, seed, sampler, steps, guidance)
     changes = _changes(weights, device, output, overwrite, preview)
     edit = _edit(video, "retake", changes, lambda finished: finished.retake(begin, end, wish))
-    _make(edit, events, as_json, quiet)
+    _make(edit, events, as_json, quiet, no_metadata)
 
 
 def _wish(
@@ -345,7 +358,7 @@ def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], J
     return job
 
 
-def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool) -> None:
+def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool, no_metadata: bool) -> None:
     from lingen_cli.making import make
     from lingen_cli.zoo import open_registry
 
@@ -354,4 +367,5 @@ def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool) -> None:
         events=events,
         as_json=as_json,
         quiet=quiet,
+        no_metadata=no_metadata,
     )

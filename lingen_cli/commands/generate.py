@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.commands.options import OUTPUT, AsJson, Events, Overwrite, Quiet
+from lingen_cli.commands.options import OUTPUT, AsJson, Events, NoMetadata, Overwrite, Quiet
 
 _LENGTH = "Length"
 _MODEL = "Model and sampling"
@@ -82,6 +82,7 @@ def generate(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     preview: Annotated[
         bool | None,
         typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
@@ -126,4 +127,4 @@ def generate(
     def job(progress: Progress) -> Job:
         return prepare(wishes, load(flags).values, open_registry(progress.warn))
 
-    make(job, events=events, as_json=as_json, quiet=quiet)
+    make(job, events=events, as_json=as_json, quiet=quiet, no_metadata=no_metadata)

@@ -13,6 +13,14 @@ OUTPUT = "Output"
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output.", rich_help_panel=OUTPUT)
 ]
+NoMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--no-metadata",
+        help="Write no recipe into the video; then lingen cannot rerun or verify it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Preview = Annotated[
     bool,
     typer.Option(

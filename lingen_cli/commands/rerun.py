@@ -13,6 +13,7 @@ from lingen_cli.commands.options import (
     MovedImage,
     MovedLastImage,
     MovedWeights,
+    NoMetadata,
     Overwrite,
     Preview,
     Quiet,
@@ -26,6 +27,7 @@ def rerun(
         typer.Option("--output", "-o", help="An .mp4 file; otherwise VIDEO-again.mp4 here."),
     ] = None,
     overwrite: Overwrite = False,
+    no_metadata: NoMetadata = False,
     image: MovedImage = None,
     last_image: MovedLastImage = None,
     weights: MovedWeights = None,
@@ -67,4 +69,4 @@ def rerun(
             progress.warn(difference)
         return again
 
-    make(job, events=events, as_json=as_json, quiet=quiet)
+    make(job, events=events, as_json=as_json, quiet=quiet, no_metadata=no_metadata)

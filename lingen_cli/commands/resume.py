@@ -61,7 +61,7 @@ def resume(
         if again.base is not None:
             check_base(again.base)
         origin = None if begun.origin is None else begun.origin.origin()
-        return replace(again, origin=origin, subtitles=begun.subtitles)
+        return replace(again, origin=origin, subtitles=begun.subtitles, metadata=begun.metadata)
 
     make(job, events=events, as_json=as_json, quiet=quiet)
 

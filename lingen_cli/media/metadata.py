@@ -41,7 +41,10 @@ def read_recipe(path: Path) -> dict[str, object] | None:
 
 def recipe_of(video: InputVideo) -> dict[str, object] | None:
     """As `read_recipe`, for a video that is open."""
-    comment = video.container.metadata.get("comment", "")
+    tags = {
+        name.lower(): text for name, text in video.container.metadata.items()
+    }  # Matroska: COMMENT
+    comment = tags.get("comment", "")
     if not comment.startswith("{") or len(comment) > _MAX_CHARACTERS:
         return None
     try:

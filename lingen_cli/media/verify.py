@@ -1,7 +1,11 @@
 """Reads a written video back, whole, before anybody may see it (reliability.md C1)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 from av.video.frame import VideoFrame
@@ -9,12 +13,25 @@ from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, WriteFailedError
 from lingen_cli.media.colours import BT709, Colours
+from lingen_cli.media.frame_hashes import FrameHasher
 from lingen_cli.media.open import open_video
 from lingen_cli.media.write_errors import write_error
 
+if TYPE_CHECKING:
+    from lingen_cli.recipe import FrameHash
 
-def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fraction) -> None:
-    """Decode everything and check frame count, time grid, size, rate, duration and colour tags.
+
+def verify_video(
+    path: Path,
+    *,
+    frames: int,
+    width: int,
+    height: int,
+    fps: Fraction,
+    hashes: Sequence[FrameHash] = (),
+) -> None:
+    """Decode everything and check frame count, time grid, size, rate, duration and colour tags, and
+    the pictures against `hashes`.
 
     Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
     holds something else than was asked for. Costs about a tenth of the encoding.
@@ -33,15 +50,17 @@ def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fract
                 raise BugError(f"written video has the streams {kinds}, expected 1 of video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            count = 0
+            count, hasher = 0, FrameHasher(hashes)
             for frame in container.decode(stream):
                 _check_frame(frame, stream, count, (width, height), fps)
+                hasher.add(count, frame)
                 count += 1
             if count != frames:
                 raise WriteFailedError(
                     f"written video has {count} frames instead of {frames}, write it again"
                 )
             _check_stream(stream, frames, fps)
+            _check_pictures(hasher)
     except av.FFmpegError as error:
         if isinstance(error, av.error.InvalidDataError) or not isinstance(error, OSError):
             raise WriteFailedError(
@@ -51,7 +70,14 @@ def verify_video(path: Path, *, frames: int, width: int, height: int, fps: Fract
 
 
 def verify_joined(
-    path: Path, *, frames: int, width: int, height: int, fps: Fraction, since: int
+    path: Path,
+    *,
+    frames: int,
+    width: int,
+    height: int,
+    fps: Fraction,
+    since: int,
+    hashes: Sequence[FrameHash] = (),
 ) -> None:
     """As `verify_video`, for a video whose first `since` frames are those of another, as they were.
 
@@ -66,16 +92,27 @@ def verify_joined(
             )
         offset = int(Fraction(max(0, since - 1)) / fps / stream.time_base)
         video.container.seek(offset, stream=stream, backward=True)
-        index = None
+        index, hasher = None, FrameHasher(hashes)
         for frame in video.container.decode(stream):
             if index is None:
                 assert frame.pts is not None
                 index = round(frame.pts * stream.time_base * fps)
             _check_frame(frame, stream, index, (width, height), fps)
+            hasher.add(index, frame)
             index += 1
         if index != frames:
             raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
         _check_times(stream, frames, fps)
+        _check_pictures(hasher)
+
+
+def _check_pictures(hasher: FrameHasher) -> None:
+    if wrong := hasher.differing():
+        first = wrong[0]
+        raise WriteFailedError(
+            f"written video has other pictures in frames {first.begin} to {first.end - 1} than "
+            "were encoded, write it again"
+        )
 
 
 def _check_frame(

@@ -193,6 +193,18 @@ def test_overwrite(generate, fails):
     assert recipe_from_video(Path("x.mp4")).prompt == "a red ball"
 
 
+def test_the_same_command_again_does_nothing(generate, fails):
+    assert generate("-o", "x.mp4", "--seed", "5").returncode == 0
+    before = Path("x.mp4").stat()
+    again = generate("-o", "x.mp4", "--seed", "5")
+    assert (again.returncode, again.stdout) == (0, "x.mp4\n")
+    assert "made already: x.mp4" in again.stderr
+    assert Path("x.mp4").stat().st_mtime_ns == before.st_mtime_ns
+    fails(generate("-o", "x.mp4", "--seed", "6"), 73, "already exists")
+    assert generate("-o", "x.mp4", "--seed", "5", "--overwrite").returncode == 0
+    assert Path("x.mp4").stat().st_mtime_ns != before.st_mtime_ns
+
+
 def test_events_of_a_success(generate):
     import hashlib
 

@@ -180,6 +180,83 @@ def test_latents_are_safe_before_they_are_decoded(
     assert long.read_bytes() == whole.read_bytes()
 
 
+def test_pieces_that_were_encoded_are_not_encoded_again(
+    clean_environment, lingen_here, tiny_weights, always, monkeypatch
+):
+    from lingen_cli import filming
+
+    command = ["generate", PROMPT, "--frames", 700, "--steps", 2, "--size", 64, "--seed", 1]
+    command += ["--weights", tiny_weights]
+    assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
+    decoded = filming._decoded
+
+    def breaks(pipe, latents, first, last):
+        for number, chunk in enumerate(decoded(pipe, latents, first, last)):
+            if number == 40:  # of 16 frames each: after two pieces of 233
+                raise OSError(errno.EIO, "gone")
+            yield chunk
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filming, "_decoded", breaks)
+        assert lingen_here(*command, "-o", "a.mp4").returncode == 74
+    (journal,) = journals(clean_environment)
+    pieces = sorted(path.name for path in (journal / "pieces").iterdir())
+    assert pieces == ["0-233.json", "0-233.mp4", "233-466.json", "233-466.mp4"]
+    begins = []
+
+    def watched(pipe, latents, first, last):
+        begins.append(first)
+        return decoded(pipe, latents, first, last)
+
+    monkeypatch.setattr(filming, "_decoded", watched)
+    (journal / "pieces" / "233-466.mp4").write_bytes(b"damaged")
+    assert lingen_here("resume").returncode == 0
+    assert begins == [233]
+    assert Path("a.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+    assert journals(clean_environment) == []
+
+
+def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
+    clean_environment, tiny_weights, monkeypatch
+):
+    monkeypatch.setenv(SECONDS_VARIABLE, "3600")
+    command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--steps", "300"]
+    command += ["--frames", "49", "--size", "64", "--weights", str(tiny_weights), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    seen = []
+    for line in process.stdout:
+        event = json.loads(line)
+        if event.get("phase") == "sample":
+            if event["done"] == 4:
+                assert journals(clean_environment) == []
+                process.send_signal(signal.SIGUSR1)
+            elif event["done"] >= 4 and journals(clean_environment):
+                seen.append(event["done"])
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert seen
+    assert "is written down after this step" in err
+    assert journals(clean_environment) == []
+
+
+def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
+    clean_environment, lingen_here, tiny_weights, always, monkeypatch
+):
+    from lingen_cli.publish import WorkFolder
+
+    command = ["generate", PROMPT, "--frames", 9, "--steps", 2, "--size", 64, "-o", "a.mp4"]
+    command += ["--weights", tiny_weights]
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "_remove", lambda self: self._lock.release(force=True))
+        assert lingen_here(*command).returncode == 0
+    assert journals(clean_environment) != []
+    before = Path("a.mp4").stat()
+    again = lingen_here("resume", "a.mp4", "--json")
+    assert (again.returncode, events_of(again)[-1]["skipped"]) == (0, True)
+    assert list(clean_environment.iterdir()) == [clean_environment / "a.mp4"]
+    assert Path("a.mp4").stat().st_mtime_ns == before.st_mtime_ns
+
+
 def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, always, monkeypatch):
     from lingen_cli import filming
 

@@ -1,0 +1,74 @@
+"""`lingen verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    videos: Annotated[
+        list[Path], typer.Argument(metavar="VIDEO...", help="Videos that lingen made.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object per video.")] = False,
+) -> None:
+    """Tell whether videos still show what lingen made: every frame against the hash in its recipe.
+
+    A copy of the packets into another container passes. A video that was encoded again, cut,
+    or damaged does not.
+    """
+    import json
+
+    from lingen_cli import console
+    from lingen_cli.errors import CheckFailedError
+    from lingen_cli.media.write_errors import printable
+
+    failed = 0
+    for video in videos:
+        checked, frames, problems = _look(video)
+        failed += bool(problems)
+        if as_json:
+            facts = {"path": str(video), "passed": not problems, "checked": checked}
+            console.result(json.dumps(facts | {"frames": frames, "problems": problems}))
+        elif problems:
+            console.result(f"{printable(video)}: {'; '.join(problems)}")
+        else:
+            console.result(
+                f"{printable(video)}: {checked} of {frames} frames are as lingen made them"
+            )
+    if failed:
+        raise CheckFailedError(f"{failed} of {len(videos)} videos are not as lingen made them")
+
+
+def _look(video: Path) -> tuple[int, int, list[str]]:
+    """Frames that were compared, frames in all, and what is wrong.
+
+    Raises BadDataError (65) for a video with nothing to compare.
+    """
+    from lingen_cli.errors import BadDataError
+    from lingen_cli.media.frame_hashes import FrameHasher
+    from lingen_cli.media.open import open_video
+    from lingen_cli.media.write_errors import printable
+    from lingen_cli.recipe import recipe_from_video
+
+    known = recipe_from_video(video).frame_hashes
+    if not known:
+        raise BadDataError(f"the recipe in {printable(video)} has no hashes of its frames")
+    hasher, number, problems = FrameHasher(known), 0, []
+    try:
+        with open_video(video) as source:
+            for frame in source.container.decode(source.stream):
+                hasher.add(number, frame)
+                number += 1
+    except BadDataError:
+        problems.append(f"it cannot be decoded after frame {number}")
+    if number != known[-1].end:
+        problems.append(f"it has {number} frames, not {known[-1].end}")
+    problems += [
+        f"frames {one.begin} to {one.end - 1} differ"
+        for one in hasher.differing()
+        if one.begin < number
+    ]
+    return sum(one.end - one.begin for one in known), known[-1].end, problems

@@ -1,0 +1,51 @@
+"""SHA-256 of decoded pictures: what tells whether a video still is what was made.
+
+H.264 is decoded to the same bits by every decoder, so the pictures of a copy of the packets (into
+another container, or by cutting off its end) have the same hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.media.open import open_video
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+    from lingen_cli.recipe import FrameHash
+
+
+class FrameHasher:
+    """Fed with the frames of a video in their order, it compares them with what is known."""
+
+    def __init__(self, known: Sequence[FrameHash]) -> None:
+        """`known` follow one another, as a recipe has them."""
+        self._known = known
+        self._sums = [hashlib.sha256() for _ in known]
+        self._at = 0
+
+    def add(self, number: int, frame: VideoFrame) -> None:
+        """The frame `number`; those that nothing is known of count for nothing."""
+        while self._at < len(self._known) and self._known[self._at].end <= number:
+            self._at += 1
+        if self._at < len(self._known) and self._known[self._at].begin <= number:
+            self._sums[self._at].update(frame.to_ndarray().tobytes())
+
+    def differing(self) -> list[FrameHash]:
+        """The known ones that were not what was fed."""
+        found = zip(self._known, self._sums, strict=True)
+        return [one for one, digest in found if digest.hexdigest() != one.sha256]
+
+
+def hash_frames(path: Path) -> str:
+    """The hash of all pictures of a video. Raises as `open_video`, and BadDataError (65)."""
+    digest = hashlib.sha256()
+    with open_video(path) as video:
+        video.stream.thread_type = "AUTO"
+        for frame in video.container.decode(video.stream):
+            digest.update(frame.to_ndarray().tobytes())
+    return digest.hexdigest()
