@@ -26,6 +26,8 @@ def check_output(text: str) -> Path:
     """A file path that ends in .mp4. Raises InvalidOptionError (2)."""
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
         raise InvalidOptionError(f"--output is not a file path: {text!r}")
+    if text == "-":
+        raise InvalidOptionError("only `lingen generate` writes to standard output (-o -)")
     path = Path(text)
     if path.suffix.lower() != SUFFIX:
         raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")

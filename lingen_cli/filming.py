@@ -111,10 +111,10 @@ def _write(
     if written == job.frames:
         return found
     source = [job.grid.source(number) for number in range(written, job.frames)]
-    frames = _Stream(picked(_decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
+    frames = Stream(picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
     for begin, end in pairwise(bounds[len(found) :]):
         path = work.temporary(".mp4")
-        with _writer(job, path, work.target) as writer:
+        with writer_for(job, path, work.target) as writer:
             for batch in frames.take(end - begin):
                 writer.write(job.fit_of_video.back(batch))
                 progress.advance(begin - job.kept + writer.frames)
@@ -122,7 +122,7 @@ def _write(
     return found
 
 
-def _decoded(
+def decoded(
     pipe: TextToVideo, latents: Latents, first: int, last: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Decode the model's frames `first` to `last`, and only as much before as they depend on."""
@@ -145,7 +145,7 @@ def _rebased(source: list[int]) -> list[int]:
     return [number - source[0] for number in source]
 
 
-class _Stream:
+class Stream:
     """Hands out batches of frames so that each taking ends where it should."""
 
     def __init__(self, batches: Iterator[np.ndarray[Any, Any]]) -> None:
@@ -161,8 +161,8 @@ class _Stream:
             count -= min(count, len(batch))
 
 
-def _writer(job: Job, path: Path, target: Path) -> VideoWriter:
-    """A writer for new frames of the model's size."""
+def writer_for(job: Job, path: Path, target: Path | None, **more: Any) -> VideoWriter:
+    """A writer for new frames of the model's size; `more` as it takes it."""
     from lingen_cli.media.writer import VideoWriter
 
     fit = job.fit_of_video
@@ -172,6 +172,7 @@ def _writer(job: Job, path: Path, target: Path) -> VideoWriter:
         headers=0 if job.base is None else job.base.headers,
         target=target,
         **_settings(job),
+        **more,
     )
 
 

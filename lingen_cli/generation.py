@@ -76,24 +76,8 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     subtitles = work.target.with_suffix(".srt") if job.subtitles else None
     if subtitles is not None:
         check_target(subtitles, job.destination.overwrite)
-    new = job.sampled[-1]
-    progress.events.emit(
-        "start",
-        output=str(work.target),
-        prompt=new.prompt,
-        seed=new.seed,
-        frames=job.frames,
-        seconds=job.seconds,
-    )
-    width, height = job.size
-    progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
-    progress.phase("load")
-    pipe = load(job)
-    progress.advance(1)
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    if unknown := pipe.unknown_words(prompts):
-        names = ", ".join(repr(word) for word in unknown)
-        progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
+    tell_start(job, str(work.target), progress)
+    pipe = load_networks(job, progress, load)
     journal = Journal(
         work.journal, Begun.of(job, work.target, recipe_of(job, pipe, None)), progress
     )
@@ -112,6 +96,33 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
     return Result(work.target, job.frames, job.seconds)
+
+
+def tell_start(job: Job, output: str, progress: Progress) -> None:
+    """Say what is made."""
+    new = job.sampled[-1]
+    progress.events.emit(
+        "start",
+        output=output,
+        prompt=new.prompt,
+        seed=new.seed,
+        frames=job.frames,
+        seconds=job.seconds,
+    )
+    width, height = job.size
+    progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
+
+
+def load_networks(job: Job, progress: Progress, load: Load) -> TextToVideo:
+    """The networks of `job`; words that they never met are told."""
+    progress.phase("load")
+    pipe = load(job)
+    progress.advance(1)
+    prompts = " ".join(stretch.prompt for stretch in job.sampled)
+    if unknown := pipe.unknown_words(prompts):
+        names = ", ".join(repr(word) for word in unknown)
+        progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
+    return pipe
 
 
 def _verify(job: Job, film: Film) -> None:

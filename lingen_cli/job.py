@@ -40,6 +40,8 @@ class Destination:
     folder: Path
     stem: str
     overwrite: bool = False
+    streams: bool = False
+    """To standard output, in place of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)

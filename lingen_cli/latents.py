@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Job, Stretch
-from lingen_cli.journal import Journal
 from lingen_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,8 +19,11 @@ if TYPE_CHECKING:
 
     from lingen_cli.media.fit import Fit
     from lingen_models.pipeline import TextToVideo
+    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
+OnFinal = Callable[["Tensor"], None]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,28 @@ class Latents:
     whole: bool
 
 
-def latents_of(job: Job, pipe: TextToVideo, journal: Journal, progress: Progress) -> Latents:
-    """What `job` has from the video before, and on it what is sampled for it."""
+class Keeps(Protocol):
+    """What latents are sampled with: a journal, or what only looks like one."""
+
+    def begin(self, history: Tensor | None) -> None: ...
+
+    def loop(self, sampler: Sampler) -> SamplingLoop: ...
+
+    def flush(self) -> bool: ...
+
+
+def latents_of(
+    job: Job,
+    pipe: TextToVideo,
+    journal: Keeps,
+    progress: Progress,
+    on_final: OnFinal = lambda latents: None,
+) -> Latents:
+    """What `job` has from the video before, and on it what is sampled for it.
+
+    `on_final` is handed the latents of a new video (1, C, t, h, w) in their order, as soon as they
+    will not change any more.
+    """
     before = None
     if job.origin is not None:
         before = _history(job, pipe, progress)
@@ -48,7 +70,7 @@ def latents_of(job: Job, pipe: TextToVideo, journal: Journal, progress: Progress
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
     journal.begin(None if before is None else values)
-    work = _Work(job, pipe, journal, progress, sum(step.steps for step in steps))
+    work = _Work(job, pipe, journal, progress, sum(step.steps for step in steps), on_final)
     for step in steps:
         values = work.do(step, values)
     journal.flush()
@@ -106,9 +128,16 @@ class _Work:
     """Makes edit after edit, with one bar over all of them."""
 
     def __init__(
-        self, job: Job, pipe: TextToVideo, journal: Journal, progress: Progress, total: int
+        self,
+        job: Job,
+        pipe: TextToVideo,
+        journal: Keeps,
+        progress: Progress,
+        total: int,
+        on_final: OnFinal,
     ) -> None:
         self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
+        self.on_final = on_final
         self.done = 0
         progress.phase("sample", total)
 
@@ -152,9 +181,11 @@ class _Work:
                 first_frame=first,
                 **choices,
             )
+            self.on_final(whole.cpu())
             return whole.cpu()
         if first is not None:
             values = pipe.encode_image(first)
+            self.on_final(values.cpu())
         count = step.end - values.shape[2]
         pieces = pipe.go_on(
             values,
@@ -165,7 +196,11 @@ class _Work:
             fade=self._fade(edit),
             **choices,
         )
-        return torch.cat([values.cpu(), *(piece.cpu() for piece in pieces)], 2)
+        found = [values.cpu()]
+        for piece in pieces:
+            found.append(piece.cpu())
+            self.on_final(found[-1])
+        return torch.cat(found, 2)
 
     def _fade(self, edit: Stretch) -> tuple[str, int] | None:
         """The prompt before, and in how many latent frames it gives way to this one's."""

@@ -54,6 +54,15 @@ def make(
         job = prepare(progress)
         if no_metadata:
             job = replace(job, metadata=False)
+        if job.destination.streams:
+            from lingen_cli.streaming import stream as send
+
+            if target == "-":
+                raise InvalidOptionError(
+                    "-o - writes the video to standard output; put the events into a file"
+                )
+            send(job, progress)
+            return
         from lingen_cli.generation import generate
 
         result = generate(job, progress)

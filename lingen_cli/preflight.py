@@ -70,11 +70,13 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant))
     seed = check_seed(wishes.seed)
+    streams = wishes.output == "-"
     destination = Destination(
-        path=None if wishes.output is None else check_output(wishes.output),
+        path=None if wishes.output is None or streams else check_output(wishes.output),
         folder=settings.output_folder,
         stem=slug(prompt) if wishes.story is None else slug(wishes.story.stem),
         overwrite=wishes.overwrite,
+        streams=streams,
     )
     check_encoder(
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
@@ -110,7 +112,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         destination=destination,
         cache_bytes=settings.cache_bytes,
         preview=settings.preview,
-        subtitles=bool(shots),
+        subtitles=bool(shots) and not streams,
         draws_seeds=wishes.seed is None,
     )
 

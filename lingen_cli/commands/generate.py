@@ -77,7 +77,7 @@ def generate(
         typer.Option(
             "--output",
             "-o",
-            help="An .mp4 file; otherwise a free name made from the prompt.",
+            help="An .mp4 file, or - to stream; otherwise a free name made from the prompt.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

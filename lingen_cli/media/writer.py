@@ -27,6 +27,7 @@ PRESETS = (
 CRF_RANGE = (1, 51)  # 0 is lossless, which needs a profile that few players have
 PIXEL_FORMAT = "yuv420p"
 MAX_SIDE = 8192
+_FRAGMENT = 500_000  # microseconds
 BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
 
 
@@ -74,6 +75,8 @@ class VideoWriter:
     returned and it was verified. The same frames and settings give the same bytes on one machine
     type with one version. Frames of another size, `source`, are scaled. `headers` numbers the
     parameter sets, and `colours` are the video's, so that it can follow another one in its track.
+    Into a `sink` with a method `write` goes a fragmented mp4, half a second at a time; then `path`
+    is but a name.
     Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
     (74) while writing and closing; BugError (70) for frames of another shape or type, and for none
     at all.
@@ -94,6 +97,7 @@ class VideoWriter:
         source: tuple[int, int] | None = None,
         headers: int = 0,
         colours: Colours = BT709,
+        sink: Any = None,
     ) -> None:
         check_encoder(width=width, height=height, fps=fps, crf=crf, preset=preset)
         self._source = source or (width, height)
@@ -103,7 +107,7 @@ class VideoWriter:
         self.frames = 0
         self._closed = False
         self._reformatter = VideoReformatter()
-        self._container = self._open_container(metadata or {})
+        self._container = self._open_container(metadata or {}, sink)
         parameters = {"sps-id": str(headers)} | repeatable()
         options = {"crf": str(crf), "preset": preset, "x264-params": _pairs(parameters)}
         self._stream = self._add_stream(options, threads)
@@ -159,17 +163,20 @@ class VideoWriter:
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 
-    def _open_container(self, metadata: Mapping[str, str]) -> OutputContainer:
+    def _open_container(self, metadata: Mapping[str, str], sink: Any) -> OutputContainer:
         scale = str(timescale(self.fps))
+        options = {"video_track_timescale": scale, "movie_timescale": scale}
+        if sink is None:
+            options["movflags"] = "+faststart"
+        else:
+            options["movflags"] = "+empty_moov+default_base_moof"
+            options |= {"frag_duration": f"{_FRAGMENT}", "flush_packets": "1"}
         container = av.open(
-            f"file:{self.path}",  # the prefix keeps libav from reading a name as a URL
+            # the prefix keeps libav from reading a name as a URL
+            f"file:{self.path}" if sink is None else sink,
             "w",
             format="mp4",
-            container_options={
-                "movflags": "+faststart",
-                "video_track_timescale": scale,
-                "movie_timescale": scale,
-            },
+            container_options=options,
         )
         container.flags |= BITEXACT
         for key, value in metadata.items():

@@ -163,7 +163,7 @@ def test_latents_are_safe_before_they_are_decoded(
         raise DecoderError
 
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "_decoded", broken)
+        patch.setattr(filming, "decoded", broken)
         failed = lingen_here(*command, "-o", "long.mp4")
     assert failed.returncode == 70
     assert "to go on: lingen resume long.mp4" in failed.stderr
@@ -188,7 +188,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
     command = ["generate", PROMPT, "--frames", 700, "--steps", 2, "--size", 64, "--seed", 1]
     command += ["--weights", tiny_weights]
     assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
-    decoded = filming._decoded
+    decoded = filming.decoded
 
     def breaks(pipe, latents, first, last):
         for number, chunk in enumerate(decoded(pipe, latents, first, last)):
@@ -197,7 +197,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
             yield chunk
 
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "_decoded", breaks)
+        patch.setattr(filming, "decoded", breaks)
         assert lingen_here(*command, "-o", "a.mp4").returncode == 74
     (journal,) = journals(clean_environment)
     pieces = sorted(path.name for path in (journal / "pieces").iterdir())
@@ -208,7 +208,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
         begins.append(first)
         return decoded(pipe, latents, first, last)
 
-    monkeypatch.setattr(filming, "_decoded", watched)
+    monkeypatch.setattr(filming, "decoded", watched)
     (journal / "pieces" / "233-466.mp4").write_bytes(b"damaged")
     assert lingen_here("resume").returncode == 0
     assert begins == [233]
@@ -262,7 +262,7 @@ def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, a
 
     command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
         lingen_here(*command, "-o", "long.mp4")
     (journal,) = journals(clean_environment)
     second = journal / "1.safetensors"
@@ -282,7 +282,7 @@ def test_a_retake_with_a_drawn_seed_goes_on(
 
     command = ("retake", made, "--from", "0.5", "--to", "1", "--steps", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
         lingen_here(*command)
     (journal,) = journals(clean_environment)
     seed = json.loads((journal / "job.json").read_text())["recipe"]["edits"][0]["seed"]
@@ -314,7 +314,7 @@ def test_a_short_run_leaves_nothing(clean_environment, lingen_here, tiny_weights
     from lingen_cli import filming
 
     began = time.monotonic()
-    monkeypatch.setattr(filming, "_decoded", lambda *_: 1 / 0)
+    monkeypatch.setattr(filming, "decoded", lambda *_: 1 / 0)
     result = lingen_here("generate", PROMPT, "--frames", 9, "--steps", 2, "--weights", tiny_weights)
     assert time.monotonic() - began < 10
     assert result.returncode == 70

@@ -1,0 +1,100 @@
+"""`lingen generate -o -`: the video on standard output, while it is sampled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from lingen_cli.media.metadata import read_recipe
+
+
+@pytest.fixture
+def command(tiny_weights):
+    """Return a function that gives a command line, with a fixed seed."""
+
+    def build(*options):
+        start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
+        return [*start, "--size", "64", "--weights", str(tiny_weights), *map(str, options)]
+
+    return build
+
+
+def pictures(path):
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize(
+    "length", [("--frames", 1), ("--frames", 57, "--fps", 24), ("--seconds", 70)]
+)
+def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length):
+    options = ("--steps", 2, *length)
+    streamed = subprocess.run(command(*options, "-o", "-"), capture_output=True, check=True)
+    subprocess.run(command(*options, "-o", "file.mp4"), capture_output=True, check=True)
+    Path("streamed.mp4").write_bytes(streamed.stdout)
+    assert b"moof" in streamed.stdout
+    with av.open("streamed.mp4") as one, av.open("file.mp4") as other:
+        rates = [source.streams.video[0].average_rate for source in (one, other)]
+    assert rates[0] == rates[1]
+    # A file begins a new piece every 15 s, which changes the encoding a little.
+    found, whole = pictures("streamed.mp4").astype(int), pictures("file.mp4").astype(int)
+    assert found.shape == whole.shape
+    assert np.abs(found - whole).mean() < 1
+    recipes = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]
+    for recipe in recipes:
+        recipe.pop("latents", None)
+        recipe.pop("frame_hashes", None)
+    assert recipes[0] == recipes[1]
+    assert sorted(path.name for path in clean_environment.iterdir()) == [
+        "file.mp4",
+        "streamed.mp4",
+    ]
+
+
+def test_it_begins_before_the_end(clean_environment, command):
+    options = ("--steps", 5, "--seconds", 180, "-o", "-", "--events", "events.jsonl")
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command(*options), **pipe) as process:
+        first = process.stdout.read(20_000)
+        events = Path("events.jsonl").read_text(encoding="utf-8").splitlines()
+        data = first + process.stdout.read()
+    assert process.returncode == 0
+    last = json.loads(events[-1])
+    assert (last["event"], last["phase"]) == ("progress", "sample")
+    assert last["done"] < last["total"]
+    end = json.loads(Path("events.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert (end["output"], end["frames"]) == ("-", 2880)
+    assert end["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_reader_that_goes_away(clean_environment, command):
+    options = command("--steps", 2, "--seconds", 120, "-o", "-")
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(options, **pipe) as process:
+        process.stdout.read(5000)
+        process.stdout.close()
+        err = process.stderr.read().decode()
+    assert process.returncode == 74
+    assert [line for line in err.splitlines() if "error" in line] == [
+        "lingen: error: cannot write to standard output: its reader went away"
+    ]
+
+
+def test_events_need_another_place(lingen_here, fails, command):
+    arguments = command("-o", "-", "--json")[3:]
+    result = lingen_here(*arguments)
+    assert result.returncode == 2
+    assert "put the events into a file" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["extend", "rerun"])
+def test_only_new_videos_are_streamed(lingen_here, fails, command, name):
+    assert lingen_here(*command("--frames", 9, "--steps", 1, "-o", "a.mp4")[3:]).returncode == 0
+    fails(lingen_here(name, "a.mp4", "-o", "-"), 2, "only `lingen generate`")
