@@ -55,7 +55,7 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(ConfigFileError.exit_code, _line(error))
     if isinstance(error, PluginError):
         return Failure(InvalidOptionError.exit_code, _line(error))
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return Failure(
             OutOfMemory.exit_code, "out of memory; try a smaller --size or a shorter video"
         )
@@ -66,7 +66,7 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(BugError.exit_code, message, bug=True)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """torch has its own class on a GPU and a plain RuntimeError on a CPU."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -18,6 +18,7 @@ from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Job
 from lingen_cli.journal import Begun, Journal
 from lingen_cli.media.write_errors import printable
+from lingen_cli.memory import with_less_if_needed
 from lingen_cli.progress import Progress
 from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.recording import recipe_of
@@ -78,12 +79,16 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
         check_target(subtitles, job.destination.overwrite)
     tell_start(job, str(work.target), progress)
     pipe = load_networks(job, progress, load)
-    journal = Journal(
-        work.journal, Begun.of(job, work.target, recipe_of(job, pipe, None)), progress
-    )
-    latents = latents_of(job, pipe, journal, progress)
-    digest = latent_cache.digest_of(latents.values) if latents.whole else None
-    made = film(job, pipe, latents, work, journal, recipe_of(job, pipe, digest), progress)
+
+    def sampled_and_filmed() -> tuple[Latents, str | None, Film]:
+        begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
+        journal = Journal(work.journal, begun, progress)
+        latents = latents_of(job, pipe, journal, progress)
+        digest = latent_cache.digest_of(latents.values) if latents.whole else None
+        recipe = recipe_of(job, pipe, digest)
+        return latents, digest, film(job, pipe, latents, work, journal, recipe, progress)
+
+    latents, digest, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     progress.phase("verify")
     _verify(job, made)
     if digest is not None:

@@ -23,10 +23,12 @@ from lingen_models.lingen import LinGen
 from lingen_models.sampling import (
     Fade,
     Guidance,
+    Network,
     OnStep,
     Sampler,
     TextFeatures,
     euler,
+    row_by_row,
     sample_latents,
 )
 from lingen_models.words import WordEncoder
@@ -52,6 +54,8 @@ class TextToVideo:
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
+        self.frugal = False
+        """The networks get one row, and one latent frame, at a time."""
 
     @classmethod
     def load(
@@ -117,6 +121,23 @@ class TextToVideo:
         """Where the networks are."""
         return self.denoiser.patch_in.weight.device
 
+    def save_memory(self) -> None:
+        """From now on, prompts are asked one after the other, and decoding takes smaller parts.
+
+        The numbers may differ in their last bits from those of one batch.
+        """
+        self.frugal = True
+
+    def offload(self) -> None:
+        """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
+        for network in (*self.text_encoders, self.autoencoder):
+            network.to("cpu", compute_dtype("cpu"))
+
+    def move(self, device: str) -> None:
+        """Move all networks, to the dtype that `device` computes in."""
+        for network in (*self.text_encoders, self.autoencoder, self.denoiser):
+            network.to(device, compute_dtype(device))
+
     def latent_frames(self, frames: int) -> int:
         """Latent frames for `frames` video frames: the first stands alone, then eight each."""
         return 1 + -(-(frames - 1) // TIME_STRIDE)
@@ -130,7 +151,11 @@ class TextToVideo:
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of some prompts, one row each, from every text encoder."""
         pairs = [encoder(encoder.tokens(prompts)) for encoder in self.text_encoders]
-        return TextFeatures(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
+        here, dtype = self.device, self.denoiser.patch_in.weight.dtype
+        return TextFeatures(
+            tuple(features.to(here, dtype) for features, _ in pairs),
+            tuple(mask.to(here) for _, mask in pairs),
+        )
 
     @torch.inference_mode()
     def encode_image(self, image: Tensor) -> Tensor:
@@ -181,7 +206,7 @@ class TextToVideo:
         )
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         return sample_latents(
-            self.denoiser,
+            self._velocity_network,
             noise,
             self.encode_texts([prompt]),
             self.encode_texts([negative]),
@@ -247,7 +272,7 @@ class TextToVideo:
                     on_step(number * steps + done, total, estimate)
 
             return sample_latents(
-                self.denoiser,
+                self._velocity_network,
                 noise,
                 text,
                 away,
@@ -296,7 +321,7 @@ class TextToVideo:
         old = latents.to(self.device).float()
         noise = window_noise(seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
         new = sample_latents(
-            self.denoiser,
+            self._velocity_network,
             noise.to(self.device),
             self.encode_texts([prompt]),
             self.encode_texts([negative]),
@@ -314,8 +339,8 @@ class TextToVideo:
     @torch.inference_mode()
     def encode_video(self, frames: Tensor) -> Tensor:
         """uint8 (1 + 8 k, H, W, 3) -> clean latents (1, C, 1 + k, H/8, W/8)."""
-        pixels = frames.to(self.device).permute(3, 0, 1, 2).float() / 127.5 - 1
-        return self.autoencoder.encode(pixels[None])
+        pixels = frames.to(self._pixels_on).permute(3, 0, 1, 2).float() / 127.5 - 1
+        return self.autoencoder.encode(pixels[None]).to(self.device)
 
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, H/8, W/8) of a video that has not begun."""
@@ -336,8 +361,19 @@ class TextToVideo:
             yield chunk[:left]
             left -= chunk.shape[0]
 
+    @property
+    def _pixels_on(self) -> torch.device:
+        """Where the autoencoder is."""
+        return next(self.autoencoder.parameters()).device
+
+    @property
+    def _velocity_network(self) -> Network:
+        return row_by_row(self.denoiser) if self.frugal else self.denoiser
+
     def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
-        pieces = self.autoencoder.decode_in_chunks(latents, start=start)
+        pieces = self.autoencoder.decode_in_chunks(
+            latents.to(self._pixels_on), chunk=1 if self.frugal else 2, start=start
+        )
         while True:
             with torch.inference_mode():
                 piece = next(pieces, None)

@@ -9,14 +9,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from lingen_models.lingen import LinGen
-
 OnStep = Callable[[int, int, Tensor], None]
 """Called with steps done, steps in all, and the present estimate of the clean latents."""
 Velocity = Callable[[Tensor, float], Tensor]
 Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
 Guidance = float | Callable[[float], float]
 """How strict guidance is, at all times or as a function of the time from 0 (noise) to 1."""
+
+Features = tuple[Tensor, ...]
+Network = Callable[[Tensor, Tensor, Features, Features, int], Tensor]
+"""`LinGen`, or what is called like it: latents, times, features, masks, the first frame."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,27 @@ def guided_from(start: float, guidance: float) -> Guidance:
     return lambda now: guidance if now >= start else 1.0
 
 
+def row_by_row(network: Network) -> Network:
+    """`network`, called once for each row of a batch: slower, with less memory at a time."""
+
+    def run(x: Tensor, t: Tensor, features: Features, masks: Features, first_frame: int) -> Tensor:
+        rows = [
+            network(
+                x[row : row + 1],
+                t[row : row + 1],
+                tuple(one[row : row + 1] for one in features),
+                tuple(one[row : row + 1] for one in masks),
+                first_frame,
+            )
+            for row in range(x.shape[0])
+        ]
+        return torch.cat(rows)
+
+    return run
+
+
 def sample_latents(
-    network: LinGen,
+    network: Network,
     noise: Tensor,
     prompt: TextFeatures,
     negative: TextFeatures,
@@ -106,7 +127,7 @@ def sample_latents(
         t[:, begin:end] = now
         batch = with_clean(x)
         copies = batch.repeat(t.shape[0] // rows, 1, 1, 1, 1)
-        v: Tensor = network(copies, t, pair.features, pair.masks, first_frame).float()
+        v = network(copies, t, pair.features, pair.masks, first_frame).float()
         answers = v.chunk(v.shape[0] // rows)
         towards = answers[0]
         if fade is not None:

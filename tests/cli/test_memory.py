@@ -1,0 +1,134 @@
+"""Running out of memory: the ladder that a run walks down before it gives up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from lingen_cli.events import Events
+from lingen_cli.memory import with_less_if_needed
+from lingen_cli.progress import Progress
+from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.lingen import LinGen
+
+FULL = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: tried 9 bytes")
+
+
+@pytest.fixture
+def generate(lingen_here, tiny_weights):
+    def run(name):
+        options = ("--frames", 41, "--steps", 3, "--size", 64, "--seed", 1)
+        return lingen_here(
+            "generate", "a red ball", *options, "--weights", tiny_weights, "-o", name
+        )
+
+    return run
+
+
+def pictures(path):
+    with av.open(path) as container:
+        return np.stack([frame.to_ndarray() for frame in container.decode(video=0)]).astype(int)
+
+
+def test_two_rows_are_too_many(generate, monkeypatch):
+    assert generate("whole.mp4").returncode == 0
+    forward = LinGen.forward
+
+    def narrow(self, x, *arguments):
+        if x.shape[0] > 1:
+            raise FULL
+        return forward(self, x, *arguments)
+
+    monkeypatch.setattr(LinGen, "forward", narrow)
+    result = generate("a.mp4")
+    assert result.returncode == 0, result.stderr
+    assert "warning: out of memory; the networks get smaller parts at a time" in result.stderr
+    assert np.abs(pictures("a.mp4") - pictures("whole.mp4")).mean() < 1
+
+
+def test_decoding_takes_smaller_parts_too(generate, monkeypatch):
+    assert generate("whole.mp4").returncode == 0
+    in_chunks = TemporalAutoencoder.decode_in_chunks
+
+    def narrow(self, latents, chunk=2, start=0):
+        if chunk > 1:
+            raise MemoryError
+        return in_chunks(self, latents, chunk, start)
+
+    monkeypatch.setattr(TemporalAutoencoder, "decode_in_chunks", narrow)
+    result = generate("a.mp4")
+    assert result.returncode == 0, result.stderr
+    assert np.abs(pictures("a.mp4") - pictures("whole.mp4")).mean() < 1
+
+
+def test_where_nothing_helps_it_is_an_error(generate, fails, monkeypatch, clean_environment):
+    def never(self, *arguments):
+        raise FULL
+
+    monkeypatch.setattr(LinGen, "forward", never)
+    fails(generate("a.mp4"), 71, "out of memory; try a smaller --size")
+    assert not Path("a.mp4").exists()
+
+
+def test_other_errors_are_not_tried_again():
+    tried = []
+
+    def attempt():
+        tried.append(1)
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        with_less_if_needed(_Pipe("cpu"), Progress(Events(None), quiet=True), attempt)
+    assert tried == [1]
+
+
+class _Pipe:
+    """What the ladder sees of a pipeline, on a device that this machine may not have."""
+
+    def __init__(self, device):
+        self.frugal, self.device, self.did = False, torch.device(device), []
+
+    def save_memory(self):
+        self.frugal = True
+        self.did.append("small parts")
+
+    def offload(self):
+        self.did.append("offload")
+
+    def move(self, device):
+        self.device = torch.device(device)
+        self.did.append(device)
+
+
+@pytest.mark.parametrize("needed", range(4))
+def test_the_rungs_on_a_gpu(needed):
+    pipe = _Pipe("cuda")
+
+    def attempt():
+        if len(pipe.did) < needed:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "made"
+
+    assert with_less_if_needed(pipe, Progress(Events(None), quiet=True), attempt) == "made"
+    assert pipe.did == ["small parts", "offload", "cpu"][:needed]
+
+
+def test_an_offloaded_pipeline_gives_the_same(tiny_weights):
+    from lingen_models.pipeline import TextToVideo
+
+    parts = [tiny_weights / f"{name}.safetensors" for name in ("denoiser", "autoencoder")]
+    texts = [tiny_weights / "text_encoder.safetensors"]
+    pipe = TextToVideo.load(*parts, texts, dtype=torch.float64)
+    noise = {"frames": 17, "height": 64, "width": 64, "steps": 2, "guidance": 3.0}
+    whole = pipe.sample("a red ball", **noise)
+    pipe.save_memory()
+    torch.testing.assert_close(pipe.sample("a red ball", **noise), whole)
+    pipe.offload()
+    assert pipe.encode_texts(["a"]).features[0].dtype == torch.float64
+    latents = pipe.sample("a red ball", **noise)
+    torch.testing.assert_close(latents, whole, rtol=1e-2, atol=1e-2)
+    assert sum(part.shape[0] for part in pipe.decode(latents, 17)) == 17
