@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,6 +36,7 @@ from lingen_cli.commands import (
     verify,
 )
 from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.logfile import close_log, log, open_log
 
 app = typer.Typer(
     name="lingen",
@@ -73,6 +75,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def lingen(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -82,17 +85,38 @@ def lingen(
     show_traceback: Annotated[
         bool, typer.Option("--traceback", help="Show where an error came from.")
     ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(help="Append what is told to people to this file, with the time."),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Profile three sampling steps into this JSON file, for Perfetto."),
+    ] = None,
 ) -> None:
     """Minute-length videos from a prompt, with linear cost."""
     if show_traceback:
         os.environ[TRACEBACK_VARIABLE] = "1"
+    if log_file is not None:
+        open_log(log_file, context.obj)
+    if trace is not None:
+        from lingen_cli.tracing import trace_into
+
+        trace_into(trace)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; an error is one line on standard error."""
     stopping.install()
+    code = _run(arguments)
+    close_log(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = int(app(arguments, prog_name="lingen", standalone_mode=False) or 0)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        code = int(app(given, prog_name="lingen", standalone_mode=False, obj=given) or 0)
     except SystemExit:
         code = 0  # only raised below us when the reader of our help text has gone away
     except BaseException as error:
@@ -114,6 +138,8 @@ def _fail(error: BaseException) -> int:
     failure = failure_of(error)
     if os.environ.get(TRACEBACK_VARIABLE) and not isinstance(error, typer.Exit):
         traceback.print_exception(error)
+    if not isinstance(error, typer.Exit):
+        log(failure.message, error=error)
     if failure.message:
         console.note(f"lingen: error: {failure.message}")
     return failure.code

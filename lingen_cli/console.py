@@ -6,6 +6,7 @@ import os
 import sys
 
 from lingen_cli.errors import WriteFailedError
+from lingen_cli.logfile import log
 
 
 def result(text: str) -> None:
@@ -28,7 +29,8 @@ def result(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line for people. Losing standard error never stops a job."""
+    """Print a line for people, also into the log. Losing standard error never stops a job."""
+    log(text)
     if sys.stderr is None:
         return
     try:

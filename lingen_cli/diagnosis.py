@@ -8,13 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lingen_cli import __version__
 from lingen_cli.errors import LingenError
+from lingen_cli.settings import Settings
 
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
+
+EXTRAS = (
+    ("matplotlib", "train", "loss curves and `lingen check --plot`"),
+    ("ray", "ray", "`lingen batch --ray`"),
+    ("submitit", "slurm", "`lingen batch --slurm`"),
+)
+"""Packages that nobody needs: package, extra, and what it is for."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ def diagnose() -> Iterator[Finding]:
         ("kernels", _kernels),
         ("weights", _weights),
         ("output folder", _folder),
+        ("self-test", _self_test),
+        ("extras", _extras),
     ]
     for name, check in checks:
         try:
@@ -142,3 +153,41 @@ def _folder() -> Iterator[Finding]:
             yield Finding("output folder", "ok", f"{folder} can be written")
     except OSError as error:
         yield Finding("output folder", "hint", f"{folder}: {error.strerror}")
+
+
+def _self_test() -> Iterator[Finding]:
+    """Make a second of video with the shipped model, write it, and read it back."""
+    import time
+    from fractions import Fraction
+
+    from lingen_cli.generation import load_model
+    from lingen_cli.media.verify import verify_video
+    from lingen_cli.media.writer import VideoWriter
+    from lingen_cli.zoo import locate
+    from lingen_plugins.registry import collect
+
+    begin = time.perf_counter()
+    pipe = load_model(locate(collect(), Settings.model_fields["model"].default), "auto")
+    side, frames = 64, 17
+    latents = pipe.sample(
+        "a red ball", frames=frames, height=side, width=side, steps=2, guidance=2.0
+    )
+    facts: dict[str, Any] = {"width": side, "height": side, "fps": Fraction(16)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.mp4"
+        with VideoWriter(path, **facts) as writer:
+            for images in pipe.decode(latents, frames):
+                writer.write(images)
+        verify_video(path, frames=frames, **facts)
+    seconds = time.perf_counter() - begin
+    detail = f"{frames} frames sampled, written and read back in {seconds:.1f} s on {pipe.device}"
+    yield Finding("self-test", "ok", detail)
+
+
+def _extras() -> Iterator[Finding]:
+    for package, extra, use in EXTRAS:
+        if find_spec(package) is None:
+            detail = f"not installed; for {use}: pip install 'lingen[{extra}]'"
+            yield Finding(package, "ok", detail)
+        else:
+            yield Finding(package, "ok", version(package))

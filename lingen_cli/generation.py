@@ -22,6 +22,7 @@ from lingen_cli.memory import with_less_if_needed
 from lingen_cli.progress import Progress
 from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.recording import recipe_of
+from lingen_cli.tracing import traced
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
         return Result(path, job.frames, job.seconds, skipped=True)
     with held(job) as (work, settled):
         try:
-            return _make(settled, work, progress, load or load_for)
+            with traced():
+                return _make(settled, work, progress, load or load_for)
         except BaseException:
             if work.holds_journal:
                 name = shlex.quote(printable(work.target))

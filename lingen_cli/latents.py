@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lingen_cli import latent_cache
+from lingen_cli import latent_cache, tracing
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Job, Stretch
 from lingen_cli.progress import Progress
@@ -216,6 +216,7 @@ class _Work:
 
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
+            tracing.step()
             if self.job.preview and self.progress.draws_pictures:
                 from lingen_cli.preview import sketch
 

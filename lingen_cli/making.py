@@ -11,6 +11,7 @@ from lingen_cli import console, stopping
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.events import Events
 from lingen_cli.job import Job
+from lingen_cli.logfile import log
 from lingen_cli.progress import Progress
 
 Prepare = Callable[[Progress], Job]
@@ -66,5 +67,6 @@ def make(
         from lingen_cli.generation import generate
 
         result = generate(job, progress)
+    log(f"made {result.path}")
     if target != "-":
         console.result(str(result.path))

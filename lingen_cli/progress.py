@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lingen_cli import console
 from lingen_cli.events import Events
+from lingen_cli.logfile import log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,25 +75,26 @@ class Progress:
         self.events.emit("progress", phase=self._phase, done=done, total=self._total)
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done)
-            return
         now = time.monotonic()
-        if not self.quiet and now - self._last_line >= _SECONDS_BETWEEN_LINES:
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = now
             passed = now - self._phase_start
             left = passed / max(done, 1) * (self._total - done)
             tail = f"{left:.0f} s left" if done < self._total else f"took {passed:.0f} s"
-            console.note(f"lingen: {self._phase} {done}/{self._total}, {tail}")
+            line = f"lingen: {self._phase} {done}/{self._total}, {tail}"
+            if self.quiet or self._bars is not None:
+                log(line)
+            else:
+                console.note(line)
 
     def note(self, text: str) -> None:
-        """A line for people; not with `--quiet`."""
-        if not self.quiet:
-            self._print(f"lingen: {text}")
+        """A line for people; with `--quiet` only for the log."""
+        self._tell(f"lingen: {text}")
 
     def warn(self, text: str, **fields: Any) -> None:
         """A warning: an event, and a line for people."""
         self.events.emit("warning", message=text, **fields)
-        if not self.quiet:
-            self._print(f"lingen: warning: {text}")
+        self._tell(f"lingen: warning: {text}")
 
     def picture(self, image: np.ndarray[Any, Any]) -> None:
         """Show uint8 (H, W, 3) above the bars, or, forced and without a terminal, as lines."""
@@ -130,8 +132,11 @@ class Progress:
         self._live = Live(self._bars, console=self._console, refresh_per_second=8)
         self._live.start()
 
-    def _print(self, text: str) -> None:
-        if self._console is not None:
+    def _tell(self, text: str) -> None:
+        if self.quiet:
+            log(text)
+        elif self._console is not None:
+            log(text)
             self._console.print(text, markup=False, soft_wrap=True)
         else:
             console.note(text)

@@ -34,6 +34,7 @@ def test_the_doctor_looks_at_everything(lingen_here):
     checks = {finding["check"] for finding in findings}
     assert {"lingen", "torch", "device", "bfloat16", "encoder", "kernels"} <= checks
     assert {"lingen-mini", "lingen-4b", "output folder", "OMP_WAIT_POLICY"} <= checks
+    assert {"self-test", "matplotlib", "ray", "submitit"} <= checks
     problems = [finding for finding in findings if finding["state"] == "problem"]
     assert result.returncode == (69 if problems else 0)
 
