@@ -54,9 +54,8 @@ def traced() -> Iterator[None]:
                 raise write_error(known, path) from error
 
         plan = schedule(wait=0, warmup=1, active=_STEPS, repeat=1)
-        with profile(
-            activities=supported_activities(), schedule=plan, on_trace_ready=ready
-        ) as _profiler:
+        kinds = supported_activities()  # type: ignore[no-untyped-call]
+        with profile(activities=kinds, schedule=plan, on_trace_ready=ready) as _profiler:
             try:
                 yield
             finally:
