@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from lingen_models.pipeline import TextToVideo
-from lingen_models.sampling import guided_from
 from lingen_plugins.contracts import ModelVariant, Sampler
 from lingen_training.evaluate import steady_scene
 from lingen_training.playground import (
@@ -86,12 +85,7 @@ class Model:
         return torch.cat(list(self.pipe.decode(latents, frames)))
 
     def _how(self) -> dict[str, Any]:
-        return {
-            "steps": self.steps,
-            "guidance": guided_from(self.sampler.guided_after, self.guidance),
-            "sampler": self.sampler.build(),
-            "schedule": self.sampler.schedule,
-        }
+        return {"steps": self.steps, **self.sampler.choices(self.guidance)}
 
 
 def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way: str) -> Tensor:

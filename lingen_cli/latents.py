@@ -145,19 +145,16 @@ class _Work:
         """`values` after one edit."""
         import torch
 
-        from lingen_models.sampling import guided_from
-
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
         choices: dict[str, Any] = {
             "steps": edit.steps,
-            "guidance": guided_from(edit.sampler.guided_after, edit.guidance),
             "negative": edit.negative,
             "seed": edit.seed,
-            "sampler": self.journal.loop(edit.sampler),
-            "schedule": edit.sampler.schedule,
             "on_step": self._listener(),
+            **edit.sampler.choices(edit.guidance),
+            "sampler": self.journal.loop(edit.sampler),
         }
         if edit.at is not None:
             return pipe.retake(

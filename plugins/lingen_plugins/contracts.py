@@ -149,6 +149,16 @@ class Sampler(Component):
     its end. So from what step k asked about and `times[k:]`, the loop ends as the whole does: a
     stopped run goes on inside a clip. Else it does so between the windows of a long one."""
 
+    def choices(self, guidance: float) -> dict[str, Any]:
+        """What it decides of the arguments of `TextToVideo.sample`, `go_on` and `retake`."""
+        from lingen_models.sampling import guided_from
+
+        return {
+            "sampler": self.build(),
+            "schedule": self.schedule,
+            "guidance": guided_from(self.guided_after, guidance),
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Component):
