@@ -10,12 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError, LockedError
+from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.events import Events
 from lingen_cli.failures import failure_of
 from lingen_cli.job import Job
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 COMMANDS = ("generate", "extend", "continue", "branch", "retake", "rerun")
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
-_NOT_HERE = frozenset({"events", "json", "quiet", "preview", "overwrite", "help"})
+_NOT_HERE = frozenset({"events", "json", "quiet", "preview", "overwrite", "no-metadata", "help"})
+"""A batch is told by its command line; and it knows what is made by the recipe inside."""
 _WORTH_ANOTHER = frozenset({70, 71, 74})
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("index", "prompt", "seed", "id", "command", "model")
@@ -47,14 +48,41 @@ class Task:
     prepare: Prepare
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a line: `status` is `done`, `skipped` (there already) or `failed`."""
+
+    line: int
+    output: str
+    status: str
+    code: int = 0
+    message: str = ""
+
+
 @dataclass
 class Tally:
-    """How many jobs came to what."""
+    """What became of all lines that could be made; each is told to `events` as it ends."""
 
-    done: int = 0
-    skipped: int = 0
-    failed: list[tuple[int, int, str]] = field(default_factory=list)
-    """Line, exit code and message."""
+    events: Events
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    """By their lines."""
+
+    def add(self, outcome: Outcome) -> None:
+        """One more; what is done stays done."""
+        self.outcomes[outcome.line] = outcome
+        facts = asdict(outcome)
+        if outcome.status != "failed":
+            del facts["code"], facts["message"]
+        self.events.emit("job", **facts)
+
+    def count(self, status: str) -> int:
+        """How many lines came to `status`."""
+        return sum(one.status == status for one in self.outcomes.values())
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The lines that failed, in their order."""
+        return [one for _, one in sorted(self.outcomes.items()) if one.status == "failed"]
 
 
 def plan(
@@ -86,59 +114,40 @@ def plan(
     return tasks, problems
 
 
-def run(tasks: Sequence[Task], events: Events, *, quiet: bool, retries: int) -> Tally:
+def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int) -> None:
     """Make what is missing, in order; a job that fails is told and passed over."""
-    tally, load = Tally(), _loader()
+    load = loader()
     for number, task in enumerate(tasks, start=1):
-        with Progress(events, quiet=quiet) as progress:
+        with Progress(tally.events, quiet=quiet) as progress:
             progress.note(f"job {number} of {len(tasks)}, line {task.line}: {task.output}")
-            status, code, message = _one(task, progress, load, retries)
-            if status == "failed":
-                tally.failed.append((task.line, code, message))
-                progress.note(f"line {task.line} failed: {message}")
-            else:
-                tally.done += status == "done"
-                tally.skipped += status == "skipped"
-        facts = {"line": task.line, "output": str(task.output), "status": status}
-        events.emit("job", **facts, **({"code": code, "message": message} if code else {}))
-    return tally
+            outcome = make_one(task, progress, load, retries)
+            if outcome.status == "failed":
+                progress.note(f"line {task.line} failed: {outcome.message}")
+        tally.add(outcome)
 
 
-def _one(task: Task, progress: Progress, load: Load, retries: int) -> tuple[str, int, str]:
-    """`done`, `skipped` or `failed`, with exit code and message."""
+def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcome:
+    """Make one video, if it is not there, with up to `retries` more attempts."""
     from lingen_cli.generation import generate
 
+    line, output = task.line, str(task.output)
     for attempt in range(retries + 1):
         try:
-            job = task.prepare(progress)
-            if task.output.exists() and _is_of(task.output, job):
-                return "skipped", 0, ""
-            generate(job, progress, load)
+            made = generate(task.prepare(progress), progress, load)
         except LockedError:
-            progress.note(f"line {task.line}: another run is at it")
-            return "skipped", 0, ""
+            progress.note(f"line {line}: another run is at it")
+            return Outcome(line, output, "skipped")
         except Exception as error:
             failure = failure_of(error)
             if attempt == retries or failure.code not in _WORTH_ANOTHER:
-                return "failed", failure.code, failure.message
-            progress.warn(f"line {task.line}, attempt {attempt + 1}: {failure.message}")
+                return Outcome(line, output, "failed", failure.code, failure.message)
+            progress.warn(f"line {line}, attempt {attempt + 1}: {failure.message}")
         else:
-            return "done", 0, ""
+            return Outcome(line, output, "skipped" if made.skipped else "done")
     raise AssertionError("no attempt was made")
 
 
-def _is_of(path: Path, job: Job) -> bool:
-    """Whether a video is what the job would make."""
-    from lingen_cli.journal import same_work
-    from lingen_cli.recipe import recipe_from_video
-
-    try:
-        return same_work(recipe_from_video(path), job)
-    except LingenError:
-        return False
-
-
-def _loader() -> Load:
+def loader() -> Load:
     """Reads each model once."""
     from lingen_cli.generation import load_for
 
@@ -238,9 +247,22 @@ def _positional(params: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
     return ["--", *given] if given else []
 
 
-def shard(lines: Sequence[Line], text: str) -> list[Line]:
-    """The lines of `i/n`: every n-th, from the i-th on. Raises InvalidOptionError (2)."""
+def part_of(text: str, option: str) -> tuple[int, int]:
+    """`i/n` as two numbers. Raises InvalidOptionError (2)."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise InvalidOptionError(f"--shard must be like 1/4, not {text!r}")
-    return list(lines[int(found[1]) - 1 :: int(found[2])])
+        raise InvalidOptionError(f"{option} must be like 1/4, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def shard(lines: Sequence[Line], text: str) -> list[Line]:
+    """The lines of `i/n`: every n-th, from the i-th on. Raises InvalidOptionError (2)."""
+    part, parts = part_of(text, "--shard")
+    return list(lines[part - 1 :: parts])
+
+
+def beginning_at(tasks: Sequence[Task], text: str) -> list[Task]:
+    """All tasks, those of part `i/n` first, then those of the parts after it."""
+    part, parts = part_of(text, "--worker")
+    order = [(part - 1 + number) % parts for number in range(parts)]
+    return [task for number in order for task in tasks[number::parts]]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lingen_cli.commands.options import OUTPUT, AsJson, Events, Quiet
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _RUN = "Which jobs, and what if one fails"
+_WHERE = "Where they run"
 
 
 def batch(
@@ -53,6 +57,49 @@ def batch(
         bool,
         typer.Option("--check", help="Look for mistakes and make nothing.", rich_help_panel=_RUN),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            min=1,
+            max=1024,
+            help="Processes, or actors on Ray, each with a model of its own.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="On a Ray cluster: local, auto or host:port.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    slurm: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PARTS",
+            min=1,
+            max=10000,
+            help="Submit a Slurm array of so many parts.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    slurm_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="What Slurm must know: partition=gpu, gpus-per-node=1.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    slurm_cluster: Annotated[
+        str,
+        typer.Option(
+            help="slurm, or submitit's own local or debug, to try it.", rich_help_panel=_WHERE
+        ),
+    ] = "slurm",
+    worker: Annotated[str, typer.Option(hidden=True)] = "1/1",
     events: Events = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -63,7 +110,7 @@ def batch(
     extend, continue, branch, retake or rerun, by its name.
     """
     from lingen_cli import console, stopping
-    from lingen_cli.batch import plan, run
+    from lingen_cli.batch import Tally, beginning_at, plan, run
     from lingen_cli.batch import shard as part_of
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
     from lingen_cli.events import Events as EventStream
@@ -73,6 +120,10 @@ def batch(
 
     if as_json and events not in (None, "-"):
         raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
+    if slurm is not None and (ray is not None or processes is not None or shard != "1/1"):
+        raise InvalidOptionError("--slurm is its own way to spread jobs; leave out the others")
+    if slurm_cluster not in ("slurm", "local", "debug"):
+        raise InvalidOptionError("--slurm-cluster must be slurm, local or debug")
     lines = part_of(read_jobs(jobs), shard)
     target = folder or Path(jobs.stem)
     to = "-" if as_json else events
@@ -90,18 +141,56 @@ def batch(
                 raise SomeFailedError(told)
             return
         target.mkdir(parents=True, exist_ok=True)
-        tally = run(tasks, stream, quiet=quiet, retries=retry)
+        same = ["--output", str(target), "--name", name, "--retry", str(retry), "--", str(jobs)]
+        if slurm is not None:
+            parts = min(slurm, len(lines))
+            _submit(target, same, parts, slurm_cluster, slurm_option or [], to)
+            return
+        tally = Tally(stream)
+        tasks = beginning_at(tasks, worker)
+        if ray is not None:
+            from lingen_cli.on_ray import Share, run_on_ray
+
+            share = Share(str(jobs), str(target), name, retry, str(Path.cwd()))
+            run_on_ray(tasks, share, ray, processes, tally, quiet)
+        elif processes is not None and processes > 1:
+            from lingen_cli.workers import run_in_processes
+
+            command = ["--shard", shard, *same]
+            run_in_processes(tasks, command, processes, tally, quiet=quiet, retries=retry)
+        else:
+            run(tasks, tally, quiet=quiet, retries=retry)
         failed = len(problems) + len(tally.failed)
-        stream.summarise(done=tally.done, skipped=tally.skipped, failed=failed)
+        made, there = tally.count("done"), tally.count("skipped")
+        stream.summarise(done=made, skipped=there, failed=failed)
         if not quiet:
-            console.note(
-                f"lingen: {tally.done} made, {tally.skipped} there already, {failed} failed"
-            )
-        for line, code, message in tally.failed:
-            console.note(f"{printable(jobs)}:{line}: exit code {code}: {message}")
+            console.note(f"lingen: {made} made, {there} there already, {failed} failed")
+        for one in tally.failed:
+            console.note(f"{printable(jobs)}:{one.line}: exit code {one.code}: {one.message}")
         if to != "-":
             for task in tasks:
                 if task.output.exists():
                     console.result(str(task.output))
         if failed:
             raise SomeFailedError(f"{failed} of {len(lines)} jobs failed")
+
+
+def _submit(
+    folder: Path,
+    command: Sequence[str],
+    parts: int,
+    cluster: str,
+    given: Sequence[str],
+    to: str | None,
+) -> None:
+    """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
+    from lingen_cli import console
+    from lingen_cli.errors import SomeFailedError
+    from lingen_cli.on_slurm import submit
+
+    submitted = submit(folder, command, parts, cluster, given)
+    if to != "-":
+        for job in submitted:
+            console.result(str(job.job_id))
+    if cluster == "debug" and any(job.result() for job in submitted):
+        raise SomeFailedError("some jobs failed")

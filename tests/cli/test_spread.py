@@ -1,0 +1,160 @@
+"""`lingen batch` in several processes, on a Ray cluster, and as Slurm jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lingen_cli.journal import SECONDS_VARIABLE
+
+
+@pytest.fixture
+def listed(clean_environment, tiny_weights, monkeypatch):
+    """Return a function that writes a list of so many short jobs."""
+    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+
+    def write(count, **more):
+        common = {"frames": 9, "steps": 20, "size": 64, "weights": str(tiny_weights)}
+        with Path("jobs.jsonl").open("w", encoding="utf-8") as file:
+            for number in range(count):
+                file.write(json.dumps({"prompt": f"ball {number}"} | common | more) + "\n")
+        return "jobs.jsonl"
+
+    return write
+
+
+def videos():
+    return sorted(path.name for path in Path("jobs").iterdir() if path.suffix == ".mp4")
+
+
+def children(process):
+    """Its processes, and theirs: number and command line."""
+    found, waiting = [], [process.pid]
+    while waiting:
+        pid = waiting.pop()
+        for task in Path(f"/proc/{pid}/task").glob("*/children"):
+            for child in task.read_text(encoding="ascii").split():
+                waiting.append(int(child))
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ")
+                found.append((int(child), line.decode("utf-8", "replace")))
+    return found
+
+
+def batch(*options):
+    return [sys.executable, "-m", "lingen_cli", "batch", *map(str, options), "--json"]
+
+
+def run_and_kill(command, of, after=3):
+    """Run a batch, and kill a process of it that `of` knows, after a few jobs: what it told."""
+    events, victim = [], None
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        for line in process.stdout:
+            events.append(json.loads(line))
+            made = sum(event["event"] == "job" for event in events)
+            if victim is None and made >= after:
+                victim = next(pid for pid, line in children(process) if of(line))
+                os.kill(victim, signal.SIGKILL)
+        err = process.stderr.read()
+    assert victim is not None
+    return process.returncode, events, err
+
+
+def check_all_done(code, events, err, count):
+    assert code == 0, err
+    assert len(videos()) == count
+    done = [event["line"] for event in events if event["event"] == "job"]
+    assert sorted(done) == list(range(1, count + 1))
+    end = events[-1]
+    assert (end["event"], end["code"], end["failed"]) == ("end", 0, 0)
+    assert end["done"] + end["skipped"] == count
+    assert {path.suffix for path in Path("jobs").iterdir()} == {".mp4"}
+
+
+def test_a_process_that_is_killed_costs_no_job(listed):
+    command = batch(listed(20), "--jobs", 2)
+    code, events, err = run_and_kill(command, lambda line: "--worker 1/2" in line)
+    check_all_done(code, events, err, 20)
+    assert "process 1 of 2 ended with -9" in err
+
+
+def test_processes_stop_when_they_are_asked_to(listed):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(batch(listed(8, steps=200), "--jobs", 2), **pipes) as process:
+        while len(children(process)) < 2 or not list(Path().glob("jobs/.*/journal/state*")):
+            time.sleep(0.1)
+        started = time.monotonic()
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 143
+    assert time.monotonic() - started < 10
+    assert len(videos()) < 8
+    assert list(Path().glob("jobs/.*/journal"))
+
+
+def test_bad_lines_and_failed_jobs_are_named(listed, lingen_here, tiny_weights):
+    path = Path(listed(3))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    lines[1] = '{"prompt": ""}'
+    path.write_text("\n".join(lines), encoding="utf-8")
+    Path("jobs").mkdir()
+    Path("jobs/0003-ball-2.mp4").write_bytes(b"mine")
+    result = lingen_here("batch", path, "--jobs", 2, "--keep-going")
+    assert result.returncode == 1
+    assert "jobs.jsonl:2: prompt is empty" in result.stderr
+    assert "jobs.jsonl:3: exit code 73: output already exists" in result.stderr
+    assert "1 made, 0 there already, 2 failed" in result.stderr
+
+
+def test_a_lost_ray_worker_costs_no_job(listed, fails, lingen_here):
+    pytest.importorskip("ray")
+    command = batch(listed(20), "--jobs", 2, "--ray", "local")
+    code, events, err = run_and_kill(command, lambda line: line.startswith("ray::Worker"))
+    check_all_done(code, events, err, 20)
+
+
+def test_a_ray_cluster_that_is_not_there(listed, lingen_here, fails):
+    pytest.importorskip("ray")
+    fails(lingen_here("batch", listed(1), "--ray", "127.0.0.1:1"), 69, "no Ray cluster answers")
+
+
+@pytest.mark.parametrize("cluster", ["debug", "local"])
+def test_slurm_parts(listed, lingen, lingen_here, cluster):
+    pytest.importorskip("submitit")
+    path, options = listed(3), ("--slurm", 2, "--slurm-cluster", cluster)
+    result = lingen("batch", path, *options, "--slurm-option", "timeout-min=5")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    begun = time.monotonic()
+    while len(videos()) < 3 and time.monotonic() - begun < 60:
+        time.sleep(0.2)
+    assert len(videos()) == 3
+    assert "3 there already" in lingen_here("batch", path).stderr
+
+
+def test_engines_that_are_not_installed(listed, lingen_here, fails, monkeypatch):
+    path = listed(1)
+    for name, option in (("ray", ("--ray", "local")), ("submitit", ("--slurm", 1))):
+        monkeypatch.setitem(sys.modules, name, None)
+        extra = "slurm" if name == "submitit" else name
+        fails(lingen_here("batch", path, *option), 69, f"pip install 'lingen[{extra}]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (("--slurm", 2, "--jobs", 2), "--slurm is its own way"),
+        (("--slurm", 2, "--slurm-cluster", "pbs"), "--slurm-cluster must be"),
+        (("--slurm", 2, "--slurm-cluster", "debug", "--slurm-option", "gpu"), "partition=gpu"),
+        (("--jobs", 0), "--jobs"),
+    ],
+)
+def test_options_that_contradict(listed, lingen_here, fails, options, part):
+    fails(lingen_here("batch", listed(1), *options), 2, part)
