@@ -168,6 +168,8 @@ def _output(line: Line, folder: Path, template: str) -> Path:
     given = line.values.get("output")
     if given is not None:
         name = str(given)
+        if not name.isprintable():
+            raise BadDataError("control characters in the output")
     else:
         values = {key: str(line.values.get(key, "")) for key in _FIELDS}
         values["prompt"] = slug(values["prompt"] or str(line.values.get("video", "")))

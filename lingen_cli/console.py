@@ -7,6 +7,7 @@ import sys
 
 from lingen_cli.errors import WriteFailedError
 from lingen_cli.logfile import log
+from lingen_cli.media.write_errors import printable
 
 
 def result(text: str) -> None:
@@ -29,7 +30,8 @@ def result(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a line for people, also into the log. Losing standard error never stops a job."""
+    """Print lines for people, also into the log. Losing standard error never stops a job."""
+    text = harmless(text)
     log(text)
     if sys.stderr is None:
         return
@@ -38,6 +40,11 @@ def note(text: str) -> None:
         sys.stderr.flush()
     except (OSError, ValueError):
         return
+
+
+def harmless(text: str) -> str:
+    """`text` without anything that a terminal would obey; it may come out of somebody's file."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def warning(text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli import latent_cache
 from lingen_cli.destination import held, is_made
-from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_cli.errors import BadDataError, NotAvailableError, OutputExistsError
 from lingen_cli.job import Job
 from lingen_cli.journal import Begun, Journal
 from lingen_cli.media.write_errors import printable
@@ -54,20 +54,23 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
     PermissionDeniedError (77); the output is whole or absent.
     """
-    path = job.destination.path
-    if path is not None and is_made(job):
-        progress.note(f"made already: {printable(path)}")
-        progress.events.finish(path, job.frames, job.seconds, skipped=True)
-        return Result(path, job.frames, job.seconds, skipped=True)
-    with held(job) as (work, settled):
-        try:
-            with traced():
-                return _make(settled, work, progress, load or load_for)
-        except BaseException:
-            if work.holds_journal:
-                name = shlex.quote(printable(work.target))
-                progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+    try:
+        with held(job) as (work, settled):
+            try:
+                with traced():
+                    return _make(settled, work, progress, load or load_for)
+            except BaseException:
+                if work.holds_journal:
+                    name = shlex.quote(printable(work.target))
+                    progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+                raise
+    except OutputExistsError:
+        path = job.destination.path
+        if path is None or not is_made(job):
             raise
+    progress.note(f"made already: {path}")
+    progress.events.finish(path, job.frames, job.seconds, skipped=True)
+    return Result(path, job.frames, job.seconds, skipped=True)
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:

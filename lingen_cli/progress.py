@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lingen_cli import console
 from lingen_cli.events import Events
 from lingen_cli.logfile import log
+from lingen_cli.media.write_errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,12 +90,12 @@ class Progress:
 
     def note(self, text: str) -> None:
         """A line for people; with `--quiet` only for the log."""
-        self._tell(f"lingen: {text}")
+        self._tell(f"lingen: {printable(text)}")
 
     def warn(self, text: str, **fields: Any) -> None:
         """A warning: an event, and a line for people."""
         self.events.emit("warning", message=text, **fields)
-        self._tell(f"lingen: warning: {text}")
+        self._tell(f"lingen: warning: {printable(text)}")
 
     def picture(self, image: np.ndarray[Any, Any]) -> None:
         """Show uint8 (H, W, 3) above the bars, or, forced and without a terminal, as lines."""

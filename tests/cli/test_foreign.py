@@ -1,7 +1,10 @@
 """`lingen extend` on videos that lingen did not make: what is kept, what follows, what fails."""
 
+import json
+import re
 import shutil
 import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -175,6 +178,25 @@ def test_matroska_rounds_times_and_is_copied(make, extend):
     new, said = extend(make("old.mkv"))
     assert COPIED not in said
     assert facts(new) == (96, 64, 30, 90)
+
+
+def test_the_tail_of_a_long_file_is_soon_read(make, ffmpeg, tiny_weights):
+    """Two hours of 1080p: what is needed is sought from the end, in little memory."""
+    make("clip.mp4", size="1920x1080", seconds=10)
+    ffmpeg("-stream_loop", 719, "-i", "clip.mp4", "-c", "copy", "long.mp4")
+    arguments = ("extend", "long.mp4", "--weights", tiny_weights, *NEW, "--json", "-o", "out.mp4")
+    command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("phase") == "sample" and event["done"]:
+                break
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        process.kill()
+        process.stdout.read()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    assert peak < 1_500_000, peak
 
 
 def test_without_a_duration(make, extend, ffmpeg):

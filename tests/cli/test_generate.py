@@ -229,6 +229,14 @@ def test_events_of_a_failure(generate):
     assert events[1]["output"] is None
 
 
+def test_a_gpu_that_is_not_there(generate, fails):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    fails(generate("--device", "cuda"), 69, "device cuda is not available; use --device cpu")
+
+
 def test_events_have_one_place(generate, fails):
     fails(generate("--json", "--events", "file"), 2, "contradicts")
     fails(generate("--events", "nowhere/file"), 66, "nowhere")

@@ -29,7 +29,11 @@ def section(text, heading):
 
 def options(command):
     """Every way to write every option of a command, apart from --help."""
-    found = [parameter for parameter in command.params if parameter.param_type_name == "option"]
+    found = [
+        parameter
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
+    ]
     names = {name for one in found for name in (*one.opts, *one.secondary_opts)}
     return names - {"--help"}
 
