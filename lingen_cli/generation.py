@@ -87,7 +87,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
 
     def sampled_and_filmed() -> tuple[Latents, str | None, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
-        journal = Journal(work.journal, begun, progress)
+        journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
         latents = latents_of(job, pipe, journal, progress)
         digest = latent_cache.digest_of(latents.values) if latents.whole else None
         recipe = recipe_of(job, pipe, digest)

@@ -140,6 +140,8 @@ class Job:
     """Write the prompts beside the video, as subtitles."""
     preview: bool = False
     """Draw the latents while they form."""
+    decode_only: bool = False
+    """Everything must be in the journal already."""
 
     @property
     def bounds(self) -> list[int]:

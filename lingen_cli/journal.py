@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import time
 from dataclasses import replace
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli import stopping
+from lingen_cli.errors import BadDataError
 from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
+from lingen_cli.media.write_errors import printable
 from lingen_cli.progress import Progress
 from lingen_cli.recipe import Dropped, FrameHash, Recipe, Sha256
 from lingen_cli.recording import asked_in, asked_of, versions
@@ -152,10 +155,14 @@ def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
 class Journal:
     """Gives samplers that write down how far they are, and go on where the last run stood.
 
-    A disk that is full stops the writing, not the run.
+    A disk that is full stops the writing, not the run. With `decode_only` nothing is sampled: what
+    is missing is BadDataError (65).
     """
 
-    def __init__(self, folder: Path, begun: Begun, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, begun: Begun, progress: Progress, *, decode_only: bool = False
+    ) -> None:
+        self._decode_only = decode_only
         self.folder, self._begun, self._progress = folder, begun, progress
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
@@ -192,6 +199,9 @@ class Journal:
             if (result := self._load(name, noise)) is not None:
                 on_step(steps, steps, result)
                 return result
+            if self._decode_only:
+                name = shlex.quote(printable(self._begun.name))
+                raise BadDataError(f"not all is sampled yet; to go on: lingen resume {name}")
             done, x = 0, noise
             if sampler.restartable and (kept := self._load(_STATE, noise, call=name)) is not None:
                 done, x = self._step, kept

@@ -1,4 +1,4 @@
-"""`lingen resume`."""
+"""`lingen resume` and `lingen decode`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ from lingen_cli.commands.options import (
 
 if TYPE_CHECKING:
     from lingen_cli.journal import Begun
+    from lingen_cli.repeat import Changes
+
+
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="VIDEO", help="The file it was to become; else the only one in this folder."
+    ),
+]
 
 
 def resume(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="VIDEO", help="The file it was to become; else the only one in this folder."
-        ),
-    ] = None,
+    run: Run = None,
     image: MovedImage = None,
     last_image: MovedLastImage = None,
     weights: MovedWeights = None,
@@ -37,31 +41,63 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped, and print the path of its video."""
+    from lingen_cli.repeat import Changes
+
+    moved = Changes(image=image, last_image=last_image, weights=weights, preview=preview)
+    _go_on(run, moved, events, as_json, quiet)
+
+
+def decode(
+    run: Run = None,
+    weights: MovedWeights = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; else as before.")] = None,
+    events: Events = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the video of a stopped run that had sampled everything; never sample."""
+    from lingen_cli.repeat import Changes
+
+    moved = Changes(weights=weights, device=device)
+    _go_on(run, moved, events, as_json, quiet, decode_only=True)
+
+
+def _go_on(
+    run: Path | None,
+    moved: Changes,
+    events: str | None,
+    as_json: bool,
+    quiet: bool,
+    *,
+    decode_only: bool = False,
+) -> None:
     from dataclasses import replace
 
     from lingen_cli.job import Job
     from lingen_cli.making import make
     from lingen_cli.progress import Progress
-    from lingen_cli.repeat import Changes, check_base, prepare_again
+    from lingen_cli.repeat import check_base, prepare_again
     from lingen_cli.settings import load
     from lingen_cli.zoo import open_registry
 
     def job(progress: Progress) -> Job:
         folder, begun = _only(Path()) if run is None else _stopped(run)
-        changes = Changes(
+        changes = replace(
+            moved,
             output=str(folder / begun.name),
             overwrite=begun.overwrite,
-            image=image,
-            last_image=last_image,
-            weights=weights,
-            preview=preview,
             cache_bytes=load().values.cache_bytes,
         )
         again = prepare_again(begun.recipe, changes, open_registry(progress.warn), stem="")
         if again.base is not None:
             check_base(again.base)
-        origin = None if begun.origin is None else begun.origin.origin()
-        return replace(again, origin=origin, subtitles=begun.subtitles, metadata=begun.metadata)
+        return replace(
+            again,
+            origin=None if begun.origin is None else begun.origin.origin(),
+            subtitles=begun.subtitles,
+            metadata=begun.metadata,
+            decode_only=decode_only,
+        )
 
     make(job, events=events, as_json=as_json, quiet=quiet)
 

@@ -61,3 +61,23 @@ def check_failure(result, code, *parts):
 def fails():
     """The check that every failing run must pass."""
     return check_failure
+
+
+@pytest.fixture
+def with_recipe():
+    """Return a function that writes a copy of a video with another recipe."""
+    import av
+
+    from lingen_cli.media.metadata import recipe_tags
+
+    def copy(video, target, facts):
+        with av.open(str(video)) as source, av.open(str(target), "w") as container:
+            container.metadata.update(recipe_tags(facts))
+            stream = container.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(source.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    container.mux(packet)
+        return target
+
+    return copy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -44,6 +45,22 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tiny_weights, tmp_path_factory):
+    """SHA-256 of the video that no full disk disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    options = ("--frames", "200", "--steps", "20", "--size", "64", "--seed", "1", "-o", "a.mp4")
+    command = ["generate", "a red ball", *options, "--weights", str(tiny_weights)]
+    subprocess.run(
+        [sys.executable, "-m", "lingen_cli", *command],
+        cwd=folder,
+        env=os.environ | {latent_cache.FOLDER_VARIABLE: str(folder / "cache")},
+        check=True,
+        capture_output=True,
+    )
+    return hashlib.sha256((folder / "a.mp4").read_bytes()).digest()
+
+
 def fill(place):
     """Take all the room that is left."""
     filler = place / "filler"
@@ -74,13 +91,11 @@ def run_until_full(command, place, phase, done):
 
 @pytest.mark.parametrize("phase", ["start", "sample", "decode and write", "verify"])
 def test_e1_a_disk_that_fills_up_in_any_phase(
-    phase, small_disk, command, clean_environment, monkeypatch
+    phase, small_disk, command, clean_environment, monkeypatch, undisturbed
 ):
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
-    options = command("--frames", 700, "--steps", 30, "-o", "a.mp4")
-    whole = command("--frames", 700, "--steps", 30, "-o", "whole.mp4")
-    subprocess.run(whole, cwd=clean_environment, check=True, capture_output=True)
+    options = command("--frames", 200, "--steps", 20, "-o", "a.mp4")
     target = small_disk / "a.mp4"
     if phase == "start":
         fill(small_disk)
@@ -98,7 +113,7 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
     (small_disk / "filler").unlink()
     again = subprocess.run(options, cwd=small_disk, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert target.read_bytes() == (clean_environment / "whole.mp4").read_bytes()
+    assert hashlib.sha256(target.read_bytes()).digest() == undisturbed
     if phase in ("sample", "decode and write"):
         assert '"resume"' in again.stdout
     assert os.listdir(small_disk) == ["a.mp4"]

@@ -7,10 +7,9 @@ import os
 import pickle
 from pathlib import Path
 
-import av
 import pytest
 
-from lingen_cli.media.metadata import read_recipe, recipe_tags
+from lingen_cli.media.metadata import read_recipe
 
 ESCAPE = "\x1b[31m\x07red\r\nlingen: all is well"
 
@@ -32,19 +31,11 @@ def make(lingen_here, tiny_weights, clean_environment):
 
 
 @pytest.fixture
-def plant(make):
+def plant(make, with_recipe):
     """Return a function that gives a copy of the video another recipe."""
 
     def run(**changes):
-        facts = read_recipe(make) | changes
-        with av.open(str(make)) as source, av.open("planted.mp4", "w") as target:
-            target.metadata.update(recipe_tags(facts))
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(source.streams.video[0]):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
-        return Path("planted.mp4")
+        return with_recipe(make, Path("planted.mp4"), read_recipe(make) | changes)
 
     return run
 

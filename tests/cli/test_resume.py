@@ -180,6 +180,24 @@ def test_latents_are_safe_before_they_are_decoded(
     assert long.read_bytes() == whole.read_bytes()
 
 
+def test_decoding_alone_never_samples(clean_environment, lingen_here, stopped, tiny_weights, fails):
+    from lingen_cli import filming
+
+    options = ("--steps", 12, "--frames", 17, "--size", 64, "--seed", 1, "-o", "a.mp4")
+    assert stopped("generate", PROMPT, *options) == -signal.SIGKILL
+    fails(lingen_here("decode"), 65, "not all is sampled yet; to go on: lingen resume a.mp4")
+    assert journals(clean_environment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        assert lingen_here("resume").returncode == 70
+    result = lingen_here("decode", "a.mp4")
+    assert (result.returncode, result.stdout) == (0, "a.mp4\n")
+    assert journals(clean_environment) == []
+    whole = lingen_here("generate", PROMPT, *options[:-1], "whole.mp4", "--weights", tiny_weights)
+    assert whole.returncode == 0
+    assert Path("a.mp4").read_bytes() == Path("whole.mp4").read_bytes()
+
+
 def test_pieces_that_were_encoded_are_not_encoded_again(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
