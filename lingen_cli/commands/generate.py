@@ -52,7 +52,8 @@ def generate(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="euler, euler-uniform, euler-late, or a plugin's.", rich_help_panel=_MODEL
+            help="euler, euler-uniform, euler-late, euler-ancestral, or a plugin's.",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     steps: Annotated[

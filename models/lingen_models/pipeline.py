@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -36,6 +37,7 @@ from lingen_models.words import WordEncoder
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {
     "linear-quadratic": linear_quadratic_times,
     "uniform": uniform_times,
+    "shifted": partial(uniform_times, shift=2.0),
 }
 
 

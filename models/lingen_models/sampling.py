@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -47,6 +48,36 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> 
         x = x + (after - now) * v
         on_step(step + 1, len(points) - 1, estimate)
     return x
+
+
+def ancestral(eta: float) -> Sampler:
+    """As `euler`, but a share `eta` of the noise that is left is fresh after every step.
+
+    So a mistake of an early step can be made good (DDIM with eta, arXiv 2010.02502; ancestral
+    sampling). The fresh noise depends on the present state alone: what goes on from a state ends
+    as the whole does.
+    """
+
+    def run(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+        x = noise
+        points = times.tolist()
+        for step, (now, after) in enumerate(pairwise(points)):
+            v = velocity(x, now)
+            estimate, rest = x + (1 - now) * v, x - now * v
+            if after < 1:
+                rest = (1 - eta**2) ** 0.5 * rest + eta * _noise_of(x)
+            x = after * estimate + (1 - after) * rest
+            on_step(step + 1, len(points) - 1, estimate)
+        return x
+
+    return run
+
+
+def _noise_of(x: Tensor) -> Tensor:
+    """Standard normal noise of the shape of `x`, drawn on the CPU, seeded by its numbers."""
+    digest = hashlib.sha256(x.detach().cpu().float().contiguous().numpy().tobytes()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.randn(x.shape, generator=generator).to(x)
 
 
 def guided_from(start: float, guidance: float) -> Guidance:

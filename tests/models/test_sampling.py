@@ -11,7 +11,14 @@ from torch import Tensor
 
 from lingen_models.flow import uniform_times
 from lingen_models.lingen import LinGen
-from lingen_models.sampling import Fade, TextFeatures, euler, guided_from, sample_latents
+from lingen_models.sampling import (
+    Fade,
+    TextFeatures,
+    ancestral,
+    euler,
+    guided_from,
+    sample_latents,
+)
 
 Call = tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 
@@ -76,6 +83,32 @@ def test_euler_on_a_linear_field() -> None:
     torch.testing.assert_close(four, noise * 0.75**4)
     many = euler(lambda x, t: -x, noise, uniform_times(2000).double(), silent)
     torch.testing.assert_close(many, noise * torch.tensor(-1.0).double().exp(), rtol=1e-3, atol=0)
+
+
+def test_ancestral_without_fresh_noise_is_euler() -> None:
+    noise = torch.randn(1, 2, 3, 2, 2, dtype=torch.float64)
+    given = (lambda x, t: torch.sin(x) + t, noise, uniform_times(6, 2.0), silent)
+    torch.testing.assert_close(ancestral(0.0)(*given), euler(*given))
+
+
+def test_ancestral_keeps_the_spread_of_the_noise() -> None:
+    """With the data all 0, x is (1 - t) times noise at every step; some of it is new each time."""
+    noise = torch.randn(1, 4, 8, 16, 16)
+    states: list[tuple[float, Tensor]] = []
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        states.append((t, x))
+        return -x / (1 - t)
+
+    end = ancestral(0.5)(velocity, noise, uniform_times(8), silent)
+    assert end.abs().max() == 0
+    for t, x in states[1:]:
+        assert abs(float(x.std()) / (1 - t) - 1) < 0.05
+    x, y = states[3][1], states[4][1]
+    shared = torch.corrcoef(torch.stack([x.flatten(), y.flatten()]))[0, 1]
+    assert abs(float(shared) - 0.75**0.5) < 0.05
+    again = ancestral(0.5)(lambda x, t: -x / (1 - t), states[3][1], uniform_times(8)[3:], silent)
+    assert torch.equal(again, end)
 
 
 def test_the_field_is_asked_at_the_schedule_s_times() -> None:

@@ -52,7 +52,7 @@ def test_the_built_in_zoo(manager):
     assert set(registry.model_variants) == {"lingen-mini", "lingen-4b"}
     assert set(registry.scan_orders) == {"rms", "row-major", "column-major", "temporal"}
     assert registry.scan_orders["rms"].axes == ("thw", "twh", "hwt", "wht")
-    assert set(registry.samplers) == {"euler", "euler-late", "euler-uniform"}
+    assert set(registry.samplers) == {"euler", "euler-ancestral", "euler-late", "euler-uniform"}
     assert set(registry.datasets) == {"playground"}
     assert registry.model_variants["lingen-4b"].weights is None
 
