@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import time
@@ -278,7 +279,10 @@ class Journal:
             return None
         if digest_of(latents) != facts.get("sha256"):
             return None
-        self._step = int(facts.get("step", "0"))
+        step = facts.get("step", "0")
+        if not re.fullmatch("[0-9]{1,9}", step):
+            return None
+        self._step = int(step)
         return latents.to(like)
 
     def _path(self, name: str) -> Path:

@@ -33,7 +33,11 @@ def slug(prompt: str) -> str:
 
 
 def free_names(folder: Path, stem: str, suffix: str = ".mp4") -> Iterator[Path]:
-    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist."""
+    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist.
+
+    A stem may come from the name of somebody's video: control characters become underscores.
+    """
+    stem = "".join(c if c.isprintable() else "_" for c in stem)
     number = 1
     while True:
         path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")

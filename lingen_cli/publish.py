@@ -140,7 +140,7 @@ class WorkFolder:
     def _empty(self) -> None:
         with os.scandir(self.path) as entries:
             for entry in entries:
-                if entry.name == JOURNAL and self.holds_journal:
+                if entry.name == JOURNAL and self.holds_journal and _holds_no_link(self.journal):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
@@ -242,6 +242,11 @@ def _sync(path: Path, flags: int = 0) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _holds_no_link(folder: Path) -> bool:
+    """Whether all in `folder`, and itself, lies there: through a link we would write elsewhere."""
+    return not any(path.is_symlink() for path in (folder, *folder.rglob("*")))
 
 
 def _work_name(name: str) -> str:

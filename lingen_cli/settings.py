@@ -139,8 +139,9 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
     for key in values:
         if key not in Settings.model_fields:
             close = get_close_matches(key, Settings.model_fields, n=1, cutoff=0.4)
-            nearest = close[0] if close else "one of " + ", ".join(Settings.model_fields)
-            raise bad(key, f"unknown key {key!r}; did you mean {nearest!r}?")
+            known = f"known: {', '.join(Settings.model_fields)}"
+            hint = f"did you mean {close[0]!r}?" if close else known
+            raise bad(key, f"unknown key {key!r}; {hint}")
     checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
     for key in _FOLDER_KEYS:
         if key in checked and checked[key] is not None:

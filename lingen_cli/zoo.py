@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -65,7 +66,7 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         others = (f"text_encoder_{n}.safetensors" for n in range(2, len(variant.text_encoders) + 1))
         names = ("text_encoder.safetensors", *others)
         weights = Weights(folder=str(folder.absolute()), text_encoders=names)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long
             raise MissingInputError(f"no such folder of weights: {folder}")
     if weights is None:
         raise NotAvailableError(

@@ -73,6 +73,7 @@ def _go_on(
 ) -> None:
     from dataclasses import replace
 
+    from lingen_cli.errors import BadDataError
     from lingen_cli.job import Job
     from lingen_cli.making import make
     from lingen_cli.progress import Progress
@@ -91,6 +92,8 @@ def _go_on(
         again = prepare_again(begun.recipe, changes, open_registry(progress.warn), stem="")
         if again.base is not None:
             check_base(again.base)
+        if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):
+            raise BadDataError(f"damaged journal of {folder / begun.name}: its edits are not whole")
         return replace(
             again,
             origin=None if begun.origin is None else begun.origin.origin(),
@@ -115,15 +118,21 @@ def _stopped(target: Path) -> tuple[Path, Begun]:
 
 
 def _only(folder: Path) -> tuple[Path, Begun]:
-    """The only run that was stopped in a folder."""
+    """The only run that was stopped in a folder.
+
+    A name in a file says nothing by itself: it must be the one that the work folder belongs to, and
+    one that can be printed.
+    """
     from lingen_cli.errors import InvalidOptionError, MissingInputError
     from lingen_cli.journal import read_begun
-    from lingen_cli.publish import JOURNAL
+    from lingen_cli.publish import JOURNAL, WorkFolder
 
     found = {}
     for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):
         begun = read_begun(journal)
-        if begun is not None and "/" not in begun.name:
+        if begun is None or "/" in begun.name or not begun.name.isprintable():
+            continue
+        if WorkFolder(folder / begun.name).journal == journal:
             found[begun.name] = begun
     if not found:
         raise MissingInputError("no run was stopped in this folder; name the file it was to become")

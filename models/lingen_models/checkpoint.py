@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     header = _read_header(path)
     try:
         metadata = json.loads(header["__metadata__"]["lingen"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise CheckpointError(
             f"foreign weights file: {path} has no lingen metadata; use a checkpoint that "
             "`lingen train` wrote"
@@ -98,6 +99,38 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def save_network(path: Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
     """Write a network's state with `metadata` (kind, config, training) as the `lingen` JSON."""
     save_tensors(path, network.state_dict(), {"lingen": json.dumps(metadata, sort_keys=True)})
+
+
+def build_network(
+    path: Path, metadata: Mapping[str, Any], build: Callable[[dict[str, Any]], nn.Module]
+) -> nn.Module:
+    """The network that the metadata of `path` describe, not yet filled.
+
+    Raises CheckpointError for a configuration that no network can have, and for one that asks for
+    more than the file holds, before that takes memory.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    left = os.path.getsize(path)  # each number takes a byte at least
+
+    class Bounded(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            nonlocal left
+            if function in (torch.empty, torch.zeros, torch.ones, torch.randn):
+                size = args if args and isinstance(args[0], int) else args[0]
+                left -= math.prod(size)
+                if left < 0:
+                    raise CheckpointError("its configuration asks for more than it holds")
+            return function(*args, **(kwargs or {}))
+
+    try:
+        with Bounded():
+            return build(dict(metadata["config"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"damaged weights file: {path}: {error}") from None
 
 
 def load_network(path: Path, network: nn.Module) -> None:

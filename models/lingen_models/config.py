@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 SCAN_ORDERS: dict[str, tuple[str, ...]] = {
     "rms": ("thw", "twh", "hwt", "wht"),
@@ -16,8 +17,28 @@ SCAN_ORDERS: dict[str, tuple[str, ...]] = {
 """Flatten orders, outer axis to inner; layer i uses entry i modulo the length (paper.md 2.3)."""
 
 
+MOST_LAYERS = 1000
+MOST = 1 << 16
+"""Of any other number: a file that asks for more is damaged, not large."""
+
+
 class ConfigError(ValueError):
-    """A configuration that names unknown fields, or numbers that do not fit together."""
+    """A configuration that names unknown fields, or values that do not fit them or each other."""
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is what an annotation of the dataclasses below says."""
+    arguments = get_args(kind)
+    if get_origin(kind) is Literal:
+        return value in arguments
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            return False
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... else arguments
+        return len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if kind is float and type(value) in (int, float):
+        return math.isfinite(value)
+    return type(value) is kind
 
 
 class _Config:
@@ -30,16 +51,19 @@ class _Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from JSON types. Raises ConfigError for unknown keys and sizes below 1."""
-        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - known)
+        """Build from JSON types. Raises ConfigError for unknown keys, values of another type, and
+        sizes below 1 or beyond all measure."""
+        known = get_type_hints(cls)
+        unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigError(f"{cls.__name__} has no field {', '.join(unknown)}")
         for key, value in values.items():
+            if not _is_a(value, known[key]):
+                raise ConfigError(f"{key} cannot be {str(value)[:40]!r}")
+            least, most = (0, MOST_LAYERS) if key.startswith("depth") else (1, MOST)
             for number in value if isinstance(value, list | tuple) else [value]:
-                least = 0 if key.startswith("depth") else 1
-                if isinstance(number, int) and not isinstance(number, bool) and number < least:
-                    raise ConfigError(f"{key} {value} must be at least {least}")
+                if type(number) in (int, float) and not least <= number <= most:
+                    raise ConfigError(f"{key} {value} must be at least {least}, at most {most}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 

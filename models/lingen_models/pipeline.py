@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import CheckpointError, load_network, read_metadata
-from lingen_models.config import ConfigError, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
+from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.extension import (
     Windows,
     continue_latents,
@@ -84,10 +84,7 @@ class TextToVideo:
                     f"weights do not fit the model: {path} is a {metadata.get('kind')}, "
                     f"not a {kind}"
                 )
-            try:
-                network = build(dict(metadata["config"]))
-            except (ConfigError, KeyError, TypeError) as error:
-                raise CheckpointError(f"damaged weights file: {path}: {error}") from None
+            network = build_network(path, metadata, build)
             load_network(path, network)
             return network.to(device, dtype)
 

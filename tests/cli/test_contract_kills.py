@@ -7,14 +7,13 @@ import subprocess
 import sys
 
 FORKS = r"""
-import json, os, sys, tempfile
+import importlib, json, os, sys, tempfile
 from pathlib import Path
 
 os.environ["LINGEN_JOURNAL_SECONDS"] = "0"
 import torch
 
 torch.set_num_threads(1)
-import lingen_cli.filming, lingen_cli.generation, lingen_cli.media.join, lingen_cli.media.verify
 from lingen_cli.app import run
 
 CALLS = ("replace", "link", "unlink", "rmdir", "fsync", "mkdir")
@@ -47,13 +46,14 @@ def forked(folder, die_at):
         for name in CALLS:
             setattr(os, name, watched(getattr(os, name)))
         code = run(sys.argv[1:])
-        os.write(writer, b"%d" % count)
+        with os.fdopen(writer, "w") as file:
+            json.dump([count, [n for n in sys.modules if n.startswith("ling")]], file)
         os._exit(code)
     os.close(writer)
     with os.fdopen(reader) as file:
         told = file.read()
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return status, int(told or 0)
+    return status, json.loads(told or "[0, []]")
 
 
 def names(folder):
@@ -61,8 +61,10 @@ def names(folder):
 
 
 with tempfile.TemporaryDirectory() as whole:
-    status, calls = forked(whole, -1)
+    status, (calls, modules) = forked(whole, -1)
     assert status == 0, Path(whole, "log").read_text()
+    for name in modules:  # once here, and not in each of the processes below
+        importlib.import_module(name)
     expected = Path(whole, "a.mp4").read_bytes()
 wrong = []
 for moment in range(2 * calls):

@@ -138,6 +138,21 @@ def test_e4_several_runs_of_one_job(command, clean_environment, monkeypatch):
     assert latent_cache.load(entry.digest) is not None
 
 
+def test_e4_two_outputs_one_cache(command, clean_environment, monkeypatch):
+    """They have the same latents, and read and write one file at the same time."""
+    monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    options = ("--frames", 9, "--steps", 2, "-o")
+    running = [subprocess.Popen(command(*options, name), **pipes) for name in ("a.mp4", "b.mp4")]
+    for process in running:
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, "warning" in err) == (0, False), err
+    assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
+    (entry,) = latent_cache.entries()
+    assert latent_cache.load(entry.digest) is not None
+    assert [path.name for path in Path("cache").iterdir()] == [entry.path.name]
+
+
 def test_e8_two_runs_of_one_batch(clean_environment, tiny_weights):
     Path("jobs.txt").write_text("".join(f"a red ball {number}\n" for number in range(5)))
     environment = os.environ | {

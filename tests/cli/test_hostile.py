@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
 
-ESCAPE = "\x1b[31m\x07red\r\nlingen: all is well"
+ESCAPE = "\x1b[31m\x07\x9b31m\u202ered\r\nlingen: all is well"
 
 
 class Evil:
@@ -70,6 +71,7 @@ COMMANDS = [
         {"sampler": ESCAPE},
         {"weights_folder": ESCAPE},
         {"weights_folder": "../../../../etc"},
+        {"weights_folder": "x" * 10_000},
         {"versions": {ESCAPE: ESCAPE}},
         {"device": ESCAPE, "dtype": ESCAPE},
         {"image": {"path": ESCAPE, "sha256": "0" * 64}},
@@ -100,16 +102,158 @@ def test_weights_in_a_recipe_are_never_unpickled(plant, lingen_here, tiny_weight
     assert "must be safetensors" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["../escaped.mp4", "/tmp/escaped.mp4", ESCAPE + ".mp4"])
-def test_a_journal_that_was_planted(clean_environment, lingen_here, name):
-    journal = Path(".a.mp4.lingen/journal")
-    journal.mkdir(parents=True)
-    (journal.parent / "lock").touch()
-    (journal / "job.json").write_text(json.dumps({"format": 1, "name": name}))
+@pytest.fixture
+def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
+    """Return a function that puts what a stopped run has left into a folder, and changes it."""
+    from lingen_cli import filming
+
+    monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
+    command = ("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        result = lingen_here(*command, "--weights", tiny_weights, "-o", "a.mp4")
+    assert result.returncode == 70
+    left = Path(".a.mp4.lingen").rename("../left")
+
+    def plant(folder=".a.mp4.lingen", recipe=None, **changes):
+        shutil.copytree(left, folder)
+        file = Path(folder, "journal/job.json")
+        job = json.loads(file.read_text())
+        job["recipe"] |= recipe or {}
+        file.write_text(json.dumps(job | changes))
+
+    return plant
+
+
+def test_a_journal_that_was_not_planted_goes_on(stopped, lingen_here):
+    stopped()
+    assert lingen_here("resume").stdout == "a.mp4\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["../escaped.mp4", "/tmp/escaped.mp4", ESCAPE + ".mp4", "mine.mp4"]
+)
+def test_a_journal_with_the_name_of_another_file(stopped, lingen_here, name):
+    Path("mine.mp4").write_text("mine")
+    stopped(name=name, overwrite=True)
+    before = set(Path("..").rglob("*"))
     for arguments in ((), ("a.mp4",)):
         result = is_harmless(lingen_here("resume", *arguments))
-        assert result.returncode in (65, 66)
-    assert not Path("../escaped.mp4").exists()
+        assert result.returncode == 66
+    assert Path("mine.mp4").read_text() == "mine"
+    assert set(Path("..").rglob("*")) == before
+
+
+def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
+    name = "\x1b[31m.mp4"
+    stopped(f".{name}.lingen", name=name)
+    assert is_harmless(lingen_here("resume")).returncode == 66
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"recipe": {"prompt": ESCAPE}},
+        {"recipe": {"sampler": ESCAPE}},
+        {"recipe": {"device": "cpu", "dtype": ESCAPE}},
+        {"recipe": {"weights_folder": ESCAPE}},
+        {"recipe": {"versions": {"torch": ESCAPE}}},
+        {"recipe": {"threads": 10**9}},
+        {"history": ESCAPE},
+        *(
+            {
+                "origin": {
+                    "path": path,
+                    "done": n,
+                    "latents": None,
+                    "copy_packets": True,
+                    "hashes": [],
+                }
+            }
+            for path, n in (("/etc/passwd", 0), (ESCAPE, 9), ("\0", 1))
+        ),
+    ],
+    ids=lambda changes: next(iter(changes.get("recipe", changes))),
+)
+def test_a_journal_that_was_planted(stopped, lingen_here, changes):
+    stopped(**changes)
+    before = set(Path().rglob("*"))
+    result = is_harmless(lingen_here("resume", "a.mp4"))
+    assert result.returncode in (0, 2, 65, 66), result.stderr
+    assert set(Path().rglob("*")) - before <= {Path("a.mp4")}
+
+
+@pytest.mark.parametrize("link", ["journal", "journal/pieces", "journal/0.safetensors"])
+def test_a_journal_with_links_to_elsewhere(stopped, lingen_here, tiny_weights, link):
+    stopped()
+    elsewhere = Path("../elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "0-9.mp4").write_text("mine")
+    (elsewhere / "state.safetensors").write_text("mine")
+    place = Path(".a.mp4.lingen", link)
+    if place.is_dir():
+        shutil.rmtree(place)
+    place.unlink(missing_ok=True)
+    place.symlink_to(elsewhere.absolute())
+    is_harmless(lingen_here("resume"))
+    command = ("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1)
+    result = is_harmless(lingen_here(*command, "--weights", tiny_weights, "-o", "a.mp4"))
+    assert result.returncode == 0
+    assert sorted(os.listdir(elsewhere)) == ["0-9.mp4", "state.safetensors"]
+    assert all(path.read_text() == "mine" for path in elsewhere.iterdir())
+    assert os.listdir() == ["a.mp4"]
+
+
+@pytest.mark.parametrize("step", ["x", "-1", "1e3", "9" * 5000, ESCAPE])
+def test_a_state_with_a_step_that_is_none(stopped, lingen_here, step):
+    from lingen_models.checkpoint import load_tensors, save_tensors
+
+    stopped()
+    journal = Path(".a.mp4.lingen/journal")
+    (journal / "0.safetensors").unlink()
+    tensors, facts = load_tensors(journal / "state.safetensors")
+    save_tensors(journal / "state.safetensors", tensors, facts | {"step": step})
+    assert is_harmless(lingen_here("resume")).returncode == 0
+
+
+def test_names_that_are_derived_can_be_printed(make, lingen_here):
+    video = make.rename("\x1b[31m\n.mp4")
+    assert is_harmless(lingen_here("rerun", video)).stdout == "_[31m_-again.mp4\n"
+    assert is_harmless(lingen_here("extend", video, "--seconds", 0.5)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("denoiser", "width", 32_768),
+        ("denoiser", "depth", 1000),
+        ("denoiser", "depth", 10**7),
+        ("denoiser", "window", None),
+        ("denoiser", "mixer", ESCAPE),
+        ("autoencoder", "patch", 4096),
+        ("autoencoder", "widths", [[8]]),
+        ("text_encoder", "max_tokens", 10**9),
+    ],
+)
+def test_weights_that_ask_for_more_than_they_hold(
+    lingen_here, tiny_weights, clean_environment, part, key, value
+):
+    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+
+    file = Path(shutil.copytree(tiny_weights, "weights")) / f"{part}.safetensors"
+    facts = read_metadata(file)
+    facts["config"][key] = value
+    save_tensors(file, load_tensors(file)[0], {"lingen": json.dumps(facts)})
+    result = is_harmless(lingen_here("generate", "x", "--weights", "weights", "--frames", 1))
+    assert result.returncode == 65, result.stderr
+    assert "damaged weights file" in result.stderr
+    assert os.listdir() == ["weights"]
+
+
+@pytest.mark.parametrize("name", ["jobs.toml", "jobs.jsonl"])
+def test_a_list_that_is_nested_too_deep(clean_environment, lingen_here, name):
+    Path(name).write_text("x = " * name.endswith("toml") + "[" * 100_000)
+    assert is_harmless(lingen_here("batch", name)).returncode == 65
 
 
 @pytest.mark.parametrize(

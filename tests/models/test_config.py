@@ -43,6 +43,15 @@ def test_unknown_fields_are_named(kind: type[LinGenConfig | TAEConfig | WordsCon
         ({"head_dim": 0}, "head_dim 0 must be at least 1"),
         ({"window": [4, 0, 4]}, "window .* must be at least 1"),
         ({"depth": -1}, "depth -1 must be at least 0"),
+        ({"depth": 1001}, "at most 1000"),
+        ({"expand": 10**9}, "at most 65536"),
+        ({"window": None}, "window cannot be 'None'"),
+        ({"chunk": True}, "chunk cannot be 'True'"),
+        ({"width": "64"}, "width cannot be '64'"),
+        ({"patch": [1, 2]}, "patch cannot be"),
+        ({"text_dims": [1.5]}, "text_dims cannot be"),
+        ({"review": "sideways"}, "review cannot be 'sideways'"),
+        ({"ffn_ratio": float("nan")}, "ffn_ratio cannot be 'nan'"),
     ],
 )
 def test_numbers_that_do_not_fit(values: dict[str, Any], message: str) -> None:

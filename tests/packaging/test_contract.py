@@ -10,18 +10,18 @@ import pytest
 TESTS = Path(__file__).parents[1]
 CASES = {
     # A: reading a video
-    "A1 missing file": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A2 dangling link": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A3 folder": "cli/test_foreign_bad_input.py::test_what_is_no_video",
+    "A1 missing file": "cli/test_foreign_bad_input.py::test_what_is_no_video[A1 missing]",
+    "A2 dangling link": "cli/test_foreign_bad_input.py::test_what_is_no_video[A2 link]",
+    "A3 folder": "cli/test_foreign_bad_input.py::test_what_is_no_video[A3 folder]",
     "A4 device": "cli/test_foreign_bad_input.py::test_a_device",
-    "A5 empty": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A6 text": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A7 picture": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A8 sound only": "cli/test_foreign_bad_input.py::test_what_is_no_video",
-    "A9 no index": "media/test_open.py::test_mp4_without_its_index",
+    "A5 empty": "cli/test_foreign_bad_input.py::test_what_is_no_video[A5 empty]",
+    "A6 text": "cli/test_foreign_bad_input.py::test_what_is_no_video[A6 text]",
+    "A7 picture": "cli/test_foreign_bad_input.py::test_what_is_no_video[A7 picture]",
+    "A8 sound only": "cli/test_foreign_bad_input.py::test_what_is_no_video[A8 sound]",
+    "A9 no index": "cli/test_foreign_bad_input.py::test_what_is_no_video[A9 no index]",
     "A10 cut off": "cli/test_foreign_bad_input.py::test_cut_at_every_tenth",
     "A11 flipped bits": "cli/test_foreign_bad_input.py::test_damaged_packets",
-    "A12 enormous frames": "media/test_open.py::test_enormous_frames",
+    "A12 enormous frames": "cli/test_foreign_bad_input.py::test_what_is_no_video[A12 enormous]",
     "A13 changing size": "cli/test_foreign_bad_input.py::test_a_size_that_changes_on_the_way",
     "A14 varying rate": "cli/test_foreign.py::test_a_varying_rate_is_put_on_a_grid",
     "A15 rotation": "cli/test_foreign.py::test_a_turned_video_comes_out_upright",
@@ -54,20 +54,23 @@ CASES = {
     "C10 no GPU": "cli/test_generate.py::test_a_gpu_that_is_not_there",
     # D: interruptions and resume
     "D1 kill at any step of publishing": "cli/test_contract_kills.py::test_d1_killed_at_any_call",
-    "D2 Ctrl-C": "cli/test_generate.py::test_signals_leave_nothing_behind",
+    "D2 Ctrl-C": "cli/test_contract_output.py::test_ctrl_c_is_answered_at_once",
     "D3 SIGTERM": "cli/test_resume.py::test_the_same_command_goes_on_and_ends_in_the_same_bytes",
     "D3 SIGUSR1": "cli/test_resume.py::test_a_run_that_is_asked_to_writes_its_journal_and_goes_on",
     "D4 damaged state": "cli/test_resume.py::test_a_damaged_file_is_sampled_again",
     "D5 other settings": "cli/test_resume.py::test_other_settings_never_take_it_over",
     "D6 after success": "cli/test_generate.py::test_the_same_command_again_does_nothing",
-    "D7 output that is gone": "cli/test_bad_input.py::test_a_full_standard_output",
+    "D7 output that is gone": "cli/test_contract_output.py::test_a_job_outlives_its_readers",
     # E: resources and concurrency
     "E1 full disk": "cli/test_contract_runs.py::test_e1_a_disk_that_fills_up_in_any_phase",
     "E2 unwritable folder": "cli/test_bad_input.py::test_a_folder_that_cannot_be_written",
+    "E2 read-only disk": "media/test_full_disk.py::test_read_only_disk",
     "E3 file size limit": "cli/test_bad_input.py::test_a_disk_that_fills_up_while_writing",
     "E4 one output, several runs": "cli/test_contract_runs.py::test_e4_several_runs_of_one_job",
+    "E4 one cache, several runs": "cli/test_contract_runs.py::test_e4_two_outputs_one_cache",
     "E5 output exists": "cli/test_bad_input.py::test_an_output_that_exists",
     "E6 memory": "cli/test_contract_runs.py::test_e6_too_little_memory",
+    "E7 folder": "cli/test_bad_input.py::test_an_output_that_is_a_folder",
     "E7 link": "media/test_publish.py::test_overwrite_replaces_a_link_and_not_what_it_names",
     "E8 one bad job": "cli/test_batch.py::test_a_job_that_fails_does_not_stop_the_others",
 }
@@ -76,9 +79,10 @@ ROWS = {"A": 20, "B": 10, "C": 10, "D": 7, "E": 8}
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_test_is_there(case):
-    name, test = CASES[case].split("::")
+    name, test, one = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case]).groups()
     text = (TESTS / name).read_text(encoding="utf-8")
     assert re.search(rf"^ *def {test}\(", text, re.MULTILINE)
+    assert one is None or f'id="{one}"' in text
 
 
 def test_no_case_is_missing():

@@ -125,6 +125,7 @@ def test_heads_divide_the_text_width(tmp_path: Path) -> None:
 
 def test_what_is_no_toml(tmp_path: Path) -> None:
     assert "not valid TOML" in read(tmp_path, "name = = 3")
+    assert "not valid TOML" in read(tmp_path, "name = " + "[" * 100_000)
     path = tmp_path / "latin.toml"
     path.write_bytes(b'name = "\xff"')
     with pytest.raises(RecipeError, match="not valid TOML"):

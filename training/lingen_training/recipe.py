@@ -136,7 +136,7 @@ def read_recipe(path: Path) -> Recipe:
     """Read and check a recipe. Raises RecipeError with one line, OSError if it can't be read."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     try:
         recipe = Recipe.model_validate(values)
