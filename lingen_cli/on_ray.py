@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lingen_cli import stopping
 from lingen_cli.batch import Outcome, Tally, Task, loader, make_one, plan
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.events import Events
@@ -77,12 +78,14 @@ def _run(
     ray = _connect(address)
     try:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        most = gpus or int(ray.cluster_resources().get("CPU", 1))
+        room = gpus or int(ray.cluster_resources().get("CPU", 1))
         actor = ray.remote(
             num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=_TIMES_LOST
         )(Worker)
-        actors = [actor.remote(share) for _ in range(min(count or most, len(tasks)))]
+        actors = [actor.remote(share) for _ in range(min(count or room, room, len(tasks)))]
         with Progress(tally.events, quiet=quiet) as progress:
+            if count is not None and count > room:
+                progress.warn(f"the cluster has room for {room} actors, not {count}")
             _spread(ray, actors, tasks, tally, progress)
     finally:
         ray.shutdown()
@@ -144,4 +147,5 @@ def _connect(address: str) -> Any:
             ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NotAvailableError(f"no Ray cluster answers at {address!r}: {error}") from error
+    stopping.install()  # Ray has put its own answer to SIGTERM in place of ours
     return ray

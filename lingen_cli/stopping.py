@@ -3,37 +3,51 @@
 Python runs a signal handler only between two bytecodes of the main thread, so it waits for the
 current torch operation, which can take seconds. The operating system's wake-up byte does not: a
 small thread reads it, tells the user at once that the signal was heard, and ends the process at
-the second one.
+the second one. A scheduler may signal a process and also its group: what comes within half a second
+of the first counts as the first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
 from lingen_cli import console
 from lingen_cli.failures import Terminated
 
 _KEEP = getattr(signal, "SIGUSR1", None)
+_SAME = 0.5
+"""Seconds after a signal in which another one says nothing new."""
 _asked = threading.Event()
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def install() -> None:
     """Make SIGTERM and SIGHUP raise Terminated. One that is ignored (nohup) stays ignored."""
+    terminate = _Terminate()
     for number in _ENDING:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _terminate)
+            signal.signal(number, terminate)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated
+class _Terminate:
+    """Raises Terminated, but not into the writing of the journal when the signal comes twice."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._last > _SAME:
+            self._last = now
+            raise Terminated
 
 
 def journal_asked() -> bool:
@@ -73,14 +87,17 @@ def announced() -> Iterator[None]:
 
 
 def _listen(reader: socket.socket) -> None:
-    heard = False
+    heard: float | None = None
     while data := reader.recv(1):
         number = data[0]
         if number == _KEEP:
             console.note("lingen: what is sampled is written down after this step")
         if number not in (signal.SIGINT, *_ENDING):
             continue
-        if heard:
-            os._exit(128 + number)
-        heard = True
+        now = time.monotonic()
+        if heard is not None:
+            if now - heard > _SAME:
+                os._exit(128 + number)
+            continue
+        heard = now
         console.note("lingen: stopping after this step (once more to stop at once)")

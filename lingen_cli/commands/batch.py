@@ -192,5 +192,7 @@ def _submit(
     if to != "-":
         for job in submitted:
             console.result(str(job.job_id))
-    if cluster == "debug" and any(job.result() for job in submitted):
-        raise SomeFailedError("some jobs failed")
+    if cluster == "debug":
+        codes = [job.result() for job in submitted]
+        if any(codes):
+            raise SomeFailedError("some jobs failed")

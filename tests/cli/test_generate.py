@@ -288,7 +288,8 @@ def test_a_video_that_cannot_be_verified_is_not_published(generate, fails, clean
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
-def test_signals_leave_nothing_behind(clean_environment, tiny_weights, number, code):
+def test_signals_leave_nothing_behind(clean_environment, tiny_weights, monkeypatch, number, code):
+    monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "3600")  # a machine may be slow
     # A thousand steps would take minutes; the signal arrives after the first.
     command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--json"]
     options = ["--weights", str(tiny_weights), "--size", "64", "--seconds", "60", "--steps", "1000"]

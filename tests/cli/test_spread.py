@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lingen_cli.journal import SECONDS_VARIABLE
+from lingen_cli.on_slurm import settings_of
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def listed(clean_environment, tiny_weights, monkeypatch):
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
 
     def write(count, **more):
-        common = {"frames": 9, "steps": 20, "size": 64, "weights": str(tiny_weights)}
+        common = {"frames": 9, "steps": 6, "size": 64, "weights": str(tiny_weights)}
         with Path("jobs.jsonl").open("w", encoding="utf-8") as file:
             for number in range(count):
                 file.write(json.dumps({"prompt": f"ball {number}"} | common | more) + "\n")
@@ -79,9 +80,9 @@ def check_all_done(code, events, err, count):
 
 
 def test_a_process_that_is_killed_costs_no_job(listed):
-    command = batch(listed(20), "--jobs", 2)
+    command = batch(listed(8), "--jobs", 2)
     code, events, err = run_and_kill(command, lambda line: "--worker 1/2" in line)
-    check_all_done(code, events, err, 20)
+    check_all_done(code, events, err, 8)
     assert "process 1 of 2 ended with -9" in err
 
 
@@ -120,6 +121,22 @@ def test_a_lost_ray_worker_costs_no_job(listed, fails, lingen_here):
     check_all_done(code, events, err, 20)
 
 
+def test_sigterm_reaches_a_batch_on_ray(listed):
+    """Ray answers it too; and more actors than there is room for are not waited for."""
+    pytest.importorskip("ray")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = batch(listed(64), "--jobs", 64, "--ray", "local")
+    with subprocess.Popen(command, **pipes) as process:
+        for line in process.stdout:
+            if json.loads(line)["event"] == "job":
+                break
+        process.terminate()
+        err = process.stderr.read()
+    assert process.returncode == 143
+    assert "the cluster has room for" in err
+    assert err.splitlines()[-1] == "lingen: error: terminated"
+
+
 def test_a_ray_cluster_that_is_not_there(listed, lingen_here, fails):
     pytest.importorskip("ray")
     fails(lingen_here("batch", listed(1), "--ray", "127.0.0.1:1"), 69, "no Ray cluster answers")
@@ -139,6 +156,48 @@ def test_slurm_parts(listed, lingen, lingen_here, cluster):
     assert "3 there already" in lingen_here("batch", path).stderr
 
 
+def test_every_slurm_part_is_made_though_the_first_fails(listed, lingen, fails):
+    pytest.importorskip("submitit")
+    path = listed(2)
+    Path("jobs").mkdir()
+    Path("jobs/0001-ball-0.mp4").write_bytes(b"mine")
+    result = lingen("batch", path, "--slurm", 2, "--slurm-cluster", "debug")
+    assert result.returncode == 1, result.stderr
+    assert result.stderr.splitlines()[-1] == "lingen: error: some jobs failed"
+    assert len(videos()) == 2
+
+
+TOLD = """
+import signal, sys
+from lingen_cli.on_slurm import Part
+part = Part(sys.argv[1:], ".", leaves=True)
+def requeue(*_):
+    part.checkpoint()
+    sys.exit(75)
+signal.signal(signal.SIGUSR2, requeue)
+part()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 75)])
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+def test_a_part_that_slurm_stops_writes_its_journal(listed, kill, number, code):
+    """Slurm signals the process that it started, or all of its group at once."""
+    pytest.importorskip("submitit")
+    command = [sys.executable, "-c", TOLD, *batch(listed(1, steps=1000))]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if '"sample"' in line and json.loads(line)["done"] > 3:
+                break
+        kill(process.pid, number)
+        seen += process.stderr.read()
+    assert process.returncode == code, seen
+    assert "what was sampled is kept" in seen
+    assert list(Path().glob("jobs/.*/journal/state*"))
+
+
 def test_engines_that_are_not_installed(listed, lingen_here, fails, monkeypatch):
     path = listed(1)
     for name, option in (("ray", ("--ray", "local")), ("submitit", ("--slurm", 1))):
@@ -153,8 +212,27 @@ def test_engines_that_are_not_installed(listed, lingen_here, fails, monkeypatch)
         (("--slurm", 2, "--jobs", 2), "--slurm is its own way"),
         (("--slurm", 2, "--slurm-cluster", "pbs"), "--slurm-cluster must be"),
         (("--slurm", 2, "--slurm-cluster", "debug", "--slurm-option", "gpu"), "partition=gpu"),
+        (("--slurm", 2, "--slurm-option", "mem-gb=much"), "mem-gb must be a number"),
+        (("--slurm", 2, "--slurm-option", "partiton=gpu"), "meant 'partition'?"),
+        (("--slurm", 2, "--slurm-option", "time=5"), "say timeout-min"),
         (("--jobs", 0), "--jobs"),
     ],
 )
 def test_options_that_contradict(listed, lingen_here, fails, options, part):
     fails(lingen_here("batch", listed(1), *options), 2, part)
+
+
+def test_slurm_options_as_submitit_has_them():
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    given = ("partition=gpu", "mem-gb=1.5", "reservation=us")
+    found = settings_of(given, slurm=True)
+    assert found == {
+        "slurm_partition": "gpu",
+        "mem_gb": 1.5,
+        "slurm_additional_parameters": {"reservation": "us"},
+    }
+    assert settings_of(given, slurm=False) == {"mem_gb": 1.5}
+    slurm = {name.removeprefix("slurm_"): value for name, value in found.items() if "slurm" in name}
+    script = _make_sbatch_string("x", "logs", **slurm)
+    assert "#SBATCH --reservation=us" in script
