@@ -211,7 +211,7 @@ class Journal:
             def asked(x: Tensor, now: float) -> Tensor:
                 nonlocal begins
                 if begins and done and sampler.restartable and self._due():
-                    self._write(_STATE, x, call=name, step=str(done))
+                    self._write({_STATE: x}, call=name, step=str(done))
                 begins = False
                 return velocity(x, now)
 
@@ -232,30 +232,31 @@ class Journal:
         """Write down what is finished, if that took long enough to be worth it; whether it was."""
         if not (self.folder.is_dir() or self._due()):
             return False
-        for name in list(self._waiting):
-            self._write(name, self._waiting[name])
+        if self._waiting:
+            self._write({})
         return self.folder.is_dir()
 
     def _due(self) -> bool:
         return stopping.journal_asked() or time.monotonic() - self._last >= self._every
 
-    def _write(self, name: str, latents: Tensor, **facts: str) -> None:
-        """One file, whole or absent, after all that was finished before."""
+    def _write(self, state: dict[str, Tensor], **facts: str) -> None:
+        """All calls that are finished, then where the present one stands, with `facts`: each in a
+        file that is whole or absent."""
         from lingen_models.checkpoint import save_tensors
 
         if not self._writes:
             return
-        waiting, self._waiting = self._waiting | {name: latents}, {}
+        finished, self._waiting = self._waiting, {}
         try:
             self.folder.mkdir(exist_ok=True)
             if not (self.folder / _JOB).exists():
                 part = self.folder / f"{_JOB}.tmp"
                 part.write_text(self._begun.model_dump_json(), encoding="utf-8")
                 os.replace(part, self.folder / _JOB)
-            for one, tensor in waiting.items():
-                kept = tensor.detach().float()
-                more = facts if one == name else {}
-                save_tensors(self._path(one), {_TENSOR: kept}, {"sha256": digest_of(kept)} | more)
+            for name, latents in (finished | state).items():
+                kept = latents.detach().float()
+                more = facts if name in state else {}
+                save_tensors(self._path(name), {_TENSOR: kept}, {"sha256": digest_of(kept)} | more)
         except OSError as error:
             self._writes = False
             self._progress.warn(

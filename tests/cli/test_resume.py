@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,11 +155,17 @@ class DecoderError(RuntimeError):
     """Stands for anything that goes wrong after the sampling."""
 
 
+@pytest.mark.parametrize("every", [0, 3, 5])
 def test_latents_are_safe_before_they_are_decoded(
-    clean_environment, lingen_here, made, always, monkeypatch
+    clean_environment, lingen_here, made, monkeypatch, every
 ):
-    from lingen_cli import filming
+    """However many windows have waited when the journal falls due; the clock counts its looks."""
+    from lingen_cli import filming, journal
     from lingen_models.lingen import LinGen
+
+    monkeypatch.setenv(SECONDS_VARIABLE, str(every))
+    ticks = itertools.count()
+    monkeypatch.setattr(journal, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
 
     command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
 
