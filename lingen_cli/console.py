@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from lingen_cli.errors import WriteFailedError
 from lingen_cli.logfile import log
@@ -27,6 +28,12 @@ def result(text: str) -> None:
         discard_output()
         message = f"cannot write to standard output: {error.strerror}"
         raise WriteFailedError(message) from error
+
+
+def path(made: Path) -> None:
+    """Print the path of a file that was made: as it is for programs, harmless for a terminal."""
+    shows = sys.stdout is not None and sys.stdout.isatty()
+    result(printable(made) if shows else str(made))
 
 
 def note(text: str) -> None:

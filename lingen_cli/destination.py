@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from lingen_cli.naming import free_names
 from lingen_cli.publish import WorkFolder
 
 SUFFIX = ".mp4"
+_LONGEST = 255
+"""Bytes of a file name, on nearly every file system."""
 
 
 def check_output(text: str) -> Path:
@@ -31,6 +34,8 @@ def check_output(text: str) -> Path:
     path = Path(text)
     if path.suffix.lower() != SUFFIX:
         raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
     return path
 
 

@@ -47,6 +47,7 @@ def film(
     progress: Progress,
 ) -> Film:
     """Write the whole video under a temporary name, in constant memory."""
+    from lingen_cli.media.foreign import end_is_whole
     from lingen_cli.media.join import CannotJoinError, has_sound, join
 
     progress.phase("decode and write", job.frames - job.kept)
@@ -73,6 +74,8 @@ def film(
     try:
         if job.must_encode:
             raise CannotJoinError("its packets cannot stand beside new ones")
+        if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
+            raise CannotJoinError("its last packets are damaged")
         join([old, *files], path, ends=ends, sound=sound, **common)
     except CannotJoinError as error:
         progress.warn(f"the old frames are encoded again, not copied: {error}")

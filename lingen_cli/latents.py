@@ -65,7 +65,7 @@ def latents_of(
         before = _history(job, pipe, progress)
     elif job.base is not None:
         progress.note("the end of the video is encoded")
-        before = _base_end(job, job.base, pipe)
+        before = _base_end(job, job.base, pipe, progress)
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
@@ -242,11 +242,11 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     )
     last = job.grid.source(job.kept - 1)
     begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
-    images = _pictures(job, job.origin.path, job.fit_of_video, begin, last)
+    images = _pictures(job, job.origin.path, job.fit_of_video, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
 
 
-def _base_end(job: Job, base: Base, pipe: TextToVideo) -> Latents:
+def _base_end(job: Job, base: Base, pipe: TextToVideo, progress: Progress) -> Latents:
     """The end of a video that lingen did not make, encoded from pixels."""
     from lingen_cli.media.fit import Fit
     from lingen_cli.media.foreign import seen_size
@@ -254,7 +254,7 @@ def _base_end(job: Job, base: Base, pipe: TextToVideo) -> Latents:
     last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
     fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
-    images = _pictures(job, base.path, fit, begin, last)
+    images = _pictures(job, base.path, fit, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
 
 
@@ -271,7 +271,9 @@ def _groups(last: int, stretch: Stretch, pipe: TextToVideo) -> int:
     return min(last // pipe.time_stride, _past(stretch) + pipe.autoencoder.reach)
 
 
-def _pictures(job: Job, path: Path, fit: Fit, begin: int, last: int) -> torch.Tensor:
+def _pictures(
+    job: Job, path: Path, fit: Fit, begin: int, last: int, progress: Progress
+) -> torch.Tensor:
     """The model's frames `begin` to `last` of a video, uint8 (T, H, W, 3)."""
     import numpy as np
     import torch
@@ -280,5 +282,11 @@ def _pictures(job: Job, path: Path, fit: Fit, begin: int, last: int) -> torch.Te
 
     quarter = Fraction(1, 4) / job.rate
     times = [float(job.grid.moment(number) + quarter) for number in range(begin, last + 1)]
-    images = frames_at(path, times, fit=fit)
+
+    def tell(count: int) -> None:
+        progress.warn(
+            f"{count} damaged packets near the end were stepped over", damaged_packets=count
+        )
+
+    images = frames_at(path, times, fit=fit, on_damage=tell)
     return torch.from_numpy(np.stack(list(images)))

@@ -69,4 +69,4 @@ def make(
         result = generate(job, progress)
     log(f"made {result.path}")
     if target != "-":
-        console.result(str(result.path))
+        console.path(result.path)

@@ -170,7 +170,7 @@ def batch(
         if to != "-":
             for task in tasks:
                 if task.output.exists():
-                    console.result(str(task.output))
+                    console.path(task.output)
         if failed:
             raise SomeFailedError(f"{failed} of {len(lines)} jobs failed")
 

@@ -39,7 +39,7 @@ def path() -> None:
     """Print the folder."""
     from lingen_cli.latent_cache import cache_folder
 
-    console.result(str(cache_folder()))
+    console.path(cache_folder())
 
 
 @app.command()

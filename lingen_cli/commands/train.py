@@ -63,7 +63,7 @@ def train(
             raise BadDataError(str(error)) from error
         except FloatingPointError as error:
             raise BadDataError(f"{error}; lower its learning_rate in {recipe}") from error
-    console.result(str(folder))
+    console.path(folder)
 
 
 def _check_start(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 
+from lingen_cli.errors import BadDataError
 from lingen_cli.media.frames import first_frame
 from lingen_cli.media.headers import AvcHeaders, HeaderError
 from lingen_cli.media.info import duration
@@ -64,6 +65,20 @@ def examine(path: Path) -> ForeignVideo:
         why_not=why_not,
         missing=missing if missing > max(_SLACK, 2 / float(rate)) else 0.0,
     )
+
+
+def end_is_whole(path: Path, begin: float) -> bool:
+    """Whether every packet decodes from the key frame before `begin` (seconds) to the end."""
+    try:
+        with open_video(path) as video:
+            base = video.stream.time_base
+            offset = (video.stream.start_time or 0) + int(begin / (base or 1))
+            video.container.seek(offset, stream=video.stream, backward=True)
+            for _ in video.container.decode(video.stream):
+                pass
+    except BadDataError:
+        return False
+    return True
 
 
 def seen_size(path: Path) -> tuple[int, int]:

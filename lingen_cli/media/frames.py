@@ -1,6 +1,6 @@
 """Decoded RGB frames of an untrusted video at chosen times, in constant memory (media.md 2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -31,13 +31,14 @@ def frames_at(
     *,
     box: tuple[int, int] | None = None,
     fit: Fit | None = None,
+    on_damage: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Image]:
     """What is on screen at each of `times` (ascending, seconds from the start), upright, uint8 (h,
     w, 3).
 
     Every image is scaled down to fit `box` (width, height) in its right proportions, or brought
     to one size by `fit`; one of the two is given. Yields one image per time; a time past the end
-    gives the last frame. Damaged packets are stepped over.
+    gives the last frame. Damaged packets are stepped over; `on_damage` hears at last how many.
     Raises like `open_video`, and BadDataError (65) when too many are damaged or nothing can be
     decoded.
     """
@@ -46,6 +47,8 @@ def frames_at(
         scaler = _Scaler(box, fit)
         for time in times:
             yield scaler.image(reader.frame_at(time))
+        if reader.damaged:
+            on_damage(reader.damaged)
 
 
 def first_frame(video: InputVideo) -> VideoFrame:
@@ -58,7 +61,7 @@ class _Reader:
 
     def __init__(self, video: InputVideo) -> None:
         self._video = video
-        self._damaged = 0
+        self.damaged = 0
         self._may_seek = True
         stream = video.stream
         self._step = float(1 / (stream.guessed_rate or 25))
@@ -124,8 +127,8 @@ class _Reader:
             try:
                 frames = packet.decode()
             except (av.FFmpegError, MemoryError) as error:
-                self._damaged += 1
-                if self._damaged > MAX_DAMAGED:
+                self.damaged += 1
+                if self.damaged > MAX_DAMAGED:
                     shown = printable(self._video.path)
                     raise BadDataError(f"too many damaged packets: {shown}") from error
                 continue

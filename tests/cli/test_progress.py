@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rich.progress
 import torch
 
+from lingen_cli import console
 from lingen_cli import progress as progress_module
 from lingen_cli.clock import Clock, minutes
 from lingen_cli.events import Events
@@ -151,3 +153,13 @@ def test_a_sketch_has_the_colours_of_the_decoded_frame():
     assert row.shape == (4, 3 * 6 + 2 * 2, 3) and row.dtype == np.uint8
     expected = colours[:, 4].clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.abs(row[:, -6:].astype(float) - expected).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(True, "\\x1b[2J.mp4\n"), (False, "\x1b[2J.mp4\n")]
+)
+def test_a_path_obeys_the_reader(capsys, monkeypatch, terminal, shown):
+    """A script gets the name that the file has; a terminal gets nothing that it would obey."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+    console.path(Path("\x1b[2J.mp4"))
+    assert capsys.readouterr().out == shown

@@ -12,6 +12,7 @@ import torch
 
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.checkpoint import (
+    build_network,
     load_network,
     load_tensors,
     read_metadata,
@@ -103,7 +104,10 @@ def write_weights(
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     """A frozen autoencoder, in the dtype that the device computes in."""
-    network = TemporalAutoencoder(TAEConfig.from_dict(read_metadata(path)["config"]))
+    network = build_network(
+        path, read_metadata(path), lambda config: TemporalAutoencoder(TAEConfig.from_dict(config))
+    )
+    assert isinstance(network, TemporalAutoencoder)
     load_network(path, network)
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
