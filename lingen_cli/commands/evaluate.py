@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lingen_cli.zoo import LocatedModel
 
 
 def evaluate(
     model: Annotated[str, typer.Option(help="A name from `lingen models list`.")] = "lingen-mini",
     weights: Annotated[Path | None, typer.Option(help="A folder with weights of your own.")] = None,
-    clips: Annotated[int, typer.Option(min=1, help="Clips that are judged.")] = 200,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME=FOLDER,...", help="Several, the first of which is the measure."
+        ),
+    ] = None,
+    clips: Annotated[int, typer.Option(min=0, help="Clips that are judged.")] = 200,
     seconds: Annotated[float, typer.Option(help="Length of each of them.")] = 4.0,
     long_clips: Annotated[
         int, typer.Option(min=0, help="Long clips, whose end is compared with their beginning.")
     ] = 20,
     long_seconds: Annotated[float, typer.Option(help="Length of each of them.")] = 60.0,
+    loss_clips: Annotated[
+        int, typer.Option(min=2, help="With --models: clips of 4 s whose loss is compared.")
+    ] = 16,
     sampler: Annotated[str | None, typer.Option(help="A sampler; else the model's.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Sampling steps; else the model's.")
@@ -31,17 +43,18 @@ def evaluate(
     ] = Path("results.json"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
-    """Measure how well a model follows prompts.
+    """Measure how well a model follows prompts, or several models side by side.
 
     Clips are made from held-out prompts and judged from their pixels. Prints a table in markdown,
-    in which real renders stand beside the model.
+    in which real renders stand beside the model. With --models, their losses on the same held-out
+    clips are compared too, and drawn over the position in time beside the output.
     """
     import json
 
     from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.preflight import check_device
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.publish import WorkFolder, check_target
     from lingen_cli.timing import MAX_SECONDS
     from lingen_cli.zoo import locate, open_registry
 
@@ -50,39 +63,88 @@ def evaluate(
             raise InvalidOptionError(f"{name} must be above 0 and at most {MAX_SECONDS:g}")
     if output.suffix.lower() != ".json":
         raise InvalidOptionError(f"--output must end in .json, not {str(output)!r}")
+    if models is None and not clips:
+        raise InvalidOptionError("--clips 0 leaves nothing to measure without --models")
+    if models is not None and weights is not None:
+        raise InvalidOptionError("with --models, weights are said as NAME=FOLDER, not by --weights")
     check_device(device)
     registry = open_registry(console.warning)
-    located = locate(registry, model, weights)
-    variant = located.variant
-    solver = registry.samplers[sampler or variant.sampler]
+    named = {model: weights} if models is None else _named(models)
+    located = {name: locate(registry, name, folder) for name, folder in named.items()}
+    if sampler is not None:
+        registry.samplers[sampler]
+    if models is not None:
+        check_target(output.with_suffix(".png"), overwrite)
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
         from lingen_cli.generation import load_model
         from lingen_cli.recording import versions
         from lingen_training import evaluate as evaluation
 
-        result = evaluation.evaluate(
-            load_model(located, device),
-            clips=clips,
-            seconds=seconds,
-            long_clips=long_clips,
-            long_seconds=long_seconds,
-            steps=variant.steps if steps is None else steps,
-            guidance=variant.guidance if guidance is None else guidance,
-            sampler=solver.build(),
-            schedule=solver.schedule,
-            guided_after=solver.guided_after,
-            size=variant.size,
-            seed=seed,
-            report=console.note,
-        )
-        result |= {
-            "model": model,
-            "sampler": solver.name,
-            "weights": located.hashes,
-            "versions": versions(),
-        }
+        def measured(one: LocatedModel) -> dict[str, Any]:
+            variant = one.variant
+            solver = registry.samplers[sampler or variant.sampler]
+            pipe = load_model(one, device)
+            found = evaluation.evaluate(
+                pipe,
+                clips=clips,
+                seconds=seconds,
+                long_clips=long_clips,
+                long_seconds=long_seconds,
+                steps=variant.steps if steps is None else steps,
+                guidance=variant.guidance if guidance is None else guidance,
+                sampler=solver.build(),
+                schedule=solver.schedule,
+                guided_after=solver.guided_after,
+                size=variant.size,
+                seed=seed,
+                report=console.note,
+            )
+            if models is not None:
+                from lingen_training.compare import validation_losses
+
+                found["losses"] = validation_losses(
+                    pipe, clips=loss_clips, size=variant.size, seed=seed, report=console.note
+                )
+            return found | {
+                "model": variant.name,
+                "sampler": solver.name,
+                "weights": one.hashes,
+                "versions": versions(),
+            }
+
+        results = {}
+        for name, one in located.items():
+            if models is not None:
+                console.note(f"lingen: {name}")
+            results[name] = measured(one)
         temporary = work.temporary(".json")
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        whole = results[model] if models is None else results
+        temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         work.publish(temporary)
-    console.result(evaluation.markdown_table(result))
+    if models is None:
+        console.result(evaluation.markdown_table(results[model]))
+    else:
+        _compare(results, output.with_suffix(".png"))
     console.note(f"lingen: full result in {output}")
+
+
+def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
+    from lingen_cli import console
+    from lingen_training.compare import comparison_table, draw_losses
+
+    console.result(comparison_table(results))
+    if draw_losses(results, picture):
+        console.note(f"lingen: losses drawn in {picture}")
+
+
+def _named(text: str) -> dict[str, Path | None]:
+    """`NAME,NAME=FOLDER,...`. Raises InvalidOptionError (2)."""
+    from lingen_cli.errors import InvalidOptionError
+
+    found: dict[str, Path | None] = {}
+    for one in text.split(","):
+        name, _, folder = one.strip().partition("=")
+        if not name or name in found:
+            raise InvalidOptionError(f"--models must be different names, not {text!r}")
+        found[name] = Path(folder) if folder else None
+    return found

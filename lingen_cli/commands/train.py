@@ -15,10 +15,16 @@ def train(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for weights and curves; else runs/RECIPE."),
+        typer.Option(
+            "--output", "-o", help="Folder for weights and curves; else runs/RECIPE, or runs/MODEL."
+        ),
     ] = None,
     start_from: Annotated[
         Path | None, typer.Option(help="A folder with weights to begin from.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Train the network of this model, from `lingen models list`."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[
@@ -29,12 +35,13 @@ def train(
     """Train a model by a recipe.
 
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
-    last one stopped.
+    last one stopped. With --model, the network is that model's, not the recipe's.
     """
     from lingen_cli import console, stopping
     from lingen_cli.errors import BadDataError, MissingInputError
     from lingen_cli.media.write_errors import printable
     from lingen_cli.preflight import check_device
+    from lingen_cli.zoo import open_registry
 
     if not recipe.exists():
         raise MissingInputError(f"no such file: {printable(recipe)}")
@@ -43,7 +50,8 @@ def train(
     check_device(device)
     if start_from is not None:
         _check_start(start_from)
-    folder = output or Path("runs") / recipe.stem
+    config = open_registry(console.warning).model_variants[model].config if model else None
+    folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
         from lingen_cli.generation import find_device
         from lingen_models.checkpoint import CheckpointError
@@ -58,6 +66,7 @@ def train(
                 report=console.note,
                 resume=resume,
                 start_from=start_from,
+                model=config,
             )
         except (RecipeError, CheckpointError) as error:
             raise BadDataError(str(error)) from error

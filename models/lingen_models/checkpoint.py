@@ -133,19 +133,23 @@ def build_network(
         raise CheckpointError(f"damaged weights file: {path}: {error}") from None
 
 
-def load_network(path: Path, network: nn.Module) -> None:
+def load_network(path: Path, network: nn.Module, *, anew: str | None = None) -> list[str]:
     """Fill `network` (built on any device but meta), keeping its dtype.
 
-    Raises CheckpointError for missing or foreign tensors, other shapes, NaN or infinity.
+    Tensors with `anew` in their names may be missing, and stay as they are: those are returned.
+    Foreign ones with it are passed over. Raises CheckpointError for any other missing or foreign
+    tensors, other shapes, NaN or infinity.
     """
     import torch
 
     tensors, _ = load_tensors(path)
     wanted = network.state_dict()
-    missing, foreign = (
-        sorted(wanted.keys() - tensors.keys()),
-        sorted(tensors.keys() - wanted.keys()),
-    )
+    kept: list[str] = []
+    if anew is not None:
+        kept = sorted(name for name in wanted.keys() - tensors.keys() if anew in name)
+        tensors = {name: tensors[name] for name in tensors if name in wanted or anew not in name}
+    missing = sorted(wanted.keys() - tensors.keys() - set(kept))
+    foreign = sorted(tensors.keys() - wanted.keys())
     if missing or foreign:
         what = f"lacks {missing[0]}" if missing else f"has the foreign tensor {foreign[0]}"
         raise CheckpointError(f"weights do not fit the model: {path} {what}")
@@ -157,4 +161,5 @@ def load_network(path: Path, network: nn.Module) -> None:
             )
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"weights contain NaN or infinity: {path}: {name}")
-    network.load_state_dict(tensors)
+    network.load_state_dict(tensors, strict=not kept)
+    return kept

@@ -13,8 +13,11 @@ SCAN_ORDERS: dict[str, tuple[str, ...]] = {
     "row-major": ("thw",),
     "column-major": ("twh",),
     "temporal": ("hwt",),
+    "zigzag": ("zigzag-thw", "zigzag-twh", "zigzag-hwt", "zigzag-wht"),
+    "hilbert": ("hilbert-thw", "hilbert-twh", "hilbert-hwt", "hilbert-wht"),
 }
-"""Flatten orders, outer axis to inner; layer i uses entry i modulo the length (paper.md 2.3)."""
+"""Flatten orders, outer axis to inner; layer i uses entry i modulo the length (paper.md 2.3). The
+name of a curve (`lingen_models.curves`) may stand before the axes."""
 
 
 MOST_LAYERS = 1000
@@ -67,6 +70,12 @@ class _Config:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
+def is_scan(entry: str) -> bool:
+    """Whether it has the form of an entry of `SCAN_ORDERS`: `thw`, or `hilbert-thw`."""
+    curve, sign, axes = entry.rpartition("-")
+    return sorted(axes) == ["h", "t", "w"] and bool(curve) == bool(sign)
+
+
 @dataclass(frozen=True)
 class LinGenConfig(_Config):
     """One denoiser. paper.md 1 and 2; fields marked D there are our defaults."""
@@ -110,8 +119,10 @@ class LinGenConfig(_Config):
             )
         if not (self.mamba_branch or self.tesa_branch):
             raise ConfigError("a MATE block needs mamba_branch or tesa_branch")
-        if not self.scan_axes or any(sorted(axes) != ["h", "t", "w"] for axes in self.scan_axes):
-            raise ConfigError(f"scan_axes {self.scan_axes} must be permutations of 'thw'")
+        if not self.scan_axes or not all(map(is_scan, self.scan_axes)):
+            raise ConfigError(
+                f"scan_axes {self.scan_axes} must be permutations of 'thw', or CURVE-thw"
+            )
         if self.patch[0] != 1:
             raise ConfigError(f"patch {self.patch}: the time patch must be 1, frames keep own t")
 

@@ -13,13 +13,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lingen_models.config import is_scan
+
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from lingen_models.sampling import Sampler as SamplingLoop
 
 Config = Mapping[str, Any]
-AXES = frozenset("thw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +100,21 @@ class ModelVariant(Component):
 class ScanOrder(Component):
     """Flatten orders of the token grid, outer axis to inner (paper.md 2.3).
 
-    Layer i uses `axes[i % len(axes)]`.
+    Layer i uses `axes[i % len(axes)]`: a permutation of `thw`, which is a mere transpose, or the
+    name of a curve before it, as in `hilbert-thw`, which costs a gather.
     """
 
     axes: tuple[str, ...]
+    curve: Callable[[tuple[int, int, int]], Tensor] | None = None
+    """A curve of its own, under the name of the record: from a grid (A, B, C), outer axis to inner,
+    to the A*B*C row-major numbers of its cells in the order of the curve."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.axes or any(len(order) != 3 or set(order) != AXES for order in self.axes):
+        if not self.axes or not all(map(is_scan, self.axes)):
             raise ValueError(
-                f"scan order {self.name!r}: axes {self.axes} must be permutations of 'thw'"
+                f"scan order {self.name!r}: axes {self.axes} must be permutations of 'thw', "
+                "or CURVE-thw"
             )
 
 

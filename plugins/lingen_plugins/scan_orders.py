@@ -11,6 +11,8 @@ SUMMARIES = {
     "row-major": "frame, row, column in every layer",
     "column-major": "frame, column, row in every layer",
     "temporal": "row, column, frame: along time first, in every layer",
+    "zigzag": "every second line backwards, in four orders; costs a gather",
+    "hilbert": "Hilbert's curve, in four orders; costs a gather",
 }
 
 

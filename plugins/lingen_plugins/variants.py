@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lingen_models.config import PRESETS, LinGenConfig, WordsConfig
+from lingen_models.config import PRESETS, SCAN_ORDERS, LinGenConfig, WordsConfig
 from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 
@@ -36,28 +36,67 @@ def tiny(config: LinGenConfig) -> LinGenConfig:
     )
 
 
+ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lingen-mini-no-review": ("lingen-mini without review tokens", {"review": "none"}),
+    "lingen-mini-review-front": (
+        "lingen-mini with review tokens for the forward direction alone",
+        {"review": "front"},
+    ),
+    "lingen-mini-row-major": ("lingen-mini that reads every layer row by row", {}),
+    "lingen-mini-zigzag": ("lingen-mini that reads every second line backwards", {}),
+    "lingen-mini-hilbert": ("lingen-mini that reads along Hilbert's curve", {}),
+    "lingen-mini-no-tesa": ("lingen-mini without window attention", {"tesa_branch": False}),
+    "lingen-mini-no-mamba": ("lingen-mini with window attention alone", {"mamba_branch": False}),
+    "dit-mini": (
+        "lingen-mini with full attention: a diffusion transformer",
+        {"mixer": "attention"},
+    ),
+}
+"""Summary, and what differs from `lingen-mini`; where a scan order differs, the name ends in it."""
+
+
+def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
+    """`mini` with another network, for `lingen train recipes/ablation.toml --model NAME`."""
+    summary, changes = ABLATIONS[name]
+    order = next((one for one in SCAN_ORDERS if name.endswith(f"-{one}")), mini.scan_order)
+    config = replace(PRESETS["mini"], scan_axes=SCAN_ORDERS[order], **changes)
+    return replace(
+        mini,
+        name=name,
+        summary=summary,
+        config=config.to_dict(),
+        tiny_config=tiny(config).to_dict(),
+        scan_order=order,
+        review=config.review,
+        weights=None,
+    )
+
+
 @hookimpl
 def register_model_variants() -> list[ModelVariant]:
-    """`lingen-mini`, whose weights are in the package, and `lingen-4b`, of which none exist."""
+    """`lingen-mini`, whose weights are in the package; `lingen-4b` and the variants of the
+    ablation, of which none are."""
     mini = PRESETS["mini"]
     # The paper's three encoders are not built in; what can be trained today reads the one that is.
     full = replace(PRESETS["4b"], text_dims=(WordsConfig().width,))
+    shipped = ModelVariant(
+        name="lingen-mini",
+        summary="128 x 128, 16 fps, up to a minute; trained on the playground",
+        build=build_lingen,
+        config=mini.to_dict(),
+        tiny_config=tiny(mini).to_dict(),
+        autoencoder="tae",
+        text_encoders=("playground-words",),
+        scan_order="rms",
+        review=mini.review,
+        sampler="euler-late",
+        guidance=4.5,
+        weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
+        licence="Apache-2.0",
+    )
     return [
-        ModelVariant(
-            name="lingen-mini",
-            summary="128 x 128, 16 fps, up to a minute; trained on the playground",
-            build=build_lingen,
-            config=mini.to_dict(),
-            tiny_config=tiny(mini).to_dict(),
-            autoencoder="tae",
-            text_encoders=("playground-words",),
-            scan_order="rms",
-            review=mini.review,
-            sampler="euler-late",
-            guidance=4.5,
-            weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
-            licence="Apache-2.0",
-        ),
+        shipped,
+        *(_ablation(shipped, name) for name in ABLATIONS),
         ModelVariant(
             name="lingen-4b",
             summary="the size of the paper, 4 billion parameters; no weights exist",

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from lingen_plugins.registry import collect
+
 from lingen_cli import diagnosis
 from lingen_cli.diagnosis import Finding, diagnose
 
@@ -56,8 +58,8 @@ def trained(monkeypatch):
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
-    def train(recipe, folder, *, device, report, resume, start_from):
-        calls.append((recipe, folder, device, resume, start_from))
+    def train(recipe, folder, *, device, report, resume, start_from, model):
+        calls.append((recipe, folder, device, resume, start_from, model))
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
@@ -76,9 +78,13 @@ def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_envir
         Path(f"{part}.safetensors").write_bytes(b"")
     again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume")
     assert lingen_here("train", recipe, *again).returncode == 0
+    assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
+    dit = collect().model_variants["dit-mini"].config
+    assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None),
-        (recipe, Path("x"), "cpu", False, Path()),
+        (recipe, Path("runs/mine"), "cpu", True, None, None),
+        (recipe, Path("x"), "cpu", False, Path(), None),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit),
     ]
 
 

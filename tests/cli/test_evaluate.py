@@ -58,6 +58,28 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
     assert "torch" in kept["versions"]
 
 
+def test_models_side_by_side(lingen_here, tiny_weights):
+    """Without a stand-in: losses on real held-out clips, and a picture."""
+    named = f"lingen-mini={tiny_weights},dit-mini={tiny_weights}"
+    lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
+    result = lingen_here("evaluate", "--models", named, *lengths, "-o", "both.json")
+    assert result.returncode == 0, result.stderr
+    head, _, *rows = result.stdout.splitlines()
+    assert head.startswith("| model | colour | ")
+    assert head.endswith("| against lingen-mini at 60 s |")
+    assert [row.split(" | ")[0] for row in rows] == ["| lingen-mini", "| dit-mini"]
+    assert rows[1].endswith("| +0.00% ± 0.00% |")  # the same weights under two names
+    found = json.loads(Path("both.json").read_text(encoding="utf-8"))
+    losses = found["lingen-mini"]["losses"]
+    assert {length: len(rows[0]) for length, rows in losses.items()} == {
+        "4": 9,
+        "17": 35,
+        "60": 121,
+    }
+    assert losses == found["dit-mini"]["losses"]
+    assert Path("both.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measured, tiny_weights):
     Path("results.json").write_text("mine")
     fails(lingen_here("evaluate", "--weights", tiny_weights), 73, "results.json")
@@ -70,6 +92,10 @@ def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measu
     ("arguments", "code", "part"),
     [
         (["--clips", "0"], 2, "--clips"),
+        (["--models", "lingen-mini,lingen-mini"], 2, "--models must be different names"),
+        (["--models", "lingen-mini,dit-mimi"], 2, "did you mean 'dit-mini'?"),
+        (["--models", "lingen-mini", "--weights", "x"], 2, "NAME=FOLDER"),
+        (["--models", "lingen-mini,lingen-4b=nowhere"], 66, "nowhere"),
         (["--seconds", "nan"], 2, "--seconds must be above 0"),
         (["--long-seconds", "-1"], 2, "--long-seconds must be above 0"),
         (["-o", "results.txt"], 2, "must end in .json"),

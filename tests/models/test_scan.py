@@ -8,7 +8,8 @@ import pytest
 import torch
 from einops import rearrange
 
-from lingen_models.config import SCAN_ORDERS
+from lingen_models.config import SCAN_ORDERS, ConfigError
+from lingen_models.curves import CURVES
 from lingen_models.mate import review_tokens
 from lingen_models.scan import Scan, scan_of_layer
 
@@ -45,6 +46,37 @@ def test_layers_take_the_orders_in_turn() -> None:
     assert orders == ("thw", "twh", "hwt", "wht")
     assert [scan_of_layer(orders, layer).axes for layer in range(6)] == [*orders, "thw", "twh"]
     assert {scan_of_layer(("thw",), layer).axes for layer in range(4)} == {"thw"}
+
+
+@pytest.mark.parametrize("entry", [f"{curve}-{axes}" for curve in CURVES for axes in ORDERS])
+@pytest.mark.parametrize("grid", [GRID, (1, 4, 5), (9, 1, 2), (1, 1, 1), (6, 8, 8)])
+def test_a_curve_meets_every_cell_once(entry: str, grid: tuple[int, int, int]) -> None:
+    scan = scan_of_layer((entry,), 0)
+    x = torch.randn(2, *grid, 6, dtype=torch.float64, requires_grad=True)
+    sequence = scan.flatten(x)
+    curve, axes = entry.split("-")
+    sizes = dict(zip("thw", grid, strict=True))
+    order = CURVES[curve](tuple(sizes[axis] for axis in axes))  # type: ignore[arg-type]
+    rows = rearrange(x, f"b t h w d -> b ({' '.join(axes)}) d")
+    assert all(torch.equal(sequence[:, n], rows[:, m]) for n, m in enumerate(order.tolist()))
+    assert torch.equal(scan.restore(sequence, grid), x)
+    weight = torch.randn_like(x)
+    (gradient,) = torch.autograd.grad((scan.restore(sequence * 2, grid) * weight).sum(), x)
+    assert torch.equal(gradient, 2 * weight)
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("grid", [(8, 8, 8), (32, 8, 8), (4, 16, 4), (2, 2, 16)])
+def test_the_next_cell_of_a_curve_is_a_neighbour(curve: str, grid: tuple[int, int, int]) -> None:
+    order = CURVES[curve](grid)
+    cells = torch.stack(torch.unravel_index(order, grid), 1)
+    assert order[0] == 0
+    assert (cells[1:] - cells[:-1]).abs().sum(1).eq(1).all()
+
+
+def test_a_curve_that_nobody_knows() -> None:
+    with pytest.raises(ConfigError, match="unknown curve 'spiral': hilbert, zigzag"):
+        scan_of_layer(("spiral-thw",), 0)
 
 
 @pytest.mark.parametrize("grid", [(4, 4, 4), (5, 3, 7), (1, 1, 1), (1, 5, 2)])

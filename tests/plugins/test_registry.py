@@ -1,5 +1,6 @@
 import pytest
 
+from lingen_models.config import SCAN_ORDERS
 from lingen_plugins import (
     DuplicateNameError,
     ModelVariant,
@@ -49,8 +50,12 @@ def manager():
 
 def test_the_built_in_zoo(manager):
     registry = collect(manager)
-    assert set(registry.model_variants) == {"lingen-mini", "lingen-4b"}
-    assert set(registry.scan_orders) == {"rms", "row-major", "column-major", "temporal"}
+    assert set(registry.model_variants) == {
+        *("lingen-mini", "lingen-4b", "dit-mini", "lingen-mini-no-review", "lingen-mini-row-major"),
+        *("lingen-mini-review-front", "lingen-mini-zigzag", "lingen-mini-hilbert"),
+        *("lingen-mini-no-tesa", "lingen-mini-no-mamba"),
+    }
+    assert set(registry.scan_orders) == set(SCAN_ORDERS)
     assert registry.scan_orders["rms"].axes == ("thw", "twh", "hwt", "wht")
     assert set(registry.samplers) == {"euler", "euler-ancestral", "euler-late", "euler-uniform"}
     assert set(registry.datasets) == {"playground"}

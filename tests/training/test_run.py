@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lingen_models.checkpoint import read_metadata, sha256_file
+from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
 from lingen_models.pipeline import TextToVideo
 from lingen_training.curves import read_log
 from lingen_training.recipe import RecipeError
@@ -145,6 +145,35 @@ def test_a_killed_training_ends_as_an_uninterrupted_one(
         assert sha256_file(out / f"{name}.safetensors") == sha256_file(
             trained / f"{name}.safetensors"
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"review": "none"}, False),
+        ({"scan_axes": ["hilbert-thw"]}, False),
+        ({"tesa_branch": False}, False),
+        ({"mamba_branch": False}, False),
+        ({"mixer": "attention"}, True),
+    ],
+)
+def test_a_variant_begins_from_the_weights_that_it_shares(
+    changes: dict[str, object], anew: bool, trained: Path, tmp_path: Path
+) -> None:
+    model = read_metadata(trained / "denoiser.safetensors")["config"] | changes
+    path, out, lines = recipe(tmp_path), tmp_path / "out", list[str]()
+    text = path.read_text().replace("learning_rate = 1e-3", "learning_rate = 1e-9")
+    path.write_text(text)
+    out.mkdir()
+    (out / "latents").symlink_to(trained / "latents")
+    train(path, out, report=lines.append, start_from=trained, model=model)
+    assert any("begin anew: blocks.0.mixer." in line for line in lines) == anew
+    made, _ = load_tensors(out / "denoiser.safetensors")
+    begun, _ = load_tensors(trained / "denoiser.safetensors")
+    kept = {name for name in made if ".mixer." not in name or not anew}
+    assert kept <= begun.keys()
+    assert all(torch.allclose(made[name], begun[name], atol=1e-5) for name in kept)
+    assert read_metadata(out / "denoiser.safetensors")["config"] == model
 
 
 def test_a_finished_training_is_not_repeated(trained: Path, tmp_path: Path) -> None:

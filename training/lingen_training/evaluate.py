@@ -52,7 +52,7 @@ def evaluate(
     Returns {"settings", "short": {mark: [right, asked]}, "real" and "restored": the same for
     renders, "long": {mark: [right, asked]}, "failures": [...]}; `markdown_table` draws it.
     """
-    frames = _whole_groups(seconds)
+    frames = whole_groups(seconds)
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
     generate = _Generator(
         pipe, sampler, SCHEDULES[schedule](steps), guided_from(guided_after, guidance), size, seed
@@ -73,7 +73,7 @@ def evaluate(
         report(f"{min(first + batch, clips)}/{clips} clips: {_brief(short)}")
     long = _tally(LONG_MARKS)
     tail = 5 * FPS
-    long_frames = _whole_groups(long_seconds)
+    long_frames = whole_groups(long_seconds)
     for index in range(long_clips):
         scene = steady_scene(seed, index)
         (video,) = generate([scene], long_frames)
@@ -192,7 +192,7 @@ def steady_scene(seed: int, index: int) -> Scene:
     raise AssertionError("a thousand scenes without a steady one")
 
 
-def _whole_groups(seconds: float) -> int:
+def whole_groups(seconds: float) -> int:
     """Frames for a duration: one image and whole groups of eight, at least that long."""
     return 1 + 8 * math.ceil((seconds * FPS - 1) / 8)
 
@@ -224,6 +224,11 @@ def _interval(counts: list[int]) -> str:
     middle = (share + z * z / (2 * asked)) / (1 + z * z / asked)
     half = z / (1 + z * z / asked) * math.sqrt(share * (1 - share) / asked + (z / asked / 2) ** 2)
     return f"{max(0.0, middle - half):.1%} to {min(1.0, middle + half):.1%}"
+
+
+def share_and_interval(counts: list[int]) -> str:
+    """Right answers of those asked for, with Wilson's 95% interval, on one line."""
+    return f"{_share(counts)}, {_interval(counts)}" if counts[1] else "-"
 
 
 def _brief(tally: dict[str, list[int]]) -> str:

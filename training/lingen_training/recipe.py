@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,14 +133,19 @@ class Recipe(_Section):
     stage: tuple[DenoiserStage, ...] = Field(min_length=1)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read and check a recipe. Raises RecipeError with one line, OSError if it can't be read."""
+def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
+    """Read and check a recipe, with the denoiser's configuration `model` in place of its own.
+
+    Raises RecipeError with one line, OSError if it can't be read.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     try:
         recipe = Recipe.model_validate(values)
+        if model is not None:
+            recipe = recipe.model_copy(update={"model": ModelSection(overrides=dict(model))})
         _check(recipe)
     except ValidationError as error:
         first = error.errors()[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,20 @@ def train(
     report: Report = print,
     resume: bool = True,
     start_from: Path | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
     `start_from` is a folder with an earlier `denoiser.safetensors` and `text_encoder.safetensors`
-    to begin from (and `autoencoder.safetensors`, which is then kept as it is).
+    to begin from (and `autoencoder.safetensors`, which is then kept as it is). `model` is the
+    denoiser's configuration in place of the recipe's. Where its mixers differ from those of
+    `start_from`, they begin anew, and all else from there.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False.
     """
-    recipe = read_recipe(recipe_path)
+    recipe = read_recipe(recipe_path, model)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
     torch.manual_seed(recipe.seed)
@@ -60,7 +64,9 @@ def train(
     torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
     pair = Pair(LinGen(recipe.model.config()), WordEncoder(recipe.text.config(vocabulary())))
     if start_from is not None:
-        load_network(start_from / "denoiser.safetensors", pair.denoiser)
+        begun = start_from / "denoiser.safetensors"
+        if new := load_network(begun, pair.denoiser, anew=".mixer."):
+            report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
     pair.to(device)
     began = time.monotonic()
