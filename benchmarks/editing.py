@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -107,17 +108,22 @@ def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way
     return video
 
 
-def seam_ratio(video: Tensor, seams: Sequence[int]) -> float:
-    """The largest change at a seam over the median change from frame to frame."""
+def seam_ratios(video: Tensor, seams: Sequence[int], stride: int) -> tuple[float, float]:
+    """The largest change at a seam over the median change from frame to frame, and the median
+    change at the seams over that at all first frames of a latent frame, of `stride` frames: what
+    seams are beyond the joints that every video of the model has."""
     frames = video.float()
-    change = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3))
-    return float(max(change[seam - 1] for seam in seams) / change.median().clamp(min=1e-3))
+    change = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3)).clamp(min=1e-3)
+    at_seams = change[[seam - 1 for seam in seams]]
+    joints = change[::stride].median()
+    return float(at_seams.max() / change.median()), float(at_seams.median() / joints)
 
 
 def chains(model: Model, count: int, links: int, seconds: float, way: str) -> dict[str, Any]:
     """Judge `count` chains of one way."""
     kept: Tally = {"colour": [], "size": [], "background": []}
-    ratios = []
+    ratios: list[float] = []
+    joints: list[float] = []
     for number in range(count):
         scene = steady_scene(0, number)
         video = chain(model, scene, links, seconds, number, way)
@@ -126,9 +132,13 @@ def chains(model: Model, count: int, links: int, seconds: float, way: str) -> di
         kept["size"].append(same.size)
         kept["background"].append(same.first.background == same.last.background)
         frames = round(seconds * FPS)
-        ratios.append(seam_ratio(video, [1 + frames * link for link in range(1, links)]))
-        print(f"{way} {number + 1}/{count}: {shares(kept)}, seam {ratios[-1]:.2f}", file=sys.stderr)
-    return {"kept": kept, "seams": ratios}
+        seams = [1 + frames * link for link in range(1, links)]
+        largest, beyond = seam_ratios(video, seams, model.pipe.time_stride)
+        ratios.append(largest)
+        joints.append(beyond)
+        told = f"{shares(kept)}, seam {largest:.2f}, {beyond:.2f} of a joint"
+        print(f"{way} {number + 1}/{count}: {told}", file=sys.stderr)
+    return {"kept": kept, "seams": ratios, "joints": joints}
 
 
 def prompts(model: Model, count: int, seconds: float) -> dict[str, Any]:
@@ -195,16 +205,16 @@ def shares(tally: Tally) -> str:
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
     lines = [
-        "| measured | colour | size | background | largest seam / median |",
-        "|---|---|---|---|---|",
+        "| measured | colour | size | background | largest seam / median | seams / joints inside |",
+        "|---|---|---|---|---|---|",
     ]
     for way, found in result["chains"].items():
-        kept, seams = found["kept"], sorted(found["seams"])
+        kept = found["kept"]
         cells = [
             f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("colour", "size", "background")
         ]
-        middle = seams[len(seams) // 2]
-        lines.append(f"| chain over {way} | {' | '.join(cells)} | {middle:.2f} |")
+        cells += [f"{median(found[name]):.2f}" for name in ("seams", "joints")]
+        lines.append(f"| chain over {way} | {' | '.join(cells)} |")
     obeys = result["prompts"]["obeys"]
     lines += ["", f"A new prompt that names no background: {shares(obeys)}.", ""]
     for name, found in result["pictures"].items():

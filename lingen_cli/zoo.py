@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_models.curves import CURVES
 from lingen_plugins.contracts import ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
@@ -39,6 +40,7 @@ def open_registry(warn: Callable[[str], None]) -> Registry:
     manager = load_plugins()
     registry = collect(manager)
     tell_skipped(manager, warn)
+    CURVES.update({one.name: one.curve for one in registry.scan_orders.values() if one.curve})
     return registry
 
 

@@ -11,11 +11,11 @@ from lingen_training.playground import canonical_caption
 def test_a_seam_is_found_where_it_is(benchmark_script):
     editing = benchmark_script("editing")
     steady = torch.arange(40)[:, None, None, None].expand(-1, 4, 4, 3).to(torch.uint8)
-    assert editing.seam_ratio(steady, [10, 20]) == pytest.approx(1.0)
+    assert editing.seam_ratios(steady, [10, 20], 8) == pytest.approx((1.0, 1.0))
     jump = steady.clone()
     jump[20:] += 50
-    assert editing.seam_ratio(jump, [10, 20]) == pytest.approx(51.0)
-    assert editing.seam_ratio(jump, [10, 30]) == pytest.approx(1.0)
+    assert editing.seam_ratios(jump, [10, 20, 20], 8) == pytest.approx((51.0, 51.0))
+    assert editing.seam_ratios(jump, [10, 30], 8) == pytest.approx((1.0, 1.0))
 
 
 def test_new_prompts_keep_the_background_and_do_not_name_it(benchmark_script):

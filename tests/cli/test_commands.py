@@ -7,10 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lingen_plugins.registry import collect
-
 from lingen_cli import diagnosis
 from lingen_cli.diagnosis import Finding, diagnose
+from lingen_plugins.registry import collect
 
 
 def test_a_recipe_that_is_not_there(lingen_here, fails):
