@@ -1,0 +1,199 @@
+"""Does a window of a long video gain from review tokens of all that came before it?
+
+    python benchmarks/history.py
+    python benchmarks/history.py --clips 2 --begins 40 --cells 4
+
+A window sees its past as clean latent frames. Review tokens pooled from the whole history could be
+read before its own at a constant cost: the network is asked about the history once, clean, and what
+each layer pools there is pooled again to a few cells of time. Measured is the loss on the new
+frames of windows of held-out clips: without it, with it, and with the whole history in front as
+clean frames, which is the most that memory could give. Writes history.json and history.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean, stdev
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models.flow import interpolate, velocity
+from lingen_models.mate import MambaBranch, review_tokens
+from lingen_models.pipeline import TextToVideo
+from lingen_training.compare import TIMES
+from lingen_training.evaluate import whole_groups
+from lingen_training.playground import canonical_caption, render, sample_scene
+
+
+class Remembering(nn.Module):
+    """In place of a `MambaBranch`: keeps what it pools, or reads what was kept before its own."""
+
+    def __init__(self, branch: MambaBranch) -> None:
+        super().__init__()
+        self.branch = branch
+        self.kept: list[Tensor] = []
+        self.memory: Tensor | None = None
+        self.listens = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, D) -> the same shape."""
+        branch = self.branch
+        assert branch.review_pool is not None
+        pooled = review_tokens(x, branch.review_pool)
+        if self.listens:
+            self.kept.append(pooled)
+        if self.memory is not None:
+            pooled = torch.cat((self.memory.expand(x.shape[0], -1, -1, -1, -1), pooled), 1)
+        y = branch.mamba(branch.scan.flatten(x), branch.scan.flatten(pooled))
+        return branch.scan.restore(y, (x.shape[1], x.shape[2], x.shape[3]))
+
+
+def remembering(pipe: TextToVideo) -> list[Remembering]:
+    """Put them into a network with review tokens."""
+    found = []
+    for block in pipe.denoiser.blocks:
+        mixer = block.mixer
+        mixer.mamba_branch = Remembering(mixer.mamba_branch)
+        found.append(mixer.mamba_branch)
+    return found
+
+
+@contextmanager
+def memory_of(branches: Sequence[Remembering], cells: int) -> Iterator[None]:
+    """While inside, what was kept is read, pooled to at most `cells` in time."""
+    for branch in branches:
+        whole = torch.cat(branch.kept, 1)
+        step = max(1, math.ceil(whole.shape[1] / cells))
+        branch.memory = review_tokens(whole, (step, 1, 1))
+    yield
+    for branch in branches:
+        branch.memory = None
+
+
+class Window:
+    """The latents of a held-out clip, and the loss on the new frames of windows of it."""
+
+    def __init__(self, pipe: TextToVideo, number: int, seconds: float, size: int) -> None:
+        scene = sample_scene(number + 900_000_000, split="heldout")
+        video = render([scene], whole_groups(seconds), size).to(pipe.device)
+        self.pipe = pipe
+        self.data = pipe.autoencoder.encode(video).float()
+        self.text = pipe.encode_texts([canonical_caption(scene)])
+        self.noise = torch.randn(self.data.shape, generator=torch.Generator().manual_seed(number))
+
+    def loss(self, begin: int, new: tuple[int, int]) -> float:
+        """Of the latent frames from `new[0]` up to `new[1]`, those from `begin` on being clean."""
+        data, noise = (
+            self.data[:, :, begin : new[1]],
+            self.noise[:, :, begin : new[1]].to(self.data),
+        )
+        clean, losses = new[0] - begin, []
+        for time in TIMES:
+            t = torch.full((1, data.shape[2]), time, device=data.device)
+            t[:, :clean] = 1
+            predicted = self._ask(interpolate(data, noise, t), t, begin)
+            error = (predicted - velocity(data, noise))[:, :, clean:].square().mean()
+            losses.append(float(error))
+        return fmean(losses)
+
+    def look_at(self, end: int, frames: int) -> None:
+        """Show the network all before `end`, clean, in pieces of so many latent frames."""
+        for begin in range(0, end, frames):
+            piece = self.data[:, :, begin : min(end, begin + frames)]
+            self._ask(piece, torch.ones(1, piece.shape[2], device=piece.device), begin)
+
+    def _ask(self, x: Tensor, t: Tensor, first: int) -> Tensor:
+        text = self.text
+        return self.pipe.denoiser(x, t, text.features, text.masks, first).float()
+
+
+def measure(
+    pipe: TextToVideo,
+    *,
+    clips: int,
+    begins: Sequence[int],
+    cells: Sequence[int],
+    windows: tuple[int, int],
+    size: int,
+) -> dict[str, list[float]]:
+    """Losses of every window: `plain`, `memory of N` for each of `cells`, `whole history`."""
+    branches = remembering(pipe)
+    frames, past = windows
+    found: dict[str, list[float]] = {}
+    for number in range(clips):
+        seconds = (max(begins) + frames - past) * pipe.time_stride / 16
+        window = Window(pipe, number, seconds, size)
+        for begin in begins:
+            new = (begin, begin + frames - past)
+            found.setdefault("plain", []).append(window.loss(begin - past, new))
+            for branch in branches:
+                branch.kept, branch.listens = [], True
+            window.look_at(begin, frames)
+            for branch in branches:
+                branch.listens = False
+            for count in cells:
+                with memory_of(branches, count):
+                    loss = window.loss(begin - past, new)
+                found.setdefault(f"memory of {count}", []).append(loss)
+            found.setdefault("whole history", []).append(window.loss(0, new))
+        print(f"{number + 1}/{clips}: {table(found)}", file=sys.stderr)
+    return found
+
+
+def table(found: dict[str, list[float]]) -> str:
+    """Means, and how far each is from plain windows, window by window, with 95% intervals."""
+    lines = ["| windows | loss | against plain |", "|---|---|---|"]
+    for name, losses in found.items():
+        apart = [mine / plain - 1 for mine, plain in zip(losses, found["plain"], strict=True)]
+        half = 1.96 * stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
+        lines.append(f"| {name} | {fmean(losses):.4f} | {fmean(apart):+.2%} ± {half:.2%} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, and print the table."""
+    parser = argparse.ArgumentParser(description="What the whole history gives a window.")
+    parser.add_argument("--model", default="lingen-mini")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--clips", type=int, default=12)
+    parser.add_argument("--begins", default="40,80", help="latent frames before the new part")
+    parser.add_argument("--cells", default="4,16", help="cells of time in the memory")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
+    options = parser.parse_args(arguments)
+    from machine import describe
+
+    from lingen_cli.generation import load_model
+    from lingen_cli.zoo import locate, open_registry
+
+    registry = open_registry(lambda text: print(text, file=sys.stderr))
+    located = locate(registry, options.model, options.weights)
+    pipe = load_model(located, "auto")
+    with torch.inference_mode():
+        found = measure(
+            pipe,
+            clips=options.clips,
+            begins=[int(one) for one in options.begins.split(",")],
+            cells=[int(one) for one in options.cells.split(",")],
+            windows=located.variant.windows,
+            size=options.size,
+        )
+    options.output.mkdir(parents=True, exist_ok=True)
+    settings = {key: str(value) for key, value in vars(options).items()}
+    whole = {"machine": describe(pipe.device.type), "settings": settings, "losses": found}
+    text = json.dumps(whole, indent=2) + "\n"
+    (options.output / "history.json").write_text(text, encoding="utf-8")
+    (options.output / "history.md").write_text(table(found) + "\n", encoding="utf-8")
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
