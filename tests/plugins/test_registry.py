@@ -57,7 +57,9 @@ def test_the_built_in_zoo(manager):
     }
     assert set(registry.scan_orders) == set(SCAN_ORDERS)
     assert registry.scan_orders["rms"].axes == ("thw", "twh", "hwt", "wht")
-    assert set(registry.samplers) == {"euler", "euler-ancestral", "euler-late", "euler-uniform"}
+    assert set(registry.samplers) == {
+        *("euler", "euler-ancestral", "euler-late", "euler-uniform", "dpm-multistep", "heun")
+    }
     assert set(registry.datasets) == {"playground"}
     assert registry.model_variants["lingen-4b"].weights is None
 
@@ -83,7 +85,7 @@ def test_two_plugins_with_one_name_are_both_blamed(manager):
     [
         ({"autoencoder": "tea"}, "unknown autoencoder 'tea'; did you mean 'tae'?"),
         ({"scan_order": "spiral"}, "unknown scan order 'spiral'"),
-        ({"sampler": "heun"}, "unknown sampler 'heun'"),
+        ({"sampler": "rk4"}, "unknown sampler 'rk4'"),
         ({"text_encoders": ("t5",)}, "unknown text encoder 't5'"),
     ],
 )

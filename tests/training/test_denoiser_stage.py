@@ -16,6 +16,7 @@ from lingen_models.words import WordEncoder
 from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_loss
 from lingen_training.latents import LatentClips
 from lingen_training.playground import sample_scene
+from lingen_training.playground.lexicon import PLACE, words
 from lingen_training.recipe import DenoiserStage, Source
 
 
@@ -186,6 +187,22 @@ def test_an_image_stage_draws_only_images_in_its_own_batch_size() -> None:
     batch = draw_batch(stage(IMAGES), (clips(1, 0),), 20, random.Random(0))
     assert batch.latents.shape == (6, 2, 1, 2, 2)
     assert batch.first_frame == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_captions_does_not_say_where(share: float) -> None:
+    latents = torch.zeros(5, 2, 1, 8, 8)
+    scenes = [sample_scene(seed, background="green grass") for seed in range(5)]
+    drawn = stage(IMAGES | {"batch": 200}, place_dropout=share)
+    cached = LatentClips(latents, scenes, [0.0] * 5)
+    batch = draw_batch(drawn, (cached,), 20, random.Random(0))
+    ground = {word for phrase in PLACE["green grass"] for word in words(phrase)} - {
+        "a",
+        "on",
+        "the",
+    }
+    said = sum(bool(ground & set(words(text))) for text in batch.captions) / len(batch.captions)
+    assert said == 1 - share if share in (0, 1) else 0.4 < said < 0.6
 
 
 def test_cropped_sources_give_windows_about_the_objects() -> None:

@@ -111,7 +111,15 @@ def draw_batch(
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // SPACE_STRIDE, source.crop[1] // SPACE_STRIDE)
     latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
-    captions = [caption(scene, rng.randrange(2**31), still=frames == 1) for scene in scenes]
+    captions = [
+        caption(
+            scene,
+            rng.randrange(2**31),
+            still=frames == 1,
+            place=not stage.place_dropout or rng.random() >= stage.place_dropout,
+        )
+        for scene in scenes
+    ]
     first = rng.randint(1, last) if inside else 0
     return Batch(latents, captions, first, source.time_shift)
 

@@ -108,6 +108,9 @@ class DenoiserStage(_Section):
     suffix: float = Field(default=0.0, ge=0, le=1)
     """Share of clips with a clean end of random length (a last picture, a stretch done anew)."""
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
+    place_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
+    prompt that continues a video need not name it again."""
     source: tuple[Source, ...] = Field(min_length=1)
 
 

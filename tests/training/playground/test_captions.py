@@ -17,6 +17,7 @@ from lingen_training.playground.lexicon import (
     CAMERA,
     COLOUR,
     DEEDS,
+    GROUND,
     HEADS,
     PLACE,
     SHAPE,
@@ -77,6 +78,20 @@ def test_motion_speed_place_and_camera_are_said() -> None:
             verbs = (*HEADS, *VERTICAL.get(thing.direction or "", ()), *DEEDS.get(thing.motion, ()))
             assert any(set(words(form)) <= said for verb in verbs for form in verb[:2])
             assert not thing.speed or said & set(SPEED[thing.speed])
+
+
+def test_without_a_place_the_background_stays_unsaid() -> None:
+    """And all else is said; nor is a part of a place left hanging."""
+    places = {phrase for phrases in (*PLACE.values(), *GROUND.values()) for phrase in phrases}
+    told = {"background", "grass", "sand", "sky", "night", "starry"}
+    for seed, scene in enumerate(SCENES):
+        for still in (False, True):
+            text = caption(scene, seed, still=still, place=False)
+            assert not set(words(text)) & told, text
+            assert not any(text.lower().rstrip(".").endswith(f" {place}") for place in places), text
+            for thing in scene.objects:
+                assert set(COLOUR[thing.colour]) & set(words(text))
+                assert set(SHAPE[thing.shape]) & set(words(text))
 
 
 def test_images_say_nothing_about_time() -> None:

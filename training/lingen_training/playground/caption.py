@@ -35,23 +35,26 @@ def canonical_caption(scene: Scene) -> str:
 _MOVES: Final[lexicon.Verb] = ("moves", "moving", "")
 
 
-def caption(scene: Scene, seed: int, *, still: bool = False) -> str:
+def caption(scene: Scene, seed: int, *, still: bool = False, place: bool = True) -> str:
     """One of many English captions of a scene, fixed by the seed.
 
-    `still` is for clips of one frame: nothing is said about motion or camera. All words are in
-    `lexicon.vocabulary()`.
+    `still` is for clips of one frame: nothing is said about motion or camera. Without `place`,
+    nothing is said about the background. All words are in `lexicon.vocabulary()`.
     """
     rng = random.Random(f"caption {seed}")
     things = list(scene.objects)
     rng.shuffle(things)
-    sentence = _picture(rng, things, scene) if still else _video(rng, things, scene)
+    say = _picture if still else _video
+    sentence = say(rng, things, scene, place)
     if rng.random() < 0.6:
         sentence = sentence[0].upper() + sentence[1:]
     return sentence + ("." if rng.random() < 0.5 else "")
 
 
-def _picture(rng: random.Random, things: list[SceneObject], scene: Scene) -> str:
+def _picture(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
     what = " and ".join(_noun(rng, thing) for thing in things)
+    if not placed:
+        return what if rng.random() < 0.5 else f"{rng.choice(lexicon.PICTURE)} {what}"
     place = rng.choice(lexicon.PLACE[scene.background])
     draw = rng.random()
     if draw < 0.6:
@@ -63,13 +66,16 @@ def _picture(rng: random.Random, things: list[SceneObject], scene: Scene) -> str
     return f"{what}, the background is {rng.choice(lexicon.GROUND[scene.background])}"
 
 
-def _video(rng: random.Random, things: list[SceneObject], scene: Scene) -> str:
+def _video(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
     participle = rng.random() < _PARTICIPLE
     clauses = [_join(_noun(rng, thing), _deed(rng, thing, participle)) for thing in things]
     joint = "and" if participle or rng.random() < 0.6 else rng.choice(lexicon.JOINTS)
     what = f" {joint} ".join(clauses)
     place = rng.choice(lexicon.PLACE[scene.background])
-    if participle and rng.random() < _LEAD_IN:
+    if not placed:
+        lead = participle and rng.random() < _LEAD_IN
+        sentence = f"{rng.choice(lexicon.VIDEO)} {what}" if lead else what
+    elif participle and rng.random() < _LEAD_IN:
         sentence = f"{rng.choice(lexicon.VIDEO)} {what} {place}"
     elif rng.random() < _PLACE_FIRST:
         sentence = f"{place}, {what}"
