@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -43,7 +43,9 @@ class Package:
 
 
 def install(specs: Sequence[str]) -> list[Package]:
-    """Have pip install what `specs` ask for, and say what came of it; nothing where all was there.
+    """Have pip install what `specs` ask for.
+
+    Returns what is new of that, and what else is new and a plugin; nothing where all was there.
 
     Raises InvalidOptionError (2) for what would be an option of pip, NotAvailableError (69).
     """
@@ -60,11 +62,9 @@ def install(specs: Sequence[str]) -> list[Package]:
         done: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     importlib.invalidate_caches()
     found = installed_plugins()
-    return [
-        _package(one["metadata"]["name"], one["metadata"]["version"], found)
-        for one in done
-        if one["requested"]
-    ]
+    asked_for = {canonical(one["metadata"]["name"]) for one in done if one["requested"]}
+    packages = [_package(one["metadata"], found) for one in done]
+    return [one for one in packages if one.plugins or canonical(one.name) in asked_for]
 
 
 def to_uninstall(names: Sequence[str]) -> list[Package]:
@@ -97,9 +97,10 @@ def shown(text: str) -> str:
     return printable(short(text))
 
 
-def _package(name: str, version: str, found: Iterable[InstalledPlugin]) -> Package:
-    plugins = tuple(one for one in found if canonical(one.distribution) == canonical(name))
-    return Package(name, version, plugins)
+def _package(facts: Mapping[str, str], found: Iterable[InstalledPlugin]) -> Package:
+    name = canonical(facts["name"])
+    plugins = tuple(one for one in found if canonical(one.distribution) == name)
+    return Package(facts["name"], facts["version"], plugins)
 
 
 def _meant(name: str, found: Sequence[InstalledPlugin]) -> Package:
@@ -117,7 +118,7 @@ def _meant(name: str, found: Sequence[InstalledPlugin]) -> Package:
         )
     if holders:
         (plugin,) = holders.values()
-        return _package(plugin.distribution, plugin.version, found)
+        return _package({"name": plugin.distribution, "version": plugin.version}, found)
     if _distribution(name) is not None:
         raise InvalidOptionError(
             f"{shown(name)!r} is installed, but is no plugin: it has no entry point {GROUP!r}"

@@ -64,9 +64,8 @@ def _plugins_of(distribution: Distribution) -> Iterator[InstalledPlugin]:
     name, version = _identity(distribution)
     try:
         entry_points = list(distribution.entry_points.select(group=GROUP))
-    except Exception as error:  # Python's reader has no error of its own for a damaged file
-        problem = f"its entry_points.txt is damaged: {error}"
-        yield InstalledPlugin(name, name, version, None, problem)
+    except Exception:  # Python's reader has no error of its own for a damaged file
+        yield InstalledPlugin(name, name, version, None, "its entry_points.txt is damaged")
         return
     for entry_point in entry_points:
         problem = (
@@ -76,9 +75,10 @@ def _plugins_of(distribution: Distribution) -> Iterator[InstalledPlugin]:
 
 
 def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version, where the metadata can be read and has them."""
+    """Name and version on one line, where the metadata can be read and has them."""
     try:
         facts = distribution.metadata
-        return str(facts["Name"] or UNKNOWN), str(facts["Version"] or UNKNOWN)
+        name, version = (" ".join(str(facts[key] or "").split()) for key in ("Name", "Version"))
+        return name or UNKNOWN, version or UNKNOWN
     except Exception:  # newer Pythons raise their own for metadata that is missing
         return UNKNOWN, UNKNOWN

@@ -163,7 +163,8 @@ class PluginManager:
 
     def slow(self) -> list[LoadedPlugin]:
         """Those of `loaded` that make every command wait, by more than SLOW seconds."""
-        return [plugin for plugin in self.loaded() if plugin.seconds > SLOW]
+        plugins = (plugin for plugin in self.loaded() if plugin.seconds > SLOW)
+        return [plugin for plugin in plugins if not self.is_builtin(plugin.name)]
 
 
 def load_plugins() -> PluginManager:
