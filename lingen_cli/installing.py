@@ -21,6 +21,7 @@ from lingen_plugins.installed import (
     InstalledPlugin,
     canonical,
     installed_plugins,
+    plugins_of,
     short,
 )
 from lingen_plugins.manager import BUILTIN_PLUGINS
@@ -134,10 +135,7 @@ def _listed(plugins: Iterable[InstalledPlugin]) -> str:
 def _check_pip_finds(package: Package) -> None:
     """A name in a file of metadata may be that of another package, or none that pip could take."""
     found = _distribution(package.name)
-    same = found is not None and {plugin.entry_point for plugin in package.plugins} <= {
-        None,
-        *found.entry_points.select(group=GROUP),
-    }
+    same = found is not None and set(plugins_of(found)) == set(package.plugins)
     if not same:
         raise NotAvailableError(
             f"pip cannot uninstall {shown(package.name)!r}: its metadata says another name than "

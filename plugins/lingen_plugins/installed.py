@@ -35,7 +35,7 @@ def installed_plugins() -> list[InstalledPlugin]:
     """
     found: dict[str, list[InstalledPlugin]] = {}
     for distribution in distributions():
-        plugins = list(_plugins_of(distribution))
+        plugins = list(plugins_of(distribution))
         if plugins:
             found.setdefault(canonical(plugins[0].distribution), plugins)
     return sorted(
@@ -54,7 +54,8 @@ def short(text: str, longest: int = LONGEST_NAME) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-def _plugins_of(distribution: Distribution) -> Iterator[InstalledPlugin]:
+def plugins_of(distribution: Distribution) -> Iterator[InstalledPlugin]:
+    """The plugins in one distribution, which are none in most."""
     try:
         text = distribution.read_text("entry_points.txt") or ""
     except (OSError, UnicodeError):
