@@ -12,7 +12,6 @@ from lingen_cli.errors import (
     INTERRUPTED,
     TERMINATED,
     BugError,
-    ConfigFileError,
     InvalidOptionError,
     LingenError,
     OutOfMemory,
@@ -39,7 +38,7 @@ class Failure:
 
 def failure_of(error: BaseException) -> Failure:
     """Classify `error`; what is not a user's mistake and not a known accident is a bug (70)."""
-    from lingen_plugins.errors import DuplicateNameError, PluginError
+    from lingen_plugins.errors import PluginError
 
     if isinstance(error, LingenError):
         return Failure(error.exit_code, _line(error), bug=isinstance(error, BugError))
@@ -51,8 +50,6 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(error.exit_code, "interrupted" if error.exit_code == INTERRUPTED else "")
     if isinstance(error, typer.TyperException):
         return Failure(error.exit_code, _line(error.format_message()))
-    if isinstance(error, DuplicateNameError):
-        return Failure(ConfigFileError.exit_code, _line(error))
     if isinstance(error, PluginError):
         return Failure(InvalidOptionError.exit_code, _line(error))
     if is_out_of_memory(error):

@@ -27,3 +27,28 @@ def tiny_weights(tmp_path_factory):
         metadata = {"kind": kind, "config": settings.to_dict()}
         save_network(folder / f"{name}.safetensors", network, metadata)
     return folder
+
+
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory):
+    """The Python of an environment of its own: what it installs is seen by no other test.
+
+    It sees the packages of this one, and lingen from this checkout; nothing is downloaded.
+    """
+    import subprocess
+    import sys
+    import sysconfig
+    from pathlib import Path
+
+    folder = tmp_path_factory.mktemp("environment")
+    command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+    python = folder / "bin" / "python"
+    ask = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
+    root = Path(__file__).parents[1]
+    sources = [root, root / "models", root / "plugins", root / "training"]
+    theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    lines = [*map(str, sources), *sorted(theirs)]
+    (Path(packages) / "lingen-under-test.pth").write_text("\n".join(lines) + "\n")
+    return python

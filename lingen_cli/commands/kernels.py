@@ -29,20 +29,17 @@ def install(
 
     Without them the same mathematics runs in PyTorch.
     """
-    import os
     import shlex
-    import subprocess
-    import sys
 
     from lingen_cli.errors import NotAvailableError
+    from lingen_cli.pip import pip_command, run_pip
 
-    pip = [sys.executable, "-m", "pip", "install"]
-    tools = [*pip, *BUILD_TOOLS]
-    kernel = [*pip, "--no-build-isolation", "--no-deps", PACKAGE]
+    tools = ("install", *BUILD_TOOLS)
+    kernel = ("install", "--no-build-isolation", "--no-deps", PACKAGE)
     if dry_run:
         settings = [f"{name}={value}" for name, value in VARIABLES.items()]
-        console.result(shlex.join(tools))
-        console.result(shlex.join([*settings, *kernel]))
+        console.result(shlex.join(pip_command(*tools)))
+        console.result(shlex.join([*settings, *pip_command(*kernel)]))
         return
     import torch
 
@@ -51,7 +48,6 @@ def install(
             "the Triton kernels need a CUDA GPU, and there is none; generation works without them"
         )
     for command in (tools, kernel):
-        done = subprocess.run(command, env=os.environ | VARIABLES, stdout=sys.stderr, check=False)
-        if done.returncode:
-            raise NotAvailableError(f"pip could not install {command[-1]}; its messages are above")
+        failure = f"pip could not install {command[-1]}"
+        run_pip(*command, failure=failure, environment=VARIABLES)
     console.note("lingen: kernels installed; `lingen doctor` shows whether they import")

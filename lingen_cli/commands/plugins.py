@@ -1,4 +1,4 @@
-"""`lingen plugins`: who adds what."""
+"""`lingen plugins`: who adds what, and the way in and out."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ import typer
 
 from lingen_cli import console
 
-app = typer.Typer(help="List plugins.", no_args_is_help=True)
-
-
-@app.callback()
-def plugins() -> None:
-    """List plugins."""
+app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the plugins that work, and those that were skipped with the reason."""
+    """List the plugins that work, those switched off, and those skipped with the reason."""
     import json
     from dataclasses import asdict
 
     from lingen_cli.zoo import tell_skipped
-    from lingen_plugins.manager import load_plugins
+    from lingen_plugins.manager import DISABLE_VARIABLE, load_plugins
     from lingen_plugins.registry import collect
 
     manager = load_plugins()
@@ -35,11 +30,82 @@ def list_plugins(
         report = {
             "loaded": [asdict(plugin) for plugin in loaded],
             "failed": [asdict(plugin) for plugin in manager.failed],
+            "disabled": [asdict(plugin) for plugin in manager.disabled],
         }
         console.result(json.dumps(report, indent=2))
+    else:
+        rows = [
+            (plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(plugin.hooks))
+            for plugin in loaded
+        ]
+        rows += [
+            (off.name, f"{off.distribution} {off.version}", f"switched off by {DISABLE_VARIABLE}")
+            for off in manager.disabled
+        ]
+        width = max(len(name) for name, _, _ in rows)
+        for name, source, what in rows:
+            console.result(console.harmless(f"{name:<{width}}  {source:<20}  {what}"))
+        tell_skipped(manager, console.warning)
+    for slow in manager.slow():
+        console.warning(
+            f"plugin {slow.name!r} of {slow.distribution} makes every command wait for "
+            f"{slow.seconds:.1f} s: it should import what is slow inside `build`"
+        )
+
+
+@app.command()
+def install(
+    specs: Annotated[
+        list[str],
+        typer.Argument(metavar="SPEC...", help="What pip can install: a name, a file, a folder."),
+    ],
+) -> None:
+    """Install plugins with pip, and say what they add. Install only what you trust."""
+    from lingen_cli import installing
+    from lingen_plugins.installed import GROUP
+
+    packages = installing.install(specs)
+    for package in packages:
+        if package.plugins:
+            console.result(f"installed {package}")
+        else:
+            console.warning(
+                f"{installing.shown(package.name)} was installed, but is no plugin: "
+                f"it has no entry point {GROUP!r}"
+            )
+    if any(package.plugins for package in packages):
+        console.note("lingen: `lingen plugins list` shows whether they work, and what they add")
+    elif not packages:
+        console.note("lingen: nothing new: all of it was installed before")
+
+
+@app.command()
+def uninstall(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME...", help="A plugin, or the distribution that holds it."),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Uninstall plugins with pip, also those that cannot be imported."""
+    from lingen_cli import installing
+
+    packages = installing.to_uninstall(names)
+    if not yes and not _agreed(", ".join(map(str, packages))):
+        console.note("lingen: nothing was uninstalled")
         return
-    width = max(len(plugin.name) for plugin in loaded)
-    for plugin in loaded:
-        source = f"{plugin.distribution} {plugin.version}"
-        console.result(f"{plugin.name:<{width}}  {source:<20}  {', '.join(plugin.hooks)}")
-    tell_skipped(manager, console.warning)
+    installing.uninstall(packages)
+    for package in packages:
+        console.result(f"uninstalled {package}")
+
+
+def _agreed(what: str) -> bool:
+    """Ask, on a terminal only. Raises InvalidOptionError (2) where there is none."""
+    import sys
+
+    from lingen_cli.errors import InvalidOptionError
+
+    if not all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr)):
+        raise InvalidOptionError(f"nobody can be asked here: add --yes to uninstall {what}")
+    console.note(f"lingen: uninstall {what}? y/N")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -24,5 +24,5 @@ class DuplicateNameError(PluginError):
     def __init__(self, kind: str, name: str, first: str, second: str) -> None:
         super().__init__(
             f"{kind} {name!r} is registered by both {first!r} and {second!r}; "
-            f"switch one off with LINGEN_DISABLE_PLUGINS=NAME"
+            f"that of {first!r} is used"
         )

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
 
 import pluggy
 
 from lingen_plugins import hookspecs
+from lingen_plugins.guard import describe, guarded
+from lingen_plugins.installed import InstalledPlugin, installed_plugins, short
 
-ENTRY_POINT_GROUP = "lingen"
+ResultT = TypeVar("ResultT")
 DISABLE_VARIABLE = "LINGEN_DISABLE_PLUGINS"
 BUILT_IN = "built in"
 BUILTIN_PLUGINS = (
@@ -26,6 +30,9 @@ BUILTIN_PLUGINS = (
     "lingen_plugins.datasets",
     "lingen_plugins.variants",
 )
+SLOW = 1.0
+"""Seconds that a plugin may take at the start of a command without being called slow."""
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class LoadedPlugin:
     distribution: str
     version: str
     hooks: tuple[str, ...]
+    seconds: float
+    """What importing it and calling its hooks took."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +56,25 @@ class FailedPlugin:
     reason: str
 
 
+@dataclass(frozen=True)
+class DisabledPlugin:
+    """A plugin that was left out because the user asked for it; nothing of it was imported."""
+
+    name: str
+    distribution: str
+    version: str
+
+
 class PluginManager:
-    """pluggy's manager, with the provenance of each plugin and a list of those that failed."""
+    """pluggy's manager, with where each plugin comes from and a list of those that failed."""
 
     def __init__(self) -> None:
         self.pluggy = pluggy.PluginManager(hookspecs.PROJECT)
         self.pluggy.add_hookspecs(hookspecs)
         self.failed: list[FailedPlugin] = []
+        self.disabled: list[DisabledPlugin] = []
         self._sources: dict[str, tuple[str, str]] = {}
+        self._seconds: dict[str, float] = {}
 
     def load_builtin(self) -> None:
         """Register the plugins that ship with lingen; an error in one is a bug, and is raised."""
@@ -67,29 +87,62 @@ class PluginManager:
     def load_installed(self) -> None:
         """Register every entry point of the group that is not switched off."""
         switched_off = {n.strip() for n in os.environ.get(DISABLE_VARIABLE, "").split(",")}
-        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-            if not {entry_point.name, "all"} & switched_off:
-                self._load(entry_point)
+        for plugin in installed_plugins():
+            if {plugin.name, short(plugin.name), "all"} & switched_off:
+                left_out = DisabledPlugin(
+                    short(plugin.name), short(plugin.distribution), short(plugin.version)
+                )
+                self.disabled.append(left_out)
+            else:
+                self._load(plugin)
 
-    def _load(self, entry_point: EntryPoint) -> None:
-        name = entry_point.name
-        distribution = entry_point.dist.name if entry_point.dist else "unknown"
-        version = entry_point.dist.version if entry_point.dist else "unknown"
-        self._sources.setdefault(name, (distribution, version))
+    def _load(self, plugin: InstalledPlugin) -> None:
+        name, distribution = plugin.name, short(plugin.distribution)
+        problem, entry_point = plugin.problem, plugin.entry_point
         if self.pluggy.has_plugin(name):
-            self.failed.append(FailedPlugin(name, distribution, f"the name {name!r} is taken"))
+            owner, version = self._sources.get(name, (name, ""))
+            whose = "ships with lingen" if version == BUILT_IN else f"is that of {owner}"
+            problem = f"the name {name!r} is taken: the plugin that has it {whose}"
+        if problem or entry_point is None:
+            reason = short(problem, LONGEST_REASON)
+            self.failed.append(FailedPlugin(short(name), distribution, reason))
             return
+        self._sources[name] = (distribution, short(plugin.version))
         try:
-            self.pluggy.register(entry_point.load(), name=name)
-            self.pluggy.check_pending()  # a misspelt hook is an error, not a silent no-op
-        except Exception as error:  # other people's code may raise anything when imported
+            self._timed(name, lambda: self.register(entry_point.load(), name))
+        except Exception as error:
             self.skip(name, error)
 
-    def skip(self, name: str, error: Exception) -> None:
+    def register(self, plugin: object, name: str) -> None:
+        """Add `plugin`, a module or an object with hooks. Raises what is wrong with it."""
+        hash(plugin)  # pluggy keeps plugins in sets
+        self.pluggy.register(plugin, name=name)
+        self.pluggy.check_pending()  # a misspelt hook is an error, not a silent no-op
+
+    def ask(self, name: str, hooks: tuple[str, ...]) -> dict[str, list[Any]]:
+        """Hook -> records of the plugin `name` alone. Raises ForeignError."""
+        plugins = self.pluggy.get_plugins()
+        others = plugins - {self.pluggy.get_plugin(name)}
+
+        def records(hook: str) -> list[Any]:
+            answers = self.pluggy.subset_hook_caller(hook, others)()
+            return [record for answer in answers for record in answer]
+
+        return self._timed(name, lambda: {hook: records(hook) for hook in hooks})
+
+    def _timed(self, name: str, work: Callable[[], ResultT]) -> ResultT:
+        began = time.perf_counter()
+        try:
+            return guarded(work)
+        finally:
+            spent = time.perf_counter() - began
+            self._seconds[name] = self._seconds.get(name, 0.0) + spent
+
+    def skip(self, name: str, error: BaseException) -> None:
         """Take the plugin `name` out and record why."""
         if self.pluggy.has_plugin(name):
             self.pluggy.unregister(name=name)
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = short(describe(getattr(error, "raised", error)), LONGEST_REASON)
         self.failed.append(FailedPlugin(name, self._sources.get(name, (name, ""))[0], reason))
 
     def is_builtin(self, name: str) -> bool:
@@ -103,8 +156,15 @@ class PluginManager:
             if plugin is not None:
                 callers = self.pluggy.get_hookcallers(plugin) or []
                 hooks = tuple(sorted(caller.name for caller in callers))
-                plugins.append(LoadedPlugin(name, *self._sources.get(name, (name, "local")), hooks))
+                source = self._sources.get(name, (name, "local"))
+                seconds = round(self._seconds.get(name, 0.0), 3)
+                plugins.append(LoadedPlugin(name, *source, hooks, seconds))
         return plugins
+
+    def slow(self) -> list[LoadedPlugin]:
+        """Those of `loaded` that make every command wait, by more than SLOW seconds."""
+        plugins = (plugin for plugin in self.loaded() if plugin.seconds > SLOW)
+        return [plugin for plugin in plugins if not self.is_builtin(plugin.name)]
 
 
 def load_plugins() -> PluginManager:

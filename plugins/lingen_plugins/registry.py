@@ -16,7 +16,9 @@ from lingen_plugins.contracts import (
     TextEncoder,
 )
 from lingen_plugins.errors import DuplicateNameError, PluginError, UnknownNameError
+from lingen_plugins.guard import ForeignError
 from lingen_plugins.manager import PluginManager, load_plugins
+from lingen_plugins.records import check_record
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
@@ -31,10 +33,15 @@ class Table(Mapping[str, ComponentT], Generic[ComponentT]):
         self._owners: dict[str, str] = {}
 
     def add(self, component: ComponentT, owner: str) -> None:
-        """Enter `component`, registered by the plugin `owner`. Raises DuplicateNameError."""
+        """Enter `component`, registered by the plugin `owner`.
+
+        Raises PluginError for what is no proper record, DuplicateNameError for a name that is
+        taken.
+        """
         if not isinstance(component, self.record):
             found = type(component).__name__
             raise PluginError(f"a {self.kind} must be a {self.record.__name__}, not {found}")
+        check_record(component)
         name = component.name
         if name in self._components:
             raise DuplicateNameError(self.kind, name, self._owners[name], owner)
@@ -92,8 +99,9 @@ class Registry:
 def collect(manager: PluginManager | None = None) -> Registry:
     """Ask every plugin for its records.
 
-    A plugin whose hook fails, or whose variant refers to something unknown, is put on
-    `manager.failed` and left out. Raises DuplicateNameError when two plugins claim one name.
+    A plugin whose hook fails, whose variant refers to something unknown, or which claims a name
+    that another one has, is put on `manager.failed` and left out: what is built in comes first,
+    then plugins by name.
     """
     manager = manager or load_plugins()
     while True:
@@ -106,7 +114,7 @@ def collect(manager: PluginManager | None = None) -> Registry:
 
 
 class _BrokenPlugin(Exception):
-    def __init__(self, name: str, error: Exception) -> None:
+    def __init__(self, name: str, error: BaseException) -> None:
         super().__init__(name)
         self.name = name
         self.error = error
@@ -114,19 +122,20 @@ class _BrokenPlugin(Exception):
 
 def _collect_once(manager: PluginManager) -> Registry:
     registry = Registry()
-    plugins = manager.pluggy.get_plugins()
+    tables: dict[str, Table[Any]] = {
+        f"register_{kind.name}": getattr(registry, kind.name) for kind in fields(Registry)
+    }
     for name, plugin in manager.pluggy.list_name_plugin():
-        for kind in fields(Registry):
-            # One plugin at a time, so that every record has a known owner.
-            ask = manager.pluggy.subset_hook_caller(f"register_{kind.name}", plugins - {plugin})
-            table: Table[Any] = getattr(registry, kind.name)
-            try:
-                for component in (c for answer in ask() for c in answer):
-                    table.add(component, owner=name)
-            except DuplicateNameError:
-                raise
-            except Exception as error:  # other people's hooks may raise anything
-                raise _BrokenPlugin(name, error) from error
+        if plugin is None:
+            continue
+        try:
+            for hook, records in manager.ask(name, tuple(tables)).items():
+                for record in records:
+                    tables[hook].add(record, owner=name)
+        except ForeignError as error:
+            raise _BrokenPlugin(name, error.raised) from error
+        except Exception as error:  # a record may be anything
+            raise _BrokenPlugin(name, error) from error
     for variant in registry.model_variants.values():
         try:
             registry.check(variant)

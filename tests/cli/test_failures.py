@@ -3,7 +3,7 @@ import typer
 
 from lingen_cli import errors
 from lingen_cli.failures import Terminated, failure_of
-from lingen_plugins import DuplicateNameError, UnknownNameError
+from lingen_plugins import UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,6 @@ from lingen_plugins import DuplicateNameError, UnknownNameError
         (errors.PermissionDeniedError("no"), 77, "no"),
         (errors.ConfigFileError("no"), 78, "no"),
         (UnknownNameError("model", "x", ["y"]), 2, "unknown model 'x'"),
-        (DuplicateNameError("model", "x", "a", "b"), 78, "both 'a' and 'b'"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (Terminated(), 143, "terminated"),
         (typer.Exit(3), 3, ""),

@@ -5,9 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import lingen_plugins
+import lingen_plugins.testing
 from lingen_plugins import hookspecs
 from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import Registry
+from lingen_plugins.testing import CHECKS
 
 
 def test_every_hook_fills_one_table():
@@ -37,3 +39,22 @@ def test_every_field_of_a_variant_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
     for field in fields(lingen_plugins.ModelVariant):
         assert f"`{field.name}`" in text, field.name
+
+
+def test_every_hook_has_a_check_in_the_kit_which_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert list(CHECKS) == [f"register_{field.name}" for field in fields(Registry)]
+    for field in fields(Registry):
+        record = getattr(Registry(), field.name).record
+        name = "check_" + re.sub(r"(?<!^)(?=[A-Z])", "_", record.__name__).lower()
+        assert CHECKS[f"register_{field.name}"] is getattr(lingen_plugins.testing, name)
+        section = text.split(f"\n## register_{field.name}\n", 1)[1].split("\n## ", 1)[0]
+        assert f"`{name}`" in section
+
+
+def test_the_kit_exports_its_checks_and_needs_no_test_framework():
+    kit = lingen_plugins.testing
+    assert kit.__all__ == sorted(kit.__all__)
+    assert {check.__name__ for check in CHECKS.values()} < set(kit.__all__)
+    for path in Path(kit.__file__).parent.glob("*.py"):
+        assert "pytest" not in path.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lingen_plugins.manager import load_plugins
+from lingen_plugins.manager import DisabledPlugin, load_plugins
 
 GOOD = """
 from lingen_plugins import ScanOrder, hookimpl
@@ -66,7 +66,7 @@ def test_a_plugin_cannot_take_the_name_of_a_built_in(installed):
     installed("variants", GOOD)
     manager = load_plugins()
     assert [(failed.name, failed.reason) for failed in manager.failed] == [
-        ("variants", "the name 'variants' is taken")
+        ("variants", "the name 'variants' is taken: the plugin that has it ships with lingen")
     ]
     assert manager.is_builtin("variants")
 
@@ -79,3 +79,5 @@ def test_plugins_can_be_switched_off(installed, monkeypatch, value):
     assert "good_plugin" not in names(manager)
     assert "variants" in names(manager)
     assert manager.failed == []
+    assert manager.disabled == [DisabledPlugin("good_plugin", "good_plugin", "1.0")]
+    assert "good_plugin" not in sys.modules

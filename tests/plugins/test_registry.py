@@ -72,12 +72,51 @@ def test_other_plugins_are_collected_with_their_owner(manager):
     assert variants.owner("lingen-mini") == "variants"
 
 
-def test_two_plugins_with_one_name_are_both_blamed(manager):
-    manager.pluggy.register(Offers(variant("echo")), name="a")
-    manager.pluggy.register(Offers(variant("echo")), name="b")
-    with pytest.raises(DuplicateNameError) as caught:
-        collect(manager)
-    assert "'a'" in str(caught.value) and "'b'" in str(caught.value)
+def test_the_later_of_two_plugins_with_one_name_is_skipped_and_both_are_named(manager):
+    manager.pluggy.register(Offers(variant("echo", steps=1)), name="a")
+    manager.pluggy.register(Offers(variant("echo", steps=2)), name="b")
+    variants = collect(manager).model_variants
+    assert (variants["echo"].steps, variants.owner("echo")) == (1, "a")
+    (failed,) = manager.failed
+    assert failed.name == "b" and failed.reason == (
+        "DuplicateNameError: model 'echo' is registered by both 'a' and 'b'; that of 'a' is used"
+    )
+
+
+def test_what_is_built_in_keeps_its_name(manager):
+    manager.pluggy.register(Offers(variant("lingen-mini", steps=1)), name="thief")
+    variants = collect(manager).model_variants
+    assert variants.owner("lingen-mini") == "variants"
+    assert [failed.name for failed in manager.failed] == ["thief"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"weights": "folder"}, "weights must be a Weights | None, not a str"),
+        ({"weights": Weights(package="no_such_package_at_all", folder="w")}, "not installed"),
+        ({"weights": Weights(folder="w" * 5000)}, "its weights cannot be located"),
+        ({"text_encoders": "playground-words"}, "text_encoders must be a tuple[str, ...]"),
+        ({"windows": (33,)}, "windows must be a tuple[int, int]"),
+        ({"review": "back"}, "review must be a Literal['front', 'both', 'none']"),
+        ({"build": None}, "build must be a Callable[[Config], nn.Module]"),
+        ({"config": []}, "config must be a Config, not a list"),
+        ({"steps": True}, "steps must be a int, not a bool"),
+        ({"guidance": "strong"}, "guidance must be a float, not a str"),
+        ({"summary": "red \x1b[31m"}, "summary holds a line break or a control character"),
+        ({"summary": "s" * 201}, "summary is longer than 200 letters"),
+        ({"config": {"a": [{"b\n": 1}]}}, "config holds a line break"),
+        ({"name": "../x"}, "a name that cannot be written"),
+        ({"name": "--help"}, "a name that cannot be written"),
+        ({"name": "\x1b[31mred"}, "a name that cannot be written"),
+        ({"name": "n" * 65}, "name is longer than 64 letters"),
+    ],
+)
+def test_a_record_that_is_not_what_it_says_is_skipped(manager, wrong, reason):
+    manager.pluggy.register(Offers(variant(**wrong)), name="wrong")
+    assert set(collect(manager).model_variants) == {"lingen-mini", "lingen-4b"}
+    (failed,) = manager.failed
+    assert failed.name == "wrong" and reason in failed.reason
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,67 @@
+"""The check of autoencoders."""
+
+from __future__ import annotations
+
+from lingen_plugins.contracts import Autoencoder
+from lingen_plugins.testing.claims import (
+    build_network,
+    check_basics,
+    check_config,
+    check_tensor,
+    expect,
+)
+
+
+def check_autoencoder(codec: Autoencoder) -> None:
+    """Videos of 1 + k * time_stride frames become 1 + k latent frames, and come back in size.
+
+    The module that `build` returns has `encode(video (B, 3, F, H, W))` to latents and
+    `decode(latents)` back. Where it has `decode_in_chunks(latents, chunk)`, the pieces are the
+    same video.
+    """
+    import torch
+
+    whose = check_basics(codec, Autoencoder)
+    check_config(whose, "config", codec.config)
+    for name in ("latent_channels", "time_stride", "space_stride"):
+        value = getattr(codec, name)
+        expect(value >= 1, whose, f"{name} is {value}", "it must be at least 1")
+    network = build_network(whose, codec.build, codec.config)
+    for method in ("encode", "decode"):
+        expect(
+            callable(getattr(network, method, None)),
+            whose,
+            f"what build returns has no method {method}",
+            "lingen calls it",
+        )
+    torch.manual_seed(0)
+    for later, high, wide in ((0, 1, 2), (2, 3, 2)):
+        frames = 1 + later * codec.time_stride
+        height, width = high * codec.space_stride, wide * codec.space_stride
+        video = torch.rand(1, 3, frames, height, width) * 2 - 1
+        shown = f"a video of {frames} frames of {width} x {height}"
+        with torch.inference_mode():
+            encoded = network.encode(video)  # type: ignore[operator]
+            shape = (1, codec.latent_channels, 1 + later, high, wide)
+            latents = check_tensor(whose, f"encode of {shown}", encoded, shape)
+            decoded = network.decode(latents)  # type: ignore[operator]
+            back = check_tensor(whose, f"decode of {shown}", decoded, tuple(video.shape))
+            again = network.encode(video)  # type: ignore[operator]
+        expect(
+            torch.equal(again, latents),
+            whose,
+            "the same video gives other latents the second time",
+            "encode must return the mean, not draw from it",
+        )
+        if hasattr(network, "decode_in_chunks"):
+            with torch.inference_mode():
+                pieces = list(network.decode_in_chunks(latents, 1))  # type: ignore[operator]
+            whole = check_tensor(
+                whose, "decode_in_chunks", torch.cat(pieces, 2), tuple(video.shape)
+            )
+            expect(
+                torch.allclose(whole, back, atol=1e-3),
+                whose,
+                "decode_in_chunks gives another video than decode",
+                "carry what temporal layers saw from one piece to the next",
+            )

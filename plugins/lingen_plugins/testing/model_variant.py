@@ -1,0 +1,225 @@
+"""The check of model variants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import ModelVariant
+from lingen_plugins.errors import UnknownNameError
+from lingen_plugins.registry import Registry, collect
+from lingen_plugins.testing.claims import (
+    build_network,
+    check_basics,
+    check_config,
+    check_tensor,
+    expect,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+MOST_PARAMETERS = 20_000_000
+TOKENS = 5
+
+
+def check_model_variant(variant: ModelVariant, registry: Registry | None = None) -> None:
+    """Its configuration agrees with its parts, and its denoiser of test size works.
+
+    The denoiser is called with latents (B, C, T, H, W), times (B, T), features and masks per text
+    encoder, and the number of the first latent frame; it returns the velocity, of the latents'
+    shape. `registry` is where its parts are looked up: all that is installed, if not given.
+    """
+    whose = check_basics(variant, ModelVariant)
+    _check_numbers(whose, variant)
+    for name in ("config", "tiny_config"):
+        config: Mapping[str, Any] = getattr(variant, name)
+        check_config(whose, name, config)
+        for key in ("latent_channels", "text_dims"):
+            expect(key in config, whose, f"{name} lacks {key!r}", "lingen makes the inputs by it")
+    registry = collect() if registry is None else registry
+    _check_parts(whose, variant, registry)
+    _check_network(whose, variant)
+    _check_weights(whose, variant)
+
+
+def _check_numbers(whose: str, variant: ModelVariant) -> None:
+    for name in ("fps", "size", "trained_seconds", "steps"):
+        value = getattr(variant, name)
+        expect(value > 0, whose, f"{name} is {value}", "it must be above 0")
+    expect(variant.text_encoders, whose, "it names no text encoder", "name at least one")
+    frames, past = variant.windows
+    expect(
+        1 <= past < frames,
+        whose,
+        f"windows is {variant.windows}",
+        "the past is at least one latent frame, and shorter than the window",
+    )
+
+
+def _check_parts(whose: str, variant: ModelVariant, registry: Registry) -> None:
+    try:
+        registry.check(variant)
+    except UnknownNameError as error:
+        raise AssertionError(f"{whose}: {error}; register it in the same plugin") from error
+    codec = registry.autoencoders[variant.autoencoder]
+    encoders = [registry.text_encoders[name] for name in variant.text_encoders]
+    axes = list(registry.scan_orders[variant.scan_order].axes)
+    wanted = (
+        ("scan_axes", axes, f"the scan order {variant.scan_order!r}"),
+        ("review", variant.review, "its field `review`"),
+        ("latent_channels", codec.latent_channels, f"the autoencoder {codec.name!r}"),
+    )
+    for name, config in (("config", variant.config), ("tiny_config", variant.tiny_config)):
+        for key, value, source in wanted:
+            expect(
+                key not in config or config[key] == value,
+                whose,
+                f"{name} has {key} {config.get(key)!r}, {source} says {value!r}",
+                "make them agree",
+            )
+        expect(
+            len(config["text_dims"]) == len(encoders),
+            whose,
+            f"{name} has {len(config['text_dims'])} text_dims for {len(encoders)} text encoders",
+            "one for each",
+        )
+    widths = [encoder.feature_dim for encoder in encoders]
+    expect(
+        list(variant.config["text_dims"]) == widths,
+        whose,
+        f"config has text_dims {variant.config['text_dims']}",
+        f"the features of its text encoders have {widths}",
+    )
+    _, tall, wide = _patch(variant.config)
+    for side in (tall, wide):
+        expect(
+            variant.size % (codec.space_stride * side) == 0,
+            whose,
+            f"size {variant.size} is not a multiple of {codec.space_stride} (the autoencoder's "
+            f"space_stride) x {side} (the patch)",
+            "choose another size",
+        )
+
+
+def _patch(config: Mapping[str, Any]) -> tuple[int, int, int]:
+    time, tall, wide = config.get("patch", (1, 1, 1))
+    return time, tall, wide
+
+
+def _check_network(whose: str, variant: ModelVariant) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    config = variant.tiny_config
+    network = build_network(whose, variant.build, config)
+    count = sum(one.numel() for one in network.parameters())
+    expect(
+        count <= MOST_PARAMETERS,
+        whose,
+        f"with tiny_config it has {count:,} parameters",
+        f"{MOST_PARAMETERS:,} at most, so that a test is quick",
+    )
+    with torch.no_grad():  # a fresh network may have gates that are shut
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    _, tall, wide = _patch(config)
+    for frames, high, across in ((1, 1, 1), (3, 3, 5), (4, 2, 3)):
+        inputs = _inputs(config, (2, frames, high * tall, across * wide))
+        with torch.inference_mode():
+            out = network(*inputs, 7)
+            what = f"the velocity of latents {tuple(inputs[0].shape)}"
+            check_tensor(whose, what, out, tuple(inputs[0].shape))
+            _check_rows(whose, network, inputs, out)
+    _check_gradient(whose, network, _inputs(config, (2, 3, 4 * tall, 4 * wide)))
+
+
+_Inputs = tuple["Tensor", "Tensor", tuple["Tensor", ...], tuple["Tensor", ...]]
+
+
+def _inputs(config: Mapping[str, Any], size: tuple[int, int, int, int]) -> _Inputs:
+    """Latents, times, features and masks of these sizes (B, T, H, W); the last token is padding."""
+    import torch
+
+    rows, frames, height, width = size
+    latents = torch.randn(rows, config["latent_channels"], frames, height, width)
+    features = tuple(torch.randn(rows, TOKENS, dim) for dim in config["text_dims"])
+    masks = tuple(torch.arange(TOKENS).expand(rows, -1) < TOKENS - 1 for _ in features)
+    return latents, torch.rand(rows, frames), features, masks
+
+
+def _check_rows(whose: str, network: nn.Module, inputs: _Inputs, out: Tensor) -> None:
+    """The same again; each row by itself; whatever stands in the padding."""
+    import torch
+
+    latents, times, features, masks = inputs
+    expect(
+        torch.equal(network(*inputs, 7), out),
+        whose,
+        "the same inputs give another velocity the second time",
+        "leave out chance (dropout, fresh noise) in evaluation mode",
+    )
+    alone = network(
+        latents[:1], times[:1], tuple(f[:1] for f in features), tuple(m[:1] for m in masks), 7
+    )
+    expect(
+        torch.allclose(alone, out[:1], atol=1e-3, rtol=1e-3),
+        whose,
+        "a row of a batch has another velocity by itself",
+        "rows must not see each other: no norm over the batch",
+    )
+    other = tuple(torch.where(m[..., None], f, 9.0) for f, m in zip(features, masks, strict=True))
+    expect(
+        torch.allclose(network(latents, times, other, masks, 7), out, atol=1e-3, rtol=1e-3),
+        whose,
+        "the velocity depends on text tokens that the mask leaves out",
+        "give the mask to the attention: prompts are padded to one length",
+    )
+
+
+def _check_gradient(whose: str, network: nn.Module, inputs: _Inputs) -> None:
+    import torch
+
+    network.train()
+    out: Tensor = network(*inputs, 0)
+    (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
+    lost = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
+    ]
+    expect(
+        not lost,
+        whose,
+        f"no gradient reaches {', '.join(lost[:5])}",
+        "use every parameter in forward, or freeze it with requires_grad_(False)",
+    )
+    expect(
+        all(
+            torch.isfinite(parameter.grad).all()
+            for parameter in network.parameters()
+            if parameter.grad is not None
+        ),
+        whose,
+        "a gradient is infinite or not a number",
+        "look for roots and divisions of what may be zero",
+    )
+
+
+def _check_weights(whose: str, variant: ModelVariant) -> None:
+    """Where the file of the denoiser is on this machine, it is one of this configuration."""
+    if variant.weights is None or not variant.weights.files()["denoiser"].is_file():
+        return
+    from lingen_models.checkpoint import CheckpointError, read_metadata
+
+    path = variant.weights.files()["denoiser"]
+    try:
+        found = read_metadata(path).get("config")
+    except CheckpointError as error:
+        raise AssertionError(f"{whose}: {error}; write it with `lingen train`") from error
+    expect(
+        found == dict(variant.config),
+        whose,
+        f"{path} holds another configuration than `config`",
+        "copy the one in the file's metadata",
+    )

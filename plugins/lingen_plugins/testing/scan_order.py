@@ -1,0 +1,52 @@
+"""The check of scan orders."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from lingen_plugins.contracts import ScanOrder
+from lingen_plugins.testing.claims import check_basics, expect
+
+GRID = {"t": 2, "h": 3, "w": 5}
+
+
+def check_scan_order(order: ScanOrder) -> None:
+    """Every layer reads every token once, in the order that `axes` says, and can be put back."""
+    import torch
+
+    from lingen_models.scan import scan_of_layer
+
+    whose = check_basics(order, ScanOrder)
+    expect(
+        len(set(order.axes)) == len(order.axes),
+        whose,
+        f"axes {order.axes} name one order twice",
+        "name each once: layers go round",
+    )
+    sizes = (GRID["t"], GRID["h"], GRID["w"])
+    positions = torch.tensor(list(product(*map(range, sizes)))).view(1, *sizes, 3)
+    for layer, axes in enumerate(order.axes):
+        expect(
+            sorted(axes) == sorted(GRID),
+            whose,
+            f"axes[{layer}] is {axes!r}",
+            "each must be a permutation of 'thw', outer axis to inner",
+        )
+        scan = scan_of_layer(order.axes, layer)
+        sequence = scan.flatten(positions)
+        wanted = [
+            [dict(zip(axes, place, strict=True))[axis] for axis in "thw"]
+            for place in product(*(range(GRID[axis]) for axis in axes))
+        ]
+        expect(
+            sequence[0].tolist() == wanted,
+            whose,
+            f"layer {layer} does not read the tokens in the order {axes!r}",
+            "the first letter of each of `axes` is the axis that changes last",
+        )
+        expect(
+            torch.equal(scan.restore(sequence, sizes), positions),
+            whose,
+            f"layer {layer} does not put the tokens back where they were",
+            "each of `axes` must name every axis once",
+        )
