@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,6 +41,7 @@ def open_registry(warn: Callable[[str], None]) -> Registry:
     manager = load_plugins()
     registry = collect(manager)
     tell_skipped(manager, warn)
+    tell_slow(manager, warn)
     CURVES.update({one.name: one.curve for one in registry.scan_orders.values() if one.curve})
     return registry
 
@@ -49,7 +51,16 @@ def tell_skipped(manager: PluginManager, warn: Callable[[str], None]) -> None:
     for plugin in manager.failed:
         warn(
             f"plugin {plugin.name!r} of {plugin.distribution} was skipped: {plugin.reason} "
-            f"(leave it out with {DISABLE_VARIABLE}={plugin.name})"
+            f"(leave it out with {DISABLE_VARIABLE}={shlex.quote(plugin.name)})"
+        )
+
+
+def tell_slow(manager: PluginManager, warn: Callable[[str], None]) -> None:
+    """Say which plugins every command waits for."""
+    for slow in manager.slow():
+        warn(
+            f"plugin {slow.name!r} of {slow.distribution} makes every command wait for "
+            f"{slow.seconds:.1f} s: it should import what is slow inside `build`"
         )
 
 

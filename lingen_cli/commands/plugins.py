@@ -19,7 +19,7 @@ def list_plugins(
     import json
     from dataclasses import asdict
 
-    from lingen_cli.zoo import tell_skipped
+    from lingen_cli.zoo import tell_skipped, tell_slow
     from lingen_plugins.manager import DISABLE_VARIABLE, load_plugins
     from lingen_plugins.registry import collect
 
@@ -46,11 +46,7 @@ def list_plugins(
         for name, source, what in rows:
             console.result(console.harmless(f"{name:<{width}}  {source:<20}  {what}"))
         tell_skipped(manager, console.warning)
-    for slow in manager.slow():
-        console.warning(
-            f"plugin {slow.name!r} of {slow.distribution} makes every command wait for "
-            f"{slow.seconds:.1f} s: it should import what is slow inside `build`"
-        )
+    tell_slow(manager, console.warning)
 
 
 @app.command()

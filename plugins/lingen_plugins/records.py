@@ -42,6 +42,8 @@ def check_record(record: Component) -> None:
 
 def _fits(value: Any, wanted: str) -> bool:
     """Whether `value` is what the annotation `wanted` says, as far as this can be told."""
+    if wanted.endswith(" | None"):
+        return value is None or _fits(value, wanted.removesuffix(" | None"))
     if wanted.startswith("Literal["):
         return value in ast.literal_eval(wanted.removeprefix("Literal"))
     if wanted.startswith("Callable["):
@@ -60,7 +62,7 @@ def _fits(value: Any, wanted: str) -> bool:
     exact: dict[str, type] = {"str": str, "int": int, "bool": bool}
     if wanted in exact:
         return type(value) is exact[wanted]
-    return wanted != "Weights | None" or value is None or isinstance(value, Weights)
+    return wanted != "Weights" or isinstance(value, Weights)
 
 
 def _plain(value: Any) -> bool:

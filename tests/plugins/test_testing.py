@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import lingen_training.playground as playground
+from lingen_models.curves import CURVES
 from lingen_models.sampling import euler
 from lingen_plugins import Dataset, Sampler, ScanOrder, TextEncoder, hookimpl
 from lingen_plugins.manager import PluginManager
@@ -129,7 +130,7 @@ def test_a_denoiser_that_is_nothing_like_ours_passes():
         (small(config=CONFIG | {"review": "none"}), "config has review 'none'"),
         (small(config=CONFIG | {"scan_axes": ["wth"]}), "the scan order 'rms' says"),
         (small(tiny_config={"text_dims": [256]}), "tiny_config lacks 'latent_channels'"),
-        (small(sampler="heun"), "unknown sampler 'heun'"),
+        (small(sampler="rk4"), "unknown sampler 'rk4'"),
         (small(size=100), "size 100 is not a multiple of 8"),
         (small(windows=(9, 9)), "windows is \\(9, 9\\)"),
         (small(steps=0), "steps is 0; it must be above 0"),
@@ -239,6 +240,29 @@ def test_scan_orders():
     check_scan_order(ScanOrder(name="columns", summary="columns first", axes=("wth", "htw")))
     with pytest.raises(AssertionError, match="name one order twice"):
         check_scan_order(ScanOrder(name="twice", summary="x", axes=("wth", "wth")))
+
+
+@pytest.mark.parametrize(
+    ("axes", "cells", "message"),
+    [
+        (("curl-thw", "curl-wht"), lambda count: range(count)[::-1], None),
+        (("curl-thw",), lambda count: [0] * count, "does not meet every cell of 2x3x5 once"),
+        (("spiral-thw",), range, "nobody knows the curve 'spiral'"),
+    ],
+)
+def test_curves(monkeypatch, axes, cells, message):
+    monkeypatch.setitem(CURVES, "curl", None)  # and it is gone afterwards
+    order = ScanOrder(
+        name="curl",
+        summary="a curve of its own",
+        axes=axes,
+        curve=lambda grid: torch.tensor(list(cells(grid[0] * grid[1] * grid[2]))),
+    )
+    if message is None:
+        check_scan_order(order)
+        return
+    with pytest.raises(AssertionError, match=message):
+        check_scan_order(order)
 
 
 def encoder(**methods):

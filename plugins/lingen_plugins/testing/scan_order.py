@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+from lingen_models.config import is_scan
 from lingen_plugins.contracts import ScanOrder
 from lingen_plugins.testing.claims import check_basics, expect
 
@@ -14,9 +15,12 @@ def check_scan_order(order: ScanOrder) -> None:
     """Every layer reads every token once, in the order that `axes` says, and can be put back."""
     import torch
 
+    from lingen_models.curves import CURVES
     from lingen_models.scan import scan_of_layer
 
     whose = check_basics(order, ScanOrder)
+    if order.curve is not None:
+        CURVES[order.name] = order.curve
     expect(
         len(set(order.axes)) == len(order.axes),
         whose,
@@ -25,12 +29,19 @@ def check_scan_order(order: ScanOrder) -> None:
     )
     sizes = (GRID["t"], GRID["h"], GRID["w"])
     positions = torch.tensor(list(product(*map(range, sizes)))).view(1, *sizes, 3)
-    for layer, axes in enumerate(order.axes):
+    for layer, entry in enumerate(order.axes):
+        curve, _, axes = entry.rpartition("-")
         expect(
-            sorted(axes) == sorted(GRID),
+            is_scan(entry),
             whose,
-            f"axes[{layer}] is {axes!r}",
-            "each must be a permutation of 'thw', outer axis to inner",
+            f"axes[{layer}] is {entry!r}",
+            "each must be a permutation of 'thw', outer axis to inner, or CURVE-thw",
+        )
+        expect(
+            not curve or curve in CURVES,
+            whose,
+            f"axes[{layer}] is {entry!r}, and nobody knows the curve {curve!r}",
+            f"known are {', '.join(sorted(CURVES))}, and `curve` under the name of the record",
         )
         scan = scan_of_layer(order.axes, layer)
         sequence = scan.flatten(positions)
@@ -38,10 +49,20 @@ def check_scan_order(order: ScanOrder) -> None:
             [dict(zip(axes, place, strict=True))[axis] for axis in "thw"]
             for place in product(*(range(GRID[axis]) for axis in axes))
         ]
+        if curve:
+            a, b, c = (GRID[axis] for axis in axes)
+            order_of_cells = CURVES[curve]((a, b, c)).tolist()
+            expect(
+                sorted(order_of_cells) == list(range(a * b * c)),
+                whose,
+                f"the curve {curve!r} does not meet every cell of {a}x{b}x{c} once",
+                "it must give the row-major numbers of all cells, each once",
+            )
+            wanted = [wanted[cell] for cell in order_of_cells]
         expect(
             sequence[0].tolist() == wanted,
             whose,
-            f"layer {layer} does not read the tokens in the order {axes!r}",
+            f"layer {layer} does not read the tokens in the order {entry!r}",
             "the first letter of each of `axes` is the axis that changes last",
         )
         expect(
