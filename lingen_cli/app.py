@@ -21,6 +21,7 @@ from lingen_cli.commands import (
     cache,
     check,
     config,
+    convert,
     doctor,
     evaluate,
     extend,
@@ -58,6 +59,7 @@ app.command()(batch.batch)
 app.command()(check.check)
 app.command()(verify.verify)
 app.command()(train.train)
+app.command()(convert.convert)
 app.command()(evaluate.evaluate)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")

@@ -26,6 +26,10 @@ def train(
         str | None,
         typer.Option(help="Train the network of this model, from `lingen models list`."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="A folder with the network that stages with `distil` learn from."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[
         bool,
@@ -49,7 +53,9 @@ def train(
         raise MissingInputError(f"not a regular file: {printable(recipe)}")
     check_device(device)
     if start_from is not None:
-        _check_start(start_from)
+        _check_parts(start_from, "denoiser", "text_encoder")
+    if teacher is not None:
+        _check_parts(teacher, "denoiser")
     config = open_registry(console.warning).model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
@@ -67,6 +73,7 @@ def train(
                 resume=resume,
                 start_from=start_from,
                 model=config,
+                teacher=teacher,
             )
         except (RecipeError, CheckpointError) as error:
             raise BadDataError(str(error)) from error
@@ -75,14 +82,14 @@ def train(
     console.path(folder)
 
 
-def _check_start(folder: Path) -> None:
-    """What `--start-from` needs; an autoencoder is taken too where there is one."""
+def _check_parts(folder: Path, *parts: str) -> None:
+    """Raise MissingInputError (66) for a folder without these weights."""
     from lingen_cli.errors import MissingInputError
     from lingen_cli.media.write_errors import printable
 
     if not folder.is_dir():
         raise MissingInputError(f"no such folder of weights: {printable(folder)}")
-    for part in ("denoiser", "text_encoder"):
+    for part in parts:
         path = folder / f"{part}.safetensors"
         if not path.is_file():
             raise MissingInputError(f"no {part} weights: {printable(path)}")

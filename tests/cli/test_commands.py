@@ -57,8 +57,8 @@ def trained(monkeypatch):
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
-    def train(recipe, folder, *, device, report, resume, start_from, model):
-        calls.append((recipe, folder, device, resume, start_from, model))
+    def train(recipe, folder, *, device, report, resume, start_from, model, teacher):
+        calls.append((recipe, folder, device, resume, start_from, model, teacher))
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
@@ -75,15 +75,15 @@ def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_envir
     assert "stage: 1/1" in result.stderr
     for part in ("denoiser", "text_encoder"):
         Path(f"{part}.safetensors").write_bytes(b"")
-    again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume")
+    again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume", "--teacher", ".")
     assert lingen_here("train", recipe, *again).returncode == 0
     assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
     dit = collect().model_variants["dit-mini"].config
     assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None, None),
-        (recipe, Path("x"), "cpu", False, Path(), None),
-        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None),
+        (recipe, Path("x"), "cpu", False, Path(), None, Path()),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None),
     ]
 
 
@@ -92,6 +92,8 @@ def test_weights_to_begin_from_are_looked_for_first(lingen_here, fails, trained)
     Path("denoiser.safetensors").write_bytes(b"")
     result = lingen_here("train", "mine.toml", "--start-from", ".")
     fails(result, 66, "no text_encoder weights: text_encoder.safetensors")
+    result = lingen_here("train", "mine.toml", "--teacher", "nowhere")
+    fails(result, 66, "no such folder of weights: nowhere")
     assert trained == []
 
 

@@ -15,6 +15,7 @@ from lingen_models.flow import interpolate, logit_normal_times, velocity
 from lingen_models.lingen import LinGen
 from lingen_models.pipeline import compute_dtype
 from lingen_models.words import WordEncoder
+from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.latents import LatentClips, latent_clips
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
@@ -50,8 +51,10 @@ def train_stage(
     seed: int,
     folder: Path,
     report: Report,
+    teacher: LinGen | None = None,
 ) -> dict[str, Tensor]:
-    """Train `pair` in place through one stage; returns the averaged parameters by name."""
+    """Train `pair` in place through one stage; returns the averaged parameters by name. A stage
+    that distils needs the network that it learns from."""
     clips = [
         latent_clips(
             autoencoder,
@@ -70,6 +73,8 @@ def train_stage(
         for source, found in zip(stage.source, clips, strict=True)
     ]
     device = pair.denoiser.patch_in.weight.device
+    begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
+    train_only(pair, stage.distil)
     weights = MasterWeights(
         pair,
         learning_rate=stage.learning_rate,
@@ -82,7 +87,11 @@ def train_stage(
     def loss_of(step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{seed}/{stage.name}/{step}")
         batch = draw_batch(stage, clips, positions, rng)
-        return {"loss": flow_loss(pair, stage, batch, rng)}
+        if stage.distil is None:
+            return {"loss": flow_loss(pair, stage, batch, rng)}
+        assert teacher is not None
+        asked = question_of(pair, stage, batch, rng)
+        return {"loss": distil_loss(pair.denoiser, teacher, asked)}
 
     run_loop(
         name=stage.name,
@@ -92,7 +101,8 @@ def train_stage(
         folder=folder,
         report=report,
     )
-    return weights.averaged()
+    pair.requires_grad_(True)
+    return begun | weights.averaged()
 
 
 def draw_batch(
@@ -124,8 +134,8 @@ def draw_batch(
     return Batch(latents, captions, first, source.time_shift)
 
 
-def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:
-    """Mean squared error of the velocity over the frames that are not clean."""
+def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Question:
+    """Noise for a batch, and clean frames, and captions left out, as the stage has them."""
     device = pair.denoiser.patch_in.weight.device
     generator = torch.Generator().manual_seed(rng.randrange(2**31))
     data = batch.latents.float().to(device)
@@ -141,9 +151,15 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     t = t.to(device)
     prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
     features, mask = pair.text_encoder(pair.text_encoder.tokens(prompts))
-    predicted = pair.denoiser(interpolate(data, noise, t), t, [features], [mask], batch.first_frame)
-    error = (predicted.float() - velocity(data, noise)).square().mean((1, 3, 4))
-    noisy = (t < 1).float()
+    noisy = interpolate(data, noise, t)
+    return Question(noisy, t, features, mask, batch.first_frame, velocity(data, noise))
+
+
+def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:
+    """Mean squared error of the velocity over the frames that are not clean."""
+    asked = question_of(pair, stage, batch, rng)
+    error = (asked.of(pair.denoiser).float() - asked.target).square().mean((1, 3, 4))
+    noisy = (asked.times < 1).float()
     loss: Tensor = (error * noisy).sum() / noisy.sum()
     return loss
 

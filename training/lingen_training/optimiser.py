@@ -25,7 +25,8 @@ class MasterWeights:
     and costs less than autocast on a CPU, which would cast every activation back and forth.
 
     Hidden matrices are stepped by Muon (momentum made orthogonal, with AdamW's update size), the
-    rest by AdamW; a convolution is the matrix of its outputs by its inputs and taps.
+    rest by AdamW; a convolution is the matrix of its outputs by its inputs and taps. Parameters
+    that are frozen when it is made stay as they are.
     """
 
     def __init__(
@@ -41,11 +42,11 @@ class MasterWeights:
         self.network = network
         self.ema_rate = ema
         self.clip = clip
-        self.names = [name for name, _ in network.named_parameters()]
-        self.master = [p.detach().float().clone() for p in network.parameters()]
+        self.names = [name for name, part in network.named_parameters() if part.requires_grad]
+        self.master = [p.detach().float().clone() for p in network.parameters() if p.requires_grad]
         self.average = [part.clone() for part in self.master]
         network.to(compute_dtype)
-        self.live: list[Tensor] = list(network.parameters())
+        self.live: list[Tensor] = [part for part in network.parameters() if part.requires_grad]
         self.stepped = [
             part.flatten(1) if _is_hidden_matrix(name, part) else part
             for name, part in zip(self.names, self.master, strict=True)

@@ -61,6 +61,7 @@ class TextSection(_Section):
         )
 
 
+Distilled = Literal["mamba", "mixer"]
 Motion = Literal["moves", "bounces", "circles", "zigzags", "spins", "grows", "still"]
 
 
@@ -111,6 +112,9 @@ class DenoiserStage(_Section):
     place_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
+    distil: Distilled | None = None
+    """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
+    teacher, layer by layer; nothing else is trained."""
     source: tuple[Source, ...] = Field(min_length=1)
 
 

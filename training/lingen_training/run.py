@@ -21,7 +21,7 @@ from lingen_models.checkpoint import (
     save_tensors,
     sha256_file,
 )
-from lingen_models.config import TAEConfig
+from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.lingen import LinGen
 from lingen_models.pipeline import compute_dtype
 from lingen_models.words import WordEncoder
@@ -42,13 +42,15 @@ def train(
     resume: bool = True,
     start_from: Path | None = None,
     model: Mapping[str, Any] | None = None,
+    teacher: Path | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
     `start_from` is a folder with an earlier `denoiser.safetensors` and `text_encoder.safetensors`
     to begin from (and `autoencoder.safetensors`, which is then kept as it is). `model` is the
     denoiser's configuration in place of the recipe's. Where its mixers differ from those of
-    `start_from`, they begin anew, and all else from there.
+    `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
+    `denoiser.safetensors` that stages with `distil` learn from.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
@@ -57,6 +59,7 @@ def train(
     recipe = read_recipe(recipe_path, model)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
+    master = _teacher(recipe, recipe_path, teacher, device)
     torch.manual_seed(recipe.seed)
     autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
     autoencoder = load_autoencoder(autoencoder_path, device)
@@ -74,7 +77,7 @@ def train(
         done = out / f"{stage.name}.averaged.safetensors"
         if not done.exists():
             average = train_stage(
-                pair, autoencoder, autoencoder_hash, stage, recipe.seed, out, report
+                pair, autoencoder, autoencoder_hash, stage, recipe.seed, out, report, master
             )
             save_tensors(done, average, {})
             draw_curves(out)
@@ -115,6 +118,28 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     )
     assert isinstance(network, TemporalAutoencoder)
     load_network(path, network)
+    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+
+
+def _teacher(recipe: Recipe, path: Path, folder: Path | None, device: str) -> LinGen | None:
+    """The frozen network that stages with `distil` learn from; None where there are none."""
+    if all(stage.distil is None for stage in recipe.stage):
+        return None
+    if folder is None:
+        raise RecipeError(f"{path}: has a stage that distils: name a folder with --teacher")
+    file = folder / "denoiser.safetensors"
+    network = build_network(
+        file, read_metadata(file), lambda config: LinGen(LinGenConfig.from_dict(config))
+    )
+    assert isinstance(network, LinGen)
+    load_network(file, network)
+    own = recipe.model.config()
+    for name in ("width", "depth", "patch", "latent_channels", "text_dims"):
+        if getattr(network.config, name) != getattr(own, name):
+            raise RecipeError(
+                f"{file}: its {name} is {getattr(network.config, name)}, that of the model to "
+                f"train is {getattr(own, name)}"
+            )
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 

@@ -1,0 +1,40 @@
+"""`lingen convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    model: Annotated[
+        str, typer.Argument(help="A diffusion transformer from `lingen models list`.")
+    ],
+    to: Annotated[
+        str, typer.Option("--to", help="The LinGen that it becomes, of the same size.")
+    ] = "lingen-mini",
+    weights: Annotated[
+        Path | None, typer.Option(help="A folder with weights of the transformer.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to make; else runs/MODEL-as-TO.")
+    ] = None,
+) -> None:
+    """Turn a diffusion transformer into a LinGen that can be trained from there.
+
+    Both branches of every block begin from the attention that they replace; all else is kept. The
+    result is where a short distillation begins, no finished model: `lingen train
+    recipes/convert.toml --start-from OUTPUT --teacher WEIGHTS`.
+    """
+    from lingen_cli import console, stopping
+    from lingen_cli.converting import convert_weights
+    from lingen_cli.zoo import locate, open_registry
+
+    registry = open_registry(console.warning)
+    wanted = registry.model_variants[to]
+    with stopping.announced():
+        located = locate(registry, model, weights)
+        folder = output or Path("runs") / f"{model}-as-{to}"
+        console.path(convert_weights(located, wanted, folder))
