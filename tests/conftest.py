@@ -1,4 +1,11 @@
+import os
+
 import pytest
+
+# Before anything imports torch, and inherited by every process that a test starts: the networks
+# here are so small that threads cost more than they give, and wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.fixture(scope="session")

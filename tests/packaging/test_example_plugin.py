@@ -15,7 +15,11 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "lingen-plugin-example"
 def run(other_python, tmp_path_factory):
     """Return a function that runs a module in that environment, with nothing of this shell."""
     home = tmp_path_factory.mktemp("home")
-    kept = {name: os.environ[name] for name in ("PATH", "OMP_NUM_THREADS") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+        if name in os.environ
+    }
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_CONFIG_FILE": os.devnull}
     ours = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
