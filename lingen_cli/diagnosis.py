@@ -118,14 +118,18 @@ def _encoder() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    from lingen_models.kernels import triton_scan
+    from lingen_models.kernels import scan_route
 
-    if triton_scan() is not None:
-        yield Finding("kernels", "ok", "mamba_ssm imports")
-    elif torch.cuda.is_available():
-        yield Finding("kernels", "hint", "PyTorch; `lingen kernels install` makes the GPU faster")
+    if not torch.cuda.is_available():
+        yield Finding("kernels", "ok", "PyTorch; Triton and mamba-ssm are for CUDA GPUs")
+        return
+    device = torch.device("cuda")
+    sampling, training = (scan_route(device, gradients=known) for known in (False, True))
+    found = f"{sampling} for sampling, {training} for training"
+    if training == "pytorch":
+        yield Finding("kernels", "hint", f"{found}; `lingen kernels install` makes that faster")
     else:
-        yield Finding("kernels", "ok", "PyTorch; mamba-ssm would not help without a CUDA GPU")
+        yield Finding("kernels", "ok", found)
 
 
 def _weights() -> Iterator[Finding]:

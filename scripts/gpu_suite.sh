@@ -17,6 +17,8 @@ mkdir -p "$work"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader >"$out/gpu.txt"
 timeout 240 python3 -m pytest -q -p no:cacheprovider tests/models/test_gpu.py tests/models/test_kernels.py >"$out/tests.txt" 2>&1
 tail -n 3 "$out/tests.txt"
+timeout 150 python3 benchmarks/scans.py --heads 80 --state 128 --lengths 35904,143616 --dtypes bfloat16 --rounds 5 --output "$out" >"$out/scans.txt" 2>&1
+tail -n 8 "$out/scans.txt"
 timeout 180 python3 benchmarks/speed.py --device cuda --no-minute --repeats 3 --output "$out" >"$out/speed.txt" 2>&1
 tail -n 12 "$out/speed.txt"
 

@@ -1,10 +1,13 @@
-"""One door to the SSD kernels: `mamba_ssm`'s Triton kernel on a GPU, else our PyTorch path."""
+"""One door to the SSD kernels: on a GPU our Triton kernels for sampling, and `mamba_ssm`'s where
+gradients are needed; else our PyTorch path."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,14 +35,62 @@ def scan_with_review(
     Shapes as in `lingen_models.ssd.bidirectional_ssd`. `both_ends` gives the backward direction
     the prefix as well, read in its own order (paper.md 2.4).
     """
-    if x.is_cuda and triton_scan() is not None:
+    route = scan_route(x.device, gradients=torch.is_grad_enabled())
+    if route == "mamba_ssm":
         return _triton(x, dt, A, B, C, prefix, both_ends, chunk, diagonal)
-    start = None
-    if prefix is not None:
-        start = final_states(prefix[0], prefix[1], A, prefix[2])
-        if not both_ends:
-            start = torch.stack((start[0], torch.zeros_like(start[1])))
+    if route == "triton":
+        from lingen_models import triton_ssd
+
+        start = _start(triton_ssd.final_states_triton, A, prefix, both_ends)
+        return triton_ssd.bidirectional_ssd_triton(
+            x, dt, A, B, C, initial_states=start, diagonal=diagonal
+        )
+    start = _start(final_states, A, prefix, both_ends)
     return bidirectional_ssd(x, dt, A, B, C, chunk=chunk, initial_states=start, diagonal=diagonal)
+
+
+def _start(
+    read: Callable[..., Tensor], A: Tensor, prefix: Prefix | None, both_ends: bool
+) -> Tensor | None:
+    """The states after the review tokens, with which the directions begin."""
+    if prefix is None:
+        return None
+    start = read(prefix[0], prefix[1], A, prefix[2])
+    return start if both_ends else torch.stack((start[0], torch.zeros_like(start[1])))
+
+
+def scan_route(
+    device: torch.device, *, gradients: bool
+) -> Literal["triton", "mamba_ssm", "pytorch"]:
+    """Which kernels a scan on `device` goes through."""
+    if device.type != "cuda":
+        return "pytorch"
+    if not gradients and own_kernels_work(device):
+        return "triton"
+    return "pytorch" if triton_scan() is None else "mamba_ssm"
+
+
+@functools.cache
+def own_kernels_work(device: torch.device) -> bool:
+    """Whether our Triton kernels compile on `device` and agree there with the PyTorch path, which
+    is tried once, on a few tokens. Where they do not, a warning says so."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    with torch.inference_mode():
+        x, B, C = (torch.randn(1, 200, *size, device=device) for size in ((2, 64), (32,), (32,)))
+        dt, A = torch.rand(2, 1, 200, 2, device=device) / 10, -torch.ones(2, 2, device=device)
+        wanted = bidirectional_ssd(x, dt, A, B, C)
+        try:
+            from lingen_models.triton_ssd import bidirectional_ssd_triton
+
+            found = bidirectional_ssd_triton(x, dt, A, B, C)
+            error = float((found - wanted).norm() / wanted.norm())
+            reason = f"their error was {error:.1%}" if not error < 0.01 else ""
+        except Exception as failure:  # whatever a compiler or a driver may raise
+            reason = f"{type(failure).__name__}: {failure}"
+    if reason:
+        warnings.warn(f"the Triton kernels do not work on {device}: {reason}", stacklevel=2)
+    return not reason
 
 
 @functools.cache

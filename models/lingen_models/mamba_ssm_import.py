@@ -18,6 +18,7 @@ def import_scan() -> Any | None:
     """
     name = "mamba_ssm.ops.triton.ssd_combined"
     try:
+        importlib.import_module("mamba_ssm")  # a failed import of somebody else leaves parts of it
         return importlib.import_module(name).mamba_chunk_scan_combined
     except ImportError:
         pass

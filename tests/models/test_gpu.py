@@ -11,7 +11,7 @@ from torch import Tensor
 from lingen_models import kernels
 from lingen_models.config import PRESETS
 from lingen_models.lingen import LinGen
-from lingen_models.ssd import bidirectional_ssd
+from lingen_models.ssd import bidirectional_ssd, final_states
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -52,6 +52,37 @@ def test_the_scan_and_its_gradients(length: int, route: str, dtype: torch.dtype)
     for exact, found in zip(*results, strict=True):
         error = (found.double().cpu() - exact).norm() / exact.norm().clamp(min=1e-9)
         assert float(error) < allowed
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 1000, 20000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_our_triton_kernels(length: int, dtype: torch.dtype, diagonal: bool) -> None:
+    triton_ssd = pytest.importorskip("lingen_models.triton_ssd")
+    A = -torch.linspace(1, 8, 8, dtype=torch.float64).view(2, 4)
+    x, dt, B, C = draw(length, "cpu", torch.float64)
+    start = torch.linspace(-1, 1, 2 * 2 * 4 * 64 * 128).view(2, 2, 4, 64, 128)
+    wanted = bidirectional_ssd(
+        x, dt, A, B, C, chunk=64, initial_states=start.double(), diagonal=diagonal
+    )
+    low = draw(length, "cuda", dtype)
+    found = triton_ssd.bidirectional_ssd_triton(
+        low[0],
+        low[1].float(),
+        A.cuda().float(),
+        *low[2:],
+        initial_states=start.cuda(),
+        diagonal=diagonal,
+    )
+    ends = triton_ssd.final_states_triton(low[0], low[1].float(), A.cuda().float(), low[2])
+    allowed = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 3e-3}[dtype]
+    for one, exact in ((found, wanted), (ends, final_states(x, dt, A, B))):
+        assert float((one.double().cpu() - exact).norm() / exact.norm()) < allowed
+
+
+def test_our_kernels_are_taken() -> None:
+    pytest.importorskip("triton")
+    assert kernels.scan_route(torch.device("cuda"), gradients=False) == "triton"
 
 
 @pytest.mark.parametrize("mixer", ["mate", "attention"])
