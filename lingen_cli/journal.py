@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -192,7 +193,9 @@ class Journal:
 
     def loop(self, sampler: Sampler) -> SamplingLoop:
         """The loop of `sampler`, written down; each call counts."""
-        inner = sampler.build()
+        import torch
+
+        inner: Callable[..., Tensor] = sampler.build()
 
         def run(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
             name, steps = str(self._calls), len(times) - 1
@@ -203,24 +206,30 @@ class Journal:
             if self._decode_only:
                 name = shlex.quote(printable(self._begun.name))
                 raise BadDataError(f"not all is sampled yet; to go on: lingen resume {name}")
-            done, x = 0, noise
-            if sampler.restartable and (kept := self._load(_STATE, noise, call=name)) is not None:
+            done, x, last = 0, noise, noise
+            memory: dict[str, Any] = {}
+            like = torch.stack((x, last)) if sampler.remembers else x
+            if sampler.restartable and (kept := self._load(_STATE, like, call=name)) is not None:
                 done, x = self._step, kept
+                if sampler.remembers:
+                    x, last = kept.unbind()
+                    memory = {"before": (last, times[done - 1].item())}
             begins = True  # the next question is the first of a step
 
             def asked(x: Tensor, now: float) -> Tensor:
                 nonlocal begins
                 if begins and done and sampler.restartable and self._due():
-                    self._write({_STATE: x}, call=name, step=str(done))
+                    state = torch.stack((x, last)) if sampler.remembers else x
+                    self._write({_STATE: state}, call=name, step=str(done))
                 begins = False
                 return velocity(x, now)
 
             def stepped(_: int, __: int, estimate: Tensor) -> None:
-                nonlocal begins, done
-                begins, done = True, done + 1
+                nonlocal begins, done, last
+                begins, done, last = True, done + 1, estimate
                 on_step(done, steps, estimate)
 
-            result = inner(asked, x, times[done:], stepped)
+            result = inner(asked, x, times[done:], stepped, **memory)
             self._waiting[name] = result
             if self._due():
                 self.flush()

@@ -52,7 +52,7 @@ def generate(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="euler, euler-uniform, euler-late, euler-ancestral, or a plugin's.",
+            help="dpm-multistep, heun, euler and its variants, or a plugin's.",
             rich_help_panel=_MODEL,
         ),
     ] = None,

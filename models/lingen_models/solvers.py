@@ -27,16 +27,22 @@ def heun(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> T
     return x
 
 
-def dpm_multistep(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+def dpm_multistep(
+    velocity: Velocity,
+    noise: Tensor,
+    times: Tensor,
+    on_step: OnStep,
+    before: tuple[Tensor, float] | None = None,
+) -> Tensor:
     """DPM-Solver++(2M) (arXiv 2211.01095) on the straight path, where data count t and noise 1 - t.
 
     A step follows the line through this estimate of the data and the one before, over the logarithm
     of t / (1 - t). The first step, out of pure noise, the second, and the last are of first order:
-    the logarithm has no end there.
+    the logarithm has no end there. `before` is the estimate of a step that was done earlier, and
+    the time at which that began: with it, what goes on from a state ends as the whole does.
     """
     x = noise
     points = times.tolist()
-    before: tuple[Tensor, float] | None = None
     for step, (now, after) in enumerate(pairwise(points)):
         estimate = x + (1 - now) * velocity(x, now)
         towards = estimate

@@ -154,6 +154,9 @@ class Sampler(Component):
     """Each step first asks for the velocity of all that it goes on with, and tells `on_step` at
     its end. So from what step k asked about and `times[k:]`, the loop ends as the whole does: a
     stopped run goes on inside a clip. Else it does so between the windows of a long one."""
+    remembers: bool = False
+    """To go on so, it needs the step before as well: its loop takes `before=`, the estimate that
+    it gave to `on_step` then, and the time at which that step began."""
 
     def choices(self, guidance: float) -> dict[str, Any]:
         """What it decides of the arguments of `TextToVideo.sample`, `go_on` and `retake`."""

@@ -79,6 +79,8 @@ def register_samplers() -> list[Sampler]:
             build=build_dpm,
             schedule="shifted",
             guided_after=0.05,
+            restartable=True,
+            remembers=True,
         ),
         Sampler(
             name="heun",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lingen_models.sampling import euler
+from lingen_models.solvers import dpm_multistep
 from lingen_plugins.registry import collect
 from lingen_training.compare import validation_losses
 
@@ -45,8 +45,8 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
             "long_seconds": 60.0,
             "steps": 2,
             "guidance": variant.guidance,
-            "sampler": euler,
-            "schedule": "uniform",
+            "sampler": dpm_multistep,
+            "schedule": "shifted",
             "guided_after": 0.05,
             "size": variant.size,
             "seed": 5,

@@ -67,7 +67,7 @@ def test_the_recipe_says_everything(generate, tiny_weights):
     recipe = recipe_from_video(Path("x.mp4"))
     assert (recipe.prompt, recipe.negative, recipe.seed) == ("a red ball", "a star", 3)
     assert (recipe.frames, recipe.fps, recipe.width, recipe.height) == (9, "16", 32, 32)
-    assert (recipe.steps, recipe.guidance, recipe.sampler) == (2, 2.0, "euler-late")
+    assert (recipe.steps, recipe.guidance, recipe.sampler) == (2, 2.0, "dpm-multistep")
     assert (recipe.model, recipe.weights_folder) == ("lingen-mini", str(tiny_weights))
     assert set(recipe.weights) == {"denoiser", "autoencoder", "text_encoder"}
     assert set(recipe.versions) == {"lingen", "torch", "av", "python"}

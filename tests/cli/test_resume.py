@@ -60,11 +60,13 @@ def events_of(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "sampler"), [(signal.SIGKILL, "dpm-multistep"), (signal.SIGTERM, "euler")]
+)
 def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
-    clean_environment, lingen_here, stopped, tiny_weights, number
+    clean_environment, lingen_here, stopped, tiny_weights, number, sampler
 ):
-    common = (PROMPT, "--frames", 17, "--seed", 3, "--steps", 100)
+    common = (PROMPT, "--frames", 17, "--seed", 3, "--steps", 100, "--sampler", sampler)
     assert stopped("generate", *common, "-o", "a.mp4", number=number) in (-9, 143)
     assert not (clean_environment / "a.mp4").exists()
     (journal,) = journals(clean_environment)

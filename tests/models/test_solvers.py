@@ -81,3 +81,25 @@ def test_heun_goes_on_from_any_step(step: int) -> None:
     whole = heun(velocity, torch.randn(8, dtype=torch.float64), times, lambda *_: None)
     kept = next(x for t, x in seen[2 * step :: 2] if t == float(times[step]))
     assert torch.equal(heun(gaussian, kept, times[step:], lambda *_: None), whole)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_multistep_goes_on_with_what_it_remembers(step: int) -> None:
+    """What `Sampler.remembers` promises."""
+    times, states, estimates = uniform_times(5).double(), list[Tensor](), list[Tensor]()
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        states.append(x)
+        return gaussian(x, t)
+
+    noise = torch.randn(8, dtype=torch.float64)
+    whole = dpm_multistep(velocity, noise, times, lambda _, __, one: estimates.append(one))
+    before = estimates[step - 1], times[step - 1].item()
+    rest = dpm_multistep(gaussian, states[step], times[step:], lambda *_: None, before)
+    assert torch.equal(rest, whole)
+    assert (
+        step in (1, 4)
+        or not torch.equal(  # those are of first order
+            dpm_multistep(gaussian, states[step], times[step:], lambda *_: None), whole
+        )
+    )

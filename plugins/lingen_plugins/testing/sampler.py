@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lingen_plugins.contracts import Sampler
@@ -141,19 +143,26 @@ def _check_restarts(whose: str, sampler: Sampler, noise: Tensor, times: Tensor) 
 
     asked: list[Tensor] = []
     begins = [0]
+    estimates: list[Tensor] = []
 
     def velocity(x: Tensor, now: float) -> Tensor:
         asked.append(x.clone())
         return _curved(x, now)
 
-    whole = sampler.build()(velocity, noise, times, lambda *_: begins.append(len(asked)))
+    def on_step(done: int, total: int, estimate: Tensor) -> None:
+        begins.append(len(asked))
+        estimates.append(estimate.clone())
+
+    whole = sampler.build()(velocity, noise, times, on_step)
     for step, begin in enumerate(begins[:-1]):
-        state = asked[begin]
-        rest = sampler.build()(_curved, state, times[step:], lambda *_: None)
+        loop: Callable[..., Tensor] = sampler.build()
+        if sampler.remembers and step:
+            loop = partial(loop, before=(estimates[step - 1], times[step - 1].item()))
+        rest = loop(_curved, asked[begin], times[step:], lambda *_: None)
         expect(
             torch.equal(rest, whole),
             whose,
             f"it is restartable=True, but from step {step} on it ends in other latents",
             "ask first for the velocity of all that a step goes on with, keep no memory of "
-            "earlier steps, or say restartable=False",
+            "earlier steps but what `remembers` allows, or say restartable=False",
         )
