@@ -61,26 +61,29 @@ def begin_mate(mate: Mate, attention: SelfAttention) -> None:
     if mate.tesa_branch is not None:
         mate.tesa_branch.attention.load_state_dict(attention.state_dict())
     if mate.mamba_branch is not None:
-        _begin_mamba(mate.mamba_branch.mamba, attention)
+        q, k, v = attention.qkv.weight.chunk(3)
+        begin_mamba(mate.mamba_branch.mamba, q, k, v, attention.out.weight)
 
 
-def _begin_mamba(mamba: BidirectionalMamba2, attention: SelfAttention) -> None:
-    """Values to x and the output to the output; queries and keys, which heads do not share, to the
+@torch.no_grad()
+def begin_mamba(mamba: BidirectionalMamba2, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> None:
+    """Fill `mamba` from the weights of an attention, (heads * P, D) each and `out` (D, heads * P).
+
+    Values to x and the output to the output; queries and keys, which heads do not share, to the
     C and B that they do: the best product of rank `state_size` for the sum of all heads.
 
     Step sizes do not depend on the token at first, and the convolution does nothing.
     """
-    width = attention.out.weight.shape[0]
+    width = v.shape[0]
     copies = mamba.inner // width
     if copies * width != mamba.inner:
         raise ValueError(f"expand: {mamba.inner} channels are not a multiple of {width}")
-    q, k, v = attention.qkv.weight.chunk(3)
     _, x, B, C, dt = torch.split(
         mamba.in_proj.weight,
         [mamba.inner, mamba.inner, mamba.state_size, mamba.state_size, 2 * mamba.heads],
     )
     x.copy_(v.repeat(copies, 1))
-    mamba.out_proj.weight.copy_(attention.out.weight.repeat(1, copies) / copies)
+    mamba.out_proj.weight.copy_(out.repeat(1, copies) / copies)
     for part, start in zip((C, B), shared_product(q, k, mamba.state_size), strict=True):
         part.copy_(start)
     dt.zero_()

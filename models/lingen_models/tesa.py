@@ -28,25 +28,50 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> the same shape."""
-        grid: Grid = (x.shape[1], x.shape[2], x.shape[3])
-        window, shift = fit_window(grid, self.window, self.shifted)
-        padded = tuple(-(-size // step) * step for size, step in zip(grid, window, strict=True))
-        missing = [size - had for size, had in zip(padded, grid, strict=True)]
+        windows = Windows((x.shape[1], x.shape[2], x.shape[3]), self.window, self.shifted)
+        return windows.restore(self.attention(windows.split(x), windows.mask(x.device)))
+
+
+class Windows:
+    """The windows of one grid, into which tokens are sorted and from which they come back."""
+
+    def __init__(self, grid: Grid, window: Grid, shifted: bool) -> None:
+        self.grid = grid
+        self.window, self.shift = fit_window(grid, window, shifted)
+        t, h, w = (-(-size // step) for size, step in zip(grid, self.window, strict=True))
+        self.counts = (t, h, w)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(B, T, H, W, D) -> (B * windows, tokens in one, D); what is missing is zero."""
+        pairs = zip(self.counts, self.window, self.grid, strict=True)
+        missing = [count * step - had for count, step, had in pairs]
         if any(missing):
             x = pad(x, (0, 0, 0, missing[2], 0, missing[1], 0, missing[0]))
-        if any(shift):
-            x = x.roll([-step for step in shift], (1, 2, 3))
-        counts = [size // step for size, step in zip(padded, window, strict=True)]
-        (t, h, w), (a, b, c) = counts, window
+        if any(self.shift):
+            x = x.roll([-step for step in self.shift], (1, 2, 3))
+        (t, h, w), (a, b, c) = self.counts, self.window
         groups = x.reshape(-1, t, a, h, b, w, c, x.shape[-1]).permute(0, 1, 3, 5, 2, 4, 6, 7)
-        mask = window_mask(grid, window, shift, x.device) if any(missing) or any(shift) else None
-        y = self.attention(groups.flatten(4, 6).flatten(0, 3), mask)
+        return groups.flatten(4, 6).flatten(0, 3)
+
+    def restore(self, y: Tensor) -> Tensor:
+        """The inverse of `split`."""
+        (t, h, w), (a, b, c) = self.counts, self.window
         y = y.view(-1, t, h, w, a, b, c, y.shape[-1]).permute(0, 1, 4, 2, 5, 3, 6, 7)
-        y = y.reshape(-1, *padded, y.shape[-1])
-        if any(shift):
-            y = y.roll(shift, (1, 2, 3))
-        inside: Tensor = y[:, : grid[0], : grid[1], : grid[2]]
+        y = y.reshape(-1, t * a, h * b, w * c, y.shape[-1])
+        if any(self.shift):
+            y = y.roll(self.shift, (1, 2, 3))
+        inside: Tensor = y[:, : self.grid[0], : self.grid[1], : self.grid[2]]
         return inside
+
+    def mask(self, device: torch.device) -> Tensor | None:
+        """`window_mask`, or None where every token of a window may look at every other."""
+        whole = all(
+            n * step == had
+            for n, step, had in zip(self.counts, self.window, self.grid, strict=True)
+        )
+        if whole and not any(self.shift):
+            return None
+        return window_mask(self.grid, self.window, self.shift, device)
 
 
 def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
