@@ -45,7 +45,7 @@ def wan_with_mate(
     rope: Any = getattr(transformer, "rope", None)
     if not isinstance(blocks, nn.ModuleList) or not isinstance(rope, nn.Module):
         raise ValueError(f"{type(transformer).__name__} has no blocks and rope as Wan 2.1 has")
-    patch = tuple(rope.patch_size)
+    patch: Any = rope.patch_size
     first: Any = blocks[0]
     width = first.attn1.to_q.in_features
     config = LinGenConfig(
