@@ -27,6 +27,7 @@ class Repository:
             raise NotAvailableError(
                 "downloads need the package huggingface_hub: pip install 'lingen[hub]'"
             )
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
         disable_progress_bars()
@@ -93,7 +94,8 @@ class Repository:
                 f"{page} asks for its licence to be accepted: do that on the page, then log in "
                 "with `hf auth login`"
             )
-        if isinstance(error, errors.RepositoryNotFoundError):
+        refused = isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401
+        if refused or isinstance(error, errors.RepositoryNotFoundError):
             return NotAvailableError(
                 f"there is no {page}, or it is private: then log in with `hf auth login`"
             )

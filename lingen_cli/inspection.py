@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
             with torch.device("meta"):
                 network = build_network(path, metadata, NETWORKS[metadata["kind"]])
             check_network(path, network)
+            shapes = read_shapes(path)
         except CheckpointError as error:
             raise BadDataError(str(error)) from error
         parts[part] = Part(
@@ -56,7 +58,7 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
             bytes=path.stat().st_size,
             sha256=model.hashes[part],
             pinned=part in pinned,
-            tensors=len(read_shapes(path)),
-            parameters=sum(value.numel() for value in network.parameters()),
+            tensors=len(shapes),
+            parameters=sum(map(math.prod, shapes.values())),
         )
     return parts

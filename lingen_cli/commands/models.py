@@ -179,13 +179,12 @@ def remove(
     from lingen_cli.asking import agreed
 
     files = removing.removable(_registry(), name)
-    freed = 0
-    if files and (yes or agreed("remove", f"the weights of {name}")):
-        freed = removing.remove(files)
+    if files and not yes and not agreed("remove", f"the weights of {name}"):
+        files = []
+    freed = removing.remove(files)
     if as_json:
-        gone = [one.part for one in files] if freed else []
-        _print_json({"name": name, "removed": gone, "bytes": freed})
-    elif freed:
+        _print_json({"name": name, "removed": [one.part for one in files], "bytes": freed})
+    elif files:
         console.result(f"removed {len(files)} files of {name}, {decimal(freed)}")
     else:
         console.note("lingen: nothing was removed")

@@ -60,7 +60,9 @@ def test_lists(lingen_here):
     assert shown["parameters"] == 4_147_689_472
     shown = json.loads(lingen_here("models", "show", "lingen-mini", "--json").stdout)
     (parts,) = [model for model in models if model["name"] == "lingen-mini"]
-    assert parts["bytes"] == shown["bytes"] == sum(one["bytes"] for one in shown["weights"].values())
+    assert (
+        parts["bytes"] == shown["bytes"] == sum(one["bytes"] for one in shown["weights"].values())
+    )
     plugins = json.loads(lingen_here("plugins", "list", "--json").stdout)
     assert {"variants", "scan_orders"} <= {plugin["name"] for plugin in plugins["loaded"]}
     assert plugins["failed"] == []
