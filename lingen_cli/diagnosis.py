@@ -19,6 +19,7 @@ from lingen_cli.settings import Settings
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
 
 EXTRAS = (
+    ("huggingface_hub", "hub", "`lingen models pull`"),
     ("matplotlib", "train", "loss curves and `lingen check --plot`"),
     ("ray", "ray", "`lingen batch --ray`"),
     ("submitit", "slurm", "`lingen batch --slurm`"),
@@ -133,13 +134,15 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
+    from lingen_cli.weights import how_to_get, state_of
     from lingen_cli.zoo import locate
     from lingen_plugins.registry import collect
 
     registry = collect()
     for name, variant in registry.model_variants.items():
-        if variant.weights is None:
-            yield Finding(name, "ok", "no weights exist")
+        if state_of(variant) in ("none", "to pull"):
+            what = "no weights exist" if variant.weights is None else "weights are not here"
+            yield Finding(name, "ok", f"{what}: {how_to_get(variant)}")
             continue
         try:
             model = locate(registry, name)

@@ -6,18 +6,15 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_cli.fit import check_fit, check_hash, file_hash
+from lingen_cli.weights import not_here
 from lingen_models.curves import CURVES
 from lingen_plugins.contracts import ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
-
-_KINDS = {"denoiser": "lingen", "autoencoder": "tae"}
-"""Part -> kind in the metadata of its file; a text encoder is `words`."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,8 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     """Find the variant `name` and its weights, or those in `folder`.
 
     Raises UnknownNameError (2), NotAvailableError (69: no weights exist, or they are not
-    installed), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, or
-    made for something else).
+    here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
+    hash than the variant's, or made for something else).
     """
     from lingen_models.checkpoint import CheckpointError, read_metadata
 
@@ -82,76 +79,27 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long
             raise MissingInputError(f"no such folder of weights: {folder}")
     if weights is None:
-        raise NotAvailableError(
-            f"no weights of {name!r} exist: train some with `lingen train RECIPE.toml`, "
-            "then name their folder with --weights"
-        )
+        raise NotAvailableError(not_here(variant))
     files = weights.files()
     for part, path in files.items():
         if not path.is_file():
             if folder is not None:
                 raise MissingInputError(f"no {part} weights: {path}")
-            raise NotAvailableError(f"the weights of {name!r} are not installed: {path} is missing")
+            raise NotAvailableError(not_here(variant))
     try:
         facts = {part: read_metadata(path) for part, path in files.items()}
-        _check_fit(variant, files, facts)
-        hashes = {part: _sha256(path, *_state(path)) for part, path in files.items()}
+        hashes = {part: file_hash(path) for part, path in files.items()}
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
+    for part, digest in weights.sha256.items():
+        check_hash(variant, part, files[part], hashes[part], digest)
+    check_fit(registry, variant, files, facts, own=folder is None)
     return LocatedModel(
         variant=variant,
         files=files,
         hashes=hashes,
         folder=folder.absolute() if folder else None,
     )
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is written: device-wide number, size and time."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-@lru_cache(maxsize=64)
-def _sha256(path: Path, number: int, size: int, time: int) -> str:
-    """SHA-256 of a file in that state: the lines of a batch ask again and again."""
-    from lingen_models.checkpoint import sha256_file
-
-    return sha256_file(path)
-
-
-def _check_fit(
-    variant: ModelVariant, files: dict[str, Path], facts: dict[str, dict[str, Any]]
-) -> None:
-    """Raise BadDataError (65) for files that were not made for each other, or for `variant`."""
-    configs: dict[str, dict[str, Any]] = {}
-    for part, path in files.items():
-        kind, config = facts[part].get("kind"), facts[part].get("config")
-        wanted = _KINDS.get(part, "words")
-        if kind != wanted:
-            raise BadDataError(f"weights do not fit the model: {path} is a {kind}, not a {wanted}")
-        if not isinstance(config, dict):
-            raise BadDataError(f"damaged weights file: {path}: its config is not an object")
-        configs[part] = config
-    denoiser, codec = configs.pop("denoiser"), configs.pop("autoencoder")
-    widths = [config.get("width") for config in configs.values()]
-    pairs = (
-        ("patch", variant.config.get("patch"), f"that of {variant.name}"),
-        ("latent_channels", codec.get("latent_channels"), "that of the autoencoder beside it"),
-        ("text_dims", widths, "that of the text encoders beside it"),
-    )
-    for name, needed, whose in pairs:
-        found = denoiser.get(name)
-        if found is not None and needed is not None and _plain(found) != _plain(needed):
-            raise BadDataError(
-                f"weights do not fit the model: {files['denoiser']}: "
-                f"its {name} is {found}, {whose} is {needed}"
-            )
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no tuples."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 def side_step(registry: Registry, variant: ModelVariant) -> int:

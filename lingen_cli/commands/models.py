@@ -1,80 +1,77 @@
-"""`lingen models`: what can be generated with."""
+"""`lingen models`: what can be generated with, and its weights."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lingen_cli import console
+from lingen_cli.commands.options import Quiet
 
 if TYPE_CHECKING:
-    from lingen_plugins.contracts import ModelVariant
+    from lingen_plugins.registry import Registry
 
-app = typer.Typer(help="List and describe models.", no_args_is_help=True)
+app = typer.Typer(
+    help="List models, and get, check and remove their weights.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `lingen models list`.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
-def list_models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """List every model variant, and whether its weights are installed."""
-    import json
+def list_models(as_json: AsJson = False) -> None:
+    """List every model: whether its weights are here, their size, licence, trained length."""
+    from rich.filesize import decimal
 
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.model_facts import row, ways
 
-    variants = open_registry(console.warning).model_variants
-    rows = [
-        {
-            "name": name,
-            "weights": has_weights(variant),
-            "plugin": variants.owner(name),
-            "summary": variant.summary,
-        }
-        for name, variant in variants.items()
-    ]
+    registry = _registry()
+    rows = [row(registry, name) for name in registry.model_variants]
     if as_json:
-        console.result(json.dumps(rows, indent=2))
+        _print_json(rows)
         return
-    width = max(len(str(row["name"])) for row in rows)
-    for row in rows:
-        state = "ready" if row["weights"] else "no weights"
-        console.result(f"{row['name']:<{width}}  {state:<10}  {row['summary']}")
+    lines = [("NAME", "WEIGHTS", "SIZE", "LICENCE", "TRAINED", "")]
+    lines += [
+        (
+            one["name"],
+            one["state"],
+            "-" if one["bytes"] is None else decimal(one["bytes"]),
+            one["licence"],
+            f"{one['trained_seconds']:g} s",
+            one["summary"],
+        )
+        for one in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+        console.result("  ".join(cells).rstrip())
+    for way, names in ways(registry.model_variants.values()).items():
+        console.note(f"lingen: weights of {', '.join(names)}: {way}")
 
 
 @app.command()
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `lingen models list`.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Describe one model variant: parts, training, licence, files, configuration."""
-    import json
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Describe one model: size, licence, training, parts, files and their hashes, configuration."""
+    from rich.filesize import decimal
 
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.model_facts import facts
 
-    registry = open_registry(console.warning)
-    variant = registry.model_variants[name]
-    files = variant.weights.files() if variant.weights else {}
-    facts = {
-        "name": variant.name,
-        "summary": variant.summary,
-        "licence": variant.licence,
-        "trained for": f"{variant.size}x{variant.size}, {variant.fps} fps, "
-        f"up to {variant.trained_seconds:g} s",
-        "steps": variant.steps,
-        "guidance": variant.guidance,
-        "autoencoder": variant.autoencoder,
-        "text encoders": list(variant.text_encoders),
-        "scan order": variant.scan_order,
-        "review tokens": variant.review,
-        "sampler": variant.sampler,
-        "weights": {p: str(f) if f.is_file() else f"{f} (missing)" for p, f in files.items()},
-        "config": dict(variant.config),
-    }
+    found = facts(_registry(), name)
     if as_json:
-        console.result(json.dumps(facts, indent=2))
+        _print_json(found)
         return
-    for key, value in facts.items():
+    if found["parameters"] is not None:
+        found["parameters"] = f"{found['parameters']:,} (denoiser)"
+    if found["bytes"] is not None:
+        found["bytes"] = decimal(found["bytes"])
+    found["weights"] = {part: _in_words(one) for part, one in found["weights"].items()}
+    for key, value in found.items():
+        if value is None:
+            continue
         if isinstance(value, dict) and value:
             console.result(f"{key}:")
             for part, detail in value.items():
@@ -83,15 +80,141 @@ def show(
             console.result(f"{key + ':':<19}{_plain(value) or 'none'}")
 
 
+@app.command()
+def pull(
+    name: Name,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only check that nothing is missing.")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download the weights of a model that are not here; the same command goes on after a stop."""
+    from lingen_cli.events import Events
+    from lingen_cli.progress import Progress
+    from lingen_cli.pull import pull as download
+
+    registry = _registry()
+    variant = registry.model_variants[name]
+    with Events(None) as events, Progress(events, quiet=quiet) as progress:
+        came = download(variant, progress, offline=offline)
+    files = variant.weights.files() if variant.weights else {}
+    if as_json:
+        _print_json(
+            {
+                "name": name,
+                "downloaded": [one.part for one in came],
+                "bytes": sum(one.size for one in came),
+                "files": {part: str(path) for part, path in files.items()},
+            }
+        )
+    else:
+        for path in files.values():
+            console.path(path)
+        if not came and not quiet:
+            console.note(f"lingen: all weights of {name} are here")
+
+
+@app.command()
+def verify(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Otherwise all that are here.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Weights in this folder, in place of the model's own.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check weights: hashes, configuration, every tensor's name, shape and numbers."""
+    from dataclasses import asdict
+
+    from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
+    from lingen_cli.inspection import inspect_weights
+    from lingen_cli.weights import state_of
+
+    if weights is not None and name is None:
+        raise InvalidOptionError("--weights needs the NAME of the model that they are for")
+    registry = _registry()
+    here = [one for one, its in registry.model_variants.items() if state_of(its) == "ready"]
+    names = here if name is None else [name]
+    reports, failed = [], []
+    for one in names:
+        try:
+            parts = inspect_weights(registry, one, weights)
+        except LingenError as error:
+            if name is not None and not as_json:
+                raise
+            failed.append(error)
+            reports.append({"name": one, "passed": False, "problem": str(error), "parts": {}})
+            if not as_json:
+                console.warning(str(error))
+            continue
+        told = {part: {**asdict(its), "path": str(its.path)} for part, its in parts.items()}
+        reports.append({"name": one, "passed": True, "problem": None, "parts": told})
+        if not as_json:
+            for part, its in parts.items():
+                pinned = "as its record says" if its.pinned else "not in its record"
+                console.result(
+                    f"{one}  {part}: {its.tensors} tensors, {its.parameters:,} parameters, "
+                    f"SHA-256 {its.sha256} ({pinned})"
+                )
+    if as_json:
+        _print_json(reports)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise BadDataError(f"weights of {len(failed)} of {len(names)} models cannot be used")
+
+
+@app.command()
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove downloaded weights; those of other models, and those of plugins, stay."""
+    from rich.filesize import decimal
+
+    from lingen_cli import remove as removing
+    from lingen_cli.asking import agreed
+
+    files = removing.removable(_registry(), name)
+    if files and not yes and not agreed("remove", f"the weights of {name}"):
+        files = []
+    freed = removing.remove(files)
+    if as_json:
+        _print_json({"name": name, "removed": [one.part for one in files], "bytes": freed})
+    elif files:
+        console.result(f"removed {len(files)} files of {name}, {decimal(freed)}")
+    else:
+        console.note("lingen: nothing was removed")
+
+
+def _registry() -> Registry:
+    from lingen_cli.zoo import open_registry
+
+    return open_registry(console.warning)
+
+
+def _print_json(what: object) -> None:
+    import json
+
+    console.result(json.dumps(what, indent=2))
+
+
+def _in_words(part: dict[str, Any]) -> str:
+    """One line of `show` for one file."""
+    from rich.filesize import decimal
+
+    from lingen_cli.media.write_errors import printable
+
+    size = "" if part["bytes"] is None else f", {decimal(part['bytes'])}"
+    digest = f", SHA-256 {part['sha256']}" if part["sha256"] else ""
+    return f"{printable(part['path'])}{'' if part['here'] else ' (missing)'}{size}{digest}"
+
+
 def _plain(value: object) -> str:
     """Lists without brackets, nothing for what is empty; anything else as it is."""
     if isinstance(value, dict) and not value:
         return ""
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def has_weights(variant: ModelVariant) -> bool:
-    """Whether every weight file of `variant` is on this machine."""
-    return variant.weights is not None and all(
-        path.is_file() for path in variant.weights.files().values()
-    )

@@ -85,23 +85,12 @@ def uninstall(
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
     from lingen_cli import installing
+    from lingen_cli.asking import agreed
 
     packages = installing.to_uninstall(names)
-    if not yes and not _agreed(", ".join(map(str, packages))):
+    if not yes and not agreed("uninstall", ", ".join(map(str, packages))):
         console.note("lingen: nothing was uninstalled")
         return
     installing.uninstall(packages)
     for package in packages:
         console.result(f"uninstalled {package}")
-
-
-def _agreed(what: str) -> bool:
-    """Ask, on a terminal only. Raises InvalidOptionError (2) where there is none."""
-    import sys
-
-    from lingen_cli.errors import InvalidOptionError
-
-    if not all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr)):
-        raise InvalidOptionError(f"nobody can be asked here: add --yes to uninstall {what}")
-    console.note(f"lingen: uninstall {what}? y/N")
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +133,59 @@ def build_network(
         raise CheckpointError(f"damaged weights file: {path}: {error}") from None
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor of a safetensors file; their numbers are not read.
+
+    Raises CheckpointError as `load_tensors` does.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    _read_header(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"damaged weights file: {path}: {error}") from None
+
+
+def check_shapes(
+    path: Path, found: Mapping[str, tuple[int, ...]], network: nn.Module, kept: Iterable[str] = ()
+) -> None:
+    """Raise CheckpointError unless `found` are exactly the tensors of `network`, which may be on
+    meta. Those in `kept` may be missing."""
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    missing = sorted(wanted.keys() - found.keys() - set(kept))
+    foreign = sorted(found.keys() - wanted.keys())
+    if missing or foreign:
+        what = f"lacks {missing[0]}" if missing else f"has the foreign tensor {foreign[0]}"
+        raise CheckpointError(f"weights do not fit the model: {path} {what}")
+    for name, shape in found.items():
+        if shape != wanted[name]:
+            raise CheckpointError(
+                f"weights do not fit the model: {path}: {name} is {list(shape)}, "
+                f"not {list(wanted[name])}"
+            )
+
+
+def check_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """Raise CheckpointError for NaN or infinity."""
+    import torch
+
+    if not torch.isfinite(tensor).all():
+        raise CheckpointError(f"weights contain NaN or infinity: {path}: {name}")
+
+
+def check_network(path: Path, network: nn.Module) -> None:
+    """Check the file as `load_network` does, with one tensor in memory at a time; `network` may be
+    on meta, and stays as it is. Raises CheckpointError."""
+    from safetensors import safe_open
+
+    check_shapes(path, read_shapes(path), network)
+    with safe_open(path, framework="pt") as file:
+        for name in network.state_dict():
+            check_finite(path, name, file.get_tensor(name))
+
+
 def load_network(path: Path, network: nn.Module, *, anew: str | None = None) -> list[str]:
     """Fill `network` (built on any device but meta), keeping its dtype.
 
@@ -140,26 +193,14 @@ def load_network(path: Path, network: nn.Module, *, anew: str | None = None) -> 
     Foreign ones with it are passed over. Raises CheckpointError for any other missing or foreign
     tensors, other shapes, NaN or infinity.
     """
-    import torch
-
     tensors, _ = load_tensors(path)
     wanted = network.state_dict()
     kept: list[str] = []
     if anew is not None:
         kept = sorted(name for name in wanted.keys() - tensors.keys() if anew in name)
         tensors = {name: tensors[name] for name in tensors if name in wanted or anew not in name}
-    missing = sorted(wanted.keys() - tensors.keys() - set(kept))
-    foreign = sorted(tensors.keys() - wanted.keys())
-    if missing or foreign:
-        what = f"lacks {missing[0]}" if missing else f"has the foreign tensor {foreign[0]}"
-        raise CheckpointError(f"weights do not fit the model: {path} {what}")
+    check_shapes(path, {name: tuple(one.shape) for name, one in tensors.items()}, network, kept)
     for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise CheckpointError(
-                f"weights do not fit the model: {path}: {name} is {list(tensor.shape)}, "
-                f"not {list(wanted[name].shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"weights contain NaN or infinity: {path}: {name}")
+        check_finite(path, name, tensor)
     network.load_state_dict(tensors, strict=not kept)
     return kept

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.extension import (
     Windows,
     continue_latents,
@@ -21,6 +20,7 @@ from lingen_models.extension import (
 )
 from lingen_models.flow import linear_quadratic_times, uniform_times
 from lingen_models.lingen import LinGen
+from lingen_models.networks import NETWORKS
 from lingen_models.sampling import (
     Fade,
     Guidance,
@@ -75,25 +75,20 @@ class TextToVideo:
         """
         dtype = dtype or compute_dtype(device)
 
-        def load(
-            path: Path, kind: str, build: Callable[[dict[str, object]], nn.Module]
-        ) -> nn.Module:
+        def load(path: Path, kind: str) -> nn.Module:
             metadata = read_metadata(path)
             if metadata.get("kind") != kind:
                 raise CheckpointError(
                     f"weights do not fit the model: {path} is a {metadata.get('kind')}, "
                     f"not a {kind}"
                 )
-            network = build_network(path, metadata, build)
+            network = build_network(path, metadata, NETWORKS[kind])
             load_network(path, network)
             return network.to(device, dtype)
 
-        main = load(denoiser, "lingen", lambda c: LinGen(LinGenConfig.from_dict(c)))
-        codec = load(autoencoder, "tae", lambda c: TemporalAutoencoder(TAEConfig.from_dict(c)))
-        texts = [
-            load(path, "words", lambda c: WordEncoder(WordsConfig.from_dict(c)))
-            for path in text_encoders
-        ]
+        main = load(denoiser, "lingen")
+        codec = load(autoencoder, "tae")
+        texts = [load(path, "words") for path in text_encoders]
         assert isinstance(main, LinGen)
         assert isinstance(codec, TemporalAutoencoder)
         encoders = [text for text in texts if isinstance(text, WordEncoder)]

@@ -7,13 +7,15 @@ Configurations are JSON-able mappings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from lingen_models.config import is_scan
+from lingen_plugins.hub_cache import snapshot_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from lingen_models.sampling import Sampler as SamplingLoop
 
 Config = Mapping[str, Any]
+
+_REPOSITORY = re.compile(r"(?!.*(?:--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +45,69 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where the three kinds of safetensors files of one model lie.
+    """Where the three kinds of safetensors files of one model lie, and what they must be.
 
     `folder` is absolute, or relative to the installed `package`, which is located without being
-    imported.
+    imported, or relative to the hub's `repository`, from which `lingen models pull` gets them.
+
+    Raises ValueError where what is needed for a download is missing or is no such thing.
     """
 
-    folder: str
+    folder: str = ""
     package: str | None = None
     denoiser: str = "denoiser.safetensors"
     autoencoder: str = "autoencoder.safetensors"
     text_encoders: tuple[str, ...] = ("text_encoder.safetensors",)
+    repository: str | None = None
+    """A model repository of the Hugging Face hub, `owner/name`."""
+    revision: str | None = None
+    """Its commit, all 40 digits: what a branch or a tag stands for can change."""
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Part -> SHA-256 of its file. A file with another one is never used."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Part -> bytes of its file."""
+
+    def __post_init__(self) -> None:
+        parts = self.names()
+        for name, given in (("sha256", self.sha256), ("sizes", self.sizes)):
+            if unknown := sorted(set(given) - set(parts)):
+                raise ValueError(f"{name} names {unknown[0]!r}; the parts are {', '.join(parts)}")
+        for part, digest in self.sha256.items():
+            if not _SHA256.fullmatch(digest):
+                raise ValueError(f"the sha256 of {part} must be 64 digits of 0-9 and a-f")
+        for part, size in self.sizes.items():
+            if type(size) is not int or size <= 0:
+                raise ValueError(f"the size of {part} must be a number of bytes")
+        if self.repository is not None:
+            self._check_download()
+
+    def _check_download(self) -> None:
+        if self.package is not None:
+            raise ValueError("weights lie in a package or in a repository, not in both")
+        if not _REPOSITORY.fullmatch(self.repository or ""):
+            raise ValueError(f"the repository must be 'owner/name', not {self.repository!r}")
+        if not _COMMIT.fullmatch(self.revision or ""):
+            raise ValueError(
+                f"the revision of {self.repository} must be a commit, 40 digits of 0-9 and a-f"
+            )
+        for part, name in self.names().items():
+            path = PurePosixPath(self.folder, name)
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(f"{str(path)!r} is outside {self.repository}")
+            if part not in self.sha256 or part not in self.sizes:
+                raise ValueError(f"a download needs the sha256 and the size of {part}")
+
+    def names(self) -> dict[str, str]:
+        """Part -> file name, in the order denoiser, autoencoder, text_encoder[_2, ...]."""
+        names = {"denoiser": self.denoiser, "autoencoder": self.autoencoder}
+        for number, name in enumerate(self.text_encoders, start=1):
+            names["text_encoder" if number == 1 else f"text_encoder_{number}"] = name
+        return names
 
     def root(self) -> Path:
         """The folder on disk. Raises ValueError when `package` is not installed as files."""
+        if self.repository is not None:
+            return snapshot_folder(self.repository, self.revision or "") / self.folder
         if self.package is None:
             return Path(self.folder)
         spec = find_spec(self.package)
@@ -61,12 +116,9 @@ class Weights:
         return Path(next(iter(spec.submodule_search_locations))) / self.folder
 
     def files(self) -> dict[str, Path]:
-        """Part name -> path, in the order denoiser, autoencoder, text_encoder[_2, ...]."""
+        """Part -> path, in the order of `names`; where nothing is, after a download."""
         root = self.root()
-        files = {"denoiser": root / self.denoiser, "autoencoder": root / self.autoencoder}
-        for number, name in enumerate(self.text_encoders, start=1):
-            files["text_encoder" if number == 1 else f"text_encoder_{number}"] = root / name
-        return files
+        return {part: root / name for part, name in self.names().items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +136,8 @@ class ModelVariant(Component):
     sampler: str
     weights: Weights | None = None
     """None: no weights exist; `generate` says so and how to get there."""
+    recipe: str | None = None
+    """The recipe with which `lingen train RECIPE --model NAME` makes its weights."""
     licence: str = "unknown"
     fps: int = 16
     size: int = 128

@@ -69,6 +69,7 @@ def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
         scan_order=order,
         review=config.review,
         weights=None,
+        recipe="recipes/ablation.toml",
     )
 
 

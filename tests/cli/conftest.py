@@ -1,6 +1,8 @@
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,81 @@ def with_recipe():
         return target
 
     return copy
+
+
+PLUGIN = """
+import json
+import os
+from pathlib import Path
+
+from lingen_plugins import ModelVariant, Weights, hookimpl
+from lingen_plugins.variants import build_lingen
+
+
+@hookimpl
+def register_model_variants():
+    records = json.loads(Path(os.environ["TINY_VIDEO_RECORDS"]).read_text())
+    return [
+        ModelVariant(
+            name=name, summary="very small", build=build_lingen, config=one["config"],
+            tiny_config=one["config"], autoencoder="tae", text_encoders=("playground-words",),
+            scan_order="rms", review="both", sampler="euler", licence="CC0-1.0",
+            trained_seconds=2.0, steps=1, weights=Weights(**one["weights"]),
+        )
+        for name, one in records.items()
+    ]
+"""
+
+
+@pytest.fixture
+def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
+    """Install a plugin whose models have the architecture of `tiny_weights`.
+
+    Returns a function: name of a model -> fields of its `Weights`.
+    """
+    from lingen_models.checkpoint import read_metadata
+
+    folder = tmp_path / "plugin"
+    info = folder / "tiny_video-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-video\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lingen]\ntiny = tiny_video_plugin\n")
+    (folder / "tiny_video_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(folder)
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    records = tmp_path / "records.json"
+    monkeypatch.setenv("TINY_VIDEO_RECORDS", str(records))
+    config = read_metadata(tiny_weights / "denoiser.safetensors")["config"]
+
+    def register(**weights):
+        found = {name.replace("_", "-"): one for name, one in weights.items()}
+        content = {name: {"config": config, "weights": one} for name, one in found.items()}
+        records.write_text(json.dumps(content))
+
+    register()
+    return register
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine, also for huggingface_hub where it is imported already."""
+    import huggingface_hub.constants
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from hub_server import Hub
+
+    cache = tmp_path / "cache"
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(cache))
+    with Hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        constants = huggingface_hub.constants
+        monkeypatch.setattr(constants, "ENDPOINT", server.address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        server.cache = cache / "hub"
+        yield server

@@ -1,6 +1,7 @@
 """`lingen evaluate`: the command around the measurement."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,12 +60,29 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
     assert "torch" in kept["versions"]
 
 
-def test_models_side_by_side(lingen_here, tiny_weights, monkeypatch):
+@pytest.fixture
+def tiny_dit(tiny_weights, tmp_path):
+    """The folder of `tiny_weights` with a diffusion transformer for a denoiser."""
+    import torch
+
+    from lingen_models.checkpoint import save_network
+    from lingen_plugins.registry import collect
+
+    folder = shutil.copytree(tiny_weights, tmp_path / "tiny-dit")
+    variant = collect().model_variants["dit-mini"]
+    torch.manual_seed(0)
+    network = variant.build(variant.tiny_config)
+    metadata = {"kind": "lingen", "config": dict(variant.tiny_config)}
+    save_network(folder / "denoiser.safetensors", network, metadata)
+    return folder
+
+
+def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit, monkeypatch):
     """Without a stand-in: losses on real held-out clips, only shorter ones, and a picture."""
     plain = validation_losses.__wrapped__  # inside torch's inference mode
     shorter = {**plain.__kwdefaults__, "seconds": (0.5, 1.0, 3.0)}
     monkeypatch.setattr(plain, "__kwdefaults__", shorter)
-    named = f"lingen-mini={tiny_weights},dit-mini={tiny_weights}"
+    named = f"lingen-mini={tiny_weights},dit-mini={tiny_dit}"
     lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
     result = lingen_here("evaluate", "--models", named, *lengths, "-o", "both.json")
     assert result.returncode == 0, result.stderr
@@ -72,11 +90,12 @@ def test_models_side_by_side(lingen_here, tiny_weights, monkeypatch):
     assert head.startswith("| model | colour | ")
     assert head.endswith("| against lingen-mini at 3 s |")
     assert [row.split(" | ")[0] for row in rows] == ["| lingen-mini", "| dit-mini"]
-    assert rows[1].endswith("| +0.00% ± 0.00% |")  # the same weights under two names
+    assert rows[1].endswith("| +0.00% ± 0.00% |")  # untrained, both predict nothing
     found = json.loads(Path("both.json").read_text(encoding="utf-8"))
     losses = found["lingen-mini"]["losses"]
     assert {length: len(rows[0]) for length, rows in losses.items()} == {"0.5": 2, "1": 3, "3": 7}
     assert losses == found["dit-mini"]["losses"]
+    assert found["lingen-mini"]["weights"] != found["dit-mini"]["weights"]
     assert Path("both.png").read_bytes().startswith(b"\x89PNG")
 
 

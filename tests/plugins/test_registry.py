@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from lingen_models.config import SCAN_ORDERS
@@ -196,6 +198,45 @@ def test_weights_are_found_without_importing_their_package(tmp_path, monkeypatch
     }
     with pytest.raises(ValueError, match="not installed"):
         Weights(package="no_such_package_at_all", folder="w").files()
+
+
+DOWNLOAD = {
+    "repository": "someone/video",
+    "revision": "0" * 40,
+    "sha256": dict.fromkeys(("denoiser", "autoencoder", "text_encoder"), "f" * 64),
+    "sizes": dict.fromkeys(("denoiser", "autoencoder", "text_encoder"), 5),
+}
+
+
+def test_weights_of_the_hub_lie_in_its_cache(monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", "/cache")
+    root = Path("/cache/models--someone--video/snapshots") / ("0" * 40)
+    assert Weights(**DOWNLOAD, folder="mini").root() == root / "mini"
+    assert Weights(**DOWNLOAD).files()["denoiser"] == root / "denoiser.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"repository": "video"}, "the repository must be 'owner/name', not 'video'"),
+        ({"repository": "someone/../video"}, "must be 'owner/name'"),
+        ({"repository": "some--one/video"}, "must be 'owner/name'"),
+        ({"revision": None}, "the revision of someone/video must be a commit"),
+        ({"revision": "main"}, "must be a commit, 40 digits"),
+        ({"package": "lingen_models"}, "in a package or in a repository, not in both"),
+        ({"folder": "../mini"}, "is outside someone/video"),
+        ({"denoiser": "/etc/passwd"}, "is outside someone/video"),
+        ({"sha256": {"denoiser": "f" * 64}}, "needs the sha256 and the size of autoencoder"),
+        ({"sizes": {}}, "needs the sha256 and the size of denoiser"),
+        ({"sha256": {"denoiser": "F" * 64}}, "the sha256 of denoiser must be 64 digits"),
+        ({"sha256": {"text_encoder_2": "f" * 64}}, "sha256 names 'text_encoder_2'; the parts are"),
+        ({"sizes": {"denoiser": 0}}, "the size of denoiser must be a number of bytes"),
+        ({"sizes": {"denoiser": True}}, "the size of denoiser must be a number of bytes"),
+    ],
+)
+def test_a_download_is_pinned_or_refused(wrong, reason):
+    with pytest.raises(ValueError, match=reason):
+        Weights(**DOWNLOAD | wrong)
 
 
 def test_errors_of_plugins_are_one_family():

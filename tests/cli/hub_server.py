@@ -1,0 +1,113 @@
+"""As much of the Hugging Face hub as a download needs, on this machine."""
+
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+REPOSITORY = "someone/tiny-video"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub:
+    """`files` by path; `requests` are what was asked for, as (method, path, range)."""
+
+    repository, commit = REPOSITORY, COMMIT
+
+    def __init__(self):
+        self.files = {}
+        self.requests = []
+        self.cut_after = None
+        """Bytes after which the next download, and only that, loses its connection."""
+        self.stall_after = None
+        """Bytes after which downloads do not go on, until `released`."""
+        self.released = threading.Event()
+        self.status = None
+        """An error for every request, with the code that the hub would name."""
+        self.ranges = True
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def gets(self):
+        """(file, range) of each download that was begun."""
+        return [
+            (path.rsplit("/", 1)[1], span)
+            for method, path, span in self.requests
+            if method == "GET"
+        ]
+
+    def _handler(hub):
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def do_HEAD(self):
+                self._answer(body=False)
+
+            def do_GET(self):
+                self._answer(body=True)
+
+            def _answer(self, body):
+                span = self.headers.get("Range")
+                hub.requests.append((self.command, self.path, span))
+                if hub.status is not None:
+                    return self._refuse(*hub.status)
+                start = f"/{REPOSITORY}/resolve/"
+                if not self.path.startswith(f"/{REPOSITORY}/"):
+                    return self._refuse(404, "RepoNotFound")
+                commit, _, name = self.path.removeprefix(start).partition("/")
+                if commit != COMMIT:
+                    return self._refuse(404, "RevisionNotFound")
+                if name not in hub.files:
+                    return self._refuse(404, "EntryNotFound")
+                self._send(hub.files[name], span if hub.ranges else None, body)
+
+            def _send(self, data, span, body):
+                begin = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span else 0
+                self.send_response(206 if span else 200)
+                self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("Content-Length", str(len(data) - begin))
+                if span:
+                    self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+                self.end_headers()
+                if not body:
+                    return
+                if hub.cut_after is not None:
+                    cut, hub.cut_after = hub.cut_after, None
+                    self.wfile.write(data[begin : begin + cut])
+                    self.wfile.flush()
+                    self.close_connection = True
+                    return
+                if hub.stall_after is not None:
+                    self.wfile.write(data[begin : begin + hub.stall_after])
+                    self.wfile.flush()
+                    hub.released.wait(60)
+                    self.close_connection = True
+                    return
+                self.wfile.write(data[begin:])
+
+            def _refuse(self, status, code):
+                self.send_response(status)
+                self.send_header("X-Error-Code", code)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        return Handler
