@@ -11,7 +11,7 @@ import torch
 
 from lingen_cli import __version__
 from lingen_models.kernels import triton_scan
-from lingen_models.pipeline import compute_dtype
+from lingen_models.precision import compute_dtype
 
 
 def describe(device: str) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def decode_and_write(minutes: float, size: int) -> dict[str, Any]:
     from lingen_models.autoencoder import TemporalAutoencoder
     from lingen_models.config import PRESETS, TAEConfig, WordsConfig
     from lingen_models.lingen import LinGen
-    from lingen_models.pipeline import TextToVideo, compute_dtype
+    from lingen_models.pipeline import TextToVideo
+    from lingen_models.precision import compute_dtype
     from lingen_models.words import WordEncoder
 
     config = replace(PRESETS["mini"], depth=1)  # the denoiser is not used here

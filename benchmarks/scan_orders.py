@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lingen_models.config import PRESETS, SCAN_ORDERS
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import compute_dtype
+from lingen_models.precision import compute_dtype
 from lingen_models.scan import scan_of_layer
 
 ORDERS = ("rms", "row-major", "zigzag", "hilbert")

@@ -32,7 +32,8 @@ from machine import describe, in_words
 
 from lingen_models.config import PRESETS
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo, compute_dtype
+from lingen_models.pipeline import TextToVideo
+from lingen_models.precision import compute_dtype
 from lingen_models.sampling import TextFeatures, sample_latents
 
 FPS = 16

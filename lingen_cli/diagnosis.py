@@ -21,6 +21,7 @@ PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer"
 EXTRAS = (
     ("huggingface_hub", "hub", "`lingen models pull`"),
     ("matplotlib", "train", "loss curves and `lingen check --plot`"),
+    ("diffusers", "hub", "open weights such as wan-1.3b"),
     ("ray", "ray", "`lingen batch --ray`"),
     ("submitit", "slurm", "`lingen batch --slurm`"),
 )

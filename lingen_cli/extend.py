@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Cut, Edit, Job, Origin, Stretch
 from lingen_cli.preflight import check_seed
 from lingen_cli.prompts import check_prompt
@@ -97,6 +98,7 @@ class Finished:
         before, recipe = self.job, self.recipe
         if len(before.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
+        check_edits(before.model.variant, (*before.edits, *edits), before.rate)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
@@ -115,7 +117,9 @@ class Finished:
             negative=check_prompt(negative, name="--negative", may_be_empty=True),
             seed=last.seed if wish.seed is None else check_seed(wish.seed),
             frames=frames,
-            sampler=last.sampler if wish.sampler is None else self.registry.samplers[wish.sampler],
+            sampler=last.sampler
+            if wish.sampler is None
+            else sampler_of(self.registry, self.job.model.variant, wish.sampler),
             steps=last.steps if wish.steps is None else wish.steps,
             guidance=last.guidance if wish.guidance is None else wish.guidance,
             crossfade=wish.crossfade,

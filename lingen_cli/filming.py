@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.video_pipeline import VideoPipeline
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Film:
 
 def film(
     job: Job,
-    pipe: TextToVideo,
+    pipe: VideoPipeline,
     latents: Latents,
     work: WorkFolder,
     journal: Journal,
@@ -97,7 +97,7 @@ def tags_of(recipe: Recipe) -> dict[str, str]:
 
 def _write(
     job: Job,
-    pipe: TextToVideo,
+    pipe: VideoPipeline,
     latents: Latents,
     work: WorkFolder,
     journal: Journal,
@@ -126,16 +126,12 @@ def _write(
 
 
 def decoded(
-    pipe: TextToVideo, latents: Latents, first: int, last: int
+    pipe: VideoPipeline, latents: Latents, first: int, last: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Decode the model's frames `first` to `last`, and only as much before as they depend on."""
-    from lingen_models.autoencoder import TIME_STRIDE
-
     begin = first - latents.begin
-    group = -(-begin // TIME_STRIDE)  # the latent frame that holds it
-    start = max(0, group - pipe.autoencoder.reach - 1)
-    start -= start % 2
-    skip = begin - (1 + TIME_STRIDE * (start - 1) if start else 0)
+    start, there = pipe.entry(begin)
+    skip = begin - there
     left = last - first + 1
     for chunk in pipe.decode(latents.values, skip + left, start):
         part = chunk[skip:] if skip < len(chunk) else chunk[:0]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.extend import Length, Wish, more_frames
+from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Base, Destination, Job, Stretch
 from lingen_cli.preflight import check_device, check_seed, parse_size
 from lingen_cli.prompts import check_prompt
@@ -15,6 +17,7 @@ from lingen_cli.recipe import MAX_BASE_FRAMES
 from lingen_cli.repeat import Changes
 from lingen_cli.settings import Settings
 from lingen_cli.zoo import locate, side_step
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.media.fit import FitName
@@ -52,7 +55,7 @@ def extend_foreign(
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = registry.model_variants[settings.model]
+    variant = registry.model(settings.model)
     step = side_step(registry, variant)
     found = examine(video)
     seen = (found.width, found.height)
@@ -87,13 +90,20 @@ def extend_foreign(
         negative=check_prompt(wish.negative or "", name="--negative", may_be_empty=True),
         seed=check_seed(wish.seed),
         frames=more_frames(length, found.frames, found.rate, found.frames),
-        sampler=registry.samplers[wish.sampler or settings.sampler or variant.sampler],
+        sampler=sampler_of(registry, variant, wish.sampler or settings.sampler),
         steps=wish.steps or settings.steps or variant.steps,
         guidance=next(
             one for one in (wish.guidance, settings.guidance, variant.guidance) if one is not None
         ),
         windows=variant.windows,
     )
+    if variant.windows is None:
+        raise InvalidOptionError(f"{variant.name} cannot go on with a video (lingen extend)")
+    if isinstance(variant, HubModel) and not variant.from_pixels:
+        raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
+    check_edits(variant, (stretch,), found.rate)
+    if changes.accept_licence and isinstance(variant, HubModel):
+        licences.accept(variant)
     return Job(
         edits=(stretch,),
         model=locate(registry, settings.model, changes.weights or settings.weights),

@@ -23,6 +23,7 @@ from lingen_cli.progress import Progress
 from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.recording import recipe_of
 from lingen_cli.tracing import traced
+from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
     import torch
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from lingen_cli.latents import Latents
     from lingen_cli.zoo import LocatedModel
     from lingen_models.pipeline import TextToVideo
+    from lingen_models.video_pipeline import VideoPipeline
 
 
-Load = Callable[[Job], "TextToVideo"]
+Load = Callable[[Job], "VideoPipeline"]
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
     progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
 
 
-def load_networks(job: Job, progress: Progress, load: Load) -> TextToVideo:
+def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words that they never met are told."""
     progress.phase("load")
     pipe = load(job)
@@ -156,13 +158,26 @@ def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None
         progress.warn(f"the latents were not kept: {error.strerror or error}")
 
 
-def load_for(job: Job) -> TextToVideo:
+def load_for(job: Job) -> VideoPipeline:
     """Import torch and read the weights that `job` asks for, with its threads and dtype."""
     import torch
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    return load_model(job.model, job.device, job.dtype)
+    variant = job.model.variant
+    if isinstance(variant, ModelVariant):
+        return load_model(job.model, job.device, job.dtype)
+    return _load_hub(variant, job)
+
+
+def _load_hub(model: HubModel, job: Job) -> VideoPipeline:
+    from lingen_models.checkpoint import CheckpointError
+
+    dtype = None if job.dtype is None else _dtype(job.dtype)
+    try:
+        return model.build(job.model.files["denoiser"].parent, find_device(job.device), dtype)
+    except CheckpointError as error:
+        raise BadDataError(str(error)) from error
 
 
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:

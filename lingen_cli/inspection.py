@@ -42,7 +42,8 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
     from lingen_models.networks import NETWORKS
 
     model = locate(registry, name, folder)
-    pinned = model.variant.weights.sha256 if model.variant.weights and folder is None else {}
+    weights = registry.model_variants[name].weights
+    pinned = weights.sha256 if weights and folder is None else {}
     parts: dict[str, Part] = {}
     for part, path in model.files.items():
         try:

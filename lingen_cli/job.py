@@ -234,7 +234,8 @@ class Job:
     def grid(self) -> Grid:
         """Which of the model's frames is behind each frame of the video."""
         old = 0 if self.base is None else self.base.frames
-        return Grid(self.rate, Fraction(self.model.variant.fps), old)
+        fps, group = Fraction(self.model.variant.fps), self.model.time_stride
+        return Grid(self.rate, fps, old, group)
 
     @property
     def fit_of_video(self) -> Fit:

@@ -12,14 +12,15 @@ from lingen_cli import latent_cache, tracing
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Job, Stretch
 from lingen_cli.progress import Progress
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from lingen_cli.media.fit import Fit
-    from lingen_models.pipeline import TextToVideo
     from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.video_pipeline import VideoPipeline
     from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
@@ -50,7 +51,7 @@ class Keeps(Protocol):
 
 def latents_of(
     job: Job,
-    pipe: TextToVideo,
+    pipe: VideoPipeline,
     journal: Keeps,
     progress: Progress,
     on_final: OnFinal = lambda latents: None,
@@ -88,11 +89,8 @@ class _Step:
     """Calls of the listener while it is made."""
 
 
-def _plan(job: Job, pipe: TextToVideo, have: int, shift: int) -> list[_Step]:
-    from lingen_models.extension import Windows, count_windows
-
+def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
     grid = job.grid
-    positions = pipe.denoiser.config.position_grid[0]
     found, frames = [], job.frames_before
 
     def needed(count: int) -> int:
@@ -105,16 +103,14 @@ def _plan(job: Job, pipe: TextToVideo, have: int, shift: int) -> list[_Step]:
         elif edit.at is not None:
             first, last = edit.at
             begin, end = needed(first + 1) - 1, needed(last)
-            if end - begin > positions:
-                most = positions * pipe.time_stride / job.model.variant.fps
+            if end - begin > pipe.positions:
+                most = pipe.positions * pipe.time_stride / job.model.variant.fps
                 raise BadDataError(f"this model can make at most {most:g} s anew at a time")
             found.append(_Step(edit, begin, end, edit.steps))
         else:
             frames += edit.frames
-            end, pieces = max(have, needed(frames)), 1
-            if edit.windows is not None:
-                windows = Windows(*edit.windows, max(edit.windows[0], positions))
-                pieces = count_windows(0 if edit.cut else have, end - have, windows)
+            end = max(have, needed(frames))
+            pieces = pipe.passes(have, end - have, edit.windows, edit.cut)
             found.append(_Step(edit, have, end, pieces * edit.steps))
             have = end
     return found
@@ -130,7 +126,7 @@ class _Work:
     def __init__(
         self,
         job: Job,
-        pipe: TextToVideo,
+        pipe: VideoPipeline,
         journal: Keeps,
         progress: Progress,
         total: int,
@@ -224,14 +220,15 @@ class _Work:
         return on_step
 
 
-def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
+def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The latents of the video before: from the cache, else of its end, encoded from pixels."""
     assert job.origin is not None
     found = None if job.origin.latents is None else latent_cache.load(job.origin.latents)
     if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
         begin = 0 if job.base is None else _base_begin(job, job.base, pipe)
         return Latents(found, begin, whole=True)
-    if not job.origin.copy:
+    model = job.model.variant
+    if not job.origin.copy or (isinstance(model, HubModel) and not model.from_pixels):
         raise NotAvailableError(
             "the latents of this video are not in the cache; `lingen rerun` makes it once more "
             "with them, if the weights are those it was made with"
@@ -246,7 +243,7 @@ def _history(job: Job, pipe: TextToVideo, progress: Progress) -> Latents:
     return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
 
 
-def _base_end(job: Job, base: Base, pipe: TextToVideo, progress: Progress) -> Latents:
+def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The end of a video that lingen did not make, encoded from pixels."""
     from lingen_cli.media.fit import Fit
     from lingen_cli.media.foreign import seen_size
@@ -258,17 +255,17 @@ def _base_end(job: Job, base: Base, pipe: TextToVideo, progress: Progress) -> La
     return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
 
 
-def _base_begin(job: Job, base: Base, pipe: TextToVideo) -> int:
+def _base_begin(job: Job, base: Base, pipe: VideoPipeline) -> int:
     """The model's frame with which the latents of a video begin that has such a base."""
     first, last = job.edits[0], job.grid.source(base.frames - 1)
     assert isinstance(first, Stretch)
     return last - _groups(last, first, pipe) * pipe.time_stride
 
 
-def _groups(last: int, stretch: Stretch, pipe: TextToVideo) -> int:
+def _groups(last: int, stretch: Stretch, pipe: VideoPipeline) -> int:
     """Latent frames before the model's frame `last` that are encoded, so that the past of the
     stretch and what its decoding depends on is there."""
-    return min(last // pipe.time_stride, _past(stretch) + pipe.autoencoder.reach)
+    return min(last // pipe.time_stride, _past(stretch) + pipe.reach)
 
 
 def _pictures(

@@ -14,7 +14,7 @@ from lingen_cli.failures import is_out_of_memory
 
 if TYPE_CHECKING:
     from lingen_cli.progress import Progress
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.video_pipeline import VideoPipeline
 
 Made = TypeVar("Made")
 
@@ -26,7 +26,9 @@ class _Rung:
     step: Callable[[], None]
 
 
-def with_less_if_needed(pipe: TextToVideo, progress: Progress, attempt: Callable[[], Made]) -> Made:
+def with_less_if_needed(
+    pipe: VideoPipeline, progress: Progress, attempt: Callable[[], Made]
+) -> Made:
     """What `attempt` gives; where memory runs out, it is made again with `pipe` needing less.
 
     Each rung of the ladder is told as a warning, and `pipe` stays there. Below the last one the
@@ -45,7 +47,7 @@ def with_less_if_needed(pipe: TextToVideo, progress: Progress, attempt: Callable
     return attempt()
 
 
-def _ladder(pipe: TextToVideo) -> Iterator[_Rung]:
+def _ladder(pipe: VideoPipeline) -> Iterator[_Rung]:
     """What can still be done; asked again after each step."""
     if not pipe.frugal:
         yield _Rung("the networks get smaller parts at a time", pipe.save_memory)

@@ -10,14 +10,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.naming import slug
 from lingen_cli.prompts import check_prompt
 from lingen_cli.settings import Settings
 from lingen_cli.timing import frame_count, parse_rate
 from lingen_cli.zoo import locate, side_step
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.story import Shot
@@ -42,6 +45,8 @@ class Wishes:
     last_image: Path | None = None
     output: str | None = None
     overwrite: bool = False
+    accept_licence: bool = False
+    """Of open weights from elsewhere."""
 
 
 def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
@@ -55,7 +60,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     shots = [] if wishes.story is None else _shots(wishes, wishes.story)
     prompt = shots[0].prompt if shots else check_prompt(_prompt_of(wishes))
     negative = check_prompt(settings.negative, name="--negative", may_be_empty=True)
-    variant = registry.model_variants[settings.model]
+    variant = registry.model(settings.model)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     if shots:
         frames = max(1, round(shots[0].end * rate))
@@ -81,6 +86,21 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     check_encoder(
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
     )
+    stretch = Stretch(
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        frames=frames,
+        sampler=sampler_of(registry, variant, settings.sampler),
+        steps=variant.steps if settings.steps is None else settings.steps,
+        guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
+    )
+    edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
+    pictures = wishes.image is not None or wishes.last_image is not None
+    check_edits(variant, edits, rate, pictures=pictures)
+    if wishes.accept_licence and isinstance(variant, HubModel):
+        licences.accept(variant)
     model = locate(registry, settings.model, settings.weights)
     image = None if wishes.image is None else given_image(wishes.image, width, height)
     last_image = None
@@ -88,18 +108,8 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         if frames < 2:
             raise InvalidOptionError("--last-image needs a video of at least 2 frames")
         last_image = given_image(wishes.last_image, width, height)
-    stretch = Stretch(
-        prompt=prompt,
-        negative=negative,
-        seed=seed,
-        frames=frames,
-        sampler=registry.samplers[settings.sampler or variant.sampler],
-        steps=variant.steps if settings.steps is None else settings.steps,
-        guidance=variant.guidance if settings.guidance is None else settings.guidance,
-        windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
-    )
     return Job(
-        edits=(stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:])),
+        edits=edits,
         model=model,
         rate=rate,
         width=width,
@@ -140,7 +150,7 @@ def _shots(wishes: Wishes, story: Path) -> list[Shot]:
     return read_story(story)
 
 
-def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int]) -> Stretch:
+def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Stretch:
     """A shot that is not the first; its noise is its own."""
     begin, end = round(shot.begin * rate), round(shot.end * rate)
     if begin == end:

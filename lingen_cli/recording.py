@@ -12,13 +12,13 @@ from lingen_cli.job import Base, Cut, Edit, GivenImage, Job, Stretch
 from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.video_pipeline import VideoPipeline
 
 _MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
 """What a recipe says about where it ran and what came out."""
 
 
-def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
+def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
     """What was asked for, and what it runs on; `digest` names the latents in the cache."""
     import torch
 
@@ -26,7 +26,7 @@ def recipe_of(job: Job, pipe: TextToVideo, digest: str | None) -> Recipe:
         **_asked(job),
         latents=digest,
         device=str(pipe.device),
-        dtype=str(pipe.denoiser.patch_in.weight.dtype).removeprefix("torch."),
+        dtype=str(pipe.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
         versions=versions(),
     )

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
+from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.preflight import check_device, given_image, parse_size
 from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 from lingen_cli.zoo import locate, side_step
+from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
@@ -31,6 +34,7 @@ class Changes:
     device: str | None = None
     preview: bool = False
     cache_bytes: int = 0
+    accept_licence: bool = False
 
 
 def prepare_again(
@@ -45,7 +49,7 @@ def prepare_again(
 
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
-    variant = registry.model_variants[recipe.model]
+    variant = registry.model(recipe.model)
     width, height = parse_size(f"{recipe.width}x{recipe.height}", side_step(registry, variant))
     check_encoder(
         width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
@@ -70,8 +74,13 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
+    edits = edits_of(recipe, registry)
+    given = recipe.image is not None or recipe.last_image is not None
+    check_edits(variant, edits, recipe.rate, pictures=given)
+    if changes.accept_licence and isinstance(variant, HubModel):
+        licences.accept(variant)
     return Job(
-        edits=edits_of(recipe, registry),
+        edits=edits,
         model=locate(registry, recipe.model, folder),
         rate=recipe.rate,
         width=width,
@@ -97,7 +106,8 @@ def prepare_again(
 
 def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
     """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
-    edits: list[Edit] = [_stretch(recipe, registry)]
+    model = registry.model(recipe.model)
+    edits: list[Edit] = [_stretch(recipe, registry, model)]
     total = recipe.frames
     for later in recipe.edits:
         if isinstance(later, Dropped):
@@ -109,9 +119,9 @@ def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
             end = later.begin + later.frames
             if end > total:
                 raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
-            edits.append(replace(_stretch(later, registry), frames=0, at=(later.begin, end)))
+            edits.append(replace(_stretch(later, registry, model), frames=0, at=(later.begin, end)))
         else:
-            stretch = _stretch(later, registry)
+            stretch = _stretch(later, registry, model)
             edits.append(replace(stretch, cut=later.cut, crossfade=later.crossfade))
             total += later.frames
         if total > MAX_FRAMES:
@@ -132,7 +142,9 @@ def check_base(base: Base) -> None:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
 
-def _stretch(part: Recipe | Added | Retaken, registry: Registry) -> Stretch:
+def _stretch(
+    part: Recipe | Added | Retaken, registry: Registry, model: ModelVariant | HubModel
+) -> Stretch:
     windows = part.windows
     if windows is not None and windows[1] >= windows[0]:
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
@@ -141,7 +153,7 @@ def _stretch(part: Recipe | Added | Retaken, registry: Registry) -> Stretch:
         negative=check_prompt(part.negative, name="negative prompt", may_be_empty=True),
         seed=part.seed,
         frames=part.frames,
-        sampler=registry.samplers[part.sampler],
+        sampler=sampler_of(registry, model, part.sampler),
         steps=part.steps,
         guidance=part.guidance,
         windows=windows,

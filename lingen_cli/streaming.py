@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.pipeline import TextToVideo
     from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.video_pipeline import VideoPipeline
     from lingen_plugins.contracts import Sampler
 
 NAME = "-"
@@ -56,13 +56,15 @@ def stream(job: Job, progress: Progress) -> Result:
 class _Ready:
     """Decodes and writes what is final of the latents."""
 
-    def __init__(self, job: Job, pipe: TextToVideo, writer: VideoWriter) -> None:
+    def __init__(self, job: Job, pipe: VideoPipeline, writer: VideoWriter) -> None:
         self._job, self._pipe, self._writer = job, pipe, writer
         self._latents: list[Tensor] = []
 
     def take(self, piece: Tensor) -> None:
         """More latents (1, C, t, h, w), which follow those before."""
         self._latents.append(piece)
+        if not self._pipe.causal:
+            return
         count = sum(one.shape[2] for one in self._latents)
         # The decoder takes two at a time: so its pictures are those of one pass over all.
         self._write(count - count % 2)
@@ -75,9 +77,8 @@ class _Ready:
         import torch
 
         job, begin = self._job, self._writer.frames
-        there = 1 + self._pipe.time_stride * (count - 1)
-        end = begin
-        while end < job.frames and job.grid.source(end) < there:
+        end, needed = begin, self._pipe.latent_frames
+        while end < job.frames and needed(job.grid.source(end) + 1) <= count:
             end += 1
         if end == begin:
             return

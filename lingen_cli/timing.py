@@ -93,20 +93,21 @@ class Grid:
     """Which of the model's frames is behind each frame of a video, both at constant rates.
 
     It is the one nearest in time. Where the first `old` frames are those of another video, the
-    last of them is a frame of the model's, the last of a whole group of eight, and the new frames
-    are counted from it; the numbers of the earliest frames may be negative.
+    last of them is a frame of the model's, the last of a whole `group` that one latent frame stands
+    for, and the new frames are counted from it; the numbers of the earliest frames may be negative.
     """
 
     rate: Fraction
     model_rate: Fraction
     old: int = 0
+    group: int = 8
 
     def source(self, frame: int) -> int:
         """The model's frame behind frame `frame`."""
         per = self.model_rate / self.rate
         past = max(0, self.old - 1)
         steps = (2 * (frame - past) * per.numerator + per.denominator) // (2 * per.denominator)
-        return steps + math.floor(past * per) // 8 * 8
+        return steps + math.floor(past * per) // self.group * self.group
 
     def moment(self, number: int) -> Fraction:
         """The time in seconds of the model's frame `number`."""

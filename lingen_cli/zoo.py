@@ -12,7 +12,7 @@ from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_cli.fit import check_fit, check_hash, file_hash
 from lingen_cli.weights import not_here
 from lingen_models.curves import CURVES
-from lingen_plugins.contracts import ModelVariant, Weights
+from lingen_plugins.contracts import HubModel, ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
@@ -21,11 +21,14 @@ from lingen_plugins.registry import Registry, collect
 class LocatedModel:
     """A variant with the files of its weights and their SHA-256 sums, by part."""
 
-    variant: ModelVariant
+    variant: ModelVariant | HubModel
     files: dict[str, Path]
+    """Of open weights from elsewhere: the folders of their parts."""
     hashes: dict[str, str]
     folder: Path | None
     """Where the weights lie when they are not the variant's own."""
+    time_stride: int = 8
+    """Video frames per latent frame."""
 
     @property
     def text_encoders(self) -> tuple[Path, ...]:
@@ -70,7 +73,9 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     """
     from lingen_models.checkpoint import CheckpointError, read_metadata
 
-    variant = registry.model_variants[name]
+    variant = registry.model(name)
+    if isinstance(variant, HubModel):
+        return _locate_hub(variant, folder)
     weights = variant.weights
     if folder is not None:
         others = (f"text_encoder_{n}.safetensors" for n in range(2, len(variant.text_encoders) + 1))
@@ -99,10 +104,26 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         files=files,
         hashes=hashes,
         folder=folder.absolute() if folder else None,
+        time_stride=registry.autoencoders[variant.autoencoder].time_stride,
     )
 
 
-def side_step(registry: Registry, variant: ModelVariant) -> int:
+def _locate_hub(model: HubModel, folder: Path | None) -> LocatedModel:
+    from lingen_cli.hub_weights import find_weights
+
+    parts, hashes = find_weights(model, folder)
+    return LocatedModel(
+        variant=model,
+        files=parts,
+        hashes=hashes,
+        folder=folder.absolute() if folder else None,
+        time_stride=model.time_stride,
+    )
+
+
+def side_step(registry: Registry, variant: ModelVariant | HubModel) -> int:
     """The number that the width and the height of a video must be a multiple of, in pixels."""
+    if isinstance(variant, HubModel):
+        return variant.side_step
     patch: tuple[int, ...] = tuple(variant.config.get("patch", (1, 1, 1)))
     return registry.autoencoders[variant.autoencoder].space_stride * max(patch[1:])

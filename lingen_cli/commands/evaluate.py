@@ -70,6 +70,8 @@ def evaluate(
     check_device(device)
     registry = open_registry(console.warning)
     named = {model: weights} if models is None else _named(models)
+    for name in named:
+        registry.model_variants[name]  # weights from elsewhere know nothing of the playground
     located = {name: locate(registry, name, folder) for name, folder in named.items()}
     if sampler is not None:
         registry.samplers[sampler]
@@ -81,7 +83,7 @@ def evaluate(
         from lingen_training import evaluate as evaluation
 
         def measured(one: LocatedModel) -> dict[str, Any]:
-            variant = one.variant
+            variant = registry.model_variants[one.variant.name]
             solver = registry.samplers[sampler or variant.sampler]
             pipe = load_model(one, device)
             found = evaluation.evaluate(

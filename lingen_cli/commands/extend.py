@@ -9,6 +9,7 @@ import typer
 
 from lingen_cli.commands.options import (
     OUTPUT,
+    AcceptLicence,
     AsJson,
     Events,
     NoMetadata,
@@ -127,6 +128,7 @@ def extend(
     size: Size = None,
     model: Model = None,
     weights: Weights = None,
+    accept_licence: AcceptLicence = False,
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
@@ -143,7 +145,7 @@ def extend(
     """
     length = _length(seconds, minutes, to)
     wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
-    changes = _changes(weights, device, output, overwrite, preview)
+    changes = _changes(weights, device, output, overwrite, preview, accept_licence)
     foreign = {"size": size, "model": model, "fit": fit}
 
     def job(registry: Registry, progress: Progress) -> Job:
@@ -181,6 +183,7 @@ def continue_(
     size: Size = None,
     model: Model = None,
     weights: Weights = None,
+    accept_licence: AcceptLicence = False,
     device: Device = None,
     output: Output = None,
     overwrite: Overwrite = False,
@@ -207,6 +210,7 @@ def continue_(
         size=size,
         model=model,
         weights=weights,
+        accept_licence=accept_licence,
         device=device,
         output=output,
         overwrite=overwrite,
@@ -327,7 +331,12 @@ def _length(seconds: float | None, minutes: float | None, to: str | None) -> Len
 
 
 def _changes(
-    weights: Path | None, device: str | None, output: str | None, overwrite: bool, preview: bool
+    weights: Path | None,
+    device: str | None,
+    output: str | None,
+    overwrite: bool,
+    preview: bool,
+    accept_licence: bool = False,
 ) -> Changes:
     from lingen_cli.repeat import Changes
     from lingen_cli.settings import load
@@ -338,6 +347,7 @@ def _changes(
         output=output,
         overwrite=overwrite,
         preview=preview,
+        accept_licence=accept_licence,
         cache_bytes=load().values.cache_bytes,
     )
 

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.commands.options import OUTPUT, AsJson, Events, NoMetadata, Overwrite, Quiet
+from lingen_cli.commands.options import (
+    OUTPUT,
+    AcceptLicence,
+    AsJson,
+    Events,
+    NoMetadata,
+    Overwrite,
+    Quiet,
+)
 
 _LENGTH = "Length"
 _MODEL = "Model and sampling"
@@ -70,6 +78,7 @@ def generate(
         Path | None,
         typer.Option(help="A folder with weights of your own.", rich_help_panel=_MODEL),
     ] = None,
+    accept_licence: AcceptLicence = False,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MODEL)
     ] = None,
@@ -123,6 +132,7 @@ def generate(
         last_image=last_image,
         output=output,
         overwrite=overwrite,
+        accept_licence=accept_licence,
     )
 
     def job(progress: Progress) -> Job:

@@ -26,10 +26,12 @@ def list_models(as_json: AsJson = False) -> None:
     """List every model: whether its weights are here, their size, licence, trained length."""
     from rich.filesize import decimal
 
+    from lingen_cli.hub_catalogue import hub_rows
     from lingen_cli.model_facts import row, ways
 
     registry = _registry()
     rows = [row(registry, name) for name in registry.model_variants]
+    rows += hub_rows(registry)
     if as_json:
         _print_json(rows)
         return
@@ -58,17 +60,21 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Describe one model: size, licence, training, parts, files and their hashes, configuration."""
     from rich.filesize import decimal
 
+    from lingen_cli.hub_catalogue import hub_facts
     from lingen_cli.model_facts import facts
 
-    found = facts(_registry(), name)
+    registry = _registry()
+    ours = name not in registry.hub_models
+    found = facts(registry, name) if ours else hub_facts(registry.hub_models[name])
     if as_json:
         _print_json(found)
         return
-    if found["parameters"] is not None:
-        found["parameters"] = f"{found['parameters']:,} (denoiser)"
-    if found["bytes"] is not None:
-        found["bytes"] = decimal(found["bytes"])
-    found["weights"] = {part: _in_words(one) for part, one in found["weights"].items()}
+    if ours:
+        if found["parameters"] is not None:
+            found["parameters"] = f"{found['parameters']:,} (denoiser)"
+        if found["bytes"] is not None:
+            found["bytes"] = decimal(found["bytes"])
+        found["weights"] = {part: _in_words(one) for part, one in found["weights"].items()}
     for key, value in found.items():
         if value is None:
             continue
@@ -95,6 +101,7 @@ def pull(
     from lingen_cli.pull import pull as download
 
     registry = _registry()
+    _check_ours(registry, name)
     variant = registry.model_variants[name]
     with Events(None) as events, Progress(events, quiet=quiet) as progress:
         came = download(variant, progress, offline=offline)
@@ -135,6 +142,7 @@ def verify(
     if weights is not None and name is None:
         raise InvalidOptionError("--weights needs the NAME of the model that they are for")
     registry = _registry()
+    _check_ours(registry, name)
     here = [one for one, its in registry.model_variants.items() if state_of(its) == "ready"]
     names = here if name is None else [name]
     reports, failed = [], []
@@ -178,7 +186,9 @@ def remove(
     from lingen_cli import remove as removing
     from lingen_cli.asking import agreed
 
-    files = removing.removable(_registry(), name)
+    registry = _registry()
+    _check_ours(registry, name)
+    files = removing.removable(registry, name)
     if files and not yes and not agreed("remove", f"the weights of {name}"):
         files = []
     freed = removing.remove(files)
@@ -194,6 +204,18 @@ def _registry() -> Registry:
     from lingen_cli.zoo import open_registry
 
     return open_registry(console.warning)
+
+
+def _check_ours(registry: Registry, name: str | None) -> None:
+    """Raise InvalidOptionError (2) for open weights from elsewhere: the hub has its own tool."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.hub_weights import how_to_fetch
+
+    if name is not None and name in registry.hub_models:
+        raise InvalidOptionError(
+            f"{name} is not lingen's own: `{how_to_fetch(registry.hub_models[name])}` gets its "
+            "weights, and `hf cache` looks after them"
+        )
 
 
 def _print_json(what: object) -> None:

@@ -49,3 +49,10 @@ MovedLastImage = Annotated[
 MovedWeights = Annotated[
     Path | None, typer.Option(help="The folder of its weights, if that has moved.")
 ]
+AcceptLicence = Annotated[
+    bool,
+    typer.Option(
+        "--accept-licence",
+        help="Accept the licence of open weights from elsewhere; asked for once.",
+    ),
+]

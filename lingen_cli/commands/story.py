@@ -31,6 +31,7 @@ def check(
     from lingen_cli.story import StoryError, read_story
     from lingen_cli.zoo import locate, open_registry
     from lingen_models.words import split_words
+    from lingen_plugins.contracts import HubModel
 
     try:
         shots = read_story(file)
@@ -39,14 +40,17 @@ def check(
             console.note(problem)
         raise BadDataError(error.problems[-1]) from None
     settings = load({"model": model}).values
-    located = locate(open_registry(console.note), settings.model, settings.weights)
-    known, strange = _known_words(located.text_encoders), 0
-    for shot in shots:
+    registry, strange, known = open_registry(console.note), 0, set[str]()
+    reads_all = isinstance(registry.model(settings.model), HubModel)
+    if not reads_all:
+        located = locate(registry, settings.model, settings.weights)
+        known = _known_words(located.text_encoders)
+    for shot in shots if not reads_all else ():
         for word in dict.fromkeys(split_words(shot.prompt)):
             if word in known:
                 continue
             strange += 1
-            console.note(f"{file}:{shot.line}: {located.variant.name} never met the word {word!r}")
+            console.note(f"{file}:{shot.line}: {settings.model} never met the word {word!r}")
     if as_json:
         records = [
             {

@@ -77,8 +77,13 @@ def count_windows(history: int, frames: int, windows: Windows) -> int:
     return count
 
 
+def place_seed(seed: int, begin: int) -> int:
+    """A seed of its own for what begins at latent frame `begin`."""
+    digest = hashlib.sha256(f"{seed}/{begin}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 def window_noise(seed: int, begin: int, shape: tuple[int, ...]) -> Tensor:
     """Standard normal noise that depends on the seed and on where the new part begins."""
-    digest = hashlib.sha256(f"{seed}/{begin}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    generator = torch.Generator().manual_seed(place_seed(seed, begin))
     return torch.randn(shape, generator=generator)

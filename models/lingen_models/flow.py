@@ -7,6 +7,9 @@ time 1 is clean and serves as context.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -58,3 +61,11 @@ def uniform_times(steps: int, shift: float = 1.0) -> Tensor:
         raise ValueError(f"{steps} sampling steps: at least 1 is needed")
     t = torch.linspace(0, 1, steps + 1)
     return t / (t + shift * (1 - t))
+
+
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "linear-quadratic": linear_quadratic_times,
+    "uniform": uniform_times,
+    "shifted": partial(uniform_times, shift=2.0),
+}
+"""By the names that samplers have for them."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -12,15 +11,11 @@ from torch import Tensor, nn
 
 from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
-from lingen_models.extension import (
-    Windows,
-    continue_latents,
-    count_windows,
-    window_noise,
-)
-from lingen_models.flow import linear_quadratic_times, uniform_times
+from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
+from lingen_models.flow import SCHEDULES
 from lingen_models.lingen import LinGen
 from lingen_models.networks import NETWORKS
+from lingen_models.precision import compute_dtype
 from lingen_models.sampling import (
     Fade,
     Guidance,
@@ -34,18 +29,12 @@ from lingen_models.sampling import (
 )
 from lingen_models.words import WordEncoder
 
-SCHEDULES: dict[str, Callable[[int], Tensor]] = {
-    "linear-quadratic": linear_quadratic_times,
-    "uniform": uniform_times,
-    "shifted": partial(uniform_times, shift=2.0),
-}
-
 
 class TextToVideo:
     """The loaded networks of one model variant, ready to sample."""
 
-    time_stride = TIME_STRIDE
-    space_stride = SPACE_STRIDE
+    time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
+    causal = True
 
     def __init__(
         self,
@@ -115,6 +104,21 @@ class TextToVideo:
         """Where the networks are."""
         return self.denoiser.patch_in.weight.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser."""
+        return self.denoiser.patch_in.weight.dtype
+
+    @property
+    def positions(self) -> int:
+        """The most latent frames that are made in one piece: the denoiser's time table."""
+        return self.denoiser.config.position_grid[0]
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before its own a frame of the video depends on."""
+        return self.autoencoder.reach
+
     def save_memory(self) -> None:
         """From now on, prompts are asked one after the other, and decoding takes smaller parts.
 
@@ -136,6 +140,20 @@ class TextToVideo:
         """Latent frames for `frames` video frames: the first stands alone, then eight each."""
         return 1 + -(-(frames - 1) // TIME_STRIDE)
 
+    def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
+        """How often all steps are gone through for `new` latent frames after `have` others."""
+        if windows is None:
+            return 1
+        plan = Windows(*windows, max(windows[0], self.positions))
+        return count_windows(0 if cut else have, new, plan)
+
+    def entry(self, frame: int) -> tuple[int, int]:
+        """Where decoding begins so that video frame `frame` is that of decoding everything: the
+        latent frame, an even one, and the first video frame that comes out."""
+        start = max(0, -(-frame // TIME_STRIDE) - self.reach - 1)
+        start -= start % 2
+        return start, 1 + TIME_STRIDE * (start - 1) if start else 0
+
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that no text encoder has met."""
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
@@ -145,7 +163,7 @@ class TextToVideo:
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of some prompts, one row each, from every text encoder."""
         pairs = [encoder(encoder.tokens(prompts)) for encoder in self.text_encoders]
-        here, dtype = self.device, self.denoiser.patch_in.weight.dtype
+        here, dtype = self.device, self.dtype
         return TextFeatures(
             tuple(features.to(here, dtype) for features, _ in pairs),
             tuple(mask.to(here) for _, mask in pairs),
@@ -239,7 +257,7 @@ class TextToVideo:
         the prompt of what was before, and in how many latent frames it gives way to this one.
         Raises ValueError where the windows do not fit the network.
         """
-        plan = Windows(*windows, positions=max(windows[0], self.denoiser.config.position_grid[0]))
+        plan = Windows(*windows, positions=max(windows[0], self.positions))
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
         total = count * steps
         end = None if last_frame is None else self.encode_still(last_frame)
@@ -307,7 +325,7 @@ class TextToVideo:
         time table reaches; those, and all others, stay as they are. Raises ValueError where the
         stretch alone is longer than the table, or empty.
         """
-        positions = self.denoiser.config.position_grid[0]
+        positions = self.positions
         if not 0 <= begin < end <= latents.shape[2] or end - begin > positions:
             raise ValueError(f"latent frames {begin} to {end} cannot be made anew")
         past = min(past, (positions - (end - begin)) // 2)
@@ -375,13 +393,3 @@ class TextToVideo:
                     return
                 pixels = ((piece[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             yield pixels.permute(1, 2, 3, 0).cpu()
-
-
-def compute_dtype(device: str) -> torch.dtype:
-    """bfloat16 on GPUs and on processors with matrix units for it, else float32."""
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    has_bf16 = torch.backends.cpu.get_cpu_capability() == "AVX512" and (
-        torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
-    return torch.bfloat16 if has_bf16 else torch.float32

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.video_pipeline import VideoPipeline
 
 Config = Mapping[str, Any]
 
@@ -151,6 +152,56 @@ class ModelVariant(Component):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HubModel(Component):
+    """Open weights that others published, run by a pipeline of the `diffusers` package.
+
+    What it can do stands here, so that a wish beyond it is refused before anything is loaded.
+    """
+
+    build: Callable[[Path, str, Any], VideoPipeline]
+    """From its folder, a device and a torch dtype (None: the device's own) to the loaded model.
+    Raises `CheckpointError` where the folder does not hold it."""
+    pipelines: tuple[str, ...]
+    """Classes of `diffusers`: the first runs it, and its `model_index.json` names any of them."""
+    since: str
+    """The first version of `diffusers` that runs it, such as `0.33.0`."""
+    repository: str
+    """`owner/name` on huggingface.co."""
+    revision: str = "main"
+    licence: str
+    licence_url: str
+    parameters: Config
+    """Part -> how many numbers it holds, counted from its published configuration."""
+    fps: int
+    size: str
+    """WIDTHxHEIGHT, as it was trained."""
+    side_step: int
+    """Width and height are multiples of it, in pixels."""
+    time_stride: int
+    """Video frames per latent frame."""
+    frames: int
+    """The most video frames that it makes in one piece."""
+    windows: tuple[int, int] | None = None
+    """Latent frames of a window and of its past, with which it goes on; None: it cannot."""
+    from_pixels: bool = True
+    """Whether it goes on with any video, or only with latents of its own that are still there."""
+    steps: int
+    guidance: float
+
+    @property
+    def trained_seconds(self) -> float:
+        """How much it makes in one piece."""
+        return self.frames / self.fps
+
+    @property
+    def weight_bytes(self) -> int:
+        """What its numbers take in memory: two bytes each, the autoencoder's four."""
+        return sum(
+            int(count) * (4 if part == "vae" else 2) for part, count in self.parameters.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScanOrder(Component):
     """Flatten orders of the token grid, outer axis to inner (paper.md 2.3).
 
@@ -201,7 +252,7 @@ class Sampler(Component):
 
     build: Callable[[], SamplingLoop]
     schedule: str = "linear-quadratic"
-    """Where its steps lie in time: a name in `lingen_models.pipeline.SCHEDULES`."""
+    """Where its steps lie in time: a name in `lingen_models.flow.SCHEDULES`."""
     guided_after: float = 0.0
     """The time, from 0 (noise) to 1, before which there is no guidance."""
     restartable: bool = False

@@ -12,6 +12,7 @@ from pluggy import HookimplMarker, HookspecMarker
 from lingen_plugins.contracts import (
     Autoencoder,
     Dataset,
+    HubModel,
     ModelVariant,
     Sampler,
     ScanOrder,
@@ -26,6 +27,12 @@ hookimpl = HookimplMarker(PROJECT)
 @hookspec
 def register_model_variants() -> Iterable[ModelVariant]:
     """Return model variants, selectable with `lingen generate --model NAME`."""
+    return ()
+
+
+@hookspec
+def register_hub_models() -> Iterable[HubModel]:
+    """Return open weights that `diffusers` runs, selectable as model variants are."""
     return ()
 
 

@@ -29,6 +29,7 @@ BUILTIN_PLUGINS = (
     "lingen_plugins.samplers",
     "lingen_plugins.datasets",
     "lingen_plugins.variants",
+    "lingen_plugins.hub",
 )
 SLOW = 1.0
 """Seconds that a plugin may take at the start of a command without being called slow."""

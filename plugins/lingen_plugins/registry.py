@@ -10,6 +10,7 @@ from lingen_plugins.contracts import (
     Autoencoder,
     Component,
     Dataset,
+    HubModel,
     ModelVariant,
     Sampler,
     ScanOrder,
@@ -74,6 +75,7 @@ class Registry:
     model_variants: Table[ModelVariant] = field(
         default_factory=lambda: Table("model", ModelVariant)
     )
+    hub_models: Table[HubModel] = field(default_factory=lambda: Table("model", HubModel))
     scan_orders: Table[ScanOrder] = field(default_factory=lambda: Table("scan order", ScanOrder))
     text_encoders: Table[TextEncoder] = field(
         default_factory=lambda: Table("text encoder", TextEncoder)
@@ -83,6 +85,14 @@ class Registry:
     )
     samplers: Table[Sampler] = field(default_factory=lambda: Table("sampler", Sampler))
     datasets: Table[Dataset] = field(default_factory=lambda: Table("dataset", Dataset))
+
+    def model(self, name: str) -> ModelVariant | HubModel:
+        """What `--model NAME` selects. Raises UnknownNameError."""
+        if name in self.hub_models:
+            return self.hub_models[name]
+        if name not in self.model_variants:
+            raise UnknownNameError("model", name, [*self.model_variants, *self.hub_models])
+        return self.model_variants[name]
 
     def check(self, variant: ModelVariant) -> None:
         """Raise UnknownNameError if `variant` names a component that nobody registers."""
@@ -136,6 +146,11 @@ def _collect_once(manager: PluginManager) -> Registry:
             raise _BrokenPlugin(name, error.raised) from error
         except Exception as error:  # a record may be anything
             raise _BrokenPlugin(name, error) from error
+    for name in registry.hub_models:
+        if name in registry.model_variants:
+            owners = [registry.model_variants.owner(name), registry.hub_models.owner(name)]
+            first, later = sorted(owners, key=lambda one: not manager.is_builtin(one))
+            raise _BrokenPlugin(later, DuplicateNameError("model", name, first, later))
     for variant in registry.model_variants.values():
         try:
             registry.check(variant)

@@ -49,7 +49,7 @@ def test_openmp_threads_wait_passively():
 def test_lists(lingen_here):
     models = json.loads(lingen_here("models", "list", "--json").stdout)
     weights = {model["name"]: model["weights"] for model in models}
-    assert next(iter(weights)) == "lingen-mini" and list(weights)[-1] == "lingen-4b"
+    assert next(iter(weights)) == "lingen-mini" and "lingen-4b" in weights
     assert [name for name in weights if weights[name]] == ["lingen-mini"]
     assert [model["get"] for model in models if model["name"] in ("dit-mini", "lingen-mini")] == [
         None,

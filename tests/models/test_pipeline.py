@@ -13,7 +13,8 @@ from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.checkpoint import CheckpointError, save_network
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo, compute_dtype
+from lingen_models.pipeline import TextToVideo
+from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
 
 DENOISER = LinGenConfig(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.flow import interpolate, logit_normal_times, velocity
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import compute_dtype
+from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.latents import LatentClips, latent_clips

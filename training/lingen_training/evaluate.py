@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.pipeline import SCHEDULES, TextToVideo
+from lingen_models.flow import SCHEDULES
+from lingen_models.pipeline import TextToVideo
 from lingen_models.sampling import Guidance, Sampler, euler, guided_from, sample_latents
 from lingen_training.playground import (
     FPS,

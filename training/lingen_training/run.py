@@ -23,7 +23,7 @@ from lingen_models.checkpoint import (
 )
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import compute_dtype
+from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves

@@ -13,6 +13,7 @@ import torch when they are called.
 
 from lingen_plugins.testing.autoencoder import check_autoencoder
 from lingen_plugins.testing.dataset import check_dataset
+from lingen_plugins.testing.hub_model import check_hub_model
 from lingen_plugins.testing.model_variant import check_model_variant
 from lingen_plugins.testing.plugin import CHECKS, check_plugin
 from lingen_plugins.testing.sampler import check_sampler
@@ -23,6 +24,7 @@ __all__ = [
     "CHECKS",
     "check_autoencoder",
     "check_dataset",
+    "check_hub_model",
     "check_model_variant",
     "check_plugin",
     "check_sampler",

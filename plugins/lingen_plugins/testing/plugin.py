@@ -12,6 +12,7 @@ from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing.autoencoder import check_autoencoder
 from lingen_plugins.testing.claims import expect
 from lingen_plugins.testing.dataset import check_dataset
+from lingen_plugins.testing.hub_model import check_hub_model
 from lingen_plugins.testing.model_variant import check_model_variant
 from lingen_plugins.testing.sampler import check_sampler
 from lingen_plugins.testing.scan_order import check_scan_order
@@ -19,6 +20,7 @@ from lingen_plugins.testing.text_encoder import check_text_encoder
 
 CHECKS: dict[str, Callable[..., None]] = {
     "register_model_variants": check_model_variant,
+    "register_hub_models": check_hub_model,
     "register_scan_orders": check_scan_order,
     "register_text_encoders": check_text_encoder,
     "register_autoencoders": check_autoencoder,

@@ -26,7 +26,7 @@ def check_sampler(sampler: Sampler) -> None:
     """
     import torch
 
-    from lingen_models.pipeline import SCHEDULES
+    from lingen_models.flow import SCHEDULES
 
     whose = check_basics(sampler, Sampler)
     expect(

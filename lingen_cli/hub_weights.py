@@ -1,0 +1,129 @@
+"""Where the weights of a model from elsewhere lie, whether all of it is here, and its sums.
+
+Nothing is imported, downloaded or loaded here. Weights lie in the folder that the user names, or in
+the cache of `huggingface_hub`, whose layout is documented.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli import licences
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_plugins.hub.loading import INDEX, parts_of, read_index
+from lingen_plugins.hub_cache import repository_folder
+
+if TYPE_CHECKING:
+    from lingen_plugins.contracts import HubModel
+
+PACKAGES = ("diffusers", "transformers", "accelerate", "sentencepiece", "ftfy")
+"""What the extra `lingen[hub]` brings, and every pipeline may call."""
+_PARTS = {"transformer": "denoiser", "vae": "autoencoder"}
+"""What the parts of a pipeline are called in a recipe; others keep their names."""
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
+    """The folders of the parts of `model`, and their SHA-256 sums, by part.
+
+    Raises NotAvailableError (69: packages or weights are not here, or the licence is not
+    accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
+    """
+    from lingen_models.checkpoint import CheckpointError
+
+    licences.require(model)
+    _check_packages(model)
+    root = cached(model) if folder is None else folder
+    if root is None:
+        raise NotAvailableError(
+            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them, "
+            "or name their folder with --weights"
+        )
+    if not os.path.isdir(root):
+        raise MissingInputError(f"no such folder of weights: {root}")
+    if not (root / INDEX).is_file():
+        raise MissingInputError(f"no {INDEX} in the folder of weights: {root}")
+    try:
+        index = read_index(root)
+    except CheckpointError as error:
+        raise BadDataError(str(error)) from error
+    if index.get("_class_name") not in model.pipelines:
+        found = str(index.get("_class_name"))[:60]
+        raise BadDataError(
+            f"weights do not fit the model: {root} is a {found!r}, "
+            f"{model.name} is a {' or '.join(model.pipelines)}"
+        )
+    parts = {_PARTS.get(part, part): root / part for part in parts_of(index)}
+    for path in parts.values():
+        if not path.is_dir():
+            raise MissingInputError(f"a part of the weights is missing: {path}")
+    try:
+        return parts, {part: _sum_of(path) for part, path in parts.items()}
+    except OSError as error:
+        raise BadDataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def how_to_fetch(model: HubModel) -> str:
+    """The command that downloads them."""
+    return f"hf download {model.repository} --revision {model.revision}"
+
+
+def cached(model: HubModel) -> Path | None:
+    """Its folder in the cache of `huggingface_hub`, or None."""
+    entry = repository_folder(model.repository)
+    try:
+        commit = (entry / "refs" / model.revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        commit = model.revision
+    folder = entry / "snapshots" / commit
+    return folder if (folder / INDEX).is_file() else None
+
+
+def _check_packages(model: HubModel) -> None:
+    for package in PACKAGES:
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            raise NotAvailableError(
+                f"{model.name} needs the package {package}: pip install 'lingen[hub]'"
+            ) from None
+        if package == "diffusers" and _numbers(found) < _numbers(model.since):
+            raise NotAvailableError(
+                f"{model.name} needs diffusers {model.since}, {found} is installed: "
+                "pip install --upgrade diffusers"
+            )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(found) for found in re.findall(r"\d+", text)[:3])
+
+
+def _sum_of(folder: Path) -> str:
+    """SHA-256 of the names and sums of the files in the folder of one part."""
+    digest = hashlib.sha256()
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        status = path.stat()
+        found = _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns)
+        digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: Path, number: int, size: int, time: int) -> str:
+    """SHA-256 of a file in that state.
+
+    The cache of `huggingface_hub` keeps large files under their sums, and links to them: those are
+    not read again.
+    """
+    from lingen_models.checkpoint import sha256_file
+
+    kept = path.resolve()
+    if kept.parent.name == "blobs" and _SHA256.fullmatch(kept.name):
+        return kept.name
+    return sha256_file(path)

@@ -1,0 +1,21 @@
+"""Open weights that others published, through `diffusers` (the extra `lingen[hub]`).
+
+Each family has a module: its record, and how its pipeline is called. Nothing of `diffusers` is
+imported before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from lingen_plugins.contracts import HubModel
+from lingen_plugins.hookspecs import hookimpl
+from lingen_plugins.hub.helios import HELIOS
+from lingen_plugins.hub.ltx import LTX
+from lingen_plugins.hub.sana import SANA
+from lingen_plugins.hub.skyreels import SKYREELS
+from lingen_plugins.hub.wan import WAN
+
+
+@hookimpl
+def register_hub_models() -> list[HubModel]:
+    """All families."""
+    return [WAN, SKYREELS, LTX, SANA, HELIOS]

@@ -1,0 +1,255 @@
+"""A `diffusers` pipeline behind the methods that the command line calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lingen_models.sampling import Guidance, OnStep, Sampler
+
+
+class HubPipeline:
+    """A pipeline that makes a clip in one piece, out of noise (1, C, T, h, w) that it is given.
+
+    The noise is what the pipeline itself draws with `generator=torch.Generator().manual_seed(seed)`
+    on the CPU. Families override what differs.
+    """
+
+    causal = True
+    frugal = True
+    """What decoding needs does not grow with the length; below that are only slower places."""
+
+    _frames_name = "num_frames"
+    """What the pipeline calls the length."""
+
+    def __init__(self, pipe: Any, model: HubModel) -> None:
+        self.pipe, self.model = pipe, model
+        self.time_stride = model.time_stride
+        self.space_stride = self._space_stride()
+
+    @property
+    def positions(self) -> int:
+        """The most latent frames that are made in one piece."""
+        return self.latent_frames(self.model.frames)
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before its own a frame of the video depends on."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        found: torch.device = self.pipe._execution_device
+        return found
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser."""
+        found: torch.dtype = self.pipe.transformer.dtype
+        return found
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames for `frames` video frames: the first stands alone."""
+        return 1 + -(-(frames - 1) // self.time_stride)
+
+    def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
+        """How often all steps are gone through for `new` latent frames after `have` others."""
+        return (
+            1 if windows is None else sum(1 for _ in self._plan(0 if cut else have, new, windows))
+        )
+
+    def entry(self, frame: int) -> tuple[int, int]:
+        """The latent frame to begin decoding with, and the first video frame that comes out."""
+        start = max(0, -(-frame // self.time_stride) - self.reach - 1)
+        return start, self.time_stride * start  # the first latent frame gives one frame, its last
+
+    def empty_latents(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, 0, h, w) of a video that has not begun."""
+        import torch
+
+        return torch.zeros(self._shape(0, height, width))
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """None: these text encoders read any text."""
+        return []
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> one latent frame."""
+        return self.encode_video(image[None])
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k latent frames."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        prompt: str,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        steps: int,
+        guidance: Guidance,
+        sampler: Sampler,
+        negative: str = "",
+        seed: int = 0,
+        first_frame: Tensor | None = None,
+        last_frame: Tensor | None = None,
+        schedule: str = "",
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """The latents of a new video, as `TextToVideo.sample`."""
+        import torch
+
+        self._refuse(first_frame is not None or last_frame is not None)
+        shape = self._shape(self.latent_frames(frames), height, width)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        wish = Wish(prompt, negative, steps, plain(guidance), seed)
+        count = self.passes(0, noise.shape[2], None, False)
+        return self._pass(noise, wish, sampler, on_step, 0, count)
+
+    def go_on(
+        self,
+        history: Tensor,
+        frames: int,
+        prompt: str,
+        *,
+        windows: tuple[int, int],
+        steps: int,
+        guidance: Guidance,
+        sampler: Sampler,
+        negative: str = "",
+        seed: int = 0,
+        last_frame: Tensor | None = None,
+        fresh: bool = False,
+        fade: tuple[str, int] | None = None,
+        schedule: str = "",
+        on_step: OnStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Latent frames that follow `history`; only where the model's record has windows."""
+        raise NotImplementedError
+
+    def retake(self, *arguments: Any, **choices: Any) -> Tensor:
+        """Never: none of these models sees what comes after."""
+        raise NotImplementedError
+
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
+        left = frames
+        for piece in self._decode_pieces(latents[:, :, start:]):
+            if left <= 0:
+                return
+            yield to_uint8(piece)[:left]
+            left -= piece.shape[2]
+
+    def save_memory(self) -> None:
+        """It already takes as little at a time as it can."""
+
+    def offload(self) -> None:
+        """From now on only the part that computes is on the GPU."""
+        self.pipe.enable_model_cpu_offload(device=self.device)
+
+    def move(self, device: str) -> None:
+        """Move everything."""
+        self.pipe.remove_all_hooks()
+        self.pipe.to(device)
+
+    def _space_stride(self) -> int:
+        """Pixels per latent, in height and in width."""
+        return int(self.pipe.vae_scale_factor_spatial)
+
+    def _plan(self, have: int, new: int, windows: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """Latent frames of its past, and new ones, of every window."""
+        raise NotImplementedError
+
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        """Pixels (1, 3, t, H, W) from -1 to 1."""
+        raise NotImplementedError
+
+    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        channels = int(self.pipe.transformer.config.in_channels)
+        return 1, channels, frames, height // self.space_stride, width // self.space_stride
+
+    def _pass(
+        self,
+        noise: Tensor,
+        wish: Wish,
+        sampler: Sampler,
+        on_step: OnStep | None,
+        number: int,
+        count: int,
+        **more: Any,
+    ) -> Tensor:
+        """Go through all steps once, the `number`th time of `count`; `more` goes to the call."""
+        import torch
+
+        done = number * wish.steps
+
+        def told(_: Any, __: int, ___: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            nonlocal done
+            done += 1
+            if on_step is not None:
+                on_step(done, count * wish.steps, tensors["latents"])
+            return {}
+
+        def run(noise: Tensor, _: float) -> Tensor:
+            more["callback_on_step_end"] = told
+            return self._call(noise, wish, output_type="latent", **more).float()
+
+        def listen(done: int, _: int, latents: Tensor) -> None:
+            if on_step is not None:
+                on_step(number * wish.steps + done, count * wish.steps, latents)
+
+        times = torch.linspace(0, 1, wish.steps + 1)
+        return sampler(run, noise.to(self.device), times, listen)
+
+    def _call(self, noise: Tensor, wish: Wish, **more: Any) -> Tensor:
+        """The latents that the pipeline makes of `noise`."""
+        _, _, frames, height, width = noise.shape
+        count = {self._frames_name: 1 + self.time_stride * (frames - 1)}
+        found: Tensor = self.pipe(
+            prompt=wish.prompt,
+            negative_prompt=wish.negative,
+            **count,
+            height=height * self.space_stride,
+            width=width * self.space_stride,
+            num_inference_steps=wish.steps,
+            guidance_scale=wish.guidance,
+            latents=noise,
+            **more,
+        ).frames
+        return found
+
+    @staticmethod
+    def _refuse(asked: bool) -> None:
+        """The command line has refused this before."""
+        if asked:
+            raise NotImplementedError("this pipeline takes no pictures")
+
+
+class Wish:
+    """What a clip is sampled with."""
+
+    def __init__(self, prompt: str, negative: str, steps: int, guidance: float, seed: int) -> None:
+        self.prompt, self.negative = prompt, negative
+        self.steps, self.guidance, self.seed = steps, guidance, seed
+
+
+def to_uint8(pixels: Tensor) -> Tensor:
+    """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL."""
+    import torch
+
+    whole = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
+    return whole.round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
+
+
+def plain(guidance: Guidance) -> float:
+    """The same at all times: no schedule of these pipelines knows another."""
+    return guidance(1.0) if callable(guidance) else guidance

@@ -1,0 +1,139 @@
+"""From a folder as `save_pretrained` writes it to a `diffusers` pipeline, checked on the way."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    import torch
+
+INDEX = "model_index.json"
+LIBRARIES = ("diffusers", "transformers")
+"""Where the classes of a pipeline may come from: an index is a file that anybody can write."""
+NETWORKS = ("transformer", "vae", "text_encoder")
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
+    from lingen_models.checkpoint import CheckpointError
+
+    path = folder / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"damaged index of weights: {path}: {error}") from error
+    if not isinstance(index, dict):
+        raise CheckpointError(f"damaged index of weights: {path}: it is no object")
+    for part, value in parts_of(index).items():
+        if value[0] not in LIBRARIES or not value[1].isidentifier():
+            raise CheckpointError(
+                f"{path}: {part!r} is of {value[0]!r}; lingen loads parts of "
+                f"{' and '.join(LIBRARIES)} alone"
+            )
+    return index
+
+
+def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Part -> library and class, of the parts that are there."""
+    return {
+        str(part): (str(value[0]), str(value[1]))
+        for part, value in index.items()
+        if isinstance(value, list) and len(value) == 2 and value[0] is not None
+    }
+
+
+def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype | None) -> Any:
+    """The pipeline in `folder`, with every tensor that its networks have and no other.
+
+    The autoencoder computes in float32, the others in `dtype`. Nothing is downloaded, nothing is
+    unpickled. Raises `CheckpointError`.
+    """
+    import torch
+
+    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.precision import compute_dtype
+
+    diffusers = _quiet("diffusers")
+    _quiet("transformers")
+    parts, loaded = parts_of(read_index(folder)), {}
+    for part in NETWORKS:
+        kind = torch.float32 if part == "vae" else dtype or compute_dtype(device)
+        if part not in parts:
+            raise CheckpointError(f"{folder / INDEX} names no {part}")
+        library, name = parts[part]
+        loaded[part] = _network(folder / part, library, name, kind)
+    try:
+        pipe = getattr(diffusers, model.pipelines[0]).from_pretrained(
+            str(folder), local_files_only=True, **loaded
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        raise CheckpointError(f"cannot load {folder}: {_one_line(error)}") from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def check_strides(model: HubModel, folder: Path, time: int, space: int) -> None:
+    """Raise `CheckpointError` where an autoencoder has other strides than the model's record."""
+    from lingen_models.checkpoint import CheckpointError
+
+    if time != model.time_stride or model.side_step % space:
+        raise CheckpointError(
+            f"weights do not fit the model: the autoencoder in {folder} has the strides "
+            f"{time}x{space}x{space}, which are not those of {model.name}"
+        )
+
+
+def awake(network: Any) -> Any:
+    """`network`, brought to where it computes if it waits on the CPU (`enable_model_cpu_offload`).
+
+    `diffusers` does so in the methods that it knows; here parts of a network are called.
+    """
+    hook = getattr(network, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(network)
+    return network
+
+
+def _network(folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
+    from lingen_models.checkpoint import CheckpointError
+
+    kind = getattr(import_module(library), name, None)
+    if kind is None:
+        raise CheckpointError(f"{folder}: {library} has no class {name}; is it too old?")
+    key = "torch_dtype" if library == "diffusers" else "dtype"
+    try:
+        network, info = kind.from_pretrained(
+            str(folder),
+            output_loading_info=True,
+            use_safetensors=True,
+            local_files_only=True,
+            **{key: dtype},
+        )
+    except Exception as error:  # both libraries raise nearly anything for a damaged file
+        raise CheckpointError(f"cannot load {folder}: {_one_line(error)}") from error
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if wrong := sorted(map(str, info.get(what) or ())):
+            raise CheckpointError(
+                f"weights do not fit the model: {folder}: {what.replace('_', ' ')}: {wrong[0]}"
+                + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+            )
+    return network.eval().requires_grad_(False)
+
+
+def _quiet(library: str) -> Any:
+    """The library, which from now on draws no bars and logs errors alone."""
+    module = import_module(library)
+    logging = import_module(f"{library}.utils.logging")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return module
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."

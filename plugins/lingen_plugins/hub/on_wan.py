@@ -1,0 +1,50 @@
+"""What all pipelines on the latents of Wan's autoencoder have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import HubModel
+from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.loading import check_strides, load_pipeline
+from lingen_plugins.hub.wan_codec import decode_frames, encode_frames, reach_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+UMT5_XXL = 5_680_910_336
+WAN_VAE = 126_892_531
+"""Numbers in parts that several families share."""
+
+
+class OnWanLatents(HubPipeline):
+    """A pipeline on the latents of Wan's autoencoder."""
+
+    @cached_property
+    def reach(self) -> int:
+        """How many latent frames before its own a frame of the video depends on."""
+        return reach_of(self.pipe.vae)
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 (1 + 4 k, H, W, 3) -> latents (1, C, 1 + k, h, w)."""
+        return encode_frames(self.pipe.vae, frames)
+
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        return decode_frames(self.pipe.vae, latents)
+
+
+def load_wan_like(model: HubModel, folder: Path, device: str, dtype: Any) -> Any:
+    """The pipeline of `model`, whose autoencoder is Wan's. Raises `CheckpointError`."""
+    from lingen_models.checkpoint import CheckpointError
+
+    pipe = load_pipeline(model, folder, device, dtype)
+    vae = pipe.vae
+    if type(vae).__name__ != "AutoencoderKLWan" or vae.config.patch_size:
+        raise CheckpointError(f"weights do not fit the model: {folder / 'vae'} is not that of Wan")
+    check_strides(
+        model, folder / "vae", vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
+    )
+    return pipe

@@ -1,0 +1,53 @@
+"""SANA-Video (arXiv 2509.24695): a diffusion transformer with linear attention, clips of 5 s."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import HubModel
+from lingen_plugins.hub.on_wan import WAN_VAE, OnWanLatents, load_wan_like
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lingen_plugins.hub.adapter import Wish
+
+
+class SanaVideo(OnWanLatents):
+    """Its pipeline would round sizes to those of its training; here they stay what was asked."""
+
+    _frames_name = "frames"
+
+    def _call(self, noise: Tensor, wish: Wish, **more: Any) -> Tensor:
+        return super()._call(noise, wish, use_resolution_binning=False, **more)
+
+
+def build_sana(folder: Path, device: str, dtype: Any) -> SanaVideo:
+    """SANA-Video from a folder."""
+    return SanaVideo(load_wan_like(SANA, folder, device, dtype), SANA)
+
+
+SANA = HubModel(
+    name="sana-video-2b",
+    summary="SANA-Video, 832x480, 16 fps, 5 s; linear attention",
+    build=build_sana,
+    pipelines=("SanaVideoPipeline",),
+    since="0.36.0",
+    repository="Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
+    licence="NVIDIA Open Model License",
+    licence_url="https://www.nvidia.com/en-us/agreements/enterprise-software/"
+    "nvidia-open-model-license/",
+    parameters={
+        "transformer": 2_056_862_144,
+        "text_encoder": 2_614_341_888,
+        "vae": WAN_VAE,
+    },
+    fps=16,
+    size="832x480",
+    side_step=32,
+    time_stride=4,
+    frames=81,
+    steps=50,
+    guidance=6.0,
+)

@@ -1,0 +1,343 @@
+"""Tiny random twins of open weights: built, saved, and then used from their folders."""
+
+import contextlib
+
+import pytest
+
+WORDS = ("<pad>", "</s>", "<unk>", "a", "red", "blue", "ball", "cat", "runs", "sleeps")
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """A tokenizer of ten words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    table = {word: number for number, word in enumerate(WORDS)}
+    inner = Tokenizer(models.WordLevel(table, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+@pytest.fixture(scope="session")
+def umt5():
+    """A text encoder of one layer."""
+    import torch
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    torch.manual_seed(1)
+    config = UMT5Config(
+        vocab_size=len(WORDS),
+        d_model=16,
+        d_kv=8,
+        d_ff=16,
+        num_layers=1,
+        num_heads=2,
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return UMT5EncoderModel(config)
+
+
+@pytest.fixture(scope="session")
+def wan_vae():
+    """Wan's autoencoder, with eight channels."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    torch.manual_seed(2)
+    return AutoencoderKLWan(
+        base_dim=8,
+        z_dim=16,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True, True],
+    )
+
+
+@pytest.fixture(scope="session")
+def unipc():
+    """The scheduler that Wan and its relatives come with."""
+    from diffusers import UniPCMultistepScheduler
+
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        num_train_timesteps=1000,
+        flow_shift=3.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def wan_parts(tokenizer, umt5, wan_vae, unipc):
+    """What pipelines around Wan's autoencoder have in common."""
+    return {"tokenizer": tokenizer, "text_encoder": umt5, "vae": wan_vae, "scheduler": unipc}
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(wan_parts, tmp_path_factory):
+    """The folder of a Wan 2.1 with two layers."""
+    import torch
+    from diffusers import WanPipeline, WanTransformer3DModel
+
+    torch.manual_seed(3)
+    transformer = WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+    return saved(WanPipeline(transformer=transformer, **wan_parts), tmp_path_factory, "wan")
+
+
+@pytest.fixture(scope="session")
+def tiny_skyreels(wan_parts, tmp_path_factory):
+    """The folder of a SkyReels-V2 with diffusion forcing and two layers."""
+    import torch
+    from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
+
+    torch.manual_seed(4)
+    transformer = SkyReelsV2Transformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        cross_attn_norm=True,
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=64,
+        inject_sample_info=True,
+    )
+    pipe = SkyReelsV2DiffusionForcingPipeline(transformer=transformer, **wan_parts)
+    return saved(pipe, tmp_path_factory, "skyreels")
+
+
+@pytest.fixture(scope="session")
+def tiny_sana(tokenizer, wan_vae, tmp_path_factory):
+    """The folder of a SANA-Video with two layers."""
+    import torch
+    from diffusers import (
+        DPMSolverMultistepScheduler,
+        SanaVideoPipeline,
+        SanaVideoTransformer3DModel,
+    )
+    from transformers import Gemma2Config, Gemma2Model
+
+    torch.manual_seed(5)
+    transformer = SanaVideoTransformer3DModel(
+        in_channels=16,
+        out_channels=16,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=12,
+        cross_attention_dim=24,
+        caption_channels=16,
+        mlp_ratio=2.5,
+        sample_size=30,
+        patch_size=(1, 2, 2),
+        qk_norm="rms_norm_across_heads",
+        rope_max_seq_len=32,
+    )
+    gemma = Gemma2Config(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    scheduler = DPMSolverMultistepScheduler(
+        flow_shift=8.0, use_flow_sigmas=True, prediction_type="flow_prediction"
+    )
+    pipe = SanaVideoPipeline(
+        transformer=transformer,
+        text_encoder=Gemma2Model(gemma),
+        tokenizer=tokenizer,
+        vae=wan_vae,
+        scheduler=scheduler,
+    )
+    return saved(pipe, tmp_path_factory, "sana")
+
+
+@pytest.fixture(scope="session")
+def tiny_helios(wan_parts, tmp_path_factory):
+    """The folder of a Helios with two layers."""
+    import torch
+    from diffusers import HeliosPipeline, HeliosScheduler, HeliosTransformer3DModel
+
+    torch.manual_seed(6)
+    transformer = HeliosTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=16,
+        out_channels=16,
+        text_dim=16,
+        freq_dim=32,
+        ffn_dim=32,
+        num_layers=2,
+        rope_dim=(4, 4, 4),
+    )
+    scheduler = HeliosScheduler(stages=1, stage_range=[0, 1], gamma=1 / 3)
+    pipe = HeliosPipeline(transformer=transformer, **wan_parts | {"scheduler": scheduler})
+    return saved(pipe, tmp_path_factory, "helios")
+
+
+@pytest.fixture(scope="session")
+def tiny_ltx(tokenizer, tmp_path_factory):
+    """The folder of an LTX-Video with two layers."""
+    import torch
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXPipeline,
+        LTXVideoTransformer3DModel,
+    )
+    from transformers import T5Config, T5EncoderModel
+
+    torch.manual_seed(7)
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=8,
+        block_out_channels=(4, 8, 16, 32, 64),
+        down_block_types=("LTXVideo095DownBlock3D",) * 4,
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 4,
+        spatio_temporal_scaling=(True,) * 4,
+        decoder_spatio_temporal_scaling=(True,) * 3,
+        decoder_inject_noise=(False,) * 4,
+        downsample_type=("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+        upsample_residual=(True,) * 3,
+        upsample_factor=(2,) * 3,
+        timestep_conditioning=True,
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=8,
+        out_channels=8,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        cross_attention_dim=24,
+        num_layers=2,
+        caption_channels=16,
+    )
+    t5 = T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    pipe = LTXPipeline(
+        transformer=transformer,
+        vae=vae,
+        text_encoder=T5EncoderModel(t5),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+    return saved(pipe, tmp_path_factory, "ltx")
+
+
+@pytest.fixture
+def direct():
+    """Return a function that loads a pipeline of diffusers in the precision of a video."""
+    import diffusers
+    import torch
+
+    from lingen_cli.recipe import recipe_from_video
+
+    def load(name, folder, video):
+        dtype = getattr(torch, recipe_from_video(video).dtype)
+        kinds = {"default": dtype, "vae": torch.float32}
+        return getattr(diffusers, name).from_pretrained(folder, dtype=kinds)
+
+    return load
+
+
+def saved(pipe, tmp_path_factory, name):
+    """The folder that a pipeline was saved into."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = tmp_path_factory.mktemp(name)
+    pipe.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def hub(lingen_here, monkeypatch, tmp_path):
+    """As `lingen_here`, with a state folder and a cache of latents of its own."""
+    monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("LINGEN_CACHE_DIR", str(tmp_path / "latents"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return lingen_here
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Return a context in which the frames that are given to the encoder are collected."""
+    import numpy as np
+
+    from lingen_cli.media.writer import VideoWriter
+
+    @contextlib.contextmanager
+    def collect():
+        batches, write = [], VideoWriter.write
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                VideoWriter,
+                "write",
+                lambda self, frames: batches.append(np.array(frames)) or write(self, frames),
+            )
+            frames = Frames(batches)
+            yield frames
+
+    return collect
+
+
+@pytest.fixture
+def streamed(monkeypatch, written):
+    """Return a function that runs a command with `-o -` and returns the frames that it wrote."""
+
+    def collect(generate, *arguments):
+        monkeypatch.setattr("lingen_cli.streaming._Sink.write", lambda self, data: len(data))
+        with written() as frames:
+            result = generate(*arguments, "-o", "-")
+        assert result.returncode == 0, result.stderr
+        return frames.all
+
+    return collect
+
+
+class Frames:
+    """What was written, uint8 (T, H, W, 3)."""
+
+    def __init__(self, batches):
+        self._batches = batches
+
+    @property
+    def all(self):
+        import numpy as np
+
+        return np.concatenate(self._batches)
+
+
+@pytest.fixture
+def plain():
+    """Return a function from what a pipeline gives with `output_type="np"` to uint8 frames."""
+    import numpy as np
+
+    return lambda output: (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)

@@ -1,0 +1,151 @@
+"""What is said of open weights from elsewhere before anything of them is loaded."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lingen_cli import hub_weights
+from lingen_cli.licences import accept, is_accepted
+from lingen_plugins.hub import register_hub_models
+from lingen_plugins.hub.wan import WAN
+
+WISH = ("generate", "a red cat", "--model", "wan-1.3b")
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch, clean_environment):
+    monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Return a function that makes packages look installed, in these versions, or not."""
+
+    def pretend(**versions):
+        def version(package):
+            found = versions.get(package, "9.9.9")
+            if found is None:
+                raise PackageNotFoundError(package)
+            return found
+
+        monkeypatch.setattr(hub_weights, "version", version)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        pytest.param(("--seconds", "6"), "at most 5.062 s, not 6 s", id="too long"),
+        pytest.param(("--frames", "122", "--fps", "24"), "at most 5.062 s", id="too many frames"),
+        pytest.param(("--size", "200x120"), "a multiple of 16", id="size"),
+        pytest.param(("--sampler", "heun"), "leave out --sampler", id="sampler"),
+    ],
+)
+def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
+    fails(lingen_here(*WISH, *wish, "--accept-licence"), 2, said)
+    assert not state.exists()  # not even the licence was looked at
+
+
+def test_as_long_as_it_can(lingen_here, fails):
+    for wish in (("--frames", "81"), ("--frames", "121", "--fps", "24")):
+        fails(lingen_here(*WISH, *wish), 69, "licence")
+
+
+def test_pictures_and_stories(lingen_here, fails):
+    from lingen_cli.media.images import write_png
+
+    write_png(Path("first.png"), np.zeros((32, 32, 3), np.uint8))
+    for option in ("--image", "--last-image"):
+        fails(lingen_here(*WISH, option, "first.png"), 2, "takes no pictures")
+    shot = '[[shot]]\nprompt = "a red cat"\nseconds = 1\n'
+    Path("story.toml").write_text(shot + shot)
+    story = ("generate", "--story", "story.toml", "--model", "wan-1.3b")
+    fails(lingen_here(*story), 2, "cannot go on")
+
+
+def test_going_on_with_any_video(lingen_here, fails, tiny_weights):
+    made = lingen_here("generate", "a red ball", "--weights", tiny_weights, "--size", "32",
+                       "--frames", "3", "--steps", "1", "--no-metadata", "-o", "v.mp4")  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    wish = ("extend", "v.mp4", "--prompt", "a red cat", "--model", "wan-1.3b")
+    fails(lingen_here(*wish), 2, "cannot go on")
+
+
+def test_models_that_are_measured_on_the_playground(lingen_here, fails):
+    fails(lingen_here("evaluate", "--model", "wan-1.3b"), 2, "unknown model")
+
+
+def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
+    installed()
+    asked = lingen_here(*WISH)
+    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence")
+    fails(lingen_here(*WISH, "--accept-licence"), 69, "hf download")
+    fails(lingen_here(*WISH), 69, "hf download")
+    (file,) = (state / "licences").iterdir()
+    record = json.loads(file.read_text())
+    assert record["licence"] == WAN.licence
+    for other in (record | {"licence": "another"}, [], None):
+        file.write_text(json.dumps(other))
+        assert not is_accepted(WAN)
+    accept(WAN)
+    assert is_accepted(WAN)
+
+
+def test_a_state_folder_that_cannot_be_written(lingen_here, fails, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "file"))
+    fails(lingen_here(*WISH, "--accept-licence"), 66, "no such folder", "file")
+
+
+def test_packages_that_are_missing_or_old(lingen_here, fails, installed):
+    accept(WAN)
+    installed(ftfy=None)
+    fails(lingen_here(*WISH), 69, "the package ftfy", "pip install 'lingen[hub]'")
+    installed(diffusers="0.9.12")
+    fails(lingen_here(*WISH), 69, f"needs diffusers {WAN.since}, 0.9.12 is installed")
+
+
+def test_folders_that_hold_nothing(lingen_here, fails, installed, tmp_path):
+    accept(WAN)
+    installed()
+    fails(lingen_here(*WISH, "--weights", tmp_path / "none"), 66, "no such folder")
+    fails(lingen_here(*WISH, "--weights", tmp_path), 66, "no model_index.json")
+
+
+@pytest.mark.parametrize("model", register_hub_models(), ids=lambda one: one.name)
+def test_every_model_is_listed_and_described(lingen_here, model):
+    rows = json.loads(lingen_here("models", "list", "--json").stdout)
+    (row,) = [row for row in rows if row["name"] == model.name]
+    assert (row["licence"], row["weights"]) == (model.licence, False)
+    facts = json.loads(lingen_here("models", "show", model.name, "--json").stdout)
+    assert facts["licence"] == model.licence and facts["accepted"].startswith("no")
+    assert "counted" in facts["memory"]
+
+
+def test_listing_imports_nothing_heavy(lingen):
+    code = (
+        "import sys; from lingen_cli.app import run; run(['models', 'list']); "
+        "print([m for m in ('torch', 'diffusers', 'huggingface_hub') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path):
+    blobs, part = tmp_path / "blobs", tmp_path / "snapshots" / "main" / "vae"
+    blobs.mkdir()
+    part.mkdir(parents=True)
+    (blobs / ("a" * 64)).write_bytes(b"large")
+    (part / "model.safetensors").symlink_to(blobs / ("a" * 64))
+    before = hub_weights._sum_of(part)
+    assert hub_weights._sha256(part / "model.safetensors", 0, 0, 0) == "a" * 64
+    (part / "config.json").write_text("{}")
+    assert hub_weights._sum_of(part) != before
