@@ -61,7 +61,10 @@ def write_distribution(folder, name, entry_points, source=None, metadata=None, e
     (info / "METADATA").write_text(metadata)
     (info / "entry_points.txt").write_text(entry_points, encoding=encoding)
     if source is not None:
-        noted = "import os\nopen(os.environ['IMPORTED'], 'a').write(__name__ + '\\n')\n"
+        noted = (
+            "import os\nwith open(os.environ['IMPORTED'], 'a') as file:\n"
+            "    file.write(__name__ + '\\n')\n"
+        )
         (folder / f"plugin_{name}.py").write_text(noted + source)
 
 
@@ -165,7 +168,7 @@ def test_one_can_be_switched_off(crowd):
 def test_models_are_listed_and_the_default_one_generates(crowd, tiny_weights):
     models = crowd("models", "list", "--json")
     names = [one["name"] for one in json.loads(models.stdout)]
-    assert (names[0], names[-2:]) == ("lingen-mini", ["lingen-4b", "twin"])
+    assert names[0] == "lingen-mini" and {"lingen-4b", "twin"} < set(names)
     small = ("--size", "32", "--frames", "9", "--steps", "1")
     made = crowd("generate", "a red ball", "--weights", tiny_weights, *small)
     assert (made.returncode, made.stdout) == (0, "a-red-ball.mp4\n"), made.stderr
