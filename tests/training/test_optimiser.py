@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lingen_training.muon import Muon, orthogonal
 from lingen_training.optimiser import MasterWeights
 
 
@@ -54,7 +55,7 @@ def state(weights: MasterWeights) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("clip", [1e9, 0.05])
-def test_float32_is_torch_s_muon_and_adamw(clip: float) -> None:
+def test_float32_is_muon_and_adamw(clip: float) -> None:
     weights = build(clip)
     torch.manual_seed(0)
     network = Small()
@@ -70,7 +71,7 @@ def test_float32_is_torch_s_muon_and_adamw(clip: float) -> None:
         for name, p in network.named_parameters()
         if name in hidden
     }
-    muon = torch.optim.Muon(matrices.values(), weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    muon = Muon(matrices.values(), lr=1e-3, weight_decay=0.1, dtype=torch.float32)
     average = {n: p.detach().clone() for n, p in network.named_parameters()}
     for step in range(6):
         (norm,) = descend(weights, step, step + 1)
@@ -154,3 +155,36 @@ def test_exchanging_and_starting_from_given_weights() -> None:
     weights.start_from(given)
     for part in (*weights.master, *weights.average, *weights.live):
         assert part.eq(0.5).all()
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (48, 20)])
+def test_muon_in_bf16_is_torch_s(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    ours = nn.Parameter(torch.randn(shape))
+    theirs = nn.Parameter(ours.detach().clone())
+    optimisers: list[torch.optim.Optimizer] = [
+        Muon([ours], lr=1e-2, weight_decay=0.1, dtype=torch.bfloat16),
+        torch.optim.Muon([theirs], lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+    ]
+    for _ in range(4):
+        ours.grad = torch.randn(shape)
+        theirs.grad = ours.grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (48, 20)])
+def test_orthogonal_evens_out_the_singular_values(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(shape, dtype=torch.float64)
+    made = orthogonal(matrix, (3.4445, -4.775, 2.0315), 5, 1e-7)
+    assert float(torch.linalg.cond(matrix)) > 4
+    values = torch.linalg.svdvals(made)
+    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    # The directions are the matrix's own: its singular vectors make it diagonal.
+    inside = u.T @ made @ v.T
+    torch.testing.assert_close(inside, inside.diagonal().diag(), rtol=0, atol=1e-9)
+    single = orthogonal(matrix.float(), (3.4445, -4.775, 2.0315), 5, 1e-7)
+    torch.testing.assert_close(single.double(), made, rtol=1e-4, atol=1e-4)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.checkpoint import save_network
+from lingen_models.precision import compute_dtype
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
 from lingen_training.playground import render, sample_scene
@@ -22,17 +23,18 @@ def train_autoencoder(
     """Train, measure the latents' scale, and write `folder/autoencoder.safetensors`."""
     torch.manual_seed(seed)
     network = TemporalAutoencoder(stage.config()).to(device)
+    dtype = compute_dtype(device)
     weights = MasterWeights(
         network,
         learning_rate=stage.learning_rate,
         weight_decay=0.01,
         ema=stage.ema,
-        compute_dtype=torch.bfloat16,
+        compute_dtype=dtype,
     )
 
     def loss_of(step: int) -> dict[str, Tensor]:
         video = clips(stage, seed, step, device)
-        mean, log_variance = network.posterior(video.to(torch.bfloat16))
+        mean, log_variance = network.posterior(video.to(dtype))
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(
             device
         )
@@ -97,9 +99,10 @@ def _measure(
 ) -> float:
     """Set the latents' mean and scale from 64 clips, and return the PSNR over them in dB."""
     latents, errors = [], []
+    dtype = next(network.parameters()).dtype
     for step in range(16):
         video = clips(stage, seed + 1, 2 * step + 1, device)
-        mean, _ = network.posterior(video.to(torch.bfloat16))
+        mean, _ = network.posterior(video.to(dtype))
         latents.append(mean.float().flatten(0, -2))
         restored = network.decoder(mean).float().clamp(-1, 1)
         errors.append(((restored - video) / 2).square().mean())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoint import load_tensors, save_tensors
+from lingen_training.muon import Muon
 
 _NO_MUON = ("embedding", "position", "modulation", "patch_in", "patch_out", "decoder.out")
 """Tables, and the first and last layers, whose rows are not a map between hidden features."""
@@ -80,11 +81,11 @@ class MasterWeights:
             )
         if chosen["muon"]:
             self.optimisers.append(
-                torch.optim.Muon(
+                Muon(
                     chosen["muon"],
                     lr=learning_rate,
                     weight_decay=weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
+                    dtype=compute_dtype,
                 )
             )
         self.steps = 0
