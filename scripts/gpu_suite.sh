@@ -21,7 +21,7 @@ timeout 150 python3 benchmarks/scans.py --heads 80 --state 128 --lengths 35904,1
 tail -n 8 "$out/scans.txt"
 timeout 180 python3 -m lingen_training.bench --device cuda --lengths 4,10,17,34,60,128,256,512,1024 --limit 20 --output "$out/bench" >"$out/bench.txt" 2>&1
 tail -n 12 "$out/bench.txt"
-timeout 900 python3 -m lingen_training.bench --preset paper --device cuda --rounds 2 --limit 60 --output "$out/paper" >"$out/paper.txt" 2>&1
+timeout 900 python3 -m lingen_training.bench --preset paper --device cuda --rounds 1 --limit 40 --output "$out/paper" >"$out/paper.txt" 2>&1
 tail -n 12 "$out/paper.txt"
 
 train() {  # RECIPE SECONDS

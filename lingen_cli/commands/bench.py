@@ -27,6 +27,9 @@ def bench(
     limit: Annotated[
         float, typer.Option(help="A step that would take more seconds is not timed.")
     ] = 120.0,
+    clock: Annotated[
+        str, typer.Option(help="On a CPU: wall, or processor for the time this process had of it.")
+    ] = "wall",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder for bench.json, .md and .png.")
@@ -49,6 +52,8 @@ def bench(
 
     if not limit >= 0:  # also refuses nan
         raise InvalidOptionError("--limit must be a number of seconds, at least 0")
+    if clock not in ("wall", "processor"):
+        raise InvalidOptionError(f"--clock must be wall or processor, not {clock!r}")
     check_device(device)
     chosen = _cases(preset, lengths, size)
     drawn = output / "bench.png", output / "bench.md"
@@ -61,7 +66,7 @@ def bench(
             stopping.announced(),
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
-            result = _measured(preset, chosen, device, rounds, limit)
+            result = _measured(preset, chosen, device, rounds, limit, clock)
             from lingen_training.bench.report import draw, table
 
             text, told = json.dumps(result, indent=2), table(result)
@@ -83,7 +88,7 @@ def bench(
 
 
 def _measured(
-    preset: str, cases: list[Case], device: str, rounds: int, limit: float
+    preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
 ) -> dict[str, Any]:
     from lingen_cli import console
     from lingen_cli.generation import find_device
@@ -95,6 +100,7 @@ def _measured(
         device=find_device(device),
         rounds=rounds,
         limit=limit,
+        clock=clock,
         report=console.note,
     )
 

@@ -28,8 +28,8 @@ def test_a_table_and_files_that_are_not_replaced_unasked(lingen_here, fails):
     before = (folder / "bench.json").read_bytes()
     fails(lingen_here("bench", *SMALL), 73, "already exists")
     assert (folder / "bench.json").read_bytes() == before
-    again = lingen_here("bench", *SMALL, "--overwrite", "--json")
-    assert json.loads(again.stdout)["preset"] == "mini"
+    again = lingen_here("bench", *SMALL, "--overwrite", "--json", "--clock", "processor")
+    assert json.loads(again.stdout)["clock"] == "processor"
 
 
 def test_the_rows_of_the_paper_without_a_gpu(lingen_here):
@@ -51,6 +51,7 @@ def test_the_rows_of_the_paper_without_a_gpu(lingen_here):
         (("--lengths", "nan"), 2, "--lengths must be seconds"),
         (("--size", "100"), 2, "--size must be"),
         (("--limit", "nan"), 2, "--limit must be"),
+        (("--clock", "sun"), 2, "--clock must be"),
         (("--device", "tpu"), 2, "--device must be"),
         (("--preset", "paper", "--lengths", "4"), 2, "--preset paper has lengths"),
         (("--preset", "paper", "--size", "128"), 2, "--preset paper has lengths"),

@@ -147,7 +147,7 @@ def test_a_gpu_that_runs_out_of_memory_leaves_the_others(tiny_mini, monkeypatch)
     real = measure.timed
     calls = []
 
-    def full(step, device):
+    def full(step, device, clock):
         calls.append(step)
         if len(calls) == 2:
             raise torch.OutOfMemoryError
@@ -155,7 +155,7 @@ def test_a_gpu_that_runs_out_of_memory_leaves_the_others(tiny_mini, monkeypatch)
 
     monkeypatch.setattr(measure, "timed", full)
     case = cases("mini", [1.0], (32, 32))[0]
-    row = measure.measure(case, "cpu", 1, 60.0, {}, print)
+    row = measure.measure(case, "cpu", 1, 60.0, "wall", {}, print)
     assert set(row["step_seconds"]) == {LINGEN}
     assert row["untimed"] == {TWIN: {"reason": "out of memory", "expected_seconds": None}}
 
@@ -175,6 +175,19 @@ def test_a_small_run(tiny_mini, tmp_path, capsys):
     assert (tmp_path / "bench.md").read_text(encoding="utf-8").strip() in out
     if draw(result, tmp_path / "again.png"):
         assert (tmp_path / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(tiny_mini, tmp_path):
+    options = ["--lengths", "1,2", "--rounds", "1", "--size", "32", "--device", "cuda"]
+    assert script.main([*options, "--output", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    for row in result["rows"]:
+        assert all(row["step_seconds"][name] > 0 for name in (LINGEN, TWIN))
+        assert all(row["memory_bytes"][name] > 0 for name in (LINGEN, TWIN))
+        assert {"ma", "scan", "review", "tesa"} <= set(row["time_shares"][LINGEN])
+    assert result["clock"] == "events of the GPU"
 
 
 def test_it_needs_no_more_than_torch():

@@ -14,6 +14,7 @@ from lingen_models.config import PRESETS
 from lingen_training.bench.cases import PAPER, chosen
 from lingen_training.bench.measure import bench
 from lingen_training.bench.report import draw, table
+from lingen_training.bench.step import CLOCKS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128, help="pixels per side")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=float, default=120.0, help="seconds of the longest step")
+    parser.add_argument("--clock", default="wall", choices=list(CLOCKS), help="of a CPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         device=options.device,
         rounds=options.rounds,
         limit=options.limit,
+        clock=options.clock,
         report=lambda text: print(text, file=sys.stderr, flush=True),
     )
     folder: Path = options.output

@@ -17,7 +17,7 @@ from lingen_models.lingen import LinGen
 from lingen_training.bench.cases import LINGEN, TWIN, Case
 from lingen_training.bench.machine import describe
 from lingen_training.bench.shares import shares
-from lingen_training.bench.step import build, growth, step_of, timed, weight_bytes
+from lingen_training.bench.step import Step, build, growth, step_of, timed, weight_bytes
 
 Report = Callable[[str], None]
 Row = dict[str, Any]
@@ -30,23 +30,31 @@ _ROWS = 2
 
 
 def bench(
-    preset: str, cases: Sequence[Case], *, device: str, rounds: int, limit: float, report: Report
+    preset: str,
+    cases: Sequence[Case],
+    *,
+    device: str,
+    rounds: int,
+    limit: float,
+    clock: str = "wall",
+    report: Report = print,
 ) -> dict[str, Any]:
     """All rows, and what they say together, as JSON types.
 
     A network is not timed in a case where its FLOPs say that a step takes more than `limit`
-    seconds, at the pace that it had in the case before; its row says why. Raises RuntimeError if
-    torch counts other FLOPs than the formulas.
+    seconds, at the pace that it had in the case before; its row says why. `clock` is one of
+    `step.CLOCKS`, for a CPU. Raises RuntimeError if torch counts other FLOPs than the formulas.
     """
     machine = describe(device)
     checked = check_flops(min(cases, key=lambda case: case.tokens))
     paces: dict[str, float] = {}
-    rows = [measure(case, device, rounds, limit, paces, report) for case in cases]
+    rows = [measure(case, device, rounds, limit, clock, paces, report) for case in cases]
     compared = [row for row in rows if TWIN in row["networks"]]
     return {
         "machine": machine,
         "preset": preset,
         "rounds": rounds,
+        "clock": clock if device == "cpu" else "events of the GPU",
         "batch": _ROWS,
         "flops_checked": checked,
         "rows": rows,
@@ -86,6 +94,7 @@ def measure(
     device: str,
     rounds: int,
     limit: float,
+    clock: str,
     paces: dict[str, float],
     report: Report = print,
 ) -> Row:
@@ -108,7 +117,7 @@ def measure(
             reason += "; time waits for a GPU" if device == "cpu" else ""
             untimed[name] = {"reason": reason, "expected_seconds": expected}
     timed_ones = {name: one for name, one in case.networks.items() if name not in untimed}
-    took, memory, parts = _timed(case, timed_ones, device, rounds, untimed, report)
+    took, memory, parts = _timed(case, timed_ones, device, rounds, clock, untimed, report)
     for name, seconds in took.items():
         paces[name] = totals[name] / seconds["median"]
     grid = token_grid(case.first, case.latent_shape)
@@ -141,6 +150,7 @@ def _timed(
     configs: Mapping[str, LinGenConfig],
     device: str,
     rounds: int,
+    clock: str,
     untimed: dict[str, Untimed],
     report: Report,
 ) -> tuple[dict[str, Any], dict[str, int | None], dict[str, dict[str, float]]]:
@@ -152,7 +162,7 @@ def _timed(
     for round_ in range(rounds + 1):  # the first warms up
         for name in list(steps):
             try:
-                seconds = timed(steps[name], device)
+                seconds = timed(steps[name], device, clock)
             except torch.OutOfMemoryError:
                 untimed[name] = {"reason": "out of memory", "expected_seconds": None}
                 del steps[name], took[name]
@@ -162,11 +172,14 @@ def _timed(
                 took[name].append(seconds)
             report(f"{case.name}, {name}, round {round_} of {rounds}: {seconds:.3f} s")
     memory: dict[str, int | None] = {}
-    parts = {}
+    parts: dict[str, dict[str, float]] = {}
     for name, step in steps.items():
-        grown = growth(step, device)
+
+        def watched(name: str = name, step: Step = step) -> None:
+            parts[name] = shares(networks[name], step, case.tokens, device)
+
+        grown = growth(watched, device)
         memory[name] = None if grown is None else weight_bytes(networks[name]) + grown
-        parts[name] = shares(networks[name], step, case.tokens, device)
     return {n: {"median": median(s), "all": s} for n, s in took.items()}, memory, parts
 
 

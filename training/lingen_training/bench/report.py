@@ -24,8 +24,9 @@ def table(result: Mapping[str, Any]) -> str:
     lines = [
         f"`{result['preset']}`, random weights, one sampling step with guidance (the network is "
         f"asked {result['batch']} times), {texts} text tokens per encoder; median of "
-        f"{result['rounds']} rounds in turn. {in_words(result['machine'])}. In each cell: {LINGEN} "
-        f"/ {TWIN}; a ratio is {TWIN} over {LINGEN}.",
+        f"{result['rounds']} rounds in turn; clock: {result['clock']}. "
+        f"{in_words(result['machine'])}. In each cell: {LINGEN} / {TWIN}; a "
+        f"ratio is {TWIN} over {LINGEN}.",
         "",
     ]
     lines += _compared(compared)
