@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from machine import describe
+    from lingen_training.bench.machine import describe
 
     model = load(options.weights, options.model, options.steps, options.guidance)
     with torch.inference_mode():

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.child is not None:
         print(json.dumps(decode_and_write(options.child, options.size)))
         return 0
-    from machine import describe
+    from lingen_training.bench.machine import describe
 
     machine = describe("cpu")
     lengths = [float(length) for length in options.minutes.split(",")]

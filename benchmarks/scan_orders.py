@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from machine import describe
+    from lingen_training.bench.machine import describe
 
     shape = (1, options.frames, options.side, options.side, PRESETS["mini"].width)
     x = torch.randn(shape).to(options.device, compute_dtype(options.device))

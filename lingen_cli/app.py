@@ -18,6 +18,7 @@ import typer
 from lingen_cli import __version__, console, stopping
 from lingen_cli.commands import (
     batch,
+    bench,
     cache,
     check,
     config,
@@ -61,6 +62,7 @@ app.command()(verify.verify)
 app.command()(train.train)
 app.command()(convert.convert)
 app.command()(evaluate.evaluate)
+app.command()(bench.bench)
 app.command()(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")

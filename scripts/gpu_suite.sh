@@ -3,7 +3,7 @@
 #
 #     scripts/gpu_suite.sh OUT MINUTES [RECIPE [START_FROM]]
 #
-# OUT gets the logs, the speed table and, every two minutes, the newest weights (in parts of 15 MB:
+# OUT gets the logs, the speed tables and, every two minutes, the newest weights (in parts of 15 MB:
 # `cat denoiser.* > denoiser.safetensors`). The steps of the recipe's last stage are set from the pace of
 # its first 60, so that it ends in time. Needs only this repository's requirements; PyAV is not used.
 set -u
@@ -19,8 +19,10 @@ timeout 240 python3 -m pytest -q -p no:cacheprovider tests/models/test_gpu.py te
 tail -n 3 "$out/tests.txt"
 timeout 150 python3 benchmarks/scans.py --heads 80 --state 128 --lengths 35904,143616 --dtypes bfloat16 --rounds 5 --output "$out" >"$out/scans.txt" 2>&1
 tail -n 8 "$out/scans.txt"
-timeout 180 python3 benchmarks/speed.py --device cuda --no-minute --repeats 3 --output "$out" >"$out/speed.txt" 2>&1
-tail -n 12 "$out/speed.txt"
+timeout 180 python3 -m lingen_training.bench --device cuda --lengths 4,10,17,34,60,128,256,512,1024 --limit 20 --output "$out/bench" >"$out/bench.txt" 2>&1
+tail -n 12 "$out/bench.txt"
+timeout 900 python3 -m lingen_training.bench --preset paper --device cuda --rounds 1 --limit 40 --output "$out/paper" >"$out/paper.txt" 2>&1
+tail -n 12 "$out/paper.txt"
 
 train() {  # RECIPE SECONDS
     timeout --signal=INT --kill-after=20 "$2" python3 - "$1" "$work" "$start" >>"$out/train.txt" 2>&1 <<'PYTHON'

@@ -1,0 +1,140 @@
+"""`lingen bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lingen_training.bench.cases import Case
+
+
+def bench(
+    preset: Annotated[
+        str, typer.Option(help="mini, small, base, 1b, 4b, or paper for the paper's rows.")
+    ] = "mini",
+    lengths: Annotated[
+        str | None, typer.Option(metavar="S,S,...", help="Seconds of video: 4,10,17,34,60.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="One side or WIDTHxHEIGHT in pixels; 128 if not given.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=1000, help="How often each is timed, after once to warm up.")
+    ] = 3,
+    limit: Annotated[
+        float, typer.Option(help="A step that would take more seconds is not timed.")
+    ] = 120.0,
+    clock: Annotated[
+        str, typer.Option(help="On a CPU: wall, or processor for the time this process had of it.")
+    ] = "wall",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder for bench.json, .md and .png.")
+    ] = Path("bench"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the files in the output folder.")
+    ] = False,
+) -> None:
+    """Measure LinGen beside its DiT twin of the same size: FLOPs, time, memory.
+
+    Both have random weights and are timed in turn, in one process. Prints a table in markdown.
+    """
+    import json
+
+    from lingen_cli import console, stopping
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.preflight import check_device
+    from lingen_cli.publish import WorkFolder, check_target, publish
+
+    if not limit >= 0:  # also refuses nan
+        raise InvalidOptionError("--limit must be a number of seconds, at least 0")
+    if clock not in ("wall", "processor"):
+        raise InvalidOptionError(f"--clock must be wall or processor, not {clock!r}")
+    check_device(device)
+    chosen = _cases(preset, lengths, size)
+    drawn = output / "bench.png", output / "bench.md"
+    made = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        for target in drawn:
+            check_target(target, overwrite)
+        with (
+            stopping.announced(),
+            WorkFolder(output / "bench.json", overwrite=overwrite) as work,
+        ):
+            result = _measured(preset, chosen, device, rounds, limit, clock)
+            from lingen_training.bench.report import draw, table
+
+            text, told = json.dumps(result, indent=2), table(result)
+            picture = draw(result, work.temporary(".png"))
+            words = work.temporary(".md")
+            words.write_text(told + "\n", encoding="utf-8")
+            whole = work.temporary(".json")
+            whole.write_text(text + "\n", encoding="utf-8")
+            for temporary, target in zip((picture, words), drawn, strict=True):
+                if temporary is not None:
+                    publish(temporary, target, overwrite)
+            work.publish(whole)
+    except BaseException:
+        if made and not any(output.iterdir()):
+            output.rmdir()
+        raise
+    console.result(text if as_json else told)
+    console.note(f"lingen: full result in {output / 'bench.json'}")
+
+
+def _measured(
+    preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
+) -> dict[str, Any]:
+    from lingen_cli import console
+    from lingen_cli.generation import find_device
+    from lingen_training.bench import measure
+
+    return measure.bench(
+        preset,
+        cases,
+        device=find_device(device),
+        rounds=rounds,
+        limit=limit,
+        clock=clock,
+        report=console.note,
+    )
+
+
+def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
+    """What is measured. Raises InvalidOptionError (2)."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.preflight import parse_size
+    from lingen_models.config import PRESETS
+    from lingen_training.bench.cases import PAPER, STRIDE, chosen
+
+    if preset == PAPER:
+        if lengths is not None or size is not None:
+            raise InvalidOptionError("--preset paper has lengths and sizes of its own")
+        return chosen(PAPER, (), (0, 0))
+    if preset not in PRESETS:
+        known = ", ".join([*PRESETS, PAPER])
+        raise InvalidOptionError(f"--preset must be one of {known}, not {preset!r}")
+    pixels = parse_size(128 if size is None else size, STRIDE * PRESETS[preset].patch[1])
+    return chosen(preset, _seconds("4,10,17,34,60" if lengths is None else lengths), pixels)
+
+
+def _seconds(text: str) -> list[float]:
+    """`4,10,17`. Raises InvalidOptionError (2)."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.timing import MAX_SECONDS
+
+    try:
+        found = [float(one) for one in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < one <= MAX_SECONDS for one in found):
+        raise InvalidOptionError(
+            f"--lengths must be seconds between commas, each above 0 and at most "
+            f"{MAX_SECONDS:g}, not {text[:40]!r}"
+        )
+    return found

@@ -1,0 +1,149 @@
+"""What each part of a step takes, in a pass of its own: marks slow a step down a little.
+
+Every module is of a part; time between two marks is that of the innermost part that is open. What
+belongs to none (norms, modulation, gates, sums, embeddings) is `other`. A transpose that is only
+a view costs where it is read, so part of the cost of `rms` is found there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models import attention, kernels, mamba, mate, tesa
+from lingen_models.block import FeedForward
+from lingen_models.lingen import LinGen
+from lingen_models.scan import Scan
+from lingen_training.bench.step import Step, moment
+
+OTHER = "other"
+_MODULES: dict[type[nn.Module], str] = {
+    mate.MambaBranch: "ma",
+    tesa.WindowAttention: "tesa",
+    attention.FullAttention: "attention",
+    attention.CrossAttention: "text",
+    FeedForward: "ffn",
+}
+
+
+class Marks:
+    """Moments between which time is counted for the innermost open part."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.open = [OTHER]
+        self.found: list[tuple[str, Any]] = []
+
+    def mark(self) -> None:
+        """The time until now is that of the part that is open."""
+        if self.device == "cpu":
+            self.found.append((self.open[-1], time.perf_counter()))
+            return
+        event = moment()
+        event.record()
+        self.found.append((self.open[-1], event))
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """What is inside is of this part."""
+        self.mark()
+        self.open.append(name)
+        yield
+        self.mark()
+        self.open.pop()
+
+    def seconds(self) -> dict[str, float]:
+        """Of each part, from the first mark on."""
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        total: dict[str, float] = {}
+        for (_, before), (name, now) in zip(self.found, self.found[1:], strict=False):
+            took = now - before if self.device == "cpu" else before.elapsed_time(now) / 1e3
+            total[name] = total.get(name, 0.0) + took
+        return total
+
+
+def shares(network: LinGen, step: Step, tokens: int, device: str) -> dict[str, float]:
+    """The share in the time of one step of each part; they sum to 1.
+
+    `tokens` of the video tell projections of tokens from those of review tokens.
+    """
+    marks = Marks(device)
+    with ExitStack() as stack:
+        for module in network.modules():
+            if name := _MODULES.get(type(module)):
+                stack.enter_context(_marked(marks, module, _always(name)))
+            if isinstance(module, mamba.BidirectionalMamba2):
+                for part in (module.in_proj, module.conv1d):
+                    stack.enter_context(_marked(marks, part, lambda x: _of_tokens(x, tokens)))
+        for text_in in network.text_in:
+            stack.enter_context(_marked(marks, text_in, _always("text")))
+        for name in ("flatten", "restore"):
+            stack.enter_context(_replaced(marks, Scan, name, "rms"))
+        stack.enter_context(_replaced(marks, mate, "review_tokens", "review"))
+        stack.enter_context(_replaced(marks, mamba, "scan_with_review", "scan"))
+        for owner, name in _final_states(device):
+            stack.enter_context(_replaced(marks, owner, name, "review"))
+        marks.mark()
+        step()
+        marks.mark()
+    seconds = marks.seconds()
+    whole_step = sum(seconds.values())
+    return {name: took / whole_step for name, took in seconds.items()}
+
+
+def _always(name: str) -> Callable[[Tensor], str]:
+    return lambda _: name
+
+
+def _of_tokens(x: Tensor, tokens: int) -> str:
+    return "ma" if x.shape[1] == tokens else "review"
+
+
+@contextmanager
+def _replaced(marks: Marks, owner: Any, name: str, part: str) -> Iterator[None]:
+    """A function of a module or a class, whose time is that of a part."""
+    function = getattr(owner, name)
+
+    def marked(*arguments: Any, **options: Any) -> Any:
+        with marks.part(part):
+            return function(*arguments, **options)
+
+    setattr(owner, name, marked)
+    try:
+        yield
+    finally:
+        setattr(owner, name, function)
+
+
+def _final_states(device: str) -> Iterator[tuple[Any, str]]:
+    yield kernels, "final_states"
+    if kernels.scan_route(torch.device(device), gradients=False) == "triton":
+        from lingen_models import triton_ssd
+
+        yield triton_ssd, "final_states_triton"
+
+
+@contextmanager
+def _marked(marks: Marks, module: nn.Module, name: Callable[[Tensor], str]) -> Iterator[None]:
+    """Hooks that open and close the part that `name` gives for the module's input."""
+    running: list[Any] = []
+
+    def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        running.append(marks.part(name(inputs[0])))
+        running[-1].__enter__()
+
+    def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        running.pop().__exit__(None, None, None)
+
+    handles = [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
