@@ -6,6 +6,8 @@ the SHA-256 of what that holds. A part that reads no folder has its tensors in t
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -40,6 +42,13 @@ class PluginPart:
     """Of what it reads of `folder`."""
     file: Path | None = None
     """The weights file that has its tensors; None: `build` decides what they are."""
+
+    @property
+    def digest(self) -> str | None:
+        """Of what it is: its name, its config and its files. None: its weights file tells."""
+        if self.sha256 is None:
+            return None
+        return digest_of(self.record.name, self.config, self.sha256)
 
     def build(self) -> FrozenText | FrozenAutoencoder:
         """The frozen network, on the CPU. Raises `CheckpointError`."""
@@ -76,8 +85,6 @@ class PluginPart:
 
     def save(self, path: Path, network: FrozenText | FrozenAutoencoder) -> None:
         """Write the weights file that names it."""
-        import json
-
         from lingen_models.checkpoint import save_tensors
 
         metadata = {
@@ -150,6 +157,12 @@ def read_part(registry: Registry, path: Path, metadata: Mapping[str, Any]) -> Pl
             f"SHA-256 is {found_sum[:16]}..., not {str(digest)[:16]}..."
         )
     return PluginPart(record, config, folder, found_sum)
+
+
+def digest_of(name: str, config: Config, sha256: str) -> str:
+    """One SHA-256 for a part and all that decides what it gives; not where its files lie."""
+    text = json.dumps([name, dict(config), sha256], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:

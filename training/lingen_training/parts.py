@@ -11,7 +11,7 @@ from lingen_models.config import LinGenConfig
 from lingen_models.frozen import FrozenAutoencoder, FrozenText
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.errors import UnknownNameError
-from lingen_plugins.parts import PluginPart, find_part
+from lingen_plugins.parts import PluginPart, digest_of, find_part
 from lingen_plugins.registry import Registry, collect
 from lingen_training.recipe import PartSection, Recipe, RecipeError
 
@@ -74,8 +74,11 @@ def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
 
 
 def content_hash(path: Path) -> str:
-    """The SHA-256 of the weights that a file has or names: it does not tell where they lie."""
-    return read_metadata(path).get("sha256") or sha256_file(path)
+    """SHA-256 of a weights file, or of what it names: not of where that lies."""
+    facts = read_metadata(path)
+    if facts.get("sha256") is None:
+        return sha256_file(path)
+    return digest_of(facts["plugin"], facts["config"], facts["sha256"])
 
 
 def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
