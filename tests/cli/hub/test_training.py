@@ -1,6 +1,5 @@
 """A LinGen is trained on parts of others, tiny and random, and generates with them."""
 
-import json
 import shutil
 from importlib.util import find_spec
 
@@ -94,10 +93,14 @@ def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
     assert "never met" not in made.stderr
     with open_video(video) as opened:
         assert sum(1 for _ in opened.container.decode(video=0)) == 9
-    assert hub("rerun", video, "-o", again).returncode == 0
+    for command in (
+        ("rerun", video, "-o", again),
+        ("extend", video, "--seconds", "0.5", "-o", tmp_path / "longer.mp4"),
+        ("models", "verify", "lingen-mini", "--weights", on_wan),
+    ):
+        done = hub(*command)
+        assert done.returncode == 0, done.stderr
     assert again.read_bytes() == video.read_bytes()
-    assert hub("extend", video, "--seconds", "0.5", "-o", tmp_path / "longer.mp4").returncode == 0
-    assert hub("models", "verify", "lingen-mini", "--weights", on_wan).returncode == 0
 
     # Whoever moves the folder finds it again beside the weights; what is changed is not used.
     before = recipe_from_video(video).weights
@@ -114,3 +117,69 @@ def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
     config = on_wan / "autoencoder" / "config.json"
     config.write_text(config.read_text() + " ")
     fails(generate(hub, on_wan), 65, "wrong hash", "is not the wan that")
+
+
+def test_ltx_and_several_text_encoders(hub, tiny_ltx, tiny_wan, tmp_path):
+    from lingen_cli.recipe import recipe_from_video
+    from lingen_models.checkpoint import load_tensors, read_metadata
+
+    several = f"""
+[[text]]
+plugin = "t5"
+weights = "{tiny_ltx}"
+
+[[text]]
+plugin = "umt5"
+weights = "{tiny_wan}"
+
+[autoencoder]
+plugin = "ltx"
+weights = "{tiny_ltx}"
+"""
+    out = tmp_path / "out"
+    made = hub("train", recipe(tmp_path, several), "-o", out, "--device", "cpu")
+    assert made.returncode == 0, made.stderr
+    latents, _ = load_tensors(next((out / "latents").iterdir()))
+    assert latents["latents"].shape == (2, 8, 3, 2, 2)
+    config = read_metadata(out / "denoiser.safetensors")["config"]
+    assert (config["text_dims"], config["latent_channels"]) == ([16, 16], 8)
+    video = tmp_path / "v.mp4"
+    made = generate(hub, out, "-o", video)
+    assert made.returncode == 0, made.stderr
+    recipe_of = recipe_from_video(video)
+    assert {"text_encoder", "text_encoder_2", "autoencoder"} < set(recipe_of.weights)
+    refused = hub("generate", "a", "--weights", out, "--size", "48", "--frames", "1")
+    assert refused.returncode == 2 and "a multiple of 64" in refused.stderr
+
+
+def test_trained_again_from_a_folder_that_moved_or_changed(hub, on_wan, wan_folder, tmp_path, fails):
+    from lingen_models.checkpoint import read_metadata
+
+    moved = wan_folder.rename(tmp_path / "elsewhere")
+    again = ("train", recipe(tmp_path, ON_WAN.format(moved)), "-o", on_wan, "--device", "cpu")
+    done = hub(*again)
+    assert done.returncode == 0, done.stderr
+    assert "first: done" in done.stderr and "first 2/2" not in done.stderr
+    assert read_metadata(on_wan / "autoencoder.safetensors")["folder"] == str(moved)
+    (moved / "vae" / "more.json").write_text("{}")
+    fails(hub(*again), 65, "was trained with another wan", "choose another folder")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('plugin = "wan"', 'plugin = "van"', 65, "autoencoder.plugin: unknown autoencoder 'van'"),
+        ('plugin = "umt5"', 'plugin = "clip"', 65, "is a 'umt5', not a clip"),
+        ('plugin = "umt5"', 'plugin = "umt5"\nwidth = 64', 65, "text.width: Extra"),
+        ("max_tokens = 16", "max_tokens = 0", 65, "max_tokens"),
+        ("/wan", "/none", 66, "no such folder of weights"),
+        ("size = 64", "size = 80\ncrop = [72, 64]", 65, "72 pixels are no multiple of 16"),
+        ("[autoencoder]\n", "[autoencoder]\n[unused]\n", 65, "autoencoder"),
+    ],
+)
+def test_recipes_that_cannot_be(old, new, code, said, hub, wan_folder, tmp_path, fails):
+    path = recipe(tmp_path, ON_WAN.format(wan_folder))
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    fails(hub("train", path, "-o", tmp_path / "out", "--device", "cpu"), code, said)
