@@ -10,6 +10,7 @@ from typing import Any
 from lingen_cli.errors import BadDataError
 from lingen_cli.weights import how_to_mend
 from lingen_plugins.contracts import Config, ModelVariant
+from lingen_plugins.parts import KIND as PLUGIN
 from lingen_plugins.registry import Registry
 
 _KINDS = {"denoiser": "lingen", "autoencoder": "tae"}
@@ -55,7 +56,10 @@ def check_fit(
     for part, path in files.items():
         kind, config = facts[part].get("kind"), facts[part].get("config")
         wanted = _KINDS.get(part, "words")
-        if kind != wanted:
+        if kind == PLUGIN and part != "denoiser":
+            _check_role(path, part, facts[part])
+            config = facts[part].get("gives")
+        elif kind != wanted:
             raise BadDataError(f"weights do not fit the model: {path} is a {kind}, not a {wanted}")
         if not isinstance(config, dict):
             raise BadDataError(f"damaged weights file: {path}: its config is not an object")
@@ -72,6 +76,12 @@ def check_fit(
             _check_field(path, denoiser, name, value, whose)
     else:
         _check_no_other(registry, variant, path, denoiser)
+
+
+def _check_role(path: Path, part: str, facts: Mapping[str, Any]) -> None:
+    wanted = "autoencoder" if part == "autoencoder" else "text_encoder"
+    if (found := facts.get("part")) != wanted:
+        raise BadDataError(f"weights do not fit the model: {path} is a {found}, not a {wanted}")
 
 
 def _check_field(path: Path, config: Config, name: str, needed: Any, whose: str) -> None:

@@ -56,7 +56,7 @@ def extend_foreign(
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
     variant = registry.model(settings.model)
-    step = side_step(registry, variant)
+    step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:

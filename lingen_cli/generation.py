@@ -187,15 +187,24 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     is not there.
     """
     from lingen_models.checkpoint import CheckpointError
+    from lingen_models.frozen import FrozenText
     from lingen_models.pipeline import TextToVideo
+    from lingen_models.precision import compute_dtype
 
+    place = find_device(device)
+    precision = compute_dtype(place) if dtype is None else _dtype(dtype)
     try:
+        given = {model.files[part]: one.build() for part, one in model.foreign.items()}
         return TextToVideo.load(
             denoiser=model.files["denoiser"],
             autoencoder=model.files["autoencoder"],
             text_encoders=model.text_encoders,
-            device=find_device(device),
-            dtype=None if dtype is None else _dtype(dtype),
+            device=place,
+            dtype=precision,
+            given={
+                path: one.to(place, precision if isinstance(one, FrozenText) else None)
+                for path, one in given.items()
+            },
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error

@@ -6,10 +6,8 @@ the cache of `huggingface_hub`, whose layout is documented.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING
 from lingen_cli import licences
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_plugins.hub.loading import INDEX, parts_of, read_index
-from lingen_plugins.hub_cache import repository_folder
+from lingen_plugins.hub_cache import cached_folder
+from lingen_plugins.sums import folder_sum
 
 if TYPE_CHECKING:
     from lingen_plugins.contracts import HubModel
@@ -26,7 +25,6 @@ PACKAGES = ("diffusers", "transformers", "accelerate", "sentencepiece", "ftfy")
 """What the extra `lingen[hub]` brings, and every pipeline may call."""
 _PARTS = {"transformer": "denoiser", "vae": "autoencoder"}
 """What the parts of a pipeline are called in a recipe; others keep their names."""
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
@@ -64,7 +62,7 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
         if not path.is_dir():
             raise MissingInputError(f"a part of the weights is missing: {path}")
     try:
-        return parts, {part: _sum_of(path) for part, path in parts.items()}
+        return parts, {part: folder_sum(path) for part, path in parts.items()}
     except OSError as error:
         raise BadDataError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -76,13 +74,7 @@ def how_to_fetch(model: HubModel) -> str:
 
 def cached(model: HubModel) -> Path | None:
     """Its folder in the cache of `huggingface_hub`, or None."""
-    entry = repository_folder(model.repository)
-    try:
-        commit = (entry / "refs" / model.revision).read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        commit = model.revision
-    folder = entry / "snapshots" / commit
-    return folder if (folder / INDEX).is_file() else None
+    return cached_folder(model.repository, model.revision, INDEX)
 
 
 def _check_packages(model: HubModel) -> None:
@@ -102,28 +94,3 @@ def _check_packages(model: HubModel) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(found) for found in re.findall(r"\d+", text)[:3])
-
-
-def _sum_of(folder: Path) -> str:
-    """SHA-256 of the names and sums of the files in the folder of one part."""
-    digest = hashlib.sha256()
-    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-        status = path.stat()
-        found = _sha256(path, status.st_ino, status.st_size, status.st_mtime_ns)
-        digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, number: int, size: int, time: int) -> str:
-    """SHA-256 of a file in that state.
-
-    The cache of `huggingface_hub` keeps large files under their sums, and links to them: those are
-    not read again.
-    """
-    from lingen_models.checkpoint import sha256_file
-
-    kept = path.resolve()
-    if kept.parent.name == "blobs" and _SHA256.fullmatch(kept.name):
-        return kept.name
-    return sha256_file(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.zoo import locate
+from lingen_cli.zoo import LocatedModel, locate
 from lingen_plugins.registry import Registry
 
 
@@ -47,6 +47,9 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
     parts: dict[str, Part] = {}
     for part, path in model.files.items():
         try:
+            if part in model.foreign:
+                parts[part] = _foreign(model, part)
+                continue
             metadata = read_metadata(path)
             with torch.device("meta"):
                 network = build_network(path, metadata, NETWORKS[metadata["kind"]])
@@ -63,3 +66,19 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
             parameters=sum(map(math.prod, shapes.values())),
         )
     return parts
+
+
+def _foreign(model: LocatedModel, part: str) -> Part:
+    """A part that a plugin builds, built: that is how its files are checked."""
+    one = model.foreign[part]
+    read = one.record.folders(one.folder) if one.record.folders and one.folder else ()
+    files = [file for folder in read for file in folder.rglob("*") if file.is_file()]
+    tensors = one.build().network.state_dict().values()
+    return Part(
+        path=one.folder or model.files[part],
+        bytes=sum(file.stat().st_size for file in files or [model.files[part]]),
+        sha256=model.hashes[part],
+        pinned=False,
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors),
+    )

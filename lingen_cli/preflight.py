@@ -73,7 +73,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
             default_seconds=settings.seconds,
         )
     size = variant.size if settings.size is None else settings.size
-    width, height = parse_size(size, side_step(registry, variant))
+    width, height = parse_size(size, side_step(registry, variant, settings.weights))
     seed = check_seed(wishes.seed)
     streams = wishes.output == "-"
     destination = Destination(

@@ -50,7 +50,11 @@ def prepare_again(
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
     variant = registry.model(recipe.model)
-    width, height = parse_size(f"{recipe.width}x{recipe.height}", side_step(registry, variant))
+    folder = changes.weights
+    if folder is None and recipe.weights_folder is not None:
+        folder = Path(recipe.weights_folder)
+    step = side_step(registry, variant, folder)
+    width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
     check_encoder(
         width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
     )
@@ -63,9 +67,6 @@ def prepare_again(
             crf=recipe.crf,
             preset=recipe.encoder_preset,
         )
-    folder = changes.weights
-    if folder is None and recipe.weights_folder is not None:
-        folder = Path(recipe.weights_folder)
 
     def picture(given: GivenPicture | None, moved: Path | None) -> GivenImage | None:
         if given is None:

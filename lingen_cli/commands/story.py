@@ -44,7 +44,8 @@ def check(
     reads_all = isinstance(registry.model(settings.model), HubModel)
     if not reads_all:
         located = locate(registry, settings.model, settings.weights)
-        known = _known_words(located.text_encoders)
+        reads_all = any(part.startswith("text_encoder") for part in located.foreign)
+        known = set() if reads_all else _known_words(located.text_encoders)
     for shot in shots if not reads_all else ():
         for word in dict.fromkeys(split_words(shot.prompt)):
             if word in known:

@@ -56,26 +56,29 @@ def train(
         _check_parts(start_from, "denoiser", "text_encoder")
     if teacher is not None:
         _check_parts(teacher, "denoiser")
-    config = open_registry(console.warning).model_variants[model].config if model else None
+    registry = open_registry(console.warning)
+    config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
+        from lingen_cli import plugin_parts
         from lingen_cli.generation import find_device
-        from lingen_models.checkpoint import CheckpointError
         from lingen_training.recipe import RecipeError
         from lingen_training.run import train as run_stages
 
         try:
-            run_stages(
-                recipe,
-                folder,
-                device=find_device(device),
-                report=console.note,
-                resume=resume,
-                start_from=start_from,
-                model=config,
-                teacher=teacher,
-            )
-        except (RecipeError, CheckpointError) as error:
+            with plugin_parts.found():
+                run_stages(
+                    recipe,
+                    folder,
+                    device=find_device(device),
+                    report=console.note,
+                    resume=resume,
+                    start_from=start_from,
+                    model=config,
+                    teacher=teacher,
+                    registry=registry,
+                )
+        except RecipeError as error:
             raise BadDataError(str(error)) from error
         except FloatingPointError as error:
             raise BadDataError(f"{error}; lower its learning_rate in {recipe}") from error

@@ -202,9 +202,13 @@ def _double_frames(x: Tensor, first: bool) -> Tensor:
 class TemporalAutoencoder(nn.Module):
     """Video to latents and back. Latents are scaled to about unit variance per channel."""
 
+    time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
+    causal = True
+
     def __init__(self, config: TAEConfig) -> None:
         super().__init__()
         self.config = config
+        self.latent_channels = config.latent_channels
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.latent_mean = nn.Buffer(torch.zeros(config.latent_channels))

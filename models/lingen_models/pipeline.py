@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoenc
 from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
 from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
 from lingen_models.flow import SCHEDULES
+from lingen_models.frozen import FrozenAutoencoder, FrozenText
 from lingen_models.lingen import LinGen
 from lingen_models.networks import NETWORKS
 from lingen_models.precision import compute_dtype
@@ -29,19 +30,24 @@ from lingen_models.sampling import (
 )
 from lingen_models.words import WordEncoder
 
+VideoAutoencoder = TemporalAutoencoder | FrozenAutoencoder
+TextEncoder = WordEncoder | FrozenText
+
 
 class TextToVideo:
     """The loaded networks of one model variant, ready to sample."""
 
     time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
-    causal = True
+    """Of lingen's own autoencoder; an instance has those of the one that it was given."""
 
     def __init__(
         self,
         denoiser: LinGen,
-        autoencoder: TemporalAutoencoder,
-        text_encoders: Sequence[WordEncoder],
+        autoencoder: VideoAutoencoder,
+        text_encoders: Sequence[TextEncoder],
     ) -> None:
+        self.time_stride, self.space_stride = autoencoder.time_stride, autoencoder.space_stride
+        self.causal = autoencoder.causal
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
@@ -56,15 +62,19 @@ class TextToVideo:
         text_encoders: Sequence[Path],
         device: str = "cpu",
         dtype: torch.dtype | None = None,
+        given: Mapping[Path, nn.Module] | None = None,
     ) -> Self:
         """Load safetensors whose metadata holds their configuration.
 
-        `dtype` defaults to bfloat16 where the device computes in it, else float32.
+        `dtype` defaults to bfloat16 where the device computes in it, else float32. `given` has, by
+        their files, frozen networks that were built elsewhere, in their dtype and place.
         Raises CheckpointError for files that are damaged, foreign or do not fit together.
         """
         dtype = dtype or compute_dtype(device)
 
         def load(path: Path, kind: str) -> nn.Module:
+            if given is not None and path in given:
+                return given[path]
             metadata = read_metadata(path)
             if metadata.get("kind") != kind:
                 raise CheckpointError(
@@ -79,18 +89,18 @@ class TextToVideo:
         codec = load(autoencoder, "tae")
         texts = [load(path, "words") for path in text_encoders]
         assert isinstance(main, LinGen)
-        assert isinstance(codec, TemporalAutoencoder)
-        encoders = [text for text in texts if isinstance(text, WordEncoder)]
-        widths = tuple(text.config.width for text in encoders)
+        assert isinstance(codec, VideoAutoencoder)
+        encoders = [text for text in texts if isinstance(text, TextEncoder)]
+        widths = tuple(text.feature_dim for text in encoders)
         if main.config.text_dims != widths:
             raise CheckpointError(
                 f"weights do not fit together: {denoiser} needs text features of "
                 f"{list(main.config.text_dims)}, the text encoders give {list(widths)}"
             )
-        if main.config.latent_channels != codec.config.latent_channels:
+        if main.config.latent_channels != codec.latent_channels:
             raise CheckpointError(
                 f"weights do not fit together: {denoiser} has {main.config.latent_channels} latent "
-                f"channels, {autoencoder} has {codec.config.latent_channels}"
+                f"channels, {autoencoder} has {codec.latent_channels}"
             )
         return cls(main, codec, encoders)
 
@@ -128,17 +138,22 @@ class TextToVideo:
 
     def offload(self) -> None:
         """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
-        for network in (*self.text_encoders, self.autoencoder):
-            network.to("cpu", compute_dtype("cpu"))
+        self._place(*self.text_encoders, self.autoencoder, device="cpu")
 
     def move(self, device: str) -> None:
         """Move all networks, to the dtype that `device` computes in."""
-        for network in (*self.text_encoders, self.autoencoder, self.denoiser):
-            network.to(device, compute_dtype(device))
+        self._place(*self.text_encoders, self.autoencoder, self.denoiser, device=device)
+
+    @staticmethod
+    def _place(*networks: nn.Module, device: str) -> None:
+        """A frozen autoencoder keeps the precision that it was made for."""
+        for network in networks:
+            keeps = isinstance(network, FrozenAutoencoder)
+            network.to(device, None if keeps else compute_dtype(device))
 
     def latent_frames(self, frames: int) -> int:
-        """Latent frames for `frames` video frames: the first stands alone, then eight each."""
-        return 1 + -(-(frames - 1) // TIME_STRIDE)
+        """Latent frames for `frames` video frames: the first stands alone, then a stride each."""
+        return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """How often all steps are gone through for `new` latent frames after `have` others."""
@@ -150,9 +165,11 @@ class TextToVideo:
     def entry(self, frame: int) -> tuple[int, int]:
         """Where decoding begins so that video frame `frame` is that of decoding everything: the
         latent frame, an even one, and the first video frame that comes out."""
-        start = max(0, -(-frame // TIME_STRIDE) - self.reach - 1)
+        if not self.causal:
+            return 0, 0
+        start = max(0, -(-frame // self.time_stride) - self.reach - 1)
         start -= start % 2
-        return start, 1 + TIME_STRIDE * (start - 1) if start else 0
+        return start, 1 + self.time_stride * (start - 1) if start else 0
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that no text encoder has met."""
@@ -171,13 +188,13 @@ class TextToVideo:
 
     @torch.inference_mode()
     def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, H/8, W/8)."""
+        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, h, w)."""
         return self.encode_video(image[None])
 
     @torch.inference_mode()
     def encode_still(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, H/8, W/8) of half a second of it."""
-        return self.encode_video(image.repeat(1 + TIME_STRIDE, 1, 1, 1))[:, :, 1:]
+        """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, h, w) of a stride of it."""
+        return self.encode_video(image.repeat(1 + self.time_stride, 1, 1, 1))[:, :, 1:]
 
     @torch.inference_mode()
     def sample(
@@ -197,14 +214,14 @@ class TextToVideo:
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Latents (1, C, T, H/8, W/8), float32, for `frames` frames of height x width pixels.
+        """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
 
         Noise is drawn on the CPU from `seed`, so it does not depend on the device.
         `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
         ends in; a single frame cannot have both.
         Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
         """
-        unit = SPACE_STRIDE * self.patch[1]
+        unit = self.space_stride * self.patch[1]
         if height % unit or width % unit:
             raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
         if schedule not in SCHEDULES:
@@ -213,8 +230,8 @@ class TextToVideo:
             1,
             self.denoiser.config.latent_channels,
             self.latent_frames(frames),
-            height // SPACE_STRIDE,
-            width // SPACE_STRIDE,
+            height // self.space_stride,
+            width // self.space_stride,
         )
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         return sample_latents(
@@ -249,9 +266,9 @@ class TextToVideo:
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
-        """Yield `frames` latent frames that follow `history` (1, C, T, H/8, W/8), T >= 0.
+        """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
 
-        They come in pieces (1, C, t, H/8, W/8) of float32, window by window: `windows` has the
+        They come in pieces (1, C, t, h, w) of float32, window by window: `windows` has the
         latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
         end in. `fresh` makes the first window see nothing of `history`: a cut. `fade` is
         the prompt of what was before, and in how many latent frames it gives way to this one.
@@ -319,7 +336,7 @@ class TextToVideo:
         schedule: str = "linear-quadratic",
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """`latents` (1, C, T, H/8, W/8) with the frames `begin` to `end` (exclusive) made anew.
+        """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
 
         They are sampled between up to `past` clean frames on either side, as far as the network's
         time table reaches; those, and all others, stay as they are. Raises ValueError where the
@@ -350,21 +367,21 @@ class TextToVideo:
 
     @torch.inference_mode()
     def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 (1 + 8 k, H, W, 3) -> clean latents (1, C, 1 + k, H/8, W/8)."""
+        """uint8 (1 + time_stride k, H, W, 3) -> clean latents (1, C, 1 + k, h, w)."""
         pixels = frames.to(self._pixels_on).permute(3, 0, 1, 2).float() / 127.5 - 1
         return self.autoencoder.encode(pixels[None]).to(self.device)
 
     def empty_latents(self, height: int, width: int) -> Tensor:
-        """The latents (1, C, 0, H/8, W/8) of a video that has not begun."""
+        """The latents (1, C, 0, h, w) of a video that has not begun."""
         channels = self.denoiser.config.latent_channels
-        shape = (1, channels, 0, height // SPACE_STRIDE, width // SPACE_STRIDE)
+        shape = (1, channels, 0, height // self.space_stride, width // self.space_stride)
         return torch.zeros(shape, device=self.device)
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
 
-        Decoding begins at latent frame `start`, an even number; from `autoencoder.reach` latent
-        frames later on, the frames are those of decoding from the beginning.
+        Decoding begins at latent frame `start`, which `entry` gives; from `autoencoder.reach`
+        latent frames later on, the frames are those of decoding from the beginning.
         """
         left = frames
         for chunk in self._decode_pieces(latents, start):

@@ -34,6 +34,11 @@ class WordEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         nn.init.normal_(self.word_embedding.weight, std=0.5)
 
+    @property
+    def feature_dim(self) -> int:
+        """Size of its features."""
+        return self.config.width
+
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that training never met, each once, in order."""
         return list(dict.fromkeys(w for w in split_words(prompt) if w not in self._ids))

@@ -224,26 +224,45 @@ class ScanOrder(Component):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextEncoder(Component):
-    """`build(config)` -> module from prompts to features (B, L, feature_dim)."""
+class Part(Component):
+    """A network that the denoiser is trained with: it is frozen, and needs no recipe of its own.
 
-    build: Callable[[Config], nn.Module]
-    feature_dim: int
-    config: Config = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Autoencoder(Component):
-    """`build(config)` -> module with `encode(video) -> (B, C, T, H, W)` and `decode`.
-
-    The strides are in frames and pixels.
+    Where others trained it, it lies in a folder, and `build` gets that as `folder` in its config.
     """
 
     build: Callable[[Config], nn.Module]
+    """Raises ValueError, or `CheckpointError`, for a config or a folder that it cannot use."""
+    config: Config = field(default_factory=dict)
+    folders: Callable[[Path], tuple[Path, ...]] | None = None
+    """From the folder that a user names to those of which it reads, whose sums are kept. Raises
+    `MissingFolderError` or `CheckpointError`. None: it reads no files, and what it holds is kept
+    in the weights file."""
+    repository: str | None = None
+    """`owner/name` on huggingface.co, looked for in the cache where no folder is named."""
+    packages: tuple[str, ...] = ()
+    """What of the extra `lingen[hub]` it needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder(Part):
+    """`build(config)` -> module from prompts to features (B, L, feature_dim).
+
+    A module with a `feature_dim` of its own has that.
+    """
+
+    feature_dim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Autoencoder(Part):
+    """`build(config)` -> module with `encode(video) -> (B, C, T, H, W)` and `decode`.
+
+    The strides are in frames and pixels. A module with numbers of these names has those.
+    """
+
     latent_channels: int
     time_stride: int
     space_stride: int
-    config: Config = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

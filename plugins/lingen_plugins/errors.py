@@ -26,3 +26,11 @@ class DuplicateNameError(PluginError):
             f"{kind} {name!r} is registered by both {first!r} and {second!r}; "
             f"that of {first!r} is used"
         )
+
+
+class MissingFolderError(Exception):
+    """A folder of weights, or one that should be in it, is not there."""
+
+
+class NotHereError(Exception):
+    """A package, a plugin or weights that this machine lacks; the message says how to get them."""

@@ -29,5 +29,16 @@ def snapshot_folder(repository: str, revision: str) -> Path:
     return repository_folder(repository) / "snapshots" / revision
 
 
+def cached_folder(repository: str, revision: str, holds: str) -> Path | None:
+    """The files of a branch, a tag or a commit, where they are here and have the file `holds`."""
+    entry = repository_folder(repository)
+    try:
+        commit = (entry / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        commit = revision
+    folder = entry / "snapshots" / commit
+    return folder if (folder / holds).is_file() else None
+
+
 def _expanded(path: str) -> Path:
     return Path(os.path.expandvars(os.path.expanduser(path)))

@@ -40,7 +40,7 @@ def asked() -> Question:
     torch.manual_seed(1)
     x = torch.randn(2, 16, 3, 4, 4)
     text, mask = torch.randn(2, 5, 64), torch.ones(2, 5, dtype=torch.bool)
-    return Question(x, torch.rand(2, 3), text, mask, 0, torch.zeros_like(x))
+    return Question(x, torch.rand(2, 3), [text], [mask], 0, torch.zeros_like(x))
 
 
 def test_a_mixer_that_answers_as_the_attention_has_no_loss(teacher, asked):

@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
+from lingen_models.autoencoder import SPACE_STRIDE
 from lingen_models.flow import interpolate, logit_normal_times, velocity
+from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
+from lingen_models.pipeline import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
 from lingen_training.distil import Question, distil_loss, train_only
@@ -24,12 +26,29 @@ from lingen_training.recipe import DenoiserStage
 
 
 class Pair(nn.Module):
-    """The denoiser and its word encoder, trained as one."""
+    """The denoiser and its word encoder, trained as one; or the denoiser, with frozen encoders."""
 
-    def __init__(self, denoiser: LinGen, text_encoder: WordEncoder) -> None:
+    def __init__(
+        self,
+        denoiser: LinGen,
+        text_encoder: WordEncoder | None,
+        frozen: Sequence[FrozenText] = (),
+    ) -> None:
         super().__init__()
         self.denoiser = denoiser
         self.text_encoder = text_encoder
+        self.frozen = tuple(frozen)
+        """Not registered: they are neither trained, nor saved, nor cast."""
+
+    def read(self, prompts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features and masks of prompts, by text encoder."""
+        pairs: list[tuple[Tensor, Tensor]] = []
+        if self.text_encoder is not None:
+            pairs.append(self.text_encoder(self.text_encoder.tokens(prompts)))
+        with torch.no_grad():
+            pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
+        like = self.denoiser.patch_in.weight
+        return [features.to(like) for features, _ in pairs], [mask for _, mask in pairs]
 
 
 @dataclass(frozen=True)
@@ -45,7 +64,7 @@ class Batch:
 
 def train_stage(
     pair: Pair,
-    autoencoder: TemporalAutoencoder,
+    autoencoder: VideoAutoencoder,
     autoencoder_hash: str,
     stage: DenoiserStage,
     seed: int,
@@ -86,7 +105,7 @@ def train_stage(
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{seed}/{stage.name}/{step}")
-        batch = draw_batch(stage, clips, positions, rng)
+        batch = draw_batch(stage, clips, positions, rng, autoencoder.space_stride)
         if stage.distil is None:
             return {"loss": flow_loss(pair, stage, batch, rng)}
         assert teacher is not None
@@ -106,7 +125,11 @@ def train_stage(
 
 
 def draw_batch(
-    stage: DenoiserStage, clips: Sequence[LatentClips], positions: int, rng: random.Random
+    stage: DenoiserStage,
+    clips: Sequence[LatentClips],
+    positions: int,
+    rng: random.Random,
+    space_stride: int = SPACE_STRIDE,
 ) -> Batch:
     """A batch from one of the stage's sources, whose cached clips are `clips`; half of those that
     are no images are windows from inside a longer clip.
@@ -119,7 +142,7 @@ def draw_batch(
     frames = source.latent_frames
     last = positions - frames
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
-    window = source.crop and (source.crop[0] // SPACE_STRIDE, source.crop[1] // SPACE_STRIDE)
+    window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
     latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
     captions = [
         caption(
@@ -150,9 +173,9 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
             t[row, frames - _clean_length(rng, frames // 3) :] = 1.0
     t = t.to(device)
     prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
-    features, mask = pair.text_encoder(pair.text_encoder.tokens(prompts))
+    features, masks = pair.read(prompts)
     noisy = interpolate(data, noise, t)
-    return Question(noisy, t, features, mask, batch.first_frame, velocity(data, noise))
+    return Question(noisy, t, features, masks, batch.first_frame, velocity(data, noise))
 
 
 def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,19 +20,20 @@ TRAINED: dict[Distilled | None, str] = {None: "", "mamba": ".mamba_branch.", "mi
 @dataclass(frozen=True)
 class Question:
     """What a denoiser is asked about a batch: noisy latents (B, C, T, h, w) at times (B, T), the
-    features and the mask of the prompts, the first frame; and `target`, the velocity."""
+    features and the masks of the prompts, by text encoder, the first frame; and `target`, the
+    velocity."""
 
     latents: Tensor
     times: Tensor
-    features: Tensor
-    mask: Tensor
+    features: Sequence[Tensor]
+    masks: Sequence[Tensor]
     first_frame: int
     target: Tensor
 
     def of(self, denoiser: nn.Module) -> Tensor:
         """The answer of `denoiser`."""
         found: Tensor = denoiser(
-            self.latents, self.times, [self.features], [self.mask], self.first_frame
+            self.latents, self.times, self.features, self.masks, self.first_frame
         )
         return found
 

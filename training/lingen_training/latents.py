@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lingen_models.autoencoder import TIME_STRIDE, TemporalAutoencoder
+from lingen_models.autoencoder import TIME_STRIDE
 from lingen_models.checkpoint import load_tensors, save_tensors
+from lingen_models.pipeline import VideoAutoencoder
 from lingen_training.loop import Report
 from lingen_training.playground import FPS, Scene, extent, render, sample_scene
 
@@ -31,6 +32,8 @@ class LatentClips:
     latents: Tensor
     scenes: Sequence[Scene]
     starts: Sequence[float]
+    time_stride: int = TIME_STRIDE
+    """Frames per latent frame."""
 
     def pick(
         self,
@@ -44,8 +47,8 @@ class LatentClips:
         """`frames` latent frames of `count` random clips: (count, C, frames, h, w), and the scenes.
 
         The first frames, or with `inside` some that begin later (a clip's first latent frame holds
-        one picture, the others TIME_STRIDE). With `window`, a width and height in latent pixels, a
-        part of the picture that holds all objects in all of these frames; clips whose objects go
+        one picture, the others `time_stride`). With `window`, a width and height in latent pixels,
+        a part of the picture that holds all objects in all of these frames; clips whose objects go
         too far for that are left out. Raises ValueError where all seem to be.
         """
         total, high, wide = self.latents.shape[2:]
@@ -77,11 +80,14 @@ class LatentClips:
         if not found:
             raise ValueError(f"none of {len(self.scenes)} clips shows only {', '.join(motions)}")
         scenes = [self.scenes[index] for index in found]
-        return LatentClips(self.latents[found], scenes, [self.starts[index] for index in found])
+        starts = [self.starts[index] for index in found]
+        return LatentClips(self.latents[found], scenes, starts, self.time_stride)
 
     def _bounds(self, index: int, begin: int, frames: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of all objects of a clip in these latent frames."""
-        boxes = _boxes(self.scenes[index], self.starts[index], self.latents.shape[2])
+        boxes = _boxes(
+            self.scenes[index], self.starts[index], self.latents.shape[2], self.time_stride
+        )
         span = boxes[begin : begin + frames]
         left, top = span[:, :2].amin(0).tolist()
         right, bottom = span[:, 2:].amax(0).tolist()
@@ -89,17 +95,17 @@ class LatentClips:
 
 
 @cache  # asked for again in every epoch
-def _boxes(scene: Scene, start: float, latent_frames: int) -> Tensor:
+def _boxes(scene: Scene, start: float, latent_frames: int, stride: int) -> Tensor:
     """`extent` of each latent frame, (latent_frames, 4): the first is one frame, the others are
-    TIME_STRIDE."""
-    frames = TIME_STRIDE * latent_frames  # the first frame stands for those that are not there
-    numbers = (torch.arange(frames, dtype=torch.float64) - TIME_STRIDE + 1).clamp(min=0)
-    every = extent(scene, start + numbers / FPS).view(latent_frames, TIME_STRIDE, 4)
+    `stride`."""
+    frames = stride * latent_frames  # the first frame stands for those that are not there
+    numbers = (torch.arange(frames, dtype=torch.float64) - stride + 1).clamp(min=0)
+    every = extent(scene, start + numbers / FPS).view(latent_frames, stride, 4)
     return torch.cat((every[..., :2].amin(1), every[..., 2:].amax(1)), dim=1)
 
 
 def latent_clips(
-    network: TemporalAutoencoder,
+    network: VideoAutoencoder,
     *,
     autoencoder_hash: str,
     clips: int,
@@ -114,7 +120,7 @@ def latent_clips(
     A file name holds a hash of all that decides its content, so nothing stale is ever read.
     Building goes on where a killed run stopped, shard by shard.
     """
-    frames = 1 + TIME_STRIDE * (latent_frames - 1)
+    frames = 1 + network.time_stride * (latent_frames - 1)
     key = f"{autoencoder_hash}/{latent_frames}/{size}/{seed}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,20 +138,20 @@ def latent_clips(
         shards.append(tensors["latents"])
         scenes += [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
         starts += _drawn(first, count, frames, size, seed)[1]
-    return LatentClips(torch.cat(shards), scenes, starts)
+    return LatentClips(torch.cat(shards), scenes, starts, network.time_stride)
 
 
 @torch.no_grad()
 def _write_shard(
     path: Path,
-    network: TemporalAutoencoder,
+    network: VideoAutoencoder,
     first: int,
     count: int,
     frames: int,
     size: int,
     seed: int,
 ) -> None:
-    device = network.latent_std.device
+    device = next(network.parameters()).device
     scenes, starts = _drawn(first, count, frames, size, seed)
     group = _group(frames, size)
     latents = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 
@@ -59,6 +59,40 @@ class TextSection(_Section):
         return WordsConfig(
             words=words, width=self.width, depth=self.depth, max_tokens=self.max_tokens
         )
+
+
+class PartSection(_Section):
+    """`[autoencoder]` or `[text]` with a `plugin`: what others trained, which stays as it is."""
+
+    plugin: str
+    """The name of an autoencoder or a text encoder, from `lingen plugins list`."""
+    weights: str | None = None
+    """Its folder, from the folder of the recipe; else what the cache of huggingface_hub has."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """What differs from the config of its record."""
+
+
+_OWN, _PLUGIN, _SEVERAL = "(own)", "(plugin)", "(several)"
+
+
+def _kind(value: Any) -> str:
+    """Which of the sections it is."""
+    if isinstance(value, list | tuple):
+        return _SEVERAL
+    named = isinstance(value, PartSection) or (isinstance(value, Mapping) and "plugin" in value)
+    return _PLUGIN if named else _OWN
+
+
+AutoencoderSection = Annotated[
+    Annotated[AutoencoderStage, Tag(_OWN)] | Annotated[PartSection, Tag(_PLUGIN)],
+    Discriminator(_kind),
+]
+TextSections = Annotated[
+    Annotated[TextSection, Tag(_OWN)]
+    | Annotated[PartSection, Tag(_PLUGIN)]
+    | Annotated[tuple[PartSection, ...], Field(min_length=1), Tag(_SEVERAL)],
+    Discriminator(_kind),
+]
 
 
 Distilled = Literal["mamba", "mixer"]
@@ -134,10 +168,17 @@ class Recipe(_Section):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     seed: int = 0
-    autoencoder: AutoencoderStage
-    text: TextSection = TextSection()
+    autoencoder: AutoencoderSection
+    text: TextSections = TextSection()
     model: ModelSection = ModelSection()
     stage: tuple[DenoiserStage, ...] = Field(min_length=1)
+
+    @property
+    def texts(self) -> tuple[PartSection, ...]:
+        """The text encoders of plugins; none where one of its own is trained."""
+        if isinstance(self.text, TextSection):
+            return ()
+        return (self.text,) if isinstance(self.text, PartSection) else self.text
 
 
 def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
@@ -156,7 +197,8 @@ def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
         _check(recipe)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        kinds = (_OWN, _PLUGIN, _SEVERAL)
+        where = ".".join(str(part) for part in first["loc"] if part not in kinds)
         raise RecipeError(f"{path}: {where}: {first['msg']}") from None
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from None
@@ -169,17 +211,10 @@ def _check(recipe: Recipe) -> None:
         model = recipe.model.config()
     except (ValueError, TypeError, ArithmeticError) as error:
         raise ValueError(f"model: {error}") from None
-    if model.text_dims != (recipe.text.width,):
-        raise ValueError(
-            f"model: text_dims {list(model.text_dims)} must be [{recipe.text.width}] (text.width)"
-        )
-    if recipe.text.width % recipe.text.config(()).head_dim:
-        raise ValueError(f"text.width: {recipe.text.width} is not a multiple of the head size 64")
-    codec = recipe.autoencoder
-    if model.latent_channels != codec.config().latent_channels:
-        raise ValueError(f"model: latent_channels must be {codec.config().latent_channels}")
-    if codec.size % 8 or codec.full_size % 8 or codec.frames % 8 != 1:
-        raise ValueError("autoencoder: sizes must be multiples of 8, and frames 1 more")
+    if isinstance(recipe.text, TextSection):
+        _check_words(recipe.text, model)
+    if isinstance(recipe.autoencoder, AutoencoderStage):
+        _check_autoencoder(recipe.autoencoder, model)
     names = ["autoencoder", "denoiser", "text_encoder"]
     for index, stage in enumerate(recipe.stage):
         if stage.name in names:
@@ -191,3 +226,19 @@ def _check(recipe: Recipe) -> None:
                     f"stage.{index}.source.{number}.crop: multiples of 16 up to the size,"
                     f" {source.size}"
                 )
+
+
+def _check_words(text: TextSection, model: LinGenConfig) -> None:
+    if model.text_dims != (text.width,):
+        raise ValueError(
+            f"model: text_dims {list(model.text_dims)} must be [{text.width}] (text.width)"
+        )
+    if text.width % text.config(()).head_dim:
+        raise ValueError(f"text.width: {text.width} is not a multiple of the head size 64")
+
+
+def _check_autoencoder(codec: AutoencoderStage, model: LinGenConfig) -> None:
+    if model.latent_channels != codec.config().latent_channels:
+        raise ValueError(f"model: latent_channels must be {codec.config().latent_channels}")
+    if codec.size % 8 or codec.full_size % 8 or codec.frames % 8 != 1:
+        raise ValueError("autoencoder: sizes must be multiples of 8, and frames 1 more")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
+from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import (
     build_network,
     load_network,
@@ -19,18 +19,35 @@ from lingen_models.checkpoint import (
     read_metadata,
     save_network,
     save_tensors,
-    sha256_file,
 )
 from lingen_models.config import LinGenConfig, TAEConfig
+from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
+from lingen_models.pipeline import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
+from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.denoiser_stage import Pair, train_stage
 from lingen_training.loop import Report
+from lingen_training.parts import (
+    check_sizes,
+    content_hash,
+    find_parts,
+    fitted,
+    settle_codec,
+    settle_texts,
+)
 from lingen_training.playground import vocabulary
-from lingen_training.recipe import Recipe, RecipeError, read_recipe
+from lingen_training.recipe import (
+    AutoencoderStage,
+    PartSection,
+    Recipe,
+    RecipeError,
+    TextSection,
+    read_recipe,
+)
 
 
 def train(
@@ -43,6 +60,7 @@ def train(
     start_from: Path | None = None,
     model: Mapping[str, Any] | None = None,
     teacher: Path | None = None,
+    registry: Registry | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -50,27 +68,39 @@ def train(
     to begin from (and `autoencoder.safetensors`, which is then kept as it is). `model` is the
     denoiser's configuration in place of the recipe's. Where its mixers differ from those of
     `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
-    `denoiser.safetensors` that stages with `distil` learn from.
+    `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
+    and autoencoders that the recipe may name; the denoiser takes their sizes.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
-    that differs in what `out` has trained already, or an `out` in use when `resume` is False.
+    that differs in what `out` has trained already, or an `out` in use when `resume` is False;
+    MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
     recipe = read_recipe(recipe_path, model)
+    parts = find_parts(recipe, recipe_path, registry)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
-    master = _teacher(recipe, recipe_path, teacher, device)
+    codec = settle_codec(parts, out)
+    texts = [text.to(device, compute_dtype(device)) for text in settle_texts(parts, out)]
+    config = fitted(recipe.model.config(), codec, texts)
+    check_sizes(recipe, recipe_path, config, SPACE_STRIDE if codec is None else codec.space_stride)
+    master = _teacher(recipe, recipe_path, teacher, config, device)
     torch.manual_seed(recipe.seed)
-    autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
-    autoencoder = load_autoencoder(autoencoder_path, device)
-    autoencoder_hash = sha256_file(autoencoder_path)
+    autoencoder: VideoAutoencoder
+    if codec is None:
+        autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
+        autoencoder = load_autoencoder(autoencoder_path, device)
+    else:
+        autoencoder_path, autoencoder = out / "autoencoder.safetensors", codec.to(device)
+    autoencoder_hash = content_hash(autoencoder_path)
     torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
-    pair = Pair(LinGen(recipe.model.config()), WordEncoder(recipe.text.config(vocabulary())))
+    pair = _pair(recipe, config, texts)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=".mixer."):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
-        load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
+        if pair.text_encoder is not None:
+            load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
     pair.to(device)
     began = time.monotonic()
     for stage in recipe.stage:
@@ -90,7 +120,7 @@ def train(
 def write_weights(
     pair: Pair, recipe: Recipe, last_stage: str, autoencoder_hash: str, out: Path
 ) -> None:
-    """Write the denoiser and the text encoder in bf16, with what made them in the metadata."""
+    """Write the denoiser and its own text encoder in bf16, with what made them in the metadata."""
     training: dict[str, Any] = {
         "recipe": json.loads(recipe.model_dump_json()),
         "last_stage": last_stage,
@@ -101,6 +131,8 @@ def write_weights(
         ("denoiser", "lingen", pair.denoiser),
         ("text_encoder", "words", pair.text_encoder),
     ):
+        if network is None:
+            continue
         state = {key: value.clone() for key, value in network.state_dict().items()}
         network.to(torch.bfloat16)
         save_network(
@@ -121,7 +153,16 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _teacher(recipe: Recipe, path: Path, folder: Path | None, device: str) -> LinGen | None:
+def _pair(recipe: Recipe, config: LinGenConfig, texts: Sequence[FrozenText]) -> Pair:
+    denoiser = LinGen(config)
+    if isinstance(recipe.text, TextSection):
+        return Pair(denoiser, WordEncoder(recipe.text.config(vocabulary())))
+    return Pair(denoiser, None, texts)
+
+
+def _teacher(
+    recipe: Recipe, path: Path, folder: Path | None, own: LinGenConfig, device: str
+) -> LinGen | None:
     """The frozen network that stages with `distil` learn from; None where there are none."""
     if all(stage.distil is None for stage in recipe.stage):
         return None
@@ -133,7 +174,6 @@ def _teacher(recipe: Recipe, path: Path, folder: Path | None, device: str) -> Li
     )
     assert isinstance(network, LinGen)
     load_network(file, network)
-    own = recipe.model.config()
     for name in ("width", "depth", "patch", "latent_channels", "text_dims"):
         if getattr(network.config, name) != getattr(own, name):
             raise RecipeError(
@@ -157,7 +197,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
         changed = [
             name
             for name in ("seed", "autoencoder", "text", "model")
-            if getattr(begun, name) != getattr(recipe, name)
+            if _said(getattr(begun, name)) != _said(getattr(recipe, name))
         ]
         changed += [
             f"stage {stage.name}"
@@ -170,6 +210,15 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
                 f"{path}: {changed[0]} differs from what {out} has trained; choose another folder"
             )
     _write(kept, recipe.model_dump_json(indent=2).encode())
+
+
+def _said(section: Any) -> Any:
+    """A section without where its weights lie: what they are is told by their sums."""
+    if isinstance(section, tuple):
+        return tuple(map(_said, section))
+    if isinstance(section, PartSection):
+        return section.model_copy(update={"weights": None})
+    return section
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -189,4 +238,5 @@ def _autoencoder(
     if given is not None and given.exists():
         _write(path, given.read_bytes())
         return path
+    assert isinstance(recipe.autoencoder, AutoencoderStage)
     return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report)

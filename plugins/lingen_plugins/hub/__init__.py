@@ -1,4 +1,5 @@
-"""Open weights that others published, through `diffusers` (the extra `lingen[hub]`).
+"""Open weights that others published, through `diffusers` (the extra `lingen[hub]`): whole models,
+and text encoders and autoencoders to train a LinGen on.
 
 Each family has a module: its record, and how its pipeline is called. Nothing of `diffusers` is
 imported before a model is loaded.
@@ -6,12 +7,14 @@ imported before a model is loaded.
 
 from __future__ import annotations
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import Autoencoder, HubModel, TextEncoder
 from lingen_plugins.hookspecs import hookimpl
+from lingen_plugins.hub.codecs import AUTOENCODERS
 from lingen_plugins.hub.helios import HELIOS
 from lingen_plugins.hub.ltx import LTX
 from lingen_plugins.hub.sana import SANA
 from lingen_plugins.hub.skyreels import SKYREELS
+from lingen_plugins.hub.text import TEXT_ENCODERS
 from lingen_plugins.hub.wan import WAN
 
 
@@ -19,3 +22,15 @@ from lingen_plugins.hub.wan import WAN
 def register_hub_models() -> list[HubModel]:
     """All families."""
     return [WAN, SKYREELS, LTX, SANA, HELIOS]
+
+
+@hookimpl
+def register_text_encoders() -> list[TextEncoder]:
+    """Those of `transformers`."""
+    return TEXT_ENCODERS
+
+
+@hookimpl
+def register_autoencoders() -> list[Autoencoder]:
+    """Those of `diffusers`."""
+    return AUTOENCODERS

@@ -66,7 +66,7 @@ def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype
         if part not in parts:
             raise CheckpointError(f"{folder / INDEX} names no {part}")
         library, name = parts[part]
-        loaded[part] = _network(folder / part, library, name, kind)
+        loaded[part] = load_network(folder / part, library, name, kind)
     try:
         pipe = getattr(diffusers, model.pipelines[0]).from_pretrained(
             str(folder), local_files_only=True, **loaded
@@ -99,10 +99,21 @@ def awake(network: Any) -> Any:
     return network
 
 
-def _network(folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
+def load_network(
+    folder: Path,
+    library: str,
+    name: str,
+    dtype: torch.dtype | str,
+    beside: tuple[str, ...] = (),
+) -> Any:
+    """The network of the class `name` in a folder, in `dtype`; `auto` is that of the file.
+
+    It has every tensor that it needs; others are refused but for those whose names begin as one of
+    `beside`, which belong to a larger model that it is a part of. Raises `CheckpointError`.
+    """
     from lingen_models.checkpoint import CheckpointError
 
-    kind = getattr(import_module(library), name, None)
+    kind = getattr(_quiet(library), name, None)
     if kind is None:
         raise CheckpointError(f"{folder}: {library} has no class {name}; is it too old?")
     key = "torch_dtype" if library == "diffusers" else "dtype"
@@ -117,7 +128,9 @@ def _network(folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
     except Exception as error:  # both libraries raise nearly anything for a damaged file
         raise CheckpointError(f"cannot load {folder}: {_one_line(error)}") from error
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if wrong := sorted(map(str, info.get(what) or ())):
+        passed = beside if what == "unexpected_keys" else ()
+        named = map(str, info.get(what) or ())
+        if wrong := sorted(one for one in named if not one.startswith(passed)):
             raise CheckpointError(
                 f"weights do not fit the model: {folder}: {what.replace('_', ' ')}: {wrong[0]}"
                 + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")

@@ -32,8 +32,20 @@ def first_of_piece(frame: int, count: int) -> int:
     return 0 if count <= WHOLE else latent // PIECE * PIECE
 
 
-def decode_pieces(pipe: Any, latents: Tensor, start: int) -> Iterator[Tensor]:
-    """Pixels (1, 3, t, H, W) from -1 to 1 of the latents (1, C, T, h, w) from `start` on.
+def encode_pixels(vae: Any, pixels: Tensor) -> Tensor:
+    """(B, 3, 1 + 8 k, H, W) from -1 to 1 -> normalised latents (B, C, 1 + k, h, w) in float32."""
+    import torch
+
+    awake(vae)
+    with torch.inference_mode():
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
+        mean, deviation = _statistics(vae, latents)
+        normal: Tensor = (latents - mean) * vae.config.scaling_factor / deviation
+        return normal.float()
+
+
+def decode_pieces(vae: Any, latents: Tensor, start: int) -> Iterator[Tensor]:
+    """Pixels (B, 3, t, H, W) from -1 to 1 of the latents (B, C, T, h, w) from `start` on.
 
     `start` begins a piece. The latents are prepared as `vae_decode_tiled` does: the last
     one again, and a little noise, here from a seed of its own.
@@ -41,15 +53,12 @@ def decode_pieces(pipe: Any, latents: Tensor, start: int) -> Iterator[Tensor]:
     import torch
     from diffusers.utils.torch_utils import randn_tensor
 
-    vae, count = awake(pipe.vae), latents.shape[2]
+    vae, count = awake(vae), latents.shape[2]
     time = None
     with torch.inference_mode():
-        ready = pipe._denormalize_latents(
-            latents.to(vae.device, torch.float32),
-            vae.latents_mean,
-            vae.latents_std,
-            vae.config.scaling_factor,
-        ).to(vae.dtype)
+        normal = latents.to(vae.device, torch.float32)
+        mean, deviation = _statistics(vae, normal)
+        ready = (normal * deviation / vae.config.scaling_factor + mean).to(vae.dtype)
         ready = torch.cat((ready, ready[:, :, -1:]), 2)
         if vae.config.timestep_conditioning:
             time = torch.tensor([TIMESTEP], device=ready.device, dtype=ready.dtype)
@@ -70,3 +79,12 @@ def decode_pieces(pipe: Any, latents: Tensor, start: int) -> Iterator[Tensor]:
         first = STRIDE * (begin - 1) + 1 if begin else 0
         last = STRIDE * (end - 1) + 1
         yield pixels[:, :, first - STRIDE * low : last - STRIDE * low]
+
+
+def _statistics(vae: Any, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel, as a pipeline applies them."""
+    mean, deviation = (
+        values.view(1, -1, 1, 1, 1).to(like.device, like.dtype)
+        for values in (vae.latents_mean, vae.latents_std)
+    )
+    return mean, deviation

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def decode_frames(vae: Any, latents: Tensor) -> Iterator[Tensor]:
-    """Pixels (1, 3, t, H, W) from -1 to 1, of normalised latents (1, C, T, h, w), t = 1 or 4."""
+    """Pixels (B, 3, t, H, W) from -1 to 1, of normalised latents (B, C, T, h, w), t = 1 or 4."""
     import torch
 
     awake(vae)
@@ -37,12 +37,17 @@ def decode_frames(vae: Any, latents: Tensor) -> Iterator[Tensor]:
 
 def encode_frames(vae: Any, frames: Tensor) -> Tensor:
     """uint8 (1 + 4 k, H, W, 3) -> normalised latents (1, C, 1 + k, h, w) in float32."""
+    pixels = frames.to(vae.device).permute(3, 0, 1, 2)[None].to(vae.dtype) / 127.5 - 1
+    return encode_pixels(vae, pixels)
+
+
+def encode_pixels(vae: Any, pixels: Tensor) -> Tensor:
+    """(B, 3, 1 + 4 k, H, W) from -1 to 1 -> normalised latents (B, C, 1 + k, h, w) in float32."""
     import torch
 
     awake(vae)
     with torch.inference_mode():
-        pixels = frames.to(vae.device).permute(3, 0, 1, 2)[None].to(vae.dtype) / 127.5 - 1
-        latents = vae.encode(pixels).latent_dist.mode()
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode()
         mean, deviation = _statistics(vae, latents)
         normal: Tensor = (latents - mean) * (1.0 / deviation)
         return normal.float()

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lingen_plugins.contracts import Autoencoder
 from lingen_plugins.testing.claims import (
-    build_network,
+    build_part,
     check_basics,
-    check_config,
     check_tensor,
     expect,
 )
 
 
-def check_autoencoder(codec: Autoencoder) -> None:
+def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
     """Videos of 1 + k * time_stride frames become 1 + k latent frames, and come back in size.
 
     The module that `build` returns has `encode(video (B, 3, F, H, W))` to latents and
     `decode(latents)` back. Where it has `decode_in_chunks(latents, chunk)`, the pieces are the
-    same video.
+    same video. One that reads weights is built from `folder`; without it, only the record is
+    looked at.
     """
     import torch
 
     whose = check_basics(codec, Autoencoder)
-    check_config(whose, "config", codec.config)
-    for name in ("latent_channels", "time_stride", "space_stride"):
-        value = getattr(codec, name)
+    network = build_part(whose, codec, folder)
+    names = ("latent_channels", "time_stride", "space_stride")
+    channels, stride, side = (getattr(network, name, getattr(codec, name)) for name in names)
+    for name, value in zip(names, (channels, stride, side), strict=True):
         expect(value >= 1, whose, f"{name} is {value}", "it must be at least 1")
-    network = build_network(whose, codec.build, codec.config)
+    if network is None:
+        return
     for method in ("encode", "decode"):
         expect(
             callable(getattr(network, method, None)),
@@ -36,13 +40,13 @@ def check_autoencoder(codec: Autoencoder) -> None:
         )
     torch.manual_seed(0)
     for later, high, wide in ((0, 1, 2), (2, 3, 2)):
-        frames = 1 + later * codec.time_stride
-        height, width = high * codec.space_stride, wide * codec.space_stride
+        frames = 1 + later * stride
+        height, width = high * side, wide * side
         video = torch.rand(1, 3, frames, height, width) * 2 - 1
         shown = f"a video of {frames} frames of {width} x {height}"
         with torch.inference_mode():
             encoded = network.encode(video)  # type: ignore[operator]
-            shape = (1, codec.latent_channels, 1 + later, high, wide)
+            shape = (1, channels, 1 + later, high, wide)
             latents = check_tensor(whose, f"encode of {shown}", encoded, shape)
             decoded = network.decode(latents)  # type: ignore[operator]
             back = check_tensor(whose, f"decode of {shown}", decoded, tuple(video.shape))

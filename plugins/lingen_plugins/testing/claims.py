@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import Component
+from lingen_plugins.contracts import Component, Part
 from lingen_plugins.errors import PluginError
 from lingen_plugins.records import check_record
 
@@ -86,6 +87,25 @@ def build_network(whose: str, build: Callable[[Any], Any], config: Mapping[str, 
     )
     module: nn.Module = network.eval()
     return module
+
+
+def build_part(whose: str, part: Part, folder: Path | None) -> nn.Module | None:
+    """The network of `part`, from `folder` where it reads one; None where it does, and none is
+    given: then only the record can be checked."""
+    check_config(whose, "config", part.config)
+    if part.folders is None:
+        expect(folder is None, whose, "it reads no folder, but was given one", "leave it out")
+        return build_network(whose, part.build, part.config)
+    if folder is None:
+        return None
+    found = part.folders(folder)
+    expect(
+        isinstance(found, tuple) and found and all(one.is_dir() for one in found),
+        whose,
+        f"folders({folder}) is {found!r}",
+        "return a tuple of the folders of which it reads",
+    )
+    return build_network(whose, part.build, {**part.config, "folder": str(folder)})
 
 
 def check_tensor(whose: str, what: str, found: Any, shape: tuple[int, ...]) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lingen_plugins.contracts import TextEncoder
 from lingen_plugins.testing.claims import (
-    build_network,
+    build_part,
     check_basics,
-    check_config,
     check_tensor,
     expect,
 )
@@ -14,18 +15,21 @@ from lingen_plugins.testing.claims import (
 PROMPTS = ("a red ball", "", "two green squares bounce slowly on a blue background " * 60)
 
 
-def check_text_encoder(encoder: TextEncoder) -> None:
+def check_text_encoder(encoder: TextEncoder, folder: Path | None = None) -> None:
     """Prompts of any length become features of `feature_dim`, and a mask that is true to them.
 
     The module that `build` returns has `tokens(prompts) -> Tensor`, `unknown_words(prompt) ->
     list[str]`, and, called with the tokens, returns features (B, L, feature_dim) and a boolean
-    mask (B, L), True at real tokens.
+    mask (B, L), True at real tokens. One that reads weights is built from `folder`; without it,
+    only the record is looked at.
     """
     import torch
 
     whose = check_basics(encoder, TextEncoder)
-    check_config(whose, "config", encoder.config)
-    network = build_network(whose, encoder.build, encoder.config)
+    network = build_part(whose, encoder, folder)
+    if network is None:
+        return
+    size = getattr(network, "feature_dim", encoder.feature_dim)
     for method in ("tokens", "unknown_words"):
         expect(
             callable(getattr(network, method, None)),
@@ -57,7 +61,7 @@ def check_text_encoder(encoder: TextEncoder) -> None:
             f"{len(prompts)} prompts give a mask of {mask.shape[0]} rows",
             "one row for each prompt",
         )
-        shape = (*mask.shape, encoder.feature_dim)
+        shape = (*mask.shape, size)
         return check_tensor(whose, "what it makes of prompts", features, shape), mask
 
     features, mask = encode(*PROMPTS)

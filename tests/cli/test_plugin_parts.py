@@ -1,0 +1,180 @@
+"""A LinGen is trained on the text encoder and the autoencoder of a third party's plugin."""
+
+import os
+
+import pytest
+
+PLUGIN = '''
+from lingen_plugins import Autoencoder, TextEncoder, hookimpl
+
+
+def build_blocks(config):
+    import torch
+    from torch import nn
+
+    class Blocks(nn.Module):
+        """The mean of every block, in random colours."""
+
+        def __init__(self):
+            super().__init__()
+            self.colours = nn.Parameter(torch.randn(4, 3))
+
+        def encode(self, video):
+            groups = torch.cat((video[:, :, :1].repeat_interleave(2, 2), video[:, :, 1:]), 2)
+            means = nn.functional.avg_pool3d(groups, (2, 16, 16))
+            return torch.einsum("ck,bkthw->bcthw", self.colours, means)
+
+        def decode(self, latents):
+            means = torch.einsum("kc,bcthw->bkthw", torch.linalg.pinv(self.colours), latents)
+            large = nn.functional.interpolate(means, scale_factor=(2, 16, 16))
+            return large[:, :, 1:]
+
+    return Blocks()
+
+
+def build_letters(config):
+    import torch
+    from torch import nn
+
+    class Letters(nn.Module):
+        """A random feature for every letter."""
+
+        def __init__(self):
+            super().__init__()
+            self.letters = nn.Embedding(config["letters"], 6)
+
+        def tokens(self, prompts):
+            most = config["letters"] - 2
+            rows = [[1, *(2 + ord(one) % most for one in text)] for text in prompts]
+            longest = max(map(len, rows))
+            return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+        def unknown_words(self, prompt):
+            return [word for word in prompt.split() if word.isdigit()]
+
+        def forward(self, tokens):
+            return self.letters(tokens), tokens > 0
+
+    return Letters()
+
+
+@hookimpl
+def register_autoencoders():
+    return [
+        Autoencoder(
+            name="blocks", summary="means", build=build_blocks, latent_channels=4, time_stride=2,
+            space_stride=16,
+        )
+    ]
+
+
+@hookimpl
+def register_text_encoders():
+    return [
+        TextEncoder(
+            name="letters", summary="letters", build=build_letters, feature_dim=6,
+            config={"letters": 40},
+        )
+    ]
+'''
+RECIPE = """
+name = "on-plugins"
+
+[text]
+plugin = "letters"
+config = { letters = 64 }
+
+[autoencoder]
+plugin = "blocks"
+
+[model.overrides]
+width = 32
+depth = 1
+head_dim = 16
+ssm_head_dim = 16
+state_size = 4
+position_grid = [8, 8, 8]
+
+[[stage]]
+name = "first"
+steps = 2
+learning_rate = 1e-3
+
+[[stage.source]]
+size = 64
+latent_frames = 2
+batch = 2
+clips = 2
+"""
+
+
+@pytest.fixture
+def on_plugins(lingen_here, tmp_path, monkeypatch):
+    """The weights of a LinGen that was trained on both, and the recipe."""
+    folder = tmp_path / "plugin"
+    info = folder / "parts-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lingen]\nparts = parts_plugin\n")
+    (folder / "parts_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(folder)
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    monkeypatch.setenv("PYTHONPATH", path)
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "out"
+    recipe.write_text(RECIPE)
+    done = lingen_here("train", recipe, "-o", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    return out, recipe
+
+
+def test_they_keep_the_contract(on_plugins):
+    import parts_plugin
+
+    from lingen_plugins.testing import check_plugin
+
+    check_plugin(parts_plugin)
+
+
+def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_path, monkeypatch):
+    from lingen_cli.recipe import recipe_from_video
+    from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
+
+    out, recipe = on_plugins
+    config = read_metadata(out / "denoiser.safetensors")["config"]
+    assert (config["text_dims"], config["latent_channels"]) == ([6], 4)
+    tensors, _ = load_tensors(out / "text_encoder.safetensors")
+    assert tensors["letters.weight"].shape == (64, 6)
+    video, again = tmp_path / "v.mp4", tmp_path / "again.mp4"
+    wish = ("generate", "a red ball 7", "--weights", out, "--frames", "9", "--steps", "2")
+    made = lingen_here(*wish, "--size", "64", "--seed", "1", "-o", video)
+    assert made.returncode == 0, made.stderr
+    assert "never met: '7'" in made.stderr
+    used = recipe_from_video(video).weights
+    assert used["autoencoder"] == sha256_file(out / "autoencoder.safetensors")
+    assert lingen_here("rerun", video, "-o", again).returncode == 0
+    assert again.read_bytes() == video.read_bytes()
+    assert lingen_here("models", "verify", "lingen-mini", "--weights", out).returncode == 0
+
+    # A second training in the folder goes on with the tensors of the first.
+    done = lingen_here("train", recipe, "-o", out, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert sha256_file(out / "autoencoder.safetensors") == used["autoencoder"]
+    monkeypatch.setenv("LINGEN_DISABLE_PLUGINS", "parts")
+    fails(lingen_here(*wish, "--size", "64"), 69, "the autoencoder 'blocks', which no plugin here")
+
+
+def test_weights_for_what_reads_none(on_plugins, lingen_here, fails, tmp_path):
+    _, recipe = on_plugins
+    recipe.write_text(RECIPE.replace('plugin = "blocks"', 'plugin = "blocks"\nweights = "x"'))
+    refused = lingen_here("train", recipe, "-o", tmp_path / "other", "--device", "cpu")
+    fails(refused, 65, "autoencoder: blocks reads no weights")
+
+
+def test_a_story_is_checked_where_an_encoder_is_a_plugin(
+    on_plugins, lingen_here, tmp_path, monkeypatch
+):
+    out, _ = on_plugins
+    (tmp_path / "story.toml").write_text('[[shot]]\nprompt = "a zebra"\nseconds = 1\n')
+    monkeypatch.setenv("LINGEN_WEIGHTS", str(out))
+    done = lingen_here("story", "check", tmp_path / "story.toml")
+    assert done.returncode == 0 and "never met" not in done.stderr, done.stderr
