@@ -9,13 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
+from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
 from lingen_models.flow import SCHEDULES
-from lingen_models.frozen import FrozenAutoencoder, FrozenText
+from lingen_models.frozen import FrozenAutoencoder
 from lingen_models.lingen import LinGen
-from lingen_models.networks import NETWORKS
+from lingen_models.loading import TextEncoder, VideoAutoencoder, load_networks
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling import (
     Fade,
@@ -28,10 +27,6 @@ from lingen_models.sampling import (
     row_by_row,
     sample_latents,
 )
-from lingen_models.words import WordEncoder
-
-VideoAutoencoder = TemporalAutoencoder | FrozenAutoencoder
-TextEncoder = WordEncoder | FrozenText
 
 
 class TextToVideo:
@@ -71,38 +66,7 @@ class TextToVideo:
         Raises CheckpointError for files that are damaged, foreign or do not fit together.
         """
         dtype = dtype or compute_dtype(device)
-
-        def load(path: Path, kind: str) -> nn.Module:
-            if given is not None and path in given:
-                return given[path]
-            metadata = read_metadata(path)
-            if metadata.get("kind") != kind:
-                raise CheckpointError(
-                    f"weights do not fit the model: {path} is a {metadata.get('kind')}, "
-                    f"not a {kind}"
-                )
-            network = build_network(path, metadata, NETWORKS[kind])
-            load_network(path, network)
-            return network.to(device, dtype)
-
-        main = load(denoiser, "lingen")
-        codec = load(autoencoder, "tae")
-        texts = [load(path, "words") for path in text_encoders]
-        assert isinstance(main, LinGen)
-        assert isinstance(codec, VideoAutoencoder)
-        encoders = [text for text in texts if isinstance(text, TextEncoder)]
-        widths = tuple(text.feature_dim for text in encoders)
-        if main.config.text_dims != widths:
-            raise CheckpointError(
-                f"weights do not fit together: {denoiser} needs text features of "
-                f"{list(main.config.text_dims)}, the text encoders give {list(widths)}"
-            )
-        if main.config.latent_channels != codec.latent_channels:
-            raise CheckpointError(
-                f"weights do not fit together: {denoiser} has {main.config.latent_channels} latent "
-                f"channels, {autoencoder} has {codec.latent_channels}"
-            )
-        return cls(main, codec, encoders)
+        return cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
 
     @property
     def patch(self) -> tuple[int, int, int]:

@@ -247,7 +247,7 @@ class Part(Component):
 class TextEncoder(Part):
     """`build(config)` -> module from prompts to features (B, L, feature_dim).
 
-    A module with a `feature_dim` of its own has that.
+    Where it reads a folder, a `feature_dim` of the module comes first.
     """
 
     feature_dim: int
@@ -257,7 +257,8 @@ class TextEncoder(Part):
 class Autoencoder(Part):
     """`build(config)` -> module with `encode(video) -> (B, C, T, H, W)` and `decode`.
 
-    The strides are in frames and pixels. A module with numbers of these names has those.
+    The strides are in frames and pixels. Where it reads a folder, numbers of the module with these
+    names come first.
     """
 
     latent_channels: int

@@ -165,6 +165,12 @@ def digest_of(name: str, config: Config, sha256: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def number_of(network: object, record: TextEncoder | Autoencoder, name: str) -> int:
+    """A size or a stride: where the record reads a folder, that of the module comes first."""
+    own: int = getattr(record, name)
+    return own if record.folders is None else int(getattr(network, name, own))
+
+
 def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:
     """The numbers that a denoiser must agree with."""
     from lingen_models.frozen import FrozenText
@@ -184,7 +190,7 @@ def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | Fro
     if isinstance(network, FrozenAutoencoder | FrozenText):
         return network
     if isinstance(record, TextEncoder):
-        return FrozenText(network, getattr(network, "feature_dim", record.feature_dim))
+        return FrozenText(network, number_of(network, record, "feature_dim"))
 
     def pieces(latents: Any, chunk: int, start: int) -> Any:
         if not hasattr(network, "decode_in_chunks"):
@@ -193,7 +199,7 @@ def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | Fro
         return network.decode_in_chunks(latents, chunk, **since)
 
     names = ("latent_channels", "time_stride", "space_stride")
-    numbers = {name: getattr(network, name, getattr(record, name)) for name in names}
+    numbers = {name: number_of(network, record, name) for name in names}
     reach = getattr(network, "reach", None) if hasattr(network, "decode_in_chunks") else None
     return FrozenAutoencoder(network, encode=network.encode, pieces=pieces, reach=reach, **numbers)
 

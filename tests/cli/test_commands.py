@@ -57,7 +57,8 @@ def trained(monkeypatch):
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
-    def train(recipe, folder, *, device, report, resume, start_from, model, teacher):
+    def train(recipe, folder, *, device, report, resume, start_from, model, teacher, registry):
+        assert "tae" in registry.autoencoders
         calls.append((recipe, folder, device, resume, start_from, model, teacher))
         report("stage: 1/1")
         if recipe.stem == "diverges":

@@ -5,7 +5,35 @@ import os
 import pytest
 
 PLUGIN = '''
-from lingen_plugins import Autoencoder, TextEncoder, hookimpl
+from lingen_plugins import Autoencoder, Dataset, TextEncoder, hookimpl
+
+
+class Greys:
+    """Pictures of one grey that grows lighter."""
+
+    FPS = 16
+
+    def sample_scene(self, seed):
+        return seed % 7 / 10
+
+    def caption(self, scene, seed, *, still=False):
+        return "dark grey" if scene < 0.4 else "light grey"
+
+    def vocabulary(self):
+        return ("dark", "grey", "light")
+
+    def render(self, scenes, frames, size, *, start=0.0):
+        import torch
+
+        times = torch.arange(frames) / self.FPS + start
+        grey = torch.tensor(scenes)[:, None] + times / 100
+        return grey[:, None, :, None, None].expand(-1, 3, -1, size, size).contiguous()
+
+
+def build_greys(config):
+    if config:
+        raise ValueError("it has no settings")
+    return Greys()
 
 
 def build_blocks(config):
@@ -56,6 +84,11 @@ def build_letters(config):
             return self.letters(tokens), tokens > 0
 
     return Letters()
+
+
+@hookimpl
+def register_datasets():
+    return [Dataset(name="greys", summary="greys", build=build_greys)]
 
 
 @hookimpl
@@ -161,6 +194,36 @@ def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_pa
     assert sha256_file(out / "autoencoder.safetensors") == used["autoencoder"]
     monkeypatch.setenv("LINGEN_DISABLE_PLUGINS", "parts")
     fails(lingen_here(*wish, "--size", "64"), 69, "the autoencoder 'blocks', which no plugin here")
+
+
+def test_a_dataset_of_a_plugin(on_plugins, lingen_here, fails, tmp_path):
+    import torch
+
+    from lingen_models.checkpoint import load_tensors, read_metadata
+
+    _, path = on_plugins
+    words = RECIPE.replace('plugin = "letters"\nconfig = { letters = 64 }', "width = 64\ndepth = 1")
+    words = words.replace("[text]", '[data]\ndataset = "greys"\n\n[text]')
+    words = words.replace("width = 32", "width = 32\ntext_dims = [64]")
+
+    def train(recipe, folder="greys"):
+        path.write_text(recipe)
+        return lingen_here("train", path, "-o", tmp_path / folder, "--device", "cpu")
+
+    done = train(words)
+    assert done.returncode == 0, done.stderr
+    known = read_metadata(tmp_path / "greys" / "text_encoder.safetensors")["config"]["words"]
+    assert known == ["dark", "grey", "light"]
+    latents, _ = load_tensors(next((tmp_path / "greys" / "latents").iterdir()))
+    whole = latents["latents"].float()
+    assert torch.equal(whole, whole[..., :1, :1].expand_as(whole))  # one grey all over
+    fails(train(RECIPE, "greys"), 65, "data differs from what")
+    wrong = words.replace('dataset = "greys"', 'dataset = "grays"')
+    fails(train(wrong, "none"), 65, "data.dataset: unknown dataset 'grays'", "'greys'")
+    wrong = words.replace('dataset = "greys"', 'dataset = "greys"\nconfig = { shades = 3 }')
+    fails(train(wrong, "none"), 65, "data: greys: ValueError: it has no settings")
+    wrong = words.replace("batch = 2", "batch = 2\ncrop = [16, 16]")
+    fails(train(wrong, "none"), 65, "stage.0.source.0.crop: only the playground knows it")
 
 
 def test_weights_for_what_reads_none(on_plugins, lingen_here, fails, tmp_path):

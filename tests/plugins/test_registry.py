@@ -128,7 +128,7 @@ def test_a_record_that_is_not_what_it_says_is_skipped(manager, wrong, reason):
         ({"autoencoder": "tea"}, "unknown autoencoder 'tea'; did you mean 'tae'?"),
         ({"scan_order": "spiral"}, "unknown scan order 'spiral'"),
         ({"sampler": "rk4"}, "unknown sampler 'rk4'"),
-        ({"text_encoders": ("t5",)}, "unknown text encoder 't5'"),
+        ({"text_encoders": ("ul2",)}, "unknown text encoder 'ul2'"),
     ],
 )
 def test_a_variant_that_names_nothing_known_is_skipped_with_its_plugin(manager, wrong, reason):

@@ -11,14 +11,19 @@ from torch import Tensor
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.checkpoint import save_network
 from lingen_models.precision import compute_dtype
+from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
-from lingen_training.playground import render, sample_scene
 from lingen_training.recipe import AutoencoderStage
 
 
 def train_autoencoder(
-    stage: AutoencoderStage, seed: int, folder: Path, device: str, report: Report
+    stage: AutoencoderStage,
+    seed: int,
+    folder: Path,
+    device: str,
+    report: Report,
+    world: World = PLAYGROUND,
 ) -> Path:
     """Train, measure the latents' scale, and write `folder/autoencoder.safetensors`."""
     torch.manual_seed(seed)
@@ -33,7 +38,7 @@ def train_autoencoder(
     )
 
     def loss_of(step: int) -> dict[str, Tensor]:
-        video = clips(stage, seed, step, device)
+        video = clips(stage, seed, step, device, world)
         mean, log_variance = network.posterior(video.to(dtype))
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(
             device
@@ -60,7 +65,7 @@ def train_autoencoder(
         report=report,
     )
     weights.use(weights.average)
-    quality = _measure(network, stage, seed, device)
+    quality = _measure(network, stage, seed, device, world)
     report(f"autoencoder: {quality:.2f} dB on new clips")
     network.to(torch.bfloat16)
     path = folder / "autoencoder.safetensors"
@@ -76,14 +81,16 @@ def train_autoencoder(
     return path
 
 
-def clips(stage: AutoencoderStage, seed: int, step: int, device: str) -> Tensor:
+def clips(
+    stage: AutoencoderStage, seed: int, step: int, device: str, world: World = PLAYGROUND
+) -> Tensor:
     """One batch of (B, 3, frames, size, size): small clips and full-size ones in turn."""
     full = step % 2 == 1
     size = stage.full_size if full else stage.size
     count = stage.full_batch if full else stage.batch
     rng = random.Random(f"{seed}/autoencoder/{step}")
-    scenes = [sample_scene(rng.randrange(2**31)) for _ in range(count)]
-    return render(scenes, stage.frames, size, start=rng.uniform(0, 30), device=device)
+    scenes = [world.sample_scene(rng.randrange(2**31)) for _ in range(count)]
+    return rendered(world, scenes, stage.frames, size, rng.uniform(0, 30), device)
 
 
 def _edges(difference: Tensor) -> Tensor:
@@ -95,13 +102,13 @@ def _edges(difference: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _measure(
-    network: TemporalAutoencoder, stage: AutoencoderStage, seed: int, device: str
+    network: TemporalAutoencoder, stage: AutoencoderStage, seed: int, device: str, world: World
 ) -> float:
     """Set the latents' mean and scale from 64 clips, and return the PSNR over them in dB."""
     latents, errors = [], []
     dtype = next(network.parameters()).dtype
     for step in range(16):
-        video = clips(stage, seed + 1, 2 * step + 1, device)
+        video = clips(stage, seed + 1, 2 * step + 1, device, world)
         mean, _ = network.posterior(video.to(dtype))
         latents.append(mean.float().flatten(0, -2))
         restored = network.decoder(mean).float().clamp(-1, 1)

@@ -14,14 +14,14 @@ from lingen_models.autoencoder import SPACE_STRIDE
 from lingen_models.flow import interpolate, logit_normal_times, velocity
 from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import VideoAutoencoder
+from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
+from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.latents import LatentClips, latent_clips
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
-from lingen_training.playground import caption
 from lingen_training.recipe import DenoiserStage
 
 
@@ -71,6 +71,8 @@ def train_stage(
     folder: Path,
     report: Report,
     teacher: LinGen | None = None,
+    world: World = PLAYGROUND,
+    world_name: str = "",
 ) -> dict[str, Tensor]:
     """Train `pair` in place through one stage; returns the averaged parameters by name. A stage
     that distils needs the network that it learns from."""
@@ -84,6 +86,8 @@ def train_stage(
             seed=seed,
             folder=folder / "latents",
             report=report,
+            world=world,
+            world_name=world_name,
         )
         for source in stage.source
     ]
@@ -105,7 +109,7 @@ def train_stage(
 
     def loss_of(step: int) -> dict[str, Tensor]:
         rng = random.Random(f"{seed}/{stage.name}/{step}")
-        batch = draw_batch(stage, clips, positions, rng, autoencoder.space_stride)
+        batch = draw_batch(stage, clips, positions, rng, autoencoder.space_stride, world)
         if stage.distil is None:
             return {"loss": flow_loss(pair, stage, batch, rng)}
         assert teacher is not None
@@ -130,6 +134,7 @@ def draw_batch(
     positions: int,
     rng: random.Random,
     space_stride: int = SPACE_STRIDE,
+    world: World = PLAYGROUND,
 ) -> Batch:
     """A batch from one of the stage's sources, whose cached clips are `clips`; half of those that
     are no images are windows from inside a longer clip.
@@ -144,15 +149,12 @@ def draw_batch(
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
     latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
-    captions = [
-        caption(
-            scene,
-            rng.randrange(2**31),
-            still=frames == 1,
-            place=not stage.place_dropout or rng.random() >= stage.place_dropout,
-        )
-        for scene in scenes
-    ]
+    captions = []
+    for scene in scenes:
+        seed, more = rng.randrange(2**31), {}
+        if stage.place_dropout:
+            more["place"] = rng.random() >= stage.place_dropout
+        captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
     return Batch(latents, captions, first, source.time_shift)
 

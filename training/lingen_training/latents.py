@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lingen_models.autoencoder import TIME_STRIDE
 from lingen_models.checkpoint import load_tensors, save_tensors
-from lingen_models.pipeline import VideoAutoencoder
+from lingen_models.loading import VideoAutoencoder
+from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report
-from lingen_training.playground import FPS, Scene, extent, render, sample_scene
+from lingen_training.playground import FPS, Scene, extent
 
 _FRAMES_AT_ONCE = 2048
 """Rendered frames of 64 x 64 pixels, or as many pixels in larger ones, that are held at a time."""
@@ -30,7 +32,7 @@ class LatentClips:
     seconds at which it begins."""
 
     latents: Tensor
-    scenes: Sequence[Scene]
+    scenes: Sequence[Any]
     starts: Sequence[float]
     time_stride: int = TIME_STRIDE
     """Frames per latent frame."""
@@ -43,7 +45,7 @@ class LatentClips:
         *,
         inside: bool = False,
         window: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, list[Scene]]:
+    ) -> tuple[Tensor, list[Any]]:
         """`frames` latent frames of `count` random clips: (count, C, frames, h, w), and the scenes.
 
         The first frames, or with `inside` some that begin later (a clip's first latent frame holds
@@ -114,30 +116,35 @@ def latent_clips(
     seed: int,
     folder: Path,
     report: Report,
+    world: World = PLAYGROUND,
+    world_name: str = "",
 ) -> LatentClips:
     """Read a cache from `folder`, or render, encode and write it. Files are written whole.
 
     A file name holds a hash of all that decides its content, so nothing stale is ever read.
+    `world_name` tells a world from others; the playground has none.
     Building goes on where a killed run stopped, shard by shard.
     """
     frames = 1 + network.time_stride * (latent_frames - 1)
-    key = f"{autoencoder_hash}/{latent_frames}/{size}/{seed}"
+    key = f"{autoencoder_hash}/{latent_frames}/{size}/{seed}{world_name}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     per_shard = max(1, min(clips, 4096 // latent_frames))
     shards: list[Tensor] = []
-    scenes: list[Scene] = []
+    scenes: list[Any] = []
     starts: list[float] = []
     for first in range(0, clips, per_shard):
         count = min(per_shard, clips - first)
         path = folder / f"{name}-{first}-{count}.safetensors"
         if not path.exists():
             report(f"latents: clips {first + 1} to {first + count} of {clips}, {frames} frames")
-            _write_shard(path, network, first, count, frames, size, seed)
+            _write_shard(path, network, world, first, count, frames, size, seed)
         tensors, metadata = load_tensors(path)
         shards.append(tensors["latents"])
-        scenes += [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
-        starts += _drawn(first, count, frames, size, seed)[1]
+        drawn, begins = _drawn(world, first, count, frames, size, seed)
+        kept = [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
+        scenes += kept or drawn
+        starts += begins
     return LatentClips(torch.cat(shards), scenes, starts, network.time_stride)
 
 
@@ -145,6 +152,7 @@ def latent_clips(
 def _write_shard(
     path: Path,
     network: VideoAutoencoder,
+    world: World,
     first: int,
     count: int,
     frames: int,
@@ -152,22 +160,22 @@ def _write_shard(
     seed: int,
 ) -> None:
     device = next(network.parameters()).device
-    scenes, starts = _drawn(first, count, frames, size, seed)
+    scenes, starts = _drawn(world, first, count, frames, size, seed)
     group = _group(frames, size)
     latents = []
     for at in range(0, count, group):
-        video = render(scenes[at : at + group], frames, size, start=starts[at], device=device)
+        video = rendered(world, scenes[at : at + group], frames, size, starts[at], device)
         latents.append(network.encode(video).to(torch.bfloat16).cpu())
-    records = json.dumps([scene.to_dict() for scene in scenes])
+    records = json.dumps([scene.to_dict() for scene in scenes if isinstance(scene, Scene)])
     save_tensors(path, {"latents": torch.cat(latents)}, {"scenes": records})
 
 
 def _drawn(
-    first: int, count: int, frames: int, size: int, seed: int
-) -> tuple[list[Scene], list[float]]:
+    world: World, first: int, count: int, frames: int, size: int, seed: int
+) -> tuple[list[Any], list[float]]:
     """Scenes of a shard and when each begins: those that are rendered together, at one time."""
     rngs = [random.Random(f"{seed}/clip/{first + index}") for index in range(count)]
-    scenes = [sample_scene(rng.randrange(2**31)) for rng in rngs]
+    scenes = [world.sample_scene(rng.randrange(2**31)) for rng in rngs]
     begins = [rng.uniform(0, 20) for rng in rngs]
     group = _group(frames, size)
     starts: list[float] = []
@@ -190,6 +198,7 @@ def _place(rng: random.Random, low: float, high: float, grid: int, side: int) ->
     return rng.randint(first, last) if first <= last else None
 
 
-def _start(scenes: Sequence[Scene], start: float) -> float:
+def _start(scenes: Sequence[Any], start: float) -> float:
     """Zooms begin with the clip; everything else may be joined at any time."""
-    return 0.0 if any(scene.camera.startswith("zoom") for scene in scenes) else start
+    zooms = (isinstance(one, Scene) and one.camera.startswith("zoom") for one in scenes)
+    return 0.0 if any(zooms) else start

@@ -163,11 +163,21 @@ class ModelSection(_Section):
         return LinGenConfig.from_dict({**PRESETS[self.preset].to_dict(), **self.overrides})
 
 
+class DataSection(_Section):
+    """`[data]`: what clips and captions are drawn from."""
+
+    dataset: str = "playground"
+    """The name of a dataset that a plugin registers."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Its settings."""
+
+
 class Recipe(_Section):
     """A whole recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     seed: int = 0
+    data: DataSection = DataSection()
     autoencoder: AutoencoderSection
     text: TextSections = TextSection()
     model: ModelSection = ModelSection()
@@ -220,12 +230,25 @@ def _check(recipe: Recipe) -> None:
         if stage.name in names:
             raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
         names.append(stage.name)
+        _check_data(recipe, stage, f"stage.{index}")
         for number, source in enumerate(stage.source):
             if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
                 raise ValueError(
                     f"stage.{index}.source.{number}.crop: multiples of 16 up to the size,"
                     f" {source.size}"
                 )
+
+
+def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
+    """Only the playground knows where things are, and how they move."""
+    if recipe.data.dataset == "playground":
+        return
+    if stage.place_dropout:
+        raise ValueError(f"{where}.place_dropout: only the playground knows places")
+    for number, source in enumerate(stage.source):
+        for name in ("crop", "motions"):
+            if getattr(source, name):
+                raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")
 
 
 def _check_words(text: TextSection, model: LinGenConfig) -> None:

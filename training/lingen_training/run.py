@@ -23,12 +23,13 @@ from lingen_models.checkpoint import (
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
-from lingen_models.pipeline import VideoAutoencoder
+from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.words import WordEncoder
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
+from lingen_training.data import World, find_world
 from lingen_training.denoiser_stage import Pair, train_stage
 from lingen_training.loop import Report
 from lingen_training.parts import (
@@ -39,9 +40,9 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
-from lingen_training.playground import vocabulary
 from lingen_training.recipe import (
     AutoencoderStage,
+    DataSection,
     PartSection,
     Recipe,
     RecipeError,
@@ -69,7 +70,7 @@ def train(
     denoiser's configuration in place of the recipe's. Where its mixers differ from those of
     `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
-    and autoencoders that the recipe may name; the denoiser takes their sizes.
+    and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
@@ -78,6 +79,8 @@ def train(
     """
     recipe = read_recipe(recipe_path, model)
     parts = find_parts(recipe, recipe_path, registry)
+    world = find_world(recipe, recipe_path, registry)
+    known = recipe.data.model_dump_json() if recipe.data != DataSection() else ""
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
     codec = settle_codec(parts, out)
@@ -88,13 +91,13 @@ def train(
     torch.manual_seed(recipe.seed)
     autoencoder: VideoAutoencoder
     if codec is None:
-        autoencoder_path = _autoencoder(recipe, out, device, report, start_from)
+        autoencoder_path = _autoencoder(recipe, out, device, report, start_from, world)
         autoencoder = load_autoencoder(autoencoder_path, device)
     else:
         autoencoder_path, autoencoder = out / "autoencoder.safetensors", codec.to(device)
     autoencoder_hash = content_hash(autoencoder_path)
     torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
-    pair = _pair(recipe, config, texts)
+    pair = _pair(recipe, config, texts, world)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=".mixer."):
@@ -107,7 +110,16 @@ def train(
         done = out / f"{stage.name}.averaged.safetensors"
         if not done.exists():
             average = train_stage(
-                pair, autoencoder, autoencoder_hash, stage, recipe.seed, out, report, master
+                pair,
+                autoencoder,
+                autoencoder_hash,
+                stage,
+                recipe.seed,
+                out,
+                report,
+                master,
+                world,
+                known,
             )
             save_tensors(done, average, {})
             draw_curves(out)
@@ -153,10 +165,10 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _pair(recipe: Recipe, config: LinGenConfig, texts: Sequence[FrozenText]) -> Pair:
+def _pair(recipe: Recipe, config: LinGenConfig, texts: Sequence[FrozenText], world: World) -> Pair:
     denoiser = LinGen(config)
     if isinstance(recipe.text, TextSection):
-        return Pair(denoiser, WordEncoder(recipe.text.config(vocabulary())))
+        return Pair(denoiser, WordEncoder(recipe.text.config(tuple(world.vocabulary()))))
     return Pair(denoiser, None, texts)
 
 
@@ -196,7 +208,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
         old = {stage.name: stage for stage in begun.stage}
         changed = [
             name
-            for name in ("seed", "autoencoder", "text", "model")
+            for name in ("seed", "data", "autoencoder", "text", "model")
             if _said(getattr(begun, name)) != _said(getattr(recipe, name))
         ]
         changed += [
@@ -229,7 +241,12 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _autoencoder(
-    recipe: Recipe, out: Path, device: str, report: Report, start_from: Path | None
+    recipe: Recipe,
+    out: Path,
+    device: str,
+    report: Report,
+    start_from: Path | None,
+    world: World,
 ) -> Path:
     path = out / "autoencoder.safetensors"
     if path.exists():
@@ -239,4 +256,4 @@ def _autoencoder(
         _write(path, given.read_bytes())
         return path
     assert isinstance(recipe.autoencoder, AutoencoderStage)
-    return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report)
+    return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report, world)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lingen_plugins.contracts import Autoencoder
+from lingen_plugins.parts import number_of
 from lingen_plugins.testing.claims import (
     build_part,
     check_basics,
@@ -26,7 +27,7 @@ def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
     whose = check_basics(codec, Autoencoder)
     network = build_part(whose, codec, folder)
     names = ("latent_channels", "time_stride", "space_stride")
-    channels, stride, side = (getattr(network, name, getattr(codec, name)) for name in names)
+    channels, stride, side = (number_of(network, codec, name) for name in names)
     for name, value in zip(names, (channels, stride, side), strict=True):
         expect(value >= 1, whose, f"{name} is {value}", "it must be at least 1")
     if network is None:

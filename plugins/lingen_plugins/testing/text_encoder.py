@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lingen_plugins.contracts import TextEncoder
+from lingen_plugins.parts import number_of
 from lingen_plugins.testing.claims import (
     build_part,
     check_basics,
@@ -29,7 +30,7 @@ def check_text_encoder(encoder: TextEncoder, folder: Path | None = None) -> None
     network = build_part(whose, encoder, folder)
     if network is None:
         return
-    size = getattr(network, "feature_dim", encoder.feature_dim)
+    size = number_of(network, encoder, "feature_dim")
     for method in ("tokens", "unknown_words"):
         expect(
             callable(getattr(network, method, None)),
