@@ -24,9 +24,10 @@ class FrozenText(nn.Module):
         self.feature_dim = feature_dim
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """What a call takes."""
+        """What a call takes, where the network is."""
         found: Tensor = self.network.tokens(list(prompts))
-        return found
+        first = next(self.network.parameters(), found)
+        return found.to(first.device)
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that mean nothing to it."""

@@ -52,13 +52,11 @@ class PluginPart:
 
     def build(self) -> FrozenText | FrozenAutoencoder:
         """The frozen network, on the CPU. Raises `CheckpointError`."""
-        from lingen_models.checkpoint import CheckpointError, build_network, load_network
+        from lingen_models.checkpoint import CheckpointError, load_network
 
+        network = self._built(dict(self.config))
         if self.folder is None and self.file is not None:
-            network = build_network(self.file, {"config": self.config}, self._built)
             load_network(self.file, network)
-        else:
-            network = self._built(dict(self.config))
         try:
             return _frozen(network, self.record)
         except (AttributeError, TypeError) as error:

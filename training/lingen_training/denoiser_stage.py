@@ -48,7 +48,8 @@ class Pair(nn.Module):
         with torch.no_grad():
             pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
         like = self.denoiser.patch_in.weight
-        return [features.to(like) for features, _ in pairs], [mask for _, mask in pairs]
+        masks = [mask.to(like.device) for _, mask in pairs]
+        return [features.to(like) for features, _ in pairs], masks
 
 
 @dataclass(frozen=True)
