@@ -158,7 +158,7 @@ def draw(result: Mapping[str, Any], path: Path) -> Path | None:
             below = [a + b for a, b in zip(below, heights, strict=True)]
     right.set(ylabel=f"share of {LINGEN}'s {shares}")
     right.tick_params(axis="x", rotation=60, labelsize="small")
-    right.legend(fontsize="x-small")
+    right.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=120)
     return path
 
