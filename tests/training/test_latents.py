@@ -12,8 +12,9 @@ import torch
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import TAEConfig
 from lingen_training import latents
+from lingen_training.data import World
 from lingen_training.latents import LatentClips, latent_clips
-from lingen_training.playground import Scene, extent, sample_scene
+from lingen_training.playground import Scene, extent, render, sample_scene
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +94,12 @@ def test_a_killed_build_goes_on_shard_by_shard(
     write = latents._write_shard
     monkeypatch.setattr(latents, "min", lambda *values: 2, raising=False)  # two clips a shard
 
-    def killed(path: Path, network: TemporalAutoencoder, first: int, *rest: int) -> None:
+    def killed(
+        path: Path, network: TemporalAutoencoder, world: World, first: int, *rest: int
+    ) -> None:
         if first == 2:
             raise KeyboardInterrupt
-        write(path, network, first, *rest)
+        write(path, network, world, first, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(latents, "_write_shard", killed)
@@ -192,6 +195,6 @@ def test_starts_are_those_that_were_rendered(cache: Cache) -> None:
     clips = cache(clips=6, latent_frames=1)
     assert len(clips.starts) == 6
     for index, (scene, start) in enumerate(zip(clips.scenes, clips.starts, strict=True)):
-        video = latents.render([scene], 1, 64, start=start)
+        video = render([scene], 1, 64, start=start)
         same = cache.network.encode(video).to(torch.bfloat16)[0]
         assert torch.allclose(same.float(), clips.latents[index].float(), atol=0.05)
