@@ -29,6 +29,12 @@ def evaluate(
     loss_clips: Annotated[
         int, typer.Option(min=2, help="With --models: clips of 4 s whose loss is compared.")
     ] = 16,
+    loss_seconds: Annotated[
+        str, typer.Option(metavar="SECONDS,...", help="With --models: lengths of such clips.")
+    ] = "4,17,60",
+    size: Annotated[
+        int | None, typer.Option(min=64, help="Pixels per side; else the model's.")
+    ] = None,
     sampler: Annotated[str | None, typer.Option(help="A sampler; else the model's.")] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Sampling steps; else the model's.")
@@ -53,10 +59,10 @@ def evaluate(
 
     from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.preflight import check_device
+    from lingen_cli.preflight import check_device, parse_size
     from lingen_cli.publish import WorkFolder, check_target
     from lingen_cli.timing import MAX_SECONDS
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.zoo import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
         if not 0 < length <= MAX_SECONDS:  # also refuses nan
@@ -68,11 +74,15 @@ def evaluate(
     if models is not None and weights is not None:
         raise InvalidOptionError("with --models, weights are said as NAME=FOLDER, not by --weights")
     check_device(device)
+    lengths = _lengths(loss_seconds)
     registry = open_registry(console.warning)
-    named = {model: weights} if models is None else _named(models)
-    for name in named:
+    named = {model: (model, weights)} if models is None else _named(models)
+    for name, _ in named.values():
         registry.model_variants[name]  # weights from elsewhere know nothing of the playground
-    located = {name: locate(registry, name, folder) for name, folder in named.items()}
+    located = {label: locate(registry, *one) for label, one in named.items()}
+    if size is not None:
+        for name, folder in named.values():
+            parse_size(size, side_step(registry, registry.model_variants[name], folder))
     if sampler is not None:
         registry.samplers[sampler]
     if models is not None:
@@ -86,6 +96,7 @@ def evaluate(
             variant = registry.model_variants[one.variant.name]
             solver = registry.samplers[sampler or variant.sampler]
             pipe = load_model(one, device)
+            side = variant.size if size is None else size
             found = evaluation.evaluate(
                 pipe,
                 clips=clips,
@@ -97,7 +108,7 @@ def evaluate(
                 sampler=solver.build(),
                 schedule=solver.schedule,
                 guided_after=solver.guided_after,
-                size=variant.size,
+                size=side,
                 seed=seed,
                 report=console.note,
             )
@@ -105,7 +116,12 @@ def evaluate(
                 from lingen_training.compare import validation_losses
 
                 found["losses"] = validation_losses(
-                    pipe, clips=loss_clips, size=variant.size, seed=seed, report=console.note
+                    pipe,
+                    clips=loss_clips,
+                    seconds=lengths,
+                    size=side,
+                    seed=seed,
+                    report=console.note,
                 )
             return found | {
                 "model": variant.name,
@@ -139,14 +155,33 @@ def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
         console.note(f"lingen: losses drawn in {picture}")
 
 
-def _named(text: str) -> dict[str, Path | None]:
-    """`NAME,NAME=FOLDER,...`. Raises InvalidOptionError (2)."""
+def _named(text: str) -> dict[str, tuple[str, Path | None]]:
+    """`NAME,NAME=FOLDER,...`: names and folders, by name, or by both where a name is there twice.
+
+    Raises InvalidOptionError (2).
+    """
     from lingen_cli.errors import InvalidOptionError
 
-    found: dict[str, Path | None] = {}
-    for one in text.split(","):
-        name, _, folder = one.strip().partition("=")
-        if not name or name in found:
-            raise InvalidOptionError(f"--models must be different names, not {text!r}")
-        found[name] = Path(folder) if folder else None
+    parts = [one.strip() for one in text.split(",")]
+    names = [one.partition("=")[0] for one in parts]
+    if not all(names) or len(set(parts)) < len(parts):
+        raise InvalidOptionError(f"--models must be different names or folders, not {text!r}")
+    found: dict[str, tuple[str, Path | None]] = {}
+    for one, name in zip(parts, names, strict=True):
+        folder = one.partition("=")[2]
+        found[one if names.count(name) > 1 else name] = (name, Path(folder) if folder else None)
+    return found
+
+
+def _lengths(text: str) -> list[float]:
+    """`4,17,60`. Raises InvalidOptionError (2)."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.timing import MAX_SECONDS
+
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < length <= MAX_SECONDS for length in found):
+        raise InvalidOptionError(f"--loss-seconds must be seconds like 4,17,60, not {text!r}")
     return found

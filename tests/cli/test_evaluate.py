@@ -10,7 +10,6 @@ import pytest
 
 from lingen_models.solvers import dpm_multistep
 from lingen_plugins.registry import collect
-from lingen_training.compare import validation_losses
 
 
 @pytest.fixture
@@ -77,14 +76,12 @@ def tiny_dit(tiny_weights, tmp_path):
     return folder
 
 
-def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit, monkeypatch):
+def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit):
     """Without a stand-in: losses on real held-out clips, only shorter ones, and a picture."""
-    plain = validation_losses.__wrapped__  # inside torch's inference mode
-    shorter = {**plain.__kwdefaults__, "seconds": (0.5, 1.0, 3.0)}
-    monkeypatch.setattr(plain, "__kwdefaults__", shorter)
     named = f"lingen-mini={tiny_weights},dit-mini={tiny_dit}"
     lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
-    result = lingen_here("evaluate", "--models", named, *lengths, "-o", "both.json")
+    more = ("--loss-seconds", "0.5,1,3", "--size", 64)
+    result = lingen_here("evaluate", "--models", named, *lengths, *more, "-o", "both.json")
     assert result.returncode == 0, result.stderr
     head, _, *rows = result.stdout.splitlines()
     assert head.startswith("| model | colour | ")
@@ -97,6 +94,17 @@ def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit, monkeypatch):
     assert losses == found["dit-mini"]["losses"]
     assert found["lingen-mini"]["weights"] != found["dit-mini"]["weights"]
     assert Path("both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_model_with_two_weights(lingen_here, tiny_weights, tmp_path):
+    other = shutil.copytree(tiny_weights, tmp_path / "other")
+    named = [f"lingen-mini={folder}" for folder in (tiny_weights, other)]
+    lengths = ("--clips", 0, "--long-clips", 0, "--loss-clips", 2, "--loss-seconds", 0.5)
+    result = lingen_here("evaluate", "--models", ",".join(named), *lengths, "--size", 64)
+    assert result.returncode == 0, result.stderr
+    assert [row.split(" | ")[0] for row in result.stdout.splitlines()[2:]] == [
+        f"| {one}" for one in named
+    ]
 
 
 def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measured, tiny_weights):
@@ -115,6 +123,8 @@ def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measu
         (["--models", "lingen-mini,dit-mimi"], 2, "did you mean 'dit-mini'?"),
         (["--models", "lingen-mini", "--weights", "x"], 2, "NAME=FOLDER"),
         (["--models", "lingen-mini,lingen-4b=nowhere"], 66, "nowhere"),
+        (["--loss-seconds", "4,long"], 2, "seconds like 4,17,60"),
+        (["--size", "100"], 2, "--size must be"),
         (["--seconds", "nan"], 2, "--seconds must be above 0"),
         (["--long-seconds", "-1"], 2, "--long-seconds must be above 0"),
         (["-o", "results.txt"], 2, "must end in .json"),
