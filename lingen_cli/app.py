@@ -29,6 +29,7 @@ from lingen_cli.commands import (
     generate,
     kernels,
     models,
+    plan,
     plugins,
     rerun,
     resume,
@@ -48,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate.generate)
+app.command(context_settings=plan.CONTEXT)(plan.plan)
 app.command()(extend.extend)
 app.command("continue")(extend.continue_)
 app.command()(extend.branch)

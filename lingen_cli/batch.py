@@ -190,7 +190,7 @@ def _prepare(line: Line, output: Path) -> Prepare:
         raise BadDataError(f"unknown command {name!r}: {', '.join(COMMANDS)}")
     for key in _OURS:
         values.pop(key, None)
-    command = _commands().commands[name]
+    command = commands().commands[name]
     arguments = _arguments(command.params, values) + _positional(command.params, values)
     context = command.make_context(name, ["--output", str(output), *arguments])
     with context, collected() as found:
@@ -200,7 +200,7 @@ def _prepare(line: Line, output: Path) -> Prepare:
 
 
 @cache
-def _commands() -> TyperGroup:
+def commands() -> TyperGroup:
     from typer.core import TyperGroup
     from typer.main import get_command
 

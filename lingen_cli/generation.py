@@ -129,6 +129,10 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words that they never met are told."""
     progress.phase("load")
     pipe = load(job)
+    if job.frugal:
+        pipe.save_memory()
+        if pipe.device.type != "cpu":
+            pipe.offload()
     progress.advance(1)
     prompts = " ".join(stretch.prompt for stretch in job.sampled)
     if unknown := pipe.unknown_words(prompts):

@@ -142,6 +142,8 @@ class Job:
     """Draw the latents while they form."""
     decode_only: bool = False
     """Everything must be in the journal already."""
+    frugal: bool = False
+    """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
 
     @property
     def bounds(self) -> list[int]:

@@ -47,6 +47,7 @@ class Wishes:
     overwrite: bool = False
     accept_licence: bool = False
     """Of open weights from elsewhere."""
+    save_memory: bool = False
 
 
 def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
@@ -124,6 +125,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds=wishes.seed is None,
+        frugal=wishes.save_memory,
     )
 
 

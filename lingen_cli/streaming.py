@@ -45,7 +45,7 @@ def stream(job: Job, progress: Progress) -> Result:
     tags = tags_of(recipe_of(job, pipe, None)) if job.metadata else {}
     with writer_for(job, Path("standard output"), None, metadata=tags, sink=sink) as writer:
         ready = _Ready(job, pipe, writer)
-        latents_of(job, pipe, _NoJournal(), progress, ready.take)
+        latents_of(job, pipe, NoJournal(), progress, ready.take)
         ready.finish()
     progress.events.summarise(
         output=NAME, sha256=sink.digest, frames=job.frames, seconds=job.seconds
@@ -90,7 +90,7 @@ class _Ready:
             self._writer.write(job.fit_of_video.back(batch))
 
 
-class _NoJournal:
+class NoJournal:
     """Keeps nothing."""
 
     def begin(self, history: Tensor | None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from lingen_cli import plugin_parts
 from lingen_cli.errors import MissingInputError, NotAvailableError
 from lingen_cli.fit import check_fit, check_hash, file_hash
-from lingen_cli.weights import not_here
+from lingen_cli.weights import not_here, state_of
 from lingen_models.curves import CURVES
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
@@ -20,6 +22,7 @@ from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
 MOST_ENCODERS = 8
+_planning: ContextVar[bool] = ContextVar("planning", default=False)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,16 @@ class LocatedModel:
     def text_encoders(self) -> tuple[Path, ...]:
         """The files of the text encoders, in the variant's order."""
         return tuple(path for part, path in self.files.items() if part.startswith("text_encoder"))
+
+
+@contextmanager
+def planning() -> Iterator[None]:
+    """While inside, `locate` finds models without their weights too: they have no files."""
+    token = _planning.set(True)
+    try:
+        yield
+    finally:
+        _planning.reset(token)
 
 
 def open_registry(warn: Callable[[str], None]) -> Registry:
@@ -82,8 +95,12 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
 
     variant = registry.model(name)
     if isinstance(variant, HubModel):
+        if _planning.get():
+            return _without_files(variant, variant.time_stride)
         return _locate_hub(variant, folder)
     weights = variant.weights
+    if folder is None and _planning.get() and state_of(variant) != "ready":
+        return _without_files(variant, registry.autoencoders[variant.autoencoder].time_stride)
     if folder is not None:
         if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long
             raise MissingInputError(f"no such folder of weights: {folder}")
@@ -120,6 +137,10 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
         time_stride=_strides(registry, variant, files["autoencoder"])[0],
         foreign=foreign,
     )
+
+
+def _without_files(variant: ModelVariant | HubModel, time_stride: int) -> LocatedModel:
+    return LocatedModel(variant=variant, files={}, hashes={}, folder=None, time_stride=time_stride)
 
 
 def _locate_hub(model: HubModel, folder: Path | None) -> LocatedModel:

@@ -82,6 +82,12 @@ def generate(
     device: Annotated[
         str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MODEL)
     ] = None,
+    save_memory: Annotated[
+        bool,
+        typer.Option(
+            "--save-memory", help="Smaller parts at a time: slower.", rich_help_panel=_MODEL
+        ),
+    ] = False,
     output: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +106,10 @@ def generate(
     events: Events = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell what it would need, as `lingen plan` does."),
+    ] = False,
 ) -> None:
     """Make a video from a prompt or from a story, and print its path."""
     from lingen_cli.job import Job
@@ -133,9 +143,15 @@ def generate(
         output=output,
         overwrite=overwrite,
         accept_licence=accept_licence,
+        save_memory=save_memory,
     )
 
     def job(progress: Progress) -> Job:
         return prepare(wishes, load(flags).values, open_registry(progress.warn))
 
+    if dry_run:
+        from lingen_cli.planning.report import tell
+
+        tell(job, as_json=as_json)
+        return
     make(job, events=events, as_json=as_json, quiet=quiet, no_metadata=no_metadata)

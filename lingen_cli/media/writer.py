@@ -202,6 +202,9 @@ class VideoWriter:
             self._container.start_encoding()
         except OSError as error:
             raise write_error(error, self._target) from error
+        except av.ExternalError as error:
+            # The settings were checked: what libx264 lacks then is memory, or room for its threads.
+            raise MemoryError(f"the {CODEC} encoder could not begin") from error
         except av.FFmpegError as error:
             message = f"the {CODEC} encoder is not available ({error.strerror})"
             raise NotAvailableError(message) from error

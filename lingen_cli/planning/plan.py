@@ -1,0 +1,236 @@
+"""A plan: what a job needs, put together from its configuration and from short measurements."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.filesize import decimal
+from torch import nn
+
+from lingen_cli.errors import NotAvailableError
+from lingen_cli.generation import find_device
+from lingen_cli.job import Job
+from lingen_cli.planning.passes import Pass, count_passes
+from lingen_cli.planning.probe import (
+    Measured,
+    flops_of,
+    probe_decoder,
+    probe_denoiser,
+    probe_writer,
+)
+from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
+from lingen_models.checkpoint import read_metadata
+from lingen_models.config import LinGenConfig, TAEConfig
+from lingen_models.flops import Shape, token_grid
+from lingen_models.lingen import LinGen
+from lingen_models.precision import compute_dtype
+from lingen_plugins.contracts import ModelVariant
+from lingen_plugins.parts import KIND as PLUGIN
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes in bytes, times in seconds; None where nothing is known."""
+
+    model: str
+    device: str
+    dtype: str
+    seconds: float
+    frames: int
+    width: int
+    height: int
+    steps: int
+    sampler: str
+    frugal: bool
+    tokens: int
+    passes: int
+    """Rows that the denoiser is asked about."""
+    flops: int
+    weights: int
+    time: dict[str, float]
+    """By phase; without those of which nothing is known."""
+    ram: int | None
+    gpu: int | None
+    disk: dict[str, int]
+    download: int | None
+    """Of weights that are not here; 0 where they are."""
+    unknown: tuple[str, ...]
+    """What the figures leave out."""
+
+    @property
+    def total(self) -> float:
+        """Seconds in all."""
+        return sum(self.time.values())
+
+    @property
+    def memory(self) -> int | None:
+        """Of the card, or where there is none, of the machine."""
+        return self.ram if self.gpu is None else self.gpu
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types."""
+        return {**vars(self), "unknown": list(self.unknown), "total_seconds": self.total}
+
+
+class Planner:
+    """Plans for one job, and for the same in other sizes and steps: measures once, then scales."""
+
+    def __init__(self, job: Job, load_seconds: float) -> None:
+        """Raises NotAvailableError (69) for models from elsewhere and for an absent device."""
+        variant = job.model.variant
+        if not isinstance(variant, ModelVariant):
+            raise NotAvailableError(
+                f"{variant.name} is run by diffusers: known is only that its weights take "
+                f"{decimal(variant.weight_bytes)} of memory"
+            )
+        self.variant, self.job, self.load_seconds = variant, job, load_seconds
+        self.device = find_device(job.device)
+        self.config = LinGenConfig.from_dict(
+            _facts(job, "denoiser").get("config") or variant.config
+        )
+        codec = _facts(job, "autoencoder")
+        foreign = codec.get("kind") == PLUGIN
+        self.codec = None if foreign else TAEConfig.from_dict(codec.get("config") or {})
+        self.stride: int = codec["gives"]["space_stride"] if foreign else SPACE_STRIDE
+        self._passes: dict[tuple[Any, ...], Counter[Pass]] = {}
+        self._denoisers: dict[int, Measured] = {}
+        self._decoders: dict[int, Measured] = {}
+        self.write_seconds = probe_writer(
+            job.width, job.height, job.rate, job.crf, job.encoder_preset
+        )
+        self.base = _resident()
+
+    def plan(self, job: Job) -> Plan:
+        """What `job` needs, which differs from the first one in size, steps and thrift alone."""
+        asked = self._asked(job)
+        flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in asked}
+        sampling, held = 0.0, 0
+        for one, count in asked.items():
+            measured = self._denoiser(one[0])
+            sampling += count * measured.seconds_of(flops[one])
+            held = max(held, measured.bytes_of(one[0] * math.prod(self._shape(job, one[1]))))
+        frames = max(one[1] for one in asked)
+        latents = self._latents(job)
+        times = {"load": self.load_seconds, "sample": sampling}
+        unknown = []
+        if self.codec is None:
+            unknown.append("decoding")
+        else:
+            chunk = 1 if job.frugal else 2
+            codec = self._decoder(chunk)
+            area = latents[1] * latents[2]
+            times["decode"] = codec.seconds_of(latents[0] * area)
+            held = max(held, codec.bytes_of(chunk * area))
+        times["write"] = self.write_seconds * job.frames * self._area(job)
+        weights = self._weights(unknown)
+        values = 4 * self.config.latent_channels * math.prod(latents)
+        beside = 6 * values  # noise, state, velocity, what the journal holds
+        on_gpu = self.device != "cpu"
+        card = self._denoiser_bytes if job.frugal else weights
+        stretch = job.sampled[0]
+        return Plan(
+            model=self.variant.name,
+            device=self.device,
+            dtype=str(compute_dtype(self.device)).removeprefix("torch."),
+            seconds=job.seconds,
+            frames=job.frames,
+            width=job.width,
+            height=job.height,
+            steps=stretch.steps,
+            sampler=stretch.sampler.name,
+            frugal=job.frugal,
+            tokens=math.prod(token_grid(self.config, self._shape(job, frames))),
+            passes=sum(rows * count for (rows, _), count in asked.items()),
+            flops=sum(flops[one] * count for one, count in asked.items()),
+            weights=weights,
+            time=times,
+            ram=None
+            if self.base is None
+            else self.base + beside + (0 if on_gpu else weights + held),
+            gpu=card + held + beside if on_gpu else None,
+            disk={
+                "video": job.expected_bytes,
+                "while it is made": 2 * job.expected_bytes + 2 * values,
+                "latents": values,
+            },
+            download=self._download(),
+            unknown=tuple(unknown),
+        )
+
+    def _asked(self, job: Job) -> Counter[Pass]:
+        key = (job.sampled[0].steps, job.frugal)
+        if key not in self._passes:
+            self._passes[key] = count_passes(job, self.config, self.stride, frugal=job.frugal)
+        return self._passes[key]
+
+    def _shape(self, job: Job, frames: int) -> Shape:
+        return frames, job.height // self.stride, job.width // self.stride
+
+    def _latents(self, job: Job) -> Shape:
+        return self._shape(job, 1 + -(-(job.frames - 1) // job.model.time_stride))
+
+    def _area(self, job: Job) -> float:
+        return job.width * job.height / (self.job.width * self.job.height)
+
+    def _denoiser(self, rows: int) -> Measured:
+        if rows not in self._denoisers:
+            frames = max(frames for one in self._passes.values() for _, frames in one)
+            shape = self._shape(self.job, frames)
+            self._denoisers[rows] = probe_denoiser(self.config, rows, shape, self.device)
+        return self._denoisers[rows]
+
+    def _decoder(self, chunk: int) -> Measured:
+        assert self.codec is not None
+        if chunk not in self._decoders:
+            shape = self._shape(self.job, chunk)
+            self._decoders[chunk] = probe_decoder(self.codec, shape, self.device, chunk=chunk)
+        return self._decoders[chunk]
+
+    @cached_property
+    def _denoiser_bytes(self) -> int:
+        with torch.device("meta"):
+            return _bytes(LinGen(self.config), self.device)
+
+    def _weights(self, unknown: list[str]) -> int:
+        """Of all networks in memory."""
+        found = self._denoiser_bytes
+        if self.codec is not None:
+            with torch.device("meta"):
+                found += _bytes(TemporalAutoencoder(self.codec), self.device)
+        texts = self.job.model.text_encoders
+        if not texts:
+            unknown.append("the text encoders")
+        wider = compute_dtype(self.device).itemsize / 2  # files are in bf16
+        return found + int(sum(path.stat().st_size for path in texts) * wider)
+
+    def _download(self) -> int | None:
+        from lingen_cli.weights import size_of, state_of
+
+        if self.job.model.files:
+            return 0
+        return size_of(self.variant) if state_of(self.variant) == "to pull" else None
+
+
+def _bytes(network: nn.Module, device: str) -> int:
+    return sum(one.numel() for one in network.parameters()) * compute_dtype(device).itemsize
+
+
+def _facts(job: Job, part: str) -> dict[str, Any]:
+    """The metadata of weights that are here."""
+    path = job.model.files.get(part)
+    return {} if path is None else read_metadata(path)
+
+
+def _resident() -> int | None:
+    """Bytes that this process holds; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), None)

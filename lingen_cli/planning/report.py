@@ -1,0 +1,95 @@
+"""A plan for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rich.filesize import decimal
+
+from lingen_cli import console
+from lingen_cli.clock import minutes
+from lingen_cli.events import Events
+from lingen_cli.job import Job
+from lingen_cli.progress import Progress
+from lingen_cli.zoo import planning
+
+if TYPE_CHECKING:
+    from lingen_cli.planning.plan import Plan
+
+
+def tell(
+    prepare: Callable[[Progress], Job],
+    *,
+    as_json: bool,
+    fit: str | None = None,
+    budget: str | None = None,
+    command: Callable[[tuple[str, ...]], str] | None = None,
+) -> None:
+    """Print what the job of `prepare` needs, made to fit into memory and time where those are
+    given; `command` then is what makes it so, with more options.
+
+    Nothing is written, and no weights are loaded. Raises InvalidOptionError (2), NotAvailableError
+    (69: it does not fit), and what `prepare` raises.
+    """
+    from lingen_cli.planning.choose import Choice, fitted, paced, parse_budget, parse_size
+
+    memory = None if fit is None else parse_size(fit)
+    seconds = None if budget is None else parse_budget(budget)
+    begin = time.perf_counter()
+    with planning(), Progress(Events(None), quiet=True) as silent:
+        job = prepare(silent)
+    from lingen_cli.planning.plan import Planner
+
+    planner = Planner(job, time.perf_counter() - begin)
+    choice = Choice(job)
+    planner.plan(job)
+    if memory is not None:
+        choice = fitted(planner, choice, memory)
+    if seconds is not None:
+        choice = paced(planner, choice, seconds)
+    plan = planner.plan(choice.job)
+    made_by = None if command is None else command(choice.options)
+    if as_json:
+        console.result(json.dumps(plan.to_dict() | {"command": made_by}))
+        return
+    for name, text in rows(plan):
+        console.result(f"{name:<10} {text}")
+    if made_by is not None and choice.options:
+        console.result(f"{'command':<10} {made_by}")
+
+
+def rows(plan: Plan) -> list[tuple[str, str]]:
+    """Names and values, in words."""
+    took = ", ".join(f"{name} {seconds:.1f}" for name, seconds in plan.time.items())
+    thrift = ", in smaller parts" if plan.frugal else ""
+    found = [
+        ("video", f"{plan.seconds:g} s, {plan.frames} frames of {plan.width}x{plan.height}"),
+        ("model", f"{plan.model} on {plan.device} in {plan.dtype}{thrift}"),
+        (
+            "sampling",
+            f"{plan.steps} steps of {plan.sampler}, {plan.passes} passes over at most "
+            f"{plan.tokens:,} tokens, {plan.flops / 1e12:,.1f} TFLOPs",
+        ),
+        ("time", f"{minutes(plan.total)} ({took} s)"),
+    ]
+    if plan.gpu is not None:
+        found.append(("card", decimal(plan.gpu)))
+    found.append(("memory", "not known" if plan.ram is None else decimal(plan.ram)))
+    found.append(
+        (
+            "disk",
+            f"at most {decimal(plan.disk['video'])} for the video, "
+            f"{decimal(plan.disk['while it is made'])} while it is made, "
+            f"{decimal(plan.disk['latents'])} of latents kept",
+        )
+    )
+    if plan.download is None:
+        found.append(("weights", "there are none"))
+    elif plan.download:
+        found.append(("weights", f"{decimal(plan.download)} to download"))
+    if plan.unknown:
+        found.append(("without", " and ".join(plan.unknown)))
+    return found
