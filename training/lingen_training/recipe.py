@@ -163,8 +163,8 @@ class DenoiserStage(_Section):
     prompt that continues a video need not name it again."""
     distil: Distilled | None = None
     """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
-    teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the teacher's
-    steps in fewer ("steps"), and the word encoder stays as it is."""
+    teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the steps
+    of a teacher in fewer ("steps"), and the word encoder stays as it is."""
     few_steps: FewSteps | None = None
     """Of a stage with `distil = "steps"`."""
     source: tuple[Source, ...] = Field(min_length=1)
@@ -251,7 +251,7 @@ def _check(recipe: Recipe) -> None:
         _check_data(recipe, stage, f"stage.{index}")
         if (stage.distil == "steps") != (stage.few_steps is not None):
             raise ValueError(
-                f"stage.{index}: distil = \"steps\" and [stage.few_steps] belong together"
+                f'stage.{index}: distil = "steps" and [stage.few_steps] belong together'
             )
         for number, source in enumerate(stage.source):
             if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
