@@ -73,6 +73,15 @@ def test_the_recipe_says_everything(generate, tiny_weights):
     assert set(recipe.versions) == {"lingen", "torch", "av", "python"}
 
 
+def test_a_distilled_model_brings_its_steps(lingen_here, tiny_weights):
+    """Few, and unguided, without a flag."""
+    make = ("generate", "a red ball", "--size", 32, "--frames", 9, "--weights", tiny_weights)
+    result = lingen_here(*make, "--model", "lingen-mini-4step", "-o", "x.mp4")
+    assert result.returncode == 0, result.stderr
+    recipe = recipe_from_video(Path("x.mp4"))
+    assert (recipe.steps, recipe.guidance, recipe.sampler) == (4, 1.0, "euler-shifted")
+
+
 def test_rerun_makes_the_same_bytes(generate, lingen_here):
     generate("--seed", 3, "-o", "first.mp4")
     result = lingen_here("rerun", "first.mp4")
