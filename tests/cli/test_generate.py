@@ -90,6 +90,17 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
+def test_a_step_cache_is_recorded_and_rerun(generate, lingen_here):
+    for name, more in (("plain", ()), ("zero", ("--step-cache", 0)), ("kept", ("--step-cache", 9))):
+        assert generate("--seed", 3, "--steps", 4, *more, "-o", f"{name}.mp4").returncode == 0
+    plain, zero, kept = (Path(f"{name}.mp4").read_bytes() for name in ("plain", "zero", "kept"))
+    assert plain == zero != kept
+    assert recipe_from_video(Path("kept.mp4")).step_cache == 9.0
+    result = lingen_here("rerun", "kept.mp4", "-o", "again.mp4")
+    assert result.returncode == 0, result.stderr
+    assert Path("again.mp4").read_bytes() == kept
+
+
 def test_rerun_keeps_the_sampler(generate, lingen_here):
     generate("--seed", 3, "--sampler", "euler", "-o", "first.mp4")
     generate("--seed", 3, "-o", "default.mp4")

@@ -130,7 +130,7 @@ def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump):
         pair, learning_rate=3e-3, weight_decay=0.0, ema=0.5, compute_dtype=torch.float32
     )
     rounds = []
-    for _ in range(8):
+    for _ in range(5):
         losses = []
         for step in range(4):
             loss = jump_loss(pair.denoiser, teacher, FEW, replace(jump, step=step))
@@ -138,7 +138,7 @@ def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump):
             weights.step(3e-3)
             losses.append(float(loss.detach()))
         rounds.append(sum(losses))
-    assert rounds[-1] < 0.6 * rounds[0]
+    assert rounds[-1] < 0.7 * rounds[0]
     changed = {n for n, one in pair.named_parameters() if not torch.equal(one, before[n])}
     assert changed and all(name.startswith("denoiser.") for name in changed)
 

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from lingen_models.flow import SCHEDULES, interpolate
-from lingen_models.sampling import Network, TextFeatures, euler, guided_from, sample_latents
+from lingen_models.sampling import (
+    Guidance,
+    Network,
+    Sampler,
+    TextFeatures,
+    euler,
+    guided_from,
+    sample_latents,
+)
 from lingen_models.solvers import dpm_multistep
 from lingen_training.recipe import FewSteps
 
@@ -56,7 +64,8 @@ def jump_loss(student: Network, teacher: Network, few: FewSteps, jump: Jump) -> 
     text = jump.prompt
     answer = student(here, jump.times(now), text.features, text.masks, jump.first_frame)
     made = jump.made
-    return (answer.float() - target)[:, :, made].square().mean()
+    loss: Tensor = (answer.float() - target)[:, :, made].square().mean()
+    return loss
 
 
 def begin_of(student: Network, few: FewSteps, jump: Jump) -> Tensor:
@@ -64,39 +73,32 @@ def begin_of(student: Network, few: FewSteps, jump: Jump) -> Tensor:
     grid = SCHEDULES[few.schedule](few.steps)
     if jump.step and not jump.own_path:
         return interpolate(jump.data, jump.noise, jump.times(float(grid[jump.step])))
-    return sample_latents(
-        student,
-        jump.noise,
-        jump.prompt,
-        jump.negative,
-        times=grid[: jump.step + 1],
-        guidance=1.0,
-        sampler=euler,
-        **_clean(jump),
-    )
+    return _follow(student, jump, jump.noise, grid[: jump.step + 1], 1.0, euler)
 
 
 def end_of(teacher: Network, few: FewSteps, jump: Jump, here: Tensor) -> Tensor:
     """Where the teacher's guided steps of a finer grid lead from `here`."""
     fine = SCHEDULES[few.schedule](few.steps * few.substeps)
     first = jump.step * few.substeps
+    times = fine[first : first + few.substeps + 1]
+    guidance = guided_from(few.guided_after, few.guidance)
+    return _follow(teacher, jump, here, times, guidance, dpm_multistep)
+
+
+def _follow(
+    network: Network, jump: Jump, x: Tensor, times: Tensor, guidance: Guidance, sampler: Sampler
+) -> Tensor:
+    """From `x` through `times`, with the clean frames of `jump` as they are."""
+    data, end = jump.data, jump.data.shape[2]
     return sample_latents(
-        teacher,
-        here,
+        network,
+        x,
         jump.prompt,
         jump.negative,
-        times=fine[first : first + few.substeps + 1],
-        guidance=guided_from(few.guided_after, few.guidance),
-        sampler=dpm_multistep,
-        **_clean(jump),
+        times=times,
+        guidance=guidance,
+        sampler=sampler,
+        prefix=data[:, :, : jump.prefix] if jump.prefix else None,
+        suffix=data[:, :, end - jump.suffix :] if jump.suffix else None,
+        first_frame=jump.first_frame,
     )
-
-
-def _clean(jump: Jump) -> dict[str, Tensor | int | None]:
-    """The arguments of `sample_latents` that say what is clean, and where the clip stands."""
-    data, end = jump.data, jump.data.shape[2]
-    return {
-        "prefix": data[:, :, : jump.prefix] if jump.prefix else None,
-        "suffix": data[:, :, end - jump.suffix :] if jump.suffix else None,
-        "first_frame": jump.first_frame,
-    }
