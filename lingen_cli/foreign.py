@@ -95,6 +95,7 @@ def extend_foreign(
         guidance=next(
             one for one in (wish.guidance, settings.guidance, variant.guidance) if one is not None
         ),
+        step_cache=settings.step_cache,
         windows=variant.windows,
     )
     if variant.windows is None:

@@ -37,6 +37,8 @@ def check_edits(
     for edit in edits:
         if not isinstance(edit, Stretch):
             continue
+        if edit.step_cache:
+            raise InvalidOptionError(f"{model.name} has no step cache: leave out --step-cache")
         if edit.at is not None:
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
         if edit.crossfade:

@@ -62,6 +62,8 @@ class Stretch:
     """It begins anew: nothing of what was before is its past."""
     crossfade: float = 0.0
     """Seconds in which the prompt of the stretch before gives way to this one's."""
+    step_cache: float = 0.0
+    """How little may change for a step to borrow from the one before; 0: nothing is borrowed."""
     at: tuple[int, int] | None = None
     """The frames, the second excluded, that it takes the place of."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -144,13 +144,19 @@ class _Work:
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
+        sampler = edit.sampler
+        more: dict[str, Any] = {}
+        if edit.step_cache:  # what a step borrows is not in the journal
+            sampler = replace(sampler, restartable=False)
+            more = {"step_cache": edit.step_cache}
         choices: dict[str, Any] = {
             "steps": edit.steps,
             "negative": edit.negative,
             "seed": edit.seed,
             "on_step": self._listener(),
-            **edit.sampler.choices(edit.guidance),
-            "sampler": self.journal.loop(edit.sampler),
+            **sampler.choices(edit.guidance),
+            "sampler": self.journal.loop(sampler),
+            **more,
         }
         if edit.at is not None:
             return pipe.retake(

@@ -95,6 +95,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         sampler=sampler_of(registry, variant, settings.sampler),
         steps=variant.steps if settings.steps is None else settings.steps,
         guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        step_cache=settings.step_cache,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))

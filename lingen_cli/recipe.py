@@ -69,6 +69,8 @@ class _Sampled(BaseModel):
     sampler: str
     windows: WindowSizes | None = None
     """Latent frames of a window and of its past; None: sampled in one piece."""
+    step_cache: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
+    """The threshold below which steps borrowed from the one before."""
 
 
 class Added(_Sampled):

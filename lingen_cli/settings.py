@@ -50,6 +50,9 @@ class Settings(BaseModel):
     guidance: float | None = Field(
         None, ge=0, le=100, allow_inf_nan=False, description="default: the model's"
     )
+    step_cache: float = Field(
+        0.0, ge=0, le=10, allow_inf_nan=False, description="0 computes every step"
+    )
     negative: str = Field("", max_length=2000)
     output_folder: Path = Path()
     preview: bool = False

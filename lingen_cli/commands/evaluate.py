@@ -42,6 +42,9 @@ def evaluate(
     guidance: Annotated[
         float | None, typer.Option(min=0, max=100, help="Guidance; else the model's.")
     ] = None,
+    step_cache: Annotated[
+        float, typer.Option(min=0, max=10, help="As in `lingen generate`; 0 is none.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the prompts and the noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     output: Annotated[
@@ -108,6 +111,7 @@ def evaluate(
                 sampler=solver.build(),
                 schedule=solver.schedule,
                 guided_after=solver.guided_after,
+                step_cache=step_cache,
                 size=side,
                 seed=seed,
                 report=console.note,

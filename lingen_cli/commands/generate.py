@@ -71,6 +71,13 @@ def generate(
         float | None,
         typer.Option(help="How strictly the prompt is followed.", rich_help_panel=_MODEL),
     ] = None,
+    step_cache: Annotated[
+        float | None,
+        typer.Option(
+            help="Steps that change less than this, such as 0.1, borrow from the one before.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name from `lingen models list`.", rich_help_panel=_MODEL)
     ] = None,
@@ -128,6 +135,7 @@ def generate(
         "sampler": sampler,
         "steps": steps,
         "guidance": guidance,
+        "step_cache": step_cache,
         "negative": negative,
         "preview": preview,
     }

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lingen_cli.events import Events
-from lingen_cli.job import Job
+from lingen_cli.job import Job, Stretch
 from lingen_cli.latents import latents_of
 from lingen_cli.progress import Progress
 from lingen_cli.streaming import NoJournal
@@ -77,13 +78,17 @@ def count_passes(
 ) -> Counter[Pass]:
     """How often the denoiser is asked about so many rows of so many latent frames.
 
-    `frugal` asks about one row at a time. Raises as `latents_of` does.
+    `frugal` asks about one row at a time. What a step cache saves depends on the video, so it is
+    not counted. Raises as `latents_of` does.
     """
+    edits = tuple(
+        replace(edit, step_cache=0.0) if isinstance(edit, Stretch) else edit for edit in job.edits
+    )
     denoiser = _Silent(config)
     texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]
     codec = _Blind(config.latent_channels, job.model.time_stride, space_stride)
     pipe = TextToVideo(cast("LinGen", denoiser), cast("VideoAutoencoder", codec), texts)
     pipe.frugal = frugal
     with Progress(Events(None), quiet=True) as progress:
-        latents_of(job, pipe, NoJournal(), progress)
+        latents_of(replace(job, edits=edits), pipe, NoJournal(), progress)
     return denoiser.asked

@@ -16,6 +16,7 @@ from torch import nn
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.generation import find_device
 from lingen_cli.job import Job
+from lingen_cli.planning.held import OVERHEAD, held_by_decoder, held_by_denoiser
 from lingen_cli.planning.passes import Pass, count_passes
 from lingen_cli.planning.probe import (
     Measured,
@@ -91,6 +92,7 @@ class Planner:
             )
         self.variant, self.job, self.load_seconds = variant, job, load_seconds
         self.device = find_device(job.device)
+        self.dtype = compute_dtype(self.device)
         self.config = LinGenConfig.from_dict(
             _facts(job, "denoiser").get("config") or variant.config
         )
@@ -114,7 +116,7 @@ class Planner:
         for one, count in asked.items():
             measured = self._denoiser(one[0])
             sampling += count * measured.seconds_of(flops[one])
-            held = max(held, measured.bytes_of(one[0] * math.prod(self._shape(job, one[1]))))
+            held = max(held, self._held(job, one, measured, flops[one]))
         frames = max(one[1] for one in asked)
         latents = self._latents(job)
         times = {"load": self.load_seconds, "sample": sampling}
@@ -126,7 +128,11 @@ class Planner:
             codec = self._decoder(chunk)
             area = latents[1] * latents[2]
             times["decode"] = codec.seconds_of(latents[0] * area)
-            held = max(held, codec.bytes_of(chunk * area))
+            size = (chunk, *latents[1:])
+            if self.device == "cpu":
+                held = max(held, int(OVERHEAD * held_by_decoder(self.codec, size, self.dtype)))
+            else:
+                held = max(held, codec.held_of(chunk * area))
         times["write"] = self.write_seconds * job.frames * self._area(job)
         weights = self._weights(unknown)
         values = 4 * self.config.latent_channels * math.prod(latents)
@@ -137,7 +143,7 @@ class Planner:
         return Plan(
             model=self.variant.name,
             device=self.device,
-            dtype=str(compute_dtype(self.device)).removeprefix("torch."),
+            dtype=str(self.dtype).removeprefix("torch."),
             seconds=job.seconds,
             frames=job.frames,
             width=job.width,
@@ -169,6 +175,12 @@ class Planner:
             self._passes[key] = count_passes(job, self.config, self.stride, frugal=job.frugal)
         return self._passes[key]
 
+    def _held(self, job: Job, one: Pass, measured: Measured, flops: int) -> int:
+        if self.device != "cpu":
+            return measured.held_of(flops)
+        shape = self._shape(job, one[1])
+        return int(OVERHEAD * held_by_denoiser(self.config, one[0], shape, self.dtype))
+
     def _shape(self, job: Job, frames: int) -> Shape:
         return frames, job.height // self.stride, job.width // self.stride
 
@@ -195,18 +207,18 @@ class Planner:
     @cached_property
     def _denoiser_bytes(self) -> int:
         with torch.device("meta"):
-            return _bytes(LinGen(self.config), self.device)
+            return _bytes(LinGen(self.config), self.dtype)
 
     def _weights(self, unknown: list[str]) -> int:
         """Of all networks in memory."""
         found = self._denoiser_bytes
         if self.codec is not None:
             with torch.device("meta"):
-                found += _bytes(TemporalAutoencoder(self.codec), self.device)
+                found += _bytes(TemporalAutoencoder(self.codec), self.dtype)
         texts = self.job.model.text_encoders
         if not texts:
             unknown.append("the text encoders")
-        wider = compute_dtype(self.device).itemsize / 2  # files are in bf16
+        wider = self.dtype.itemsize / 2  # files are in bf16
         return found + int(sum(path.stat().st_size for path in texts) * wider)
 
     def _download(self) -> int | None:
@@ -217,8 +229,8 @@ class Planner:
         return size_of(self.variant) if state_of(self.variant) == "to pull" else None
 
 
-def _bytes(network: nn.Module, device: str) -> int:
-    return sum(one.numel() for one in network.parameters()) * compute_dtype(device).itemsize
+def _bytes(network: nn.Module, dtype: torch.dtype) -> int:
+    return sum(one.numel() for one in network.parameters()) * dtype.itemsize
 
 
 def _facts(job: Job, part: str) -> dict[str, Any]:

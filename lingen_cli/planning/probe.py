@@ -14,14 +14,13 @@ from statistics import median
 import numpy as np
 import torch
 
+from lingen_cli.planning.held import WORDS
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, step_flops
 from lingen_models.precision import compute_dtype
 from lingen_training.bench.step import Step, build, growth, timed
 
-WORDS = 12
-"""Text tokens of the prompts."""
 _BLOCKS = 2
 _FIRST = 3
 """Latent frames that are measured first, to know how many a measurement can afford."""
@@ -35,20 +34,18 @@ class Measured:
     """What something took: by it, and by its size, larger ones are judged."""
 
     size: float
-    """FLOPs, or pixels."""
-    held: float
-    """What memory grows with: tokens, or pixels at a time."""
+    """FLOPs, or latents."""
     seconds: float
-    bytes: int
-    """Held on top of what there was before; 0 where the system does not tell."""
+    held: int
+    """Bytes of a GPU on top of what there was before; 0 on a CPU (`held.py`)."""
 
     def seconds_of(self, size: float) -> float:
         """In proportion."""
         return self.seconds * size / self.size
 
-    def bytes_of(self, held: float) -> int:
+    def held_of(self, size: float) -> int:
         """In proportion."""
-        return int(self.bytes * held / self.held)
+        return int(self.held * size / self.size)
 
 
 def flops_of(config: LinGenConfig, rows: int, shape: Shape) -> int:
@@ -87,10 +84,10 @@ def probe_denoiser(config: LinGenConfig, rows: int, shape: Shape, device: str) -
     while frames < shape[0] and size(frames + 1) <= affordable:
         frames = min(shape[0], max(frames + 1, int(frames * 1.25)))
     step = step_over(frames)
-    held = growth(step, device) or 0
+    held = 0 if device == "cpu" else growth(step, device) or 0
     taken = median(timed(step, device) for _ in range(2))
     full = flops_of(config, rows, (frames, *shape[1:]))
-    return Measured(full, rows * math.prod((frames, *shape[1:])), taken * full / size(frames), held)
+    return Measured(full, taken * full / size(frames), held)
 
 
 def probe_decoder(config: TAEConfig, shape: Shape, device: str, *, chunk: int) -> Measured:
@@ -116,8 +113,8 @@ def probe_decoder(config: TAEConfig, shape: Shape, device: str, *, chunk: int) -
         min(side, int(part * max(1.0, room)))
         for side, part in zip(shape[1:], (high, wide), strict=True)
     )
-    held = growth(lambda: pieces(high, wide), device) or 0
-    return Measured(chunk * high * wide, chunk * high * wide, median(pieces(high, wide)), held)
+    held = 0 if device == "cpu" else growth(lambda: pieces(high, wide), device) or 0
+    return Measured(chunk * high * wide, median(pieces(high, wide)), held)
 
 
 def probe_writer(width: int, height: int, fps: Fraction, crf: int, preset: str) -> float:

@@ -49,12 +49,19 @@ class Block(nn.Module):
         self, x: Tensor, time: Tensor, text: Tensor, text_mask: Tensor, first_frame: int
     ) -> Tensor:
         """(B, T, H, W, D) with `time` (B, T, 6, D), `text` (B, M, D) -> the same shape."""
-        grid = (x.shape[1], x.shape[2], x.shape[3])
-        parts = (time + self.modulation.to(time.dtype))[:, :, None, None].unbind(-2)
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = parts
-        positioned = x + self.position(grid, first_frame).to(x.dtype)
-        x = torch.addcmul(x, gate, self.mixer(modulate(positioned, shift, scale)))
+        _, _, gate, ffn_shift, ffn_scale, ffn_gate = self._parts(time)
+        x = torch.addcmul(x, gate, self.mixer(self.mixer_input(x, time, first_frame)))
         flat = x.flatten(1, 3)
         looked = self.cross_attention(self.cross_norm(flat), text, text_mask)
         x = (flat + looked).view(x.shape)
         return torch.addcmul(x, ffn_gate, self.feed_forward(modulate(x, ffn_shift, ffn_scale)))
+
+    def mixer_input(self, x: Tensor, time: Tensor, first_frame: int) -> Tensor:
+        """(B, T, H, W, D): the tokens at their positions, modulated."""
+        shift, scale, *_ = self._parts(time)
+        grid = (x.shape[1], x.shape[2], x.shape[3])
+        return modulate(x + self.position(grid, first_frame).to(x.dtype), shift, scale)
+
+    def _parts(self, time: Tensor) -> tuple[Tensor, ...]:
+        """Shift, scale and gate of the mixer, then of the feed-forward."""
+        return (time + self.modulation.to(time.dtype))[:, :, None, None].unbind(-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,23 @@ from lingen_models.block import Block
 from lingen_models.config import LinGenConfig
 from lingen_models.embeddings import TimestepEmbedding
 from lingen_models.norms import modulate
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What the blocks are given: tokens `x` (B, T, H, W, D), the features `time` (B, T, D) of the
+    times and the `modulation` (B, T, 6, D) that comes of them, `text` (B, M, D) and its mask."""
+
+    x: Tensor
+    time: Tensor
+    modulation: Tensor
+    text: Tensor
+    text_mask: Tensor
+
+    def row(self, index: int) -> Hidden:
+        """One row of the batch."""
+        parts = (self.x, self.time, self.modulation, self.text, self.text_mask)
+        return Hidden(*(part[index : index + 1] for part in parts))
 
 
 class LinGen(nn.Module):
@@ -77,6 +95,13 @@ class LinGen(nn.Module):
         Returns:
             (B, C, T, H, W). Raises ValueError where the patch does not divide H or W.
         """
+        hidden = self.embed(latents, t, texts, text_masks)
+        return self.head(self.run_blocks(hidden, first_frame), hidden.time)
+
+    def embed(
+        self, latents: Tensor, t: Tensor, texts: Sequence[Tensor], text_masks: Sequence[Tensor]
+    ) -> Hidden:
+        """What comes before the blocks; the arguments, and what it raises, as of a call."""
         _, tall, wide = self.config.patch
         if latents.shape[-2] % tall or latents.shape[-1] % wide:
             raise ValueError(
@@ -90,7 +115,18 @@ class LinGen(nn.Module):
         text = torch.cat(
             [embed(part) for embed, part in zip(self.text_in, texts, strict=True)], dim=1
         )
-        text_mask = torch.cat(list(text_masks), dim=1)
+        return Hidden(x, time, modulation, text, torch.cat(list(text_masks), dim=1))
+
+    def first_input(self, hidden: Hidden, first_frame: int = 0) -> Tensor:
+        """(B, T, H, W, D): what the mixer of the first block is given."""
+        block = self.blocks[0]
+        assert isinstance(block, Block)
+        return block.mixer_input(hidden.x, hidden.modulation, first_frame)
+
+    def run_blocks(self, hidden: Hidden, first_frame: int = 0) -> Tensor:
+        """(B, T, H, W, D): the tokens after all blocks."""
+        x, modulation = hidden.x, hidden.modulation
+        text, text_mask = hidden.text, hidden.text_mask
         for block in self.blocks:
             if self.checkpoint_blocks and torch.is_grad_enabled():
                 x = checkpoint(
@@ -98,9 +134,12 @@ class LinGen(nn.Module):
                 )
             else:
                 x = block(x, modulation, text, text_mask, first_frame)
+        return x
+
+    def head(self, x: Tensor, time: Tensor) -> Tensor:
+        """The velocity (B, C, T, H, W) from the tokens after the blocks."""
+        _, tall, wide = self.config.patch
         shift, scale = self.final_modulation(time)[:, :, None, None].chunk(2, -1)
         out = self.patch_out(modulate(x, shift, scale))
-        velocity: Tensor = rearrange(
-            out, "b t h w (c p q) -> b c t (h p) (w q)", p=tall, q=wide, c=latents.shape[1]
-        )
+        velocity: Tensor = rearrange(out, "b t h w (c p q) -> b c t (h p) (w q)", p=tall, q=wide)
         return velocity

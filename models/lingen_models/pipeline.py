@@ -27,6 +27,7 @@ from lingen_models.sampling import (
     row_by_row,
     sample_latents,
 )
+from lingen_models.step_cache import StepCache
 
 
 class TextToVideo:
@@ -176,13 +177,15 @@ class TextToVideo:
         last_frame: Tensor | None = None,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
+        step_cache: float = 0.0,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
 
         Noise is drawn on the CPU from `seed`, so it does not depend on the device.
         `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
-        ends in; a single frame cannot have both.
+        ends in; a single frame cannot have both. `step_cache` is the threshold of a `StepCache`,
+        0 for none.
         Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
         """
         unit = self.space_stride * self.patch[1]
@@ -199,7 +202,7 @@ class TextToVideo:
         )
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         return sample_latents(
-            self._velocity_network,
+            self._network(step_cache),
             noise,
             self.encode_texts([prompt]),
             self.encode_texts([negative]),
@@ -228,6 +231,7 @@ class TextToVideo:
         fade: tuple[str, int] | None = None,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
+        step_cache: float = 0.0,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
@@ -265,7 +269,7 @@ class TextToVideo:
                     on_step(number * steps + done, total, estimate)
 
             return sample_latents(
-                self._velocity_network,
+                self._network(step_cache),
                 noise,
                 text,
                 away,
@@ -298,6 +302,7 @@ class TextToVideo:
         seed: int = 0,
         sampler: Sampler = euler,
         schedule: str = "linear-quadratic",
+        step_cache: float = 0.0,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
@@ -314,7 +319,7 @@ class TextToVideo:
         old = latents.to(self.device).float()
         noise = window_noise(seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
         new = sample_latents(
-            self._velocity_network,
+            self._network(step_cache),
             noise.to(self.device),
             self.encode_texts([prompt]),
             self.encode_texts([negative]),
@@ -359,8 +364,10 @@ class TextToVideo:
         """Where the autoencoder is."""
         return next(self.autoencoder.parameters()).device
 
-    @property
-    def _velocity_network(self) -> Network:
+    def _network(self, step_cache: float) -> Network:
+        """What one sampling asks."""
+        if step_cache:
+            return StepCache(self.denoiser, step_cache, one_row=self.frugal)
         return row_by_row(self.denoiser) if self.frugal else self.denoiser
 
     def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:

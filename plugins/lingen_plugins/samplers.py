@@ -66,6 +66,13 @@ def register_samplers() -> list[Sampler]:
             restartable=True,
         ),
         Sampler(
+            name="euler-shifted",
+            summary="Euler steps, closer near noise: for models that were distilled to few steps",
+            build=build_euler,
+            schedule="shifted",
+            restartable=True,
+        ),
+        Sampler(
             name="euler-ancestral",
             summary="as euler-late, closer steps near noise, some of which is renewed each time",
             build=build_ancestral,

@@ -96,8 +96,19 @@ def register_model_variants() -> list[ModelVariant]:
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
     )
+    few_steps = replace(
+        shipped,
+        name="lingen-mini-4step",
+        summary="lingen-mini distilled to 4 steps of one pass each, guidance folded in",
+        sampler="euler-shifted",
+        steps=4,
+        guidance=1.0,
+        weights=None,
+        recipe="recipes/lingen-mini-4step.toml",
+    )
     return [
         shipped,
+        few_steps,
         *(_ablation(shipped, name) for name in ABLATIONS),
         ModelVariant(
             name="lingen-4b",

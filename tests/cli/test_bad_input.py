@@ -31,6 +31,7 @@ LONG = "x" * 100_000
         (["x", "--fps", "0"], 2, "--fps must be"),
         (["x", "--steps", "0"], 2, "--steps must be"),
         (["x", "--guidance", "nan"], 2, "--guidance must be"),
+        (["x", "--step-cache", "-1"], 2, "--step-cache must be"),
         (["x", "--sampler", "eulr"], 2, "did you mean 'euler'?"),
         (["x", "--seed", "-1"], 2, "--seed must be"),
         (["x", "--device", "tpu"], 2, "--device must be"),

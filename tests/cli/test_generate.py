@@ -73,12 +73,32 @@ def test_the_recipe_says_everything(generate, tiny_weights):
     assert set(recipe.versions) == {"lingen", "torch", "av", "python"}
 
 
+def test_a_distilled_model_brings_its_steps(lingen_here, tiny_weights):
+    """Few, and unguided, without a flag."""
+    make = ("generate", "a red ball", "--size", 32, "--frames", 9, "--weights", tiny_weights)
+    result = lingen_here(*make, "--model", "lingen-mini-4step", "-o", "x.mp4")
+    assert result.returncode == 0, result.stderr
+    recipe = recipe_from_video(Path("x.mp4"))
+    assert (recipe.steps, recipe.guidance, recipe.sampler) == (4, 1.0, "euler-shifted")
+
+
 def test_rerun_makes_the_same_bytes(generate, lingen_here):
     generate("--seed", 3, "-o", "first.mp4")
     result = lingen_here("rerun", "first.mp4")
     assert (result.returncode, result.stdout) == (0, "first-again.mp4\n")
     assert "warning" not in result.stderr
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
+
+
+def test_a_step_cache_is_recorded_and_rerun(generate, lingen_here):
+    for name, more in (("plain", ()), ("zero", ("--step-cache", 0)), ("kept", ("--step-cache", 9))):
+        assert generate("--seed", 3, "--steps", 4, *more, "-o", f"{name}.mp4").returncode == 0
+    plain, zero, kept = (Path(f"{name}.mp4").read_bytes() for name in ("plain", "zero", "kept"))
+    assert plain == zero != kept
+    assert recipe_from_video(Path("kept.mp4")).step_cache == 9.0
+    result = lingen_here("rerun", "kept.mp4", "-o", "again.mp4")
+    assert result.returncode == 0, result.stderr
+    assert Path("again.mp4").read_bytes() == kept
 
 
 def test_rerun_keeps_the_sampler(generate, lingen_here):

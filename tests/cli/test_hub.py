@@ -48,6 +48,7 @@ def installed(monkeypatch):
         pytest.param(("--frames", "122", "--fps", "24"), "at most 5.062 s", id="too many frames"),
         pytest.param(("--size", "200x120"), "a multiple of 16", id="size"),
         pytest.param(("--sampler", "heun"), "leave out --sampler", id="sampler"),
+        pytest.param(("--step-cache", "0.1"), "leave out --step-cache", id="step cache"),
     ],
 )
 def test_what_it_cannot_do(lingen_here, fails, state, wish, said):

@@ -42,8 +42,7 @@ def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkey
     asked = []
 
     class Counting(TextToVideo):
-        @property
-        def _velocity_network(self):
+        def _network(self, step_cache):
             def network(latents, *rest):
                 asked.append(latents.shape[0])
                 return self.denoiser(latents, *rest)
@@ -106,8 +105,8 @@ def test_fewer_steps_and_smaller_pictures(planned, monkeypatch):
     from lingen_cli.planning.probe import Measured
 
     monkeypatch.setattr(planning, "_resident", lambda: 0)
-    monkeypatch.setattr(planning, "probe_denoiser", lambda *_: Measured(1e6, 1.0, 1.0, 1000))
-    monkeypatch.setattr(planning, "probe_decoder", lambda *_, chunk: Measured(1.0, 1.0, 0.0, 0))
+    monkeypatch.setattr(planning, "probe_denoiser", lambda *_: Measured(1e6, 1.0, 0))
+    monkeypatch.setattr(planning, "probe_decoder", lambda *_, chunk: Measured(1.0, 0.0, 0))
     monkeypatch.setattr(planning, "probe_writer", lambda *_: 0.0)
     asked = ("--seconds", 1, "--size", 128, "--steps", 10)
     whole = planned(*asked)

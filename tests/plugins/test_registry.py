@@ -55,12 +55,13 @@ def test_the_built_in_zoo(manager):
     assert set(registry.model_variants) == {
         *("lingen-mini", "lingen-4b", "dit-mini", "lingen-mini-no-review", "lingen-mini-row-major"),
         *("lingen-mini-review-front", "lingen-mini-zigzag", "lingen-mini-hilbert"),
-        *("lingen-mini-no-tesa", "lingen-mini-no-mamba"),
+        *("lingen-mini-no-tesa", "lingen-mini-no-mamba", "lingen-mini-4step"),
     }
     assert set(registry.scan_orders) == set(SCAN_ORDERS)
     assert registry.scan_orders["rms"].axes == ("thw", "twh", "hwt", "wht")
     assert set(registry.samplers) == {
-        *("euler", "euler-ancestral", "euler-late", "euler-uniform", "dpm-multistep", "heun")
+        *("euler", "euler-ancestral", "euler-late", "euler-shifted", "euler-uniform"),
+        *("dpm-multistep", "heun"),
     }
     assert set(registry.datasets) == {"playground"}
     assert registry.model_variants["lingen-4b"].weights is None

@@ -101,7 +101,8 @@ def draw_losses(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | 
     from matplotlib.figure import Figure
 
     lengths = list(next(iter(results.values()))["losses"])
-    figure = Figure(figsize=(4.5 * len(lengths), 3.5), layout="constrained")
+    named = -(-len(results) // len(lengths))  # lines of names below the panels
+    figure = Figure(figsize=(4.5 * len(lengths), 3.5 + 0.2 * named), layout="constrained")
     panels = figure.subplots(1, len(lengths), squeeze=False)[0]
     for panel, length in zip(panels, lengths, strict=True):
         for name, result in results.items():
@@ -110,6 +111,8 @@ def draw_losses(results: Mapping[str, Mapping[str, Any]], path: Path) -> Path | 
             places = [float(length) * n / max(1, len(loss) - 1) for n in range(len(loss))]
             panel.plot(places, loss, linewidth=0.9, label=name)
         panel.set(title=f"clips of {length} s", xlabel="position in seconds", ylabel="loss")
-    panels[0].legend(fontsize="x-small")
+    handles, labels = panels[0].get_legend_handles_labels()
+    below = {"ncols": len(lengths), "fontsize": "x-small"}
+    figure.legend(handles, labels, loc="outside lower center", **below)
     figure.savefig(path, dpi=120)
     return path

@@ -16,13 +16,15 @@ from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
 from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
+from lingen_models.sampling import TextFeatures
 from lingen_models.words import WordEncoder
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
+from lingen_training.few_steps import Jump, jump_loss
 from lingen_training.latents import LatentClips, latent_clips
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
-from lingen_training.recipe import DenoiserStage
+from lingen_training.recipe import DenoiserStage, FewSteps
 
 
 class Pair(nn.Module):
@@ -114,6 +116,9 @@ def train_stage(
         if stage.distil is None:
             return {"loss": flow_loss(pair, stage, batch, rng)}
         assert teacher is not None
+        if stage.few_steps is not None:
+            jump = jump_of(pair, stage, stage.few_steps, batch, rng)
+            return {"loss": jump_loss(pair.denoiser, teacher, stage.few_steps, jump)}
         asked = question_of(pair, stage, batch, rng)
         return {"loss": distil_loss(pair.denoiser, teacher, asked)}
 
@@ -188,6 +193,33 @@ def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
     noisy = (asked.times < 1).float()
     loss: Tensor = (error * noisy).sum() / noisy.sum()
     return loss
+
+
+def jump_of(
+    pair: Pair, stage: DenoiserStage, few: FewSteps, batch: Batch, rng: random.Random
+) -> Jump:
+    """A step of the grid, noise for it, and clean frames and captions left out, as the stage has
+    them; the clean frames are those of all rows."""
+    device = pair.denoiser.patch_in.weight.device
+    generator = torch.Generator().manual_seed(rng.randrange(2**31))
+    data = batch.latents.float().to(device)
+    frames = data.shape[2]
+    has_prefix = frames > 1 and rng.random() < stage.prefix
+    has_suffix = frames > 2 and rng.random() < stage.suffix
+    prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
+    with torch.no_grad():
+        prompt, negative = pair.read(prompts), pair.read([""] * len(prompts))
+    return Jump(
+        data,
+        torch.randn(data.shape, generator=generator).to(device),
+        TextFeatures(*map(tuple, prompt)),
+        TextFeatures(*map(tuple, negative)),
+        step=rng.randrange(few.steps),
+        own_path=rng.random() < few.own_path,
+        prefix=_clean_length(rng, frames // 2) if has_prefix else 0,
+        suffix=_clean_length(rng, frames // 3) if has_suffix else 0,
+        first_frame=batch.first_frame,
+    )
 
 
 def _clean_length(rng: random.Random, most: int) -> int:

@@ -13,7 +13,12 @@ from lingen_models.block import Block
 from lingen_models.lingen import LinGen
 from lingen_training.recipe import Distilled
 
-TRAINED: dict[Distilled | None, str] = {None: "", "mamba": ".mamba_branch.", "mixer": ".mixer."}
+TRAINED: dict[Distilled | None, str] = {
+    None: "",
+    "mamba": ".mamba_branch.",
+    "mixer": ".mixer.",
+    "steps": "denoiser.",
+}
 """What the names of the parameters have in them that such a stage trains."""
 
 

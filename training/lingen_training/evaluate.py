@@ -12,6 +12,7 @@ from torch import Tensor
 from lingen_models.flow import SCHEDULES
 from lingen_models.pipeline import TextToVideo
 from lingen_models.sampling import Guidance, Sampler, euler, guided_from, sample_latents
+from lingen_models.step_cache import StepCache
 from lingen_training.playground import (
     FPS,
     Scene,
@@ -42,6 +43,7 @@ def evaluate(
     sampler: Sampler = euler,
     schedule: str = "linear-quadratic",
     guided_after: float = 0.0,
+    step_cache: float = 0.0,
     size: int = 128,
     seed: int = 0,
     batch: int = 8,
@@ -56,7 +58,13 @@ def evaluate(
     frames = whole_groups(seconds)
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
     generate = _Generator(
-        pipe, sampler, SCHEDULES[schedule](steps), guided_from(guided_after, guidance), size, seed
+        pipe,
+        sampler,
+        SCHEDULES[schedule](steps),
+        guided_from(guided_after, guidance),
+        step_cache,
+        size,
+        seed,
     )
     short, real, restored = _tally(MARKS), _tally(MARKS), _tally(MARKS)
     failures: list[dict[str, Any]] = []
@@ -93,6 +101,7 @@ def evaluate(
             "guidance": guidance,
             "schedule": schedule,
             "guided_after": guided_after,
+            "step_cache": step_cache,
             "size": size,
             "seed": seed,
         },
@@ -146,6 +155,7 @@ class _Generator:
         sampler: Sampler,
         times: Tensor,
         guidance: Guidance,
+        step_cache: float,
         size: int,
         seed: int,
     ) -> None:
@@ -153,6 +163,7 @@ class _Generator:
         self.sampler = sampler
         self.times = times
         self.guidance = guidance
+        self.step_cache = step_cache
         self.size = size
         self.noise = torch.Generator().manual_seed(seed)
 
@@ -164,7 +175,7 @@ class _Generator:
         shape = (len(scenes), channels, pipe.latent_frames(frames), side, side)
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
         latents = sample_latents(
-            pipe.denoiser,
+            StepCache(pipe.denoiser, self.step_cache) if self.step_cache else pipe.denoiser,
             noise,
             pipe.encode_texts([canonical_caption(scene) for scene in scenes]),
             pipe.encode_texts([""] * len(scenes)),

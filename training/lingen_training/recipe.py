@@ -95,7 +95,7 @@ TextSections = Annotated[
 ]
 
 
-Distilled = Literal["mamba", "mixer"]
+Distilled = Literal["mamba", "mixer", "steps"]
 Motion = Literal["moves", "bounces", "circles", "zigzags", "spins", "grows", "still"]
 
 
@@ -129,6 +129,21 @@ class Source(_Section):
         return 1 if self.latent_frames == 1 else max(self.cut_from, self.latent_frames + 1)
 
 
+class FewSteps(_Section):
+    """`[stage.few_steps]`: the grid of the student, and how its teacher is sampled."""
+
+    steps: int = Field(default=4, ge=1)
+    schedule: Literal["uniform", "shifted"] = "shifted"
+    """Where the steps lie in time: a name in `lingen_models.flow.SCHEDULES` whose grids divide."""
+    substeps: int = Field(default=3, ge=1)
+    """Steps of the teacher for one of the student."""
+    guidance: float = Field(default=4.5, ge=0)
+    guided_after: float = Field(default=0.04, ge=0, lt=1)
+    """The time before which the teacher is not guided."""
+    own_path: float = Field(default=0.7, ge=0, le=1)
+    """How often a step begins where the student's own steps end; else it does at noised data."""
+
+
 class DenoiserStage(_Section):
     """One `[[stage]]`: a schedule over one or several sources. Each step draws from one of them."""
 
@@ -148,7 +163,10 @@ class DenoiserStage(_Section):
     prompt that continues a video need not name it again."""
     distil: Distilled | None = None
     """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
-    teacher, layer by layer; nothing else is trained."""
+    teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the steps
+    of a teacher in fewer ("steps"), and the word encoder stays as it is."""
+    few_steps: FewSteps | None = None
+    """Of a stage with `distil = "steps"`."""
     source: tuple[Source, ...] = Field(min_length=1)
 
 
@@ -231,6 +249,10 @@ def _check(recipe: Recipe) -> None:
             raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
         names.append(stage.name)
         _check_data(recipe, stage, f"stage.{index}")
+        if (stage.distil == "steps") != (stage.few_steps is not None):
+            raise ValueError(
+                f'stage.{index}: distil = "steps" and [stage.few_steps] belong together'
+            )
         for number, source in enumerate(stage.source):
             if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
                 raise ValueError(

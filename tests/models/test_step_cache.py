@@ -1,0 +1,104 @@
+"""Steps that borrow from the one before."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from lingen_models.config import LinGenConfig
+from lingen_models.flow import uniform_times
+from lingen_models.lingen import LinGen
+from lingen_models.sampling import TextFeatures, guided_from, sample_latents
+from lingen_models.step_cache import StepCache
+
+TINY = LinGenConfig(
+    width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),
+    position_grid=(8, 8, 8), window=(4, 4, 4),
+)  # fmt: skip
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def network() -> LinGen:
+    torch.manual_seed(0)
+    made = LinGen(TINY).eval().requires_grad_(False)
+    for part in made.parameters():
+        part.data.add_(torch.randn_like(part) * 0.1)
+    return made
+
+
+def sampled(network, guided_after: float = 0.05) -> torch.Tensor:
+    torch.manual_seed(1)
+    mask = torch.ones(1, 5, dtype=torch.bool)
+    prompt, negative = (TextFeatures((torch.randn(1, 5, 64),), (mask,)) for _ in range(2))
+    return sample_latents(
+        network,
+        torch.randn(1, 16, 4, 4, 4),
+        prompt,
+        negative,
+        times=uniform_times(STEPS),
+        guidance=guided_from(guided_after, 3.0),
+        prefix=torch.randn(1, 16, 1, 4, 4),
+    )
+
+
+def test_a_threshold_of_0_is_the_plain_path(network):
+    cache = StepCache(network, 0.0)
+    assert torch.equal(sampled(cache), sampled(network))
+    assert cache.borrowed == 0
+
+
+def test_more_is_borrowed_and_less_is_right_as_the_threshold_rises(network):
+    plain = sampled(network)
+    borrowed, errors = [], []
+    for threshold in (0.01, 0.3, 100.0):
+        cache = StepCache(network, threshold)
+        errors.append(float((sampled(cache) - plain).square().mean()))
+        borrowed.append(cache.borrowed)
+    assert borrowed[0] == errors[0] == 0
+    assert 0 < borrowed[1] < borrowed[2] == STEPS - 2  # the first of each number of rows is run
+    assert 0 < errors[1] < errors[2]
+
+
+def test_what_is_borrowed_is_what_the_blocks_added_last(network):
+    torch.manual_seed(2)
+    text, mask = torch.randn(1, 5, 64), torch.ones(1, 5, dtype=torch.bool)
+    one, two = torch.randn(2, 1, 16, 4, 4, 4)
+    early, late = torch.full((1, 4), 0.3), torch.full((1, 4), 0.4)
+    cache = StepCache(network, 100.0)
+    assert torch.equal(cache(one, early, (text,), (mask,)), network(one, early, [text], [mask]))
+    first = network.embed(one, early, [text], [mask])
+    added = network.run_blocks(first) - first.x
+    second = network.embed(two, late, [text], [mask])
+    wanted = network.head(second.x + added, second.time)
+    assert torch.equal(cache(two, late, (text,), (mask,)), wanted)
+    assert cache.borrowed == 1
+
+
+def test_changes_add_up(network):
+    """Each is below the threshold, two are not."""
+    torch.manual_seed(2)
+    text, mask = torch.randn(1, 5, 64), torch.ones(1, 5, dtype=torch.bool)
+    x = torch.randn(1, 16, 4, 4, 4)
+    states = [(x * (1 + 0.1 * n), torch.full((1, 4), 0.3 + 0.02 * n)) for n in range(4)]
+    signals = [network.first_input(network.embed(*one, [text], [mask])) for one in states]
+    changes = [float((new - old).abs().mean() / old.abs().mean()) for old, new in pairwise(signals)]
+    cache = StepCache(network, 1.5 * max(changes))
+    borrowed = []
+    for one in states:
+        cache(*one, (text,), (mask,))
+        borrowed.append(cache.borrowed)
+    assert borrowed == [0, 1, 1, 2]
+
+
+def test_row_by_row_is_the_same_but_for_the_last_bits(network):
+    rows = sampled(StepCache(network, 0.3, one_row=True))
+    torch.testing.assert_close(rows, sampled(StepCache(network, 0.3)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, float("nan")])
+def test_thresholds_that_are_none(network, threshold):
+    with pytest.raises(ValueError, match="a threshold of at least 0"):
+        StepCache(network, threshold)
