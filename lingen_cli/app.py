@@ -49,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate.generate)
-app.command(context_settings=plan.CONTEXT)(plan.plan)
+app.command(context_settings=plan.CONTEXT, options_metavar="PROMPT [OPTIONS]")(plan.plan)
 app.command()(extend.extend)
 app.command("continue")(extend.continue_)
 app.command()(extend.branch)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 COMMANDS = ("generate", "extend", "continue", "branch", "retake", "rerun")
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
-_NOT_HERE = frozenset({"events", "json", "quiet", "preview", "overwrite", "no-metadata", "help"})
+_NOT_HERE = frozenset(
+    {"events", "json", "quiet", "preview", "overwrite", "no-metadata", "dry-run", "help"}
+)
 """A batch is told by its command line; and it knows what is made by the recipe inside."""
 _WORTH_ANOTHER = frozenset({70, 71, 74})
 _FIELD = re.compile(r"\{([^{}]*)\}")

@@ -52,6 +52,20 @@ def parse_moment(text: str, name: str) -> Fraction:
     return moment
 
 
+def parse_lengths(text: str, name: str) -> list[float]:
+    """`4,10,17`: some lengths in seconds. Raises InvalidOptionError (2)."""
+    try:
+        found = [float(one) for one in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or not all(0 < one <= MAX_SECONDS for one in found):
+        raise InvalidOptionError(
+            f"{name} must be seconds between commas, each above 0 and at most {MAX_SECONDS:g}, "
+            f"not {text[:40]!r}"
+        )
+    return found
+
+
 def frame_count(
     rate: Fraction,
     *,

@@ -109,6 +109,7 @@ def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.preflight import parse_size
+    from lingen_cli.timing import parse_lengths
     from lingen_models.config import PRESETS
     from lingen_training.bench.cases import PAPER, STRIDE, chosen
 
@@ -120,21 +121,6 @@ def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
         known = ", ".join([*PRESETS, PAPER])
         raise InvalidOptionError(f"--preset must be one of {known}, not {preset!r}")
     pixels = parse_size(128 if size is None else size, STRIDE * PRESETS[preset].patch[1])
-    return chosen(preset, _seconds("4,10,17,34,60" if lengths is None else lengths), pixels)
-
-
-def _seconds(text: str) -> list[float]:
-    """`4,10,17`. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.timing import MAX_SECONDS
-
-    try:
-        found = [float(one) for one in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < one <= MAX_SECONDS for one in found):
-        raise InvalidOptionError(
-            f"--lengths must be seconds between commas, each above 0 and at most "
-            f"{MAX_SECONDS:g}, not {text[:40]!r}"
-        )
-    return found
+    return chosen(
+        preset, parse_lengths("4,10,17,34,60" if lengths is None else lengths, "--lengths"), pixels
+    )

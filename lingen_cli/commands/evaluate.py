@@ -64,7 +64,7 @@ def evaluate(
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.preflight import check_device, parse_size
     from lingen_cli.publish import WorkFolder, check_target
-    from lingen_cli.timing import MAX_SECONDS
+    from lingen_cli.timing import MAX_SECONDS, parse_lengths
     from lingen_cli.zoo import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
@@ -77,7 +77,7 @@ def evaluate(
     if models is not None and weights is not None:
         raise InvalidOptionError("with --models, weights are said as NAME=FOLDER, not by --weights")
     check_device(device)
-    lengths = _lengths(loss_seconds)
+    lengths = parse_lengths(loss_seconds, "--loss-seconds")
     registry = open_registry(console.warning)
     named = {model: (model, weights)} if models is None else _named(models)
     for name, _ in named.values():
@@ -174,18 +174,4 @@ def _named(text: str) -> dict[str, tuple[str, Path | None]]:
     for one, name in zip(parts, names, strict=True):
         folder = one.partition("=")[2]
         found[one if names.count(name) > 1 else name] = (name, Path(folder) if folder else None)
-    return found
-
-
-def _lengths(text: str) -> list[float]:
-    """`4,17,60`. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.timing import MAX_SECONDS
-
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(0 < length <= MAX_SECONDS for length in found):
-        raise InvalidOptionError(f"--loss-seconds must be seconds like 4,17,60, not {text!r}")
     return found

@@ -84,12 +84,13 @@ def test_bad_lines_are_all_named_before_anything_is_made(jobs, lingen_here, fail
         {"prompt": "a", "output": "../a.mp4"},
         {"prompt": "a", "output": "0001-a-red-ball"},
         {"prompt": "a", "json": True},
+        {"prompt": "a", "dry_run": True},
         {},
     )
     result = lingen_here("batch", path)
-    fails(result, 65, "10 of 11 lines cannot be made; --keep-going")
+    fails(result, 65, "11 of 12 lines cannot be made; --keep-going")
     told = [line for line in result.stderr.splitlines() if line.startswith("jobs.jsonl:")]
-    assert [line.split(":")[1] for line in told] == [str(number) for number in range(2, 12)]
+    assert [line.split(":")[1] for line in told] == [str(number) for number in range(2, 13)]
     for line, part in zip(
         told,
         (
@@ -102,6 +103,7 @@ def test_bad_lines_are_all_named_before_anything_is_made(jobs, lingen_here, fail
             "outside jobs",
             "is that of line 1 too",
             "unknown key 'json'",
+            "unknown key 'dry_run'",
             "PROMPT",
         ),
         strict=True,

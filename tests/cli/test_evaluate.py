@@ -124,7 +124,7 @@ def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measu
         (["--models", "lingen-mini,dit-mimi"], 2, "did you mean 'dit-mini'?"),
         (["--models", "lingen-mini", "--weights", "x"], 2, "NAME=FOLDER"),
         (["--models", "lingen-mini,lingen-4b=nowhere"], 66, "nowhere"),
-        (["--loss-seconds", "4,long"], 2, "seconds like 4,17,60"),
+        (["--loss-seconds", "4,long"], 2, "--loss-seconds must be seconds between commas"),
         (["--size", "100"], 2, "--size must be"),
         (["--seconds", "nan"], 2, "--seconds must be above 0"),
         (["--long-seconds", "-1"], 2, "--long-seconds must be above 0"),
