@@ -74,7 +74,7 @@ def generate(
     step_cache: Annotated[
         float | None,
         typer.Option(
-            help="Steps that change less than this, such as 0.1, borrow from the one before.",
+            help="Steps that change less than this, such as 0.2, borrow from the one before.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
