@@ -90,6 +90,19 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
+def test_a_guidance_interval_is_recorded_and_rerun(generate, lingen_here):
+    wishes = {"plain": (), "own": ("0.05,1",), "short": ("0.05,0.3",)}
+    for name, times in wishes.items():
+        more = ("--guidance-interval", *times) if times else ()
+        assert generate("--seed", 3, "--steps", 4, *more, "-o", f"{name}.mp4").returncode == 0
+    plain, own, short = (recipe_from_video(Path(f"{name}.mp4")) for name in wishes)
+    assert plain.frame_hashes == own.frame_hashes != short.frame_hashes
+    assert (plain.guidance_interval, short.guidance_interval) == (None, (0.05, 0.3))
+    result = lingen_here("rerun", "short.mp4", "-o", "again.mp4")
+    assert result.returncode == 0, result.stderr
+    assert Path("again.mp4").read_bytes() == Path("short.mp4").read_bytes()
+
+
 def test_a_step_cache_is_recorded_and_rerun(generate, lingen_here):
     for name, more in (("plain", ()), ("zero", ("--step-cache", 0)), ("kept", ("--step-cache", 9))):
         assert generate("--seed", 3, "--steps", 4, *more, "-o", f"{name}.mp4").returncode == 0
