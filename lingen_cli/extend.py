@@ -122,6 +122,7 @@ class Finished:
             else sampler_of(self.registry, self.job.model.variant, wish.sampler),
             steps=last.steps if wish.steps is None else wish.steps,
             guidance=last.guidance if wish.guidance is None else wish.guidance,
+            guidance_interval=last.guidance_interval,
             step_cache=last.step_cache,
             crossfade=wish.crossfade,
             windows=self.job.model.variant.windows,

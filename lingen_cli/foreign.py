@@ -11,7 +11,7 @@ from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.extend import Length, Wish, more_frames
 from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Base, Destination, Job, Stretch
-from lingen_cli.preflight import check_device, check_seed, parse_size
+from lingen_cli.preflight import check_device, check_seed, parse_interval, parse_size
 from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import MAX_BASE_FRAMES
 from lingen_cli.repeat import Changes
@@ -95,6 +95,7 @@ def extend_foreign(
         guidance=next(
             one for one in (wish.guidance, settings.guidance, variant.guidance) if one is not None
         ),
+        guidance_interval=parse_interval(settings.guidance_interval),
         step_cache=settings.step_cache,
         windows=variant.windows,
     )

@@ -37,6 +37,10 @@ def check_edits(
     for edit in edits:
         if not isinstance(edit, Stretch):
             continue
+        if edit.guidance_interval is not None:
+            raise InvalidOptionError(
+                f"{model.name} is guided at all times: leave out --guidance-interval"
+            )
         if edit.step_cache:
             raise InvalidOptionError(f"{model.name} has no step cache: leave out --step-cache")
         if edit.at is not None:

@@ -62,6 +62,9 @@ class Stretch:
     """It begins anew: nothing of what was before is its past."""
     crossfade: float = 0.0
     """Seconds in which the prompt of the stretch before gives way to this one's."""
+    guidance_interval: tuple[float, float] | None = None
+    """The times, from 0 (noise) to 1, between which there is guidance; None: as the sampler has
+    it."""
     step_cache: float = 0.0
     """How little may change for a step to borrow from the one before; 0: nothing is borrowed."""
     at: tuple[int, int] | None = None

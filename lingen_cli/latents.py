@@ -154,7 +154,7 @@ class _Work:
             "negative": edit.negative,
             "seed": edit.seed,
             "on_step": self._listener(),
-            **sampler.choices(edit.guidance),
+            **sampler.choices(edit.guidance, edit.guidance_interval),
             "sampler": self.journal.loop(sampler),
             **more,
         }

@@ -95,6 +95,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         sampler=sampler_of(registry, variant, settings.sampler),
         steps=variant.steps if settings.steps is None else settings.steps,
         guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        guidance_interval=parse_interval(settings.guidance_interval),
         step_cache=settings.step_cache,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
     )
@@ -185,6 +186,20 @@ def parse_size(value: int | str, step: int) -> tuple[int, int]:
             f"up to {MAX_SIDE}, not {str(value)[:20]!r}"
         )
     return sides
+
+
+def parse_interval(text: str | None) -> tuple[float, float] | None:
+    """`0.05,0.8` as two times from 0 to 1; None for None. Raises InvalidOptionError (2)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([01]?\.?\d{1,9})\s*,\s*([01]?\.?\d{1,9})\s*", text)
+    begin, end = (float(found[1]), float(found[2])) if found else (1.0, 0.0)
+    if not 0 <= begin < end <= 1:
+        raise InvalidOptionError(
+            "--guidance-interval must be two times from 0 (noise) to 1, the smaller first, such as "
+            f"0.05,0.8, not {text[:20]!r}"
+        )
+    return begin, end
 
 
 def check_seed(seed: int | None) -> int:

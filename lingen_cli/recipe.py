@@ -12,6 +12,7 @@ from lingen_cli.errors import BadDataError
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
+Time = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
 MAX_FRAMES = 1_000_000
@@ -69,6 +70,8 @@ class _Sampled(BaseModel):
     sampler: str
     windows: WindowSizes | None = None
     """Latent frames of a window and of its past; None: sampled in one piece."""
+    guidance_interval: tuple[Time, Time] | None = None
+    """The times between which there was guidance; None: as the sampler has it."""
     step_cache: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
     """The threshold below which steps borrowed from the one before."""
 

@@ -157,6 +157,7 @@ def _stretch(
         sampler=sampler_of(registry, model, part.sampler),
         steps=part.steps,
         guidance=part.guidance,
+        guidance_interval=part.guidance_interval,
         step_cache=part.step_cache,
         windows=windows,
     )

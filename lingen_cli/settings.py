@@ -50,6 +50,9 @@ class Settings(BaseModel):
     guidance: float | None = Field(
         None, ge=0, le=100, allow_inf_nan=False, description="default: the model's"
     )
+    guidance_interval: str | None = Field(
+        None, description="0.05,0.8: from 0 (noise) to 1; default: the sampler's"
+    )
     step_cache: float = Field(
         0.0, ge=0, le=10, allow_inf_nan=False, description="0 computes every step"
     )

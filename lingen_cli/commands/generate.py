@@ -71,10 +71,18 @@ def generate(
         float | None,
         typer.Option(help="How strictly the prompt is followed.", rich_help_panel=_MODEL),
     ] = None,
+    guidance_interval: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FROM,TO",
+            help="When there is guidance: times from 0 (noise) to 1, such as 0.05,0.8.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     step_cache: Annotated[
         float | None,
         typer.Option(
-            help="Steps that change less than this, such as 0.1, borrow from the one before.",
+            help="Steps that change less than this, such as 0.2, borrow from the one before.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
@@ -135,6 +143,7 @@ def generate(
         "sampler": sampler,
         "steps": steps,
         "guidance": guidance,
+        "guidance_interval": guidance_interval,
         "step_cache": step_cache,
         "negative": negative,
         "preview": preview,

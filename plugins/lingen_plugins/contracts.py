@@ -283,14 +283,20 @@ class Sampler(Component):
     """To go on so, it needs the step before as well: its loop takes `before=`, the estimate that
     it gave to `on_step` then, and the time at which that step began."""
 
-    def choices(self, guidance: float) -> dict[str, Any]:
-        """What it decides of the arguments of `TextToVideo.sample`, `go_on` and `retake`."""
+    def choices(
+        self, guidance: float, interval: tuple[float, float] | None = None
+    ) -> dict[str, Any]:
+        """What it decides of the arguments of `TextToVideo.sample`, `go_on` and `retake`.
+
+        `interval` has the times between which there is guidance, in place of its own.
+        """
         from lingen_models.sampling import guided_from
 
+        start, end = (self.guided_after, 1.0) if interval is None else interval
         return {
             "sampler": self.build(),
             "schedule": self.schedule,
-            "guidance": guided_from(self.guided_after, guidance),
+            "guidance": guided_from(start, guidance, end),
         }
 
 

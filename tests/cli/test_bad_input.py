@@ -32,6 +32,8 @@ LONG = "x" * 100_000
         (["x", "--steps", "0"], 2, "--steps must be"),
         (["x", "--guidance", "nan"], 2, "--guidance must be"),
         (["x", "--step-cache", "-1"], 2, "--step-cache must be"),
+        (["x", "--guidance-interval", "0.8,0.2"], 2, "--guidance-interval must be two times"),
+        (["x", "--guidance-interval", "0,1e3"], 2, "--guidance-interval must be two times"),
         (["x", "--sampler", "eulr"], 2, "did you mean 'euler'?"),
         (["x", "--seed", "-1"], 2, "--seed must be"),
         (["x", "--device", "tpu"], 2, "--device must be"),

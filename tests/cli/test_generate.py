@@ -90,15 +90,39 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
-def test_a_step_cache_is_recorded_and_rerun(generate, lingen_here):
-    for name, more in (("plain", ()), ("zero", ("--step-cache", 0)), ("kept", ("--step-cache", 9))):
-        assert generate("--seed", 3, "--steps", 4, *more, "-o", f"{name}.mp4").returncode == 0
-    plain, zero, kept = (Path(f"{name}.mp4").read_bytes() for name in ("plain", "zero", "kept"))
-    assert plain == zero != kept
-    assert recipe_from_video(Path("kept.mp4")).step_cache == 9.0
-    result = lingen_here("rerun", "kept.mp4", "-o", "again.mp4")
+@pytest.fixture
+def moved_weights(tiny_weights, tmp_path):
+    """As `tiny_weights`, with a denoiser that asks for something: a fresh one does not."""
+    import torch
+
+    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+
+    folder = shutil.copytree(tiny_weights, tmp_path / "moved")
+    path = folder / "denoiser.safetensors"
+    torch.manual_seed(1)
+    tensors = {k: one + 0.2 * torch.randn_like(one) for k, one in load_tensors(path)[0].items()}
+    save_tensors(path, tensors, {"lingen": json.dumps(read_metadata(path))})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("option", "same", "other"),
+    [("guidance-interval", "0.05,1", "0.05,0.3"), ("step-cache", "0.0", "9.0")],
+)
+def test_what_changes_the_steps_is_recorded_and_rerun(
+    generate, lingen_here, moved_weights, option, same, other
+):
+    hashes, wishes = [], {"plain": (), "same": (same,), "other": (other,)}
+    for name, value in wishes.items():
+        more = (f"--{option}", *value) if value else ()
+        small = ("--seed", 3, "--steps", 4, "--weights", moved_weights, "-o", f"{name}.mp4")
+        result = generate(*small, *more)
+        assert result.returncode == 0, result.stderr
+        hashes.append(recipe_from_video(Path(f"{name}.mp4")).frame_hashes)
+    assert hashes[0] == hashes[1] != hashes[2]
+    result = lingen_here("rerun", "other.mp4", "-o", "again.mp4")
     assert result.returncode == 0, result.stderr
-    assert Path("again.mp4").read_bytes() == kept
+    assert Path("again.mp4").read_bytes() == Path("other.mp4").read_bytes()
 
 
 def test_rerun_keeps_the_sampler(generate, lingen_here):

@@ -48,6 +48,7 @@ def installed(monkeypatch):
         pytest.param(("--frames", "122", "--fps", "24"), "at most 5.062 s", id="too many frames"),
         pytest.param(("--size", "200x120"), "a multiple of 16", id="size"),
         pytest.param(("--sampler", "heun"), "leave out --sampler", id="sampler"),
+        pytest.param(("--guidance-interval", "0,1"), "leave out --guidance-", id="interval"),
         pytest.param(("--step-cache", "0.1"), "leave out --step-cache", id="step cache"),
     ],
 )

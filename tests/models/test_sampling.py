@@ -239,3 +239,9 @@ def test_an_exception_in_on_step_stops_at_once() -> None:
             on_step=stop,
         )
     assert len(field.calls) == 2
+
+
+def test_guidance_has_an_interval() -> None:
+    strength = guided_from(0.2, 3.0, 0.6)
+    assert callable(strength)
+    assert [strength(now) for now in (0.0, 0.2, 0.5, 0.6, 0.9)] == [1.0, 3.0, 3.0, 1.0, 1.0]
