@@ -80,13 +80,13 @@ def _noise_of(x: Tensor) -> Tensor:
     return torch.randn(x.shape, generator=generator).to(x)
 
 
-def guided_from(start: float, guidance: float, end: float = 1.0) -> Guidance:
-    """`guidance` from time `start` until `end`, and none before and after (Kynkaanniemi et al.,
-    arXiv 2404.07724).
+def guided_from(start: float, guidance: float, end: float | None = None) -> Guidance:
+    """`guidance` from time `start` on, until `end` where there is one, and none before and after
+    (Kynkaanniemi et al., arXiv 2404.07724).
 
     Out of pure noise, guidance asks for the prompt's thing everywhere at once.
     """
-    return lambda now: guidance if start <= now < end else 1.0
+    return lambda now: guidance if start <= now and (end is None or now < end) else 1.0
 
 
 def row_by_row(network: Network) -> Network:

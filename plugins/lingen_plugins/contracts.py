@@ -292,7 +292,7 @@ class Sampler(Component):
         """
         from lingen_models.sampling import guided_from
 
-        start, end = (self.guided_after, 1.0) if interval is None else interval
+        start, end = (self.guided_after, None) if interval is None else interval
         return {
             "sampler": self.build(),
             "schedule": self.schedule,
