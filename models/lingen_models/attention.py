@@ -6,23 +6,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_SMALL = 2**25
-"""Scores that may be held at once on a CPU."""
+_SCORES = 2**20
+"""Scores that are held at once on a CPU: what comes next finds them in the cache."""
+_KEYS = 1024
+"""Where a query looks at more on a CPU, the library's fused kernel is faster."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(q k^T / sqrt(P)) v for (..., K, N, P) heads; `mask` is True where a query may look.
+    """softmax(q k^T / sqrt(P)) v for (..., N, P) heads; `mask` is True where a query may look.
 
-    On a CPU small groups go through plain products: there the library's fused kernel was
-    measured 2 to 6 times slower, forwards and backwards, on windows of 16 to 144 tokens.
+    On a CPU small groups go through plain products, some groups at a time: there the library's
+    fused kernel was measured 2 to 6 times slower, forwards and backwards, on windows with a mask.
     """
-    if q.is_cuda or q.shape[:-1].numel() * k.shape[-2] > _SMALL:
+    if q.is_cuda or k.shape[-2] > _KEYS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    groups = q.shape[:-2]
+    bias = None
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    weighted: Tensor = scores.softmax(-1) @ v
-    return weighted
+        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
+        if bias.dim() > 2:  # of every group its own
+            bias = bias.expand(*groups, *bias.shape[-2:]).flatten(0, -3)
+    q, k, v = (one.flatten(0, -3) for one in (q, k, v))
+    step = max(1, _SCORES // (q.shape[-2] * k.shape[-2]))
+    pieces = []
+    for first in range(0, q.shape[0], step):
+        part = slice(first, first + step)
+        scores = (q[part] * q.shape[-1] ** -0.5) @ k[part].transpose(-1, -2)
+        if bias is not None:
+            scores += bias if bias.dim() == 2 else bias[part]
+        pieces.append(scores.softmax(-1) @ v[part])
+    return torch.cat(pieces).unflatten(0, groups)  # type: ignore[no-untyped-call, no-any-return]
 
 
 class SelfAttention(nn.Module):
@@ -40,16 +53,17 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(G, N, D) -> (G, N, D); `mask` (M, N, N) is True where a query may look, M divides G."""
+        """(G, N, D) -> (G, N, D); `mask` (G, N, N) is True where a query may look."""
+        q, k, v = self.heads(x)
+        return self.joined(attend(q, k, v, None if mask is None else mask.unsqueeze(1)))
+
+    def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(G, N, D) -> queries, keys and values (G, heads, N, P)."""
         q, k, v = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).unbind(2)
-        q, k, v = self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
-        if mask is not None:  # groups come as (batch, window); the mask is per window
-            windows, heads = mask.shape[0], q.shape[1]
-            q, k, v = (torch.unflatten(part, 0, (-1, windows)).flatten(1, 2) for part in (q, k, v))
-            mask = mask.repeat_interleave(heads, 0)
-        y = attend(q, k, v, mask)
-        if mask is not None:
-            y = torch.unflatten(y, 1, (windows, heads)).flatten(0, 1)
+        return self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
+
+    def joined(self, y: Tensor) -> Tensor:
+        """What the heads found, (G, heads, N, P) -> (G, N, D)."""
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 

@@ -12,9 +12,12 @@ from lingen_models.embeddings import PositionTables
 from lingen_models.mate import Mate
 from lingen_models.norms import modulate
 
+_HELD, _HELD_ON_GPU = 2**21, 2**28
+"""Hidden values that are held at once where no gradient is asked for (on a CPU: in the cache)."""
+
 
 class FeedForward(nn.Module):
-    """Linear, GELU, Linear on every token."""
+    """Linear, GELU, Linear on every token, some tokens at a time."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
@@ -23,7 +26,12 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
+        """(..., D) -> the same shape."""
+        step = max(1, (_HELD_ON_GPU if x.is_cuda else _HELD) // self.up.out_features)
+        if torch.is_grad_enabled() or x.shape[:-1].numel() <= step:
+            return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
+        parts = [self.down(F.gelu(self.up(part))) for part in torch.split(x.flatten(0, -2), step)]
+        return torch.cat(parts).view(x.shape)
 
 
 class Block(nn.Module):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lingen_models.attention import SelfAttention
+from lingen_models.attention import SelfAttention, attend
 
 Grid = tuple[int, int, int]
 
@@ -29,7 +30,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> the same shape."""
         windows = Windows((x.shape[1], x.shape[2], x.shape[3]), self.window, self.shifted)
-        return windows.restore(self.attention(windows.split(x), windows.mask(x.device)))
+        q, k, v = self.attention.heads(windows.split(x))
+        return windows.restore(self.attention.joined(windows.attend(q, k, v)))
 
 
 class Windows:
@@ -63,15 +65,21 @@ class Windows:
         inside: Tensor = y[:, : self.grid[0], : self.grid[1], : self.grid[2]]
         return inside
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Softmax attention of (B * windows, heads, n, P): the windows of one mask together, those
+        without one apart, so that no mask is as large as the clip."""
+        kinds = window_kinds(self.grid, self.window, self.shift, q.device)
+        if len(kinds.members) == 1:
+            return attend(q, k, v, kinds.members[0][0])
+        count = len(kinds.back)
+        q, k, v = (torch.unflatten(one, 0, (-1, count)) for one in (q, k, v))
+        parts = [attend(q[:, at], k[:, at], v[:, at], mask) for mask, at in kinds.members]
+        return torch.cat(parts, 1)[:, kinds.back].flatten(0, 1)
+
     def mask(self, device: torch.device) -> Tensor | None:
-        """`window_mask`, or None where every token of a window may look at every other."""
-        whole = all(
-            n * step == had
-            for n, step, had in zip(self.counts, self.window, self.grid, strict=True)
-        )
-        if whole and not any(self.shift):
-            return None
-        return window_mask(self.grid, self.window, self.shift, device)
+        """(windows, n, n), True where a query may look; None where every window is open."""
+        labels = window_labels(self.grid, self.window, self.shift)
+        return None if not labels.any() else same_label(labels).to(device)
 
 
 def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
@@ -83,33 +91,51 @@ def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
     return (fitted[0], fitted[1], fitted[2]), (shift[0], shift[1], shift[2])
 
 
-@functools.lru_cache(maxsize=16)
-def window_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> Tensor:
-    """(windows, n, n) booleans: True where two positions lie in the same unwrapped piece.
-
-    A query at a padded position may look at itself, so that no row of the softmax is empty.
-    """
+def window_labels(grid: Grid, window: Grid, shift: Grid) -> Tensor:
+    """(windows, n): which of the pieces that meet in a window a position is of, -1 for padding."""
     pieces = []
     for size, step, moved in zip(grid, window, shift, strict=True):
         total = -(-size // step) * step
-        position = torch.arange(total, device=device).roll(-moved)
-        wrapped = torch.arange(total, device=device) >= total - moved
-        piece = wrapped.long()
+        position = torch.arange(total).roll(-moved)
+        piece = (torch.arange(total) >= total - moved).long()
         piece[position >= size] = -1
         pieces.append(piece.view(-1, step))
     t, h, w = pieces
-    real = (
-        (t >= 0)[:, None, None, :, None, None]
-        & (h >= 0)[None, :, None, None, :, None]
-        & (w >= 0)[None, None, :, None, None, :]
-    )
-    labels = (
-        t.clamp(min=0)[:, None, None, :, None, None] * 4
-        + h.clamp(min=0)[None, :, None, None, :, None] * 2
-        + w.clamp(min=0)[None, None, :, None, None, :]
-    )
-    labels = torch.where(real, labels, -1).flatten(0, 2).flatten(1)
-    same = labels.unsqueeze(-1) == labels.unsqueeze(-2)
-    real_key = (labels >= 0).unsqueeze(-2)
-    itself = torch.eye(labels.shape[-1], dtype=torch.bool, device=device)
-    return (same & real_key) | itself
+    t = t[:, None, None, :, None, None]
+    h = h[None, :, None, None, :, None]
+    w = w[None, None, :, None, None, :]
+    labels = t * 4 + h * 2 + w
+    inside = (t >= 0) & (h >= 0) & (w >= 0)
+    return torch.where(inside, labels, -1).flatten(0, 2).flatten(1)
+
+
+def same_label(labels: Tensor) -> Tensor:
+    """(..., n) -> (..., n, n) booleans: True where two positions lie in the same unwrapped piece.
+
+    A query at a padded position may look at itself, so that no row of the softmax is empty.
+    """
+    same = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & (labels >= 0).unsqueeze(-2)
+    itself = torch.eye(labels.shape[-1], dtype=torch.bool, device=labels.device)
+    return same | itself
+
+
+@dataclass(frozen=True)
+class WindowKinds:
+    """The windows of a grid by their masks."""
+
+    members: tuple[tuple[Tensor | None, Tensor], ...]
+    """A mask (n, n), None for all, and the numbers of its windows."""
+    back: Tensor
+    """Where each window is when those of `members` stand one after another."""
+
+
+@functools.lru_cache(maxsize=16)
+def window_kinds(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> WindowKinds:
+    """A few masks, however long the clip."""
+    labels, kind = torch.unique(window_labels(grid, window, shift), dim=0, return_inverse=True)
+    members = []
+    for number, one in enumerate(labels):
+        mask = same_label(one)
+        members.append((None if mask.all() else mask.to(device), (kind == number).nonzero()[:, 0]))
+    back = torch.cat([places for _, places in members]).argsort().to(device)
+    return WindowKinds(tuple((mask, places.to(device)) for mask, places in members), back)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lingen_models.attention import SelfAttention, attend
-from lingen_models.tesa import Grid, WindowAttention, fit_window
+from lingen_models.tesa import Grid, WindowAttention, Windows, fit_window, window_kinds
 
 CASES: list[tuple[Grid, Grid]] = [
     ((4, 4, 4), (2, 2, 2)),
@@ -83,26 +83,49 @@ def test_windows_fit_the_grid() -> None:
 
 
 @torch.no_grad()
-def test_large_groups_give_what_small_ones_give(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "limit"), [("_KEYS", 0), ("_SCORES", 1), ("_SCORES", 170)])
+def test_any_way_to_attend_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
     q, k, v = torch.randn(3, 2, 3, 9, 4).unbind(0)
-    mask = torch.rand(2, 1, 9, 9) < 0.5
-    mask |= torch.eye(9, dtype=torch.bool)
-    for chosen in (None, mask):
-        plain = attend(q, k, v, chosen)
-        reference = F.scaled_dot_product_attention(q, k, v, attn_mask=chosen)
-        torch.testing.assert_close(plain, reference)
+    of_each = torch.rand(2, 1, 9, 9) < 0.5
+    of_each |= torch.eye(9, dtype=torch.bool)
+    of_keys = torch.tensor([[1] * 9, [1] * 6 + [0] * 3]).bool()[:, None, None]
+    for mask in (None, of_each, of_each[0, 0], of_keys):
+        reference = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        torch.testing.assert_close(attend(q, k, v, mask), reference)
         with monkeypatch.context() as patch:
-            patch.setattr("lingen_models.attention._SMALL", 0)
-            torch.testing.assert_close(attend(q, k, v, chosen), reference)
+            patch.setattr(f"lingen_models.attention.{name}", limit)
+            torch.testing.assert_close(attend(q, k, v, mask), reference)
 
 
 @torch.no_grad()
-def test_masks_are_per_window_not_per_batch() -> None:
+def test_masks_are_per_group() -> None:
     layer = SelfAttention(8, 4)
-    groups = torch.randn(6, 5, 8)  # two clips of three windows
+    groups = torch.randn(3, 5, 8)
     mask = torch.rand(3, 5, 5) < 0.5
     mask |= torch.eye(5, dtype=torch.bool)
     found = layer(groups, mask)
-    for index in range(6):
-        alone = layer(groups[index : index + 1], mask[index % 3 : index % 3 + 1])
-        torch.testing.assert_close(found[index : index + 1], alone)
+    for index in range(3):
+        part = slice(index, index + 1)
+        torch.testing.assert_close(found[part], layer(groups[part], mask[part]))
+
+
+@pytest.mark.parametrize(("grid", "window"), CASES)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_masks_of_kinds_are_those_of_windows(grid: Grid, window: Grid, shifted: bool) -> None:
+    cpu = torch.device("cpu")
+    windows = Windows(grid, window, shifted)
+    kinds = window_kinds(grid, windows.window, windows.shift, cpu)
+    tokens = windows.split(torch.zeros(1, *grid, 1)).shape[1]
+    open_ = torch.ones(tokens, tokens, dtype=torch.bool)
+    masks = [mask if mask is not None else open_ for mask, places in kinds.members for _ in places]
+    found = torch.stack(masks)[kinds.back]
+    expected = windows.mask(cpu)
+    assert found.all() if expected is None else torch.equal(found, expected)
+
+
+def test_long_clips_have_no_more_masks() -> None:
+    cpu = torch.device("cpu")
+    for frames in (50, 500):
+        assert len(window_kinds((frames, 8, 8), (16, 4, 4), (8, 2, 2), cpu).members) <= 12
