@@ -215,14 +215,21 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
 
 
 def find_device(name: str) -> str:
-    """`auto` is the GPU where there is one. Raises NotAvailableError (69) for an absent one."""
+    """`auto` is the GPU where there is one; for a CPU, this process then keeps what it frees.
+
+    Raises NotAvailableError (69) for an absent one.
+    """
     import torch
+
+    from lingen_models.allocation import keep_freed_memory
 
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise NotAvailableError("device cuda is not available; use --device cpu")
     if name == "auto":
-        return "cuda" if available else "cpu"
+        name = "cuda" if available else "cpu"
+    if name == "cpu":
+        keep_freed_memory()
     return name
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from lingen_models.allocation import keep_freed_memory
 from lingen_models.config import PRESETS
 from lingen_training.bench.cases import PAPER, chosen
 from lingen_training.bench.measure import bench
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
+    if options.device == "cpu":
+        keep_freed_memory()
     lengths = [float(length) for length in options.lengths.split(",")]
     result = bench(
         options.preset,
