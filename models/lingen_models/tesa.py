@@ -130,6 +130,7 @@ class WindowKinds:
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first, the next one may want gradients
 def window_kinds(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> WindowKinds:
     """A few masks, however long the clip."""
     labels, kind = torch.unique(window_labels(grid, window, shift), dim=0, return_inverse=True)

@@ -119,9 +119,11 @@ def test_a_second_signal_ends_the_process_at_once():
         "import time\nfrom lingen_cli import stopping\n"
         "stopping.install()\n"
         "with stopping.announced():\n"
-        "    print('ready', flush=True)\n"
+        "    word = 'ready\\n'\n"
         "    while True:\n"
         "        try:\n"
+        "            print(word, end='', flush=True)\n"  # here, where a signal is caught
+        "            word = ''\n"
         "            time.sleep(60)\n"
         "        except BaseException:\n"
         "            pass\n"  # as deaf as a long torch operation

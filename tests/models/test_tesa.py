@@ -129,3 +129,12 @@ def test_long_clips_have_no_more_masks() -> None:
     cpu = torch.device("cpu")
     for frames in (50, 500):
         assert len(window_kinds((frames, 8, 8), (16, 4, 4), (8, 2, 2), cpu).members) <= 12
+
+
+def test_gradients_after_a_clip_of_the_same_size_was_sampled() -> None:
+    window_kinds.cache_clear()
+    layer, x = WindowAttention(8, 4, (2, 2, 2), shifted=True), torch.randn(1, 5, 4, 3, 8)
+    with torch.inference_mode():
+        layer(x)
+    layer(x).sum().backward()
+    assert layer.attention.qkv.weight.grad is not None
