@@ -77,9 +77,8 @@ class Windows:
         return torch.cat(parts, 1)[:, kinds.back].flatten(0, 1)
 
     def mask(self, device: torch.device) -> Tensor | None:
-        """(windows, n, n), True where a query may look; None where every window is open."""
-        labels = window_labels(self.grid, self.window, self.shift)
-        return None if not labels.any() else same_label(labels).to(device)
+        """`window_mask` of this grid."""
+        return window_mask(self.grid, self.window, self.shift, device)
 
 
 def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
@@ -117,6 +116,14 @@ def same_label(labels: Tensor) -> Tensor:
     same = (labels.unsqueeze(-1) == labels.unsqueeze(-2)) & (labels >= 0).unsqueeze(-2)
     itself = torch.eye(labels.shape[-1], dtype=torch.bool, device=labels.device)
     return same | itself
+
+
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first, the next one may want gradients
+def window_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> Tensor | None:
+    """(windows, n, n), True where a query may look; None where every window is open."""
+    labels = window_labels(grid, window, shift)
+    return same_label(labels).to(device) if labels.any() else None
 
 
 @dataclass(frozen=True)
