@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 _SCORES = 2**20
 """Scores that are held at once on a CPU: what comes next finds them in the cache."""
@@ -21,21 +24,99 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     if q.is_cuda or k.shape[-2] > _KEYS:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     groups = q.shape[:-2]
-    bias = None
+    biases = kinds = None
     if mask is not None:
-        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, float("-inf"))
-        if bias.dim() > 2:  # of every group its own
-            bias = bias.expand(*groups, *bias.shape[-2:]).flatten(0, -3)
-    q, k, v = (one.flatten(0, -3) for one in (q, k, v))
-    step = max(1, _SCORES // (q.shape[-2] * k.shape[-2]))
-    pieces = []
-    for first in range(0, q.shape[0], step):
-        part = slice(first, first + step)
-        scores = (q[part] * q.shape[-1] ** -0.5) @ k[part].transpose(-1, -2)
-        if bias is not None:
-            scores += bias if bias.dim() == 2 else bias[part]
-        pieces.append(scores.softmax(-1) @ v[part])
-    return torch.cat(pieces).unflatten(0, groups)  # type: ignore[no-untyped-call, no-any-return]
+        biases = bias_of(mask, q.dtype)
+        if biases.dim() == 2:
+            biases, kinds = biases[None], torch.zeros(groups.numel(), dtype=torch.long)
+        else:  # a mask for each group of the first axis
+            kinds = torch.arange(groups.numel()) // (groups.numel() // groups[0])
+            biases = biases.flatten(0, -3)
+    y = attend_by_kind(q.flatten(0, -3), k.flatten(0, -3), v.flatten(0, -3), biases, kinds)
+    return y.unflatten(0, groups)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores for a mask: 0 where it is True, else minus infinity."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
+
+
+def attend_by_kind(
+    q: Tensor, k: Tensor, v: Tensor, biases: Tensor | None, kinds: Tensor | None
+) -> Tensor:
+    """Softmax attention of groups (G, N, P), to the scores of which the bias of their kind is added.
+
+    Args:
+        q: (G, N, P) queries.
+        k: (G, M, P) keys.
+        v: (G, M, P) values.
+        biases: (kinds, N or 1, M); None for none.
+        kinds: (G,) the kind of each group.
+    """
+    y: Tensor = _Attention.apply(q, k, v, biases, kinds)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _Attention(torch.autograd.Function):
+    """`attend_by_kind`, some groups at a time, with the gradient written out.
+
+    Left to autograd, slices and their concatenation cost about as much as the products.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        biases: Tensor | None,
+        kinds: Tensor | None,
+    ) -> Tensor:
+        """(G, N, P) of what the queries found."""
+        q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+        y = q.new_empty(*q.shape[:2], v.shape[2])
+        keep = any(ctx.needs_input_grad)
+        weights = []
+        for part in _parts(q, k):
+            bias = q.new_zeros(1, 1, 1) if biases is None else biases
+            if kinds is not None:
+                bias = bias[kinds[part]]
+            scores = torch.baddbmm(
+                bias.expand(part.stop - part.start, q.shape[1], k.shape[1]),
+                q[part],
+                k[part].transpose(1, 2),
+                beta=0 if biases is None else 1,
+                alpha=q.shape[2] ** -0.5,
+            )
+            chances = scores.softmax(-1)
+            torch.bmm(chances, v[part], out=y[part])
+            if keep:
+                weights.append(chances)
+        ctx.save_for_backward(q, k, v, *weights)
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of queries, keys and values."""
+        q, k, v, *weights = ctx.saved_tensors
+        d_q, d_k, d_v = (torch.empty_like(one) for one in (q, k, v))
+        gradient = gradient.contiguous()
+        scale = q.shape[2] ** -0.5
+        for part, chances in zip(_parts(q, k), weights, strict=True):
+            torch.bmm(chances.transpose(1, 2), gradient[part], out=d_v[part])
+            d_chances = torch.bmm(gradient[part], v[part].transpose(1, 2))
+            d_scores = torch._softmax_backward_data(d_chances, chances, -1, chances.dtype)
+            d_scores *= scale
+            torch.bmm(d_scores, k[part], out=d_q[part])
+            torch.bmm(d_scores.transpose(1, 2), q[part], out=d_k[part])
+        return d_q, d_k, d_v, None, None
+
+
+def _parts(q: Tensor, k: Tensor) -> list[slice]:
+    """Groups whose scores are held at once."""
+    step = max(1, _SCORES // (q.shape[1] * k.shape[1]))
+    return [slice(at, min(at + step, q.shape[0])) for at in range(0, q.shape[0], step)]
 
 
 class SelfAttention(nn.Module):

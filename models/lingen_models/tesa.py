@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lingen_models.attention import SelfAttention, attend
+from lingen_models.attention import SelfAttention, attend, attend_by_kind, bias_of
 
 Grid = tuple[int, int, int]
 
@@ -71,6 +71,12 @@ class Windows:
         kinds = window_kinds(self.grid, self.window, self.shift, q.device)
         if len(kinds.members) == 1:
             return attend(q, k, v, kinds.members[0][0])
+        if not q.is_cuda:
+            groups = q.shape[:2]
+            which = kinds.kind.repeat(q.shape[0] // len(kinds.kind)).repeat_interleave(q.shape[1])
+            biases = bias_of(kinds.masks, q.dtype)
+            y = attend_by_kind(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), biases, which)
+            return torch.unflatten(y, 0, groups)
         count = len(kinds.back)
         q, k, v = (torch.unflatten(one, 0, (-1, count)) for one in (q, k, v))
         parts = [attend(q[:, at], k[:, at], v[:, at], mask) for mask, at in kinds.members]
@@ -130,6 +136,10 @@ def window_mask(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> 
 class WindowKinds:
     """The windows of a grid by their masks."""
 
+    masks: Tensor
+    """(kinds, n, n), True where a query may look."""
+    kind: Tensor
+    """(windows,): the number of each window's mask."""
     members: tuple[tuple[Tensor | None, Tensor], ...]
     """A mask (n, n), None for all, and the numbers of its windows."""
     back: Tensor
@@ -141,9 +151,10 @@ class WindowKinds:
 def window_kinds(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> WindowKinds:
     """A few masks, however long the clip."""
     labels, kind = torch.unique(window_labels(grid, window, shift), dim=0, return_inverse=True)
-    members = []
-    for number, one in enumerate(labels):
-        mask = same_label(one)
-        members.append((None if mask.all() else mask.to(device), (kind == number).nonzero()[:, 0]))
-    back = torch.cat([places for _, places in members]).argsort().to(device)
-    return WindowKinds(tuple((mask, places.to(device)) for mask, places in members), back)
+    masks, kind = same_label(labels).to(device), kind.to(device)
+    members = tuple(
+        (None if mask.all() else mask, (kind == number).nonzero()[:, 0])
+        for number, mask in enumerate(masks)
+    )
+    back = torch.cat([places for _, places in members]).argsort()
+    return WindowKinds(masks, kind, members, back)

@@ -13,7 +13,7 @@ from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.flow import REST
 from lingen_models.lingen import LinGen
 from lingen_models.words import WordEncoder
-from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_loss
+from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_losses
 from lingen_training.latents import LatentClips
 from lingen_training.playground import sample_scene
 from lingen_training.playground.lexicon import PLACE, words
@@ -60,7 +60,7 @@ def pair_with(denoiser: nn.Module) -> Pair:
 def test_a_perfect_network_has_no_loss_on_the_noisy_frames(prefix: float) -> None:
     pair = pair_with(Recorder(None))
     batch = Batch(torch.zeros(4, 2, 6, 2, 2), ["red"] * 4, 0)
-    assert float(flow_loss(pair, stage(prefix=prefix), batch, random.Random(1))) < 1e-8
+    assert float(flow_losses(pair, stage(prefix=prefix), batch, random.Random(1))["loss"]) < 1e-8
 
 
 def test_clean_prefix_frames_are_clean_and_do_not_count() -> None:
@@ -68,7 +68,7 @@ def test_clean_prefix_frames_are_clean_and_do_not_count() -> None:
     data = torch.full(
         (8, 2, 6, 2, 2), 10.0
     )  # velocity about 10, so that each frame costs about 100
-    loss = flow_loss(
+    loss = flow_losses(
         pair_with(recorder), stage(prefix=1.0), Batch(data, ["red"] * 8, 0), random.Random(3)
     )
     ((x, t),) = recorder.seen
@@ -82,14 +82,14 @@ def test_clean_prefix_frames_are_clean_and_do_not_count() -> None:
         assert t[row, length:].eq(t[row, -1]).all()
         torch.testing.assert_close(x[row, :, :length], data[row, :, :length], atol=1e-3, rtol=0)
     # The mean over all frames would be the share of noisy frames times this.
-    assert 90 < float(loss) < 115
+    assert 90 < float(loss["loss"]) < 115
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 9])
 def test_clean_ends_leave_something_to_do(frames: int) -> None:
     recorder = Recorder(0.0)
     batch = Batch(torch.zeros(40, 2, frames, 2, 2), ["red"] * 40, 0)
-    flow_loss(pair_with(recorder), stage(prefix=0.5, suffix=0.5), batch, random.Random(3))
+    flow_losses(pair_with(recorder), stage(prefix=0.5, suffix=0.5), batch, random.Random(3))
     ((_, t),) = recorder.seen
     clean = t == 1
     assert (~clean).any(1).all()
@@ -103,7 +103,7 @@ def test_clean_ends_leave_something_to_do(frames: int) -> None:
 def test_without_a_prefix_every_frame_has_the_row_s_time() -> None:
     recorder = Recorder(0.0)
     batch = Batch(torch.zeros(5, 2, 4, 2, 2), ["red"] * 5, 0)
-    flow_loss(pair_with(recorder), stage(prefix=0.0), batch, random.Random(0))
+    flow_losses(pair_with(recorder), stage(prefix=0.0), batch, random.Random(0))
     ((_, t),) = recorder.seen
     assert (t == t[:, :1]).all()
     assert ((t > 0) & (t < 1)).all()
@@ -113,7 +113,9 @@ def test_without_a_prefix_every_frame_has_the_row_s_time() -> None:
 def test_the_loss_is_decided_by_the_random_source_alone() -> None:
     pair = pair_with(Recorder(0.0))
     batch = Batch(torch.randn(3, 2, 4, 2, 2), ["red"] * 3, 0)
-    losses = [float(flow_loss(pair, stage(), batch, random.Random(seed))) for seed in (1, 1, 2)]
+    losses = [
+        float(flow_losses(pair, stage(), batch, random.Random(seed))["loss"]) for seed in (1, 1, 2)
+    ]
     assert losses[0] == losses[1] != losses[2]
 
 
@@ -123,7 +125,7 @@ def test_captions_are_dropped_at_their_rate() -> None:
     tokens = pair.text_encoder.tokens
     pair.text_encoder.tokens = lambda given: prompts.extend(given) or tokens(given)  # type: ignore
     batch = Batch(torch.zeros(200, 2, 1, 2, 2), ["red"] * 200, 0)
-    flow_loss(pair, stage(caption_dropout=0.25), batch, random.Random(0))
+    flow_losses(pair, stage(caption_dropout=0.25), batch, random.Random(0))
     assert set(prompts) == {"red", ""}
     assert 30 < prompts.count("") < 70
 

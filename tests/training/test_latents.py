@@ -11,9 +11,7 @@ import torch
 
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import TAEConfig
-from lingen_training import latents
-from lingen_training.data import World
-from lingen_training.latents import LatentClips, latent_clips
+from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.playground import Scene, extent, render, sample_scene
 
 
@@ -25,7 +23,7 @@ def network() -> TemporalAutoencoder:
 
 
 class Cache:
-    """`latent_clips` with small settings, and the lines it reports when it renders."""
+    """`ClipCache` with small settings, filled and read, and the lines that filling reports."""
 
     def __init__(self, network: TemporalAutoencoder, folder: Path) -> None:
         self.network, self.folder = network, folder
@@ -39,16 +37,11 @@ class Cache:
         size: int = 64,
         seed: int = 0,
     ) -> LatentClips:
-        return latent_clips(
-            self.network,
-            autoencoder_hash=autoencoder_hash,
-            clips=clips,
-            latent_frames=latent_frames,
-            size=size,
-            seed=seed,
-            folder=self.folder,
-            report=self.lines.append,
+        cache = ClipCache(
+            self.network, autoencoder_hash, clips, latent_frames, size, seed, self.folder
         )
+        fill_caches([(cache, 0)], self.lines.append)
+        return cache.read()
 
 
 @pytest.fixture
@@ -61,7 +54,7 @@ def test_rendered_once_and_read_afterwards(cache: Cache) -> None:
     assert first.latents.shape == (3, 4, 2, 8, 8)
     assert first.latents.dtype is torch.bfloat16
     assert len(first.scenes) == 3
-    assert cache.lines == ["latents: clips 1 to 3 of 3, 9 frames"]
+    assert cache.lines == ["latents: clips 1 to 3, 9 frames"]
     again = cache()
     assert len(cache.lines) == 1
     assert torch.equal(again.latents, first.latents)
@@ -91,37 +84,37 @@ def test_everything_that_decides_the_content_is_in_the_key(cache: Cache) -> None
 def test_a_killed_build_goes_on_shard_by_shard(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = latents._write_shard
-    monkeypatch.setattr(latents, "min", lambda *values: 2, raising=False)  # two clips a shard
+    monkeypatch.setattr("lingen_training.latents._FILE_FRAMES", 4)  # two clips a file
+    write = ClipCache.write
 
-    def killed(
-        path: Path, network: TemporalAutoencoder, world: World, first: int, *rest: int
-    ) -> None:
-        if first == 2:
+    def killed(self: ClipCache, shard: Shard) -> None:
+        if shard.first == 2:
             raise KeyboardInterrupt
-        write(path, network, world, first, *rest)
+        write(self, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(latents, "_write_shard", killed)
+        patch.setattr(ClipCache, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             cache(clips=4)
     assert len(list(cache.folder.iterdir())) == 1
     clips = cache(clips=4)
     assert cache.lines == [
-        "latents: clips 1 to 2 of 4, 9 frames",
-        "latents: clips 3 to 4 of 4, 9 frames",
-        "latents: clips 3 to 4 of 4, 9 frames",
+        "latents: clips 1 to 2, 9 frames",
+        "latents: clips 3 to 4, 9 frames",
+        "latents: clips 3 to 4, 9 frames",
     ]
     assert clips.latents.shape[0] == len(clips.scenes) == 4
 
 
 def test_pick_keeps_clips_and_scenes_together(cache: Cache) -> None:
     clips = cache()
-    chosen, scenes = clips.pick(random.Random(5), 16, 2)
+    chosen, scenes, indices, begins, corners = clips.pick(random.Random(5), 16, 2)
+    assert [clips.scenes[index] for index in indices] == scenes
+    assert begins == [0] * 16 and corners == [(0, 0)] * 16
     for latent, scene in zip(chosen, scenes, strict=True):
         assert torch.equal(latent, clips.latents[clips.scenes.index(scene)])
     assert len({scene.seed for scene in scenes}) > 1
-    again, _ = clips.pick(random.Random(5), 16, 2)
+    again = clips.pick(random.Random(5), 16, 2).latents
     assert torch.equal(again, chosen)
 
 
@@ -149,8 +142,10 @@ def test_close_windows_hold_their_objects_in_every_frame(
     scenes = [sample_scene(seed) for seed in range(60)]
     clips = numbered(scenes)
     wide, high = window
-    pieces, chosen = clips.pick(random.Random(0), 200, frames, inside=inside, window=window)
+    picked = clips.pick(random.Random(0), 200, frames, inside=inside, window=window)
+    pieces, chosen = picked.latents, picked.scenes
     assert pieces.shape == (200, 4, frames, high, wide)
+    places = zip(picked.indices, picked.begins, picked.corners, strict=True)
     for piece, scene in zip(pieces, chosen, strict=True):
         index = scenes.index(scene)
         assert (piece[0] == index).all()
@@ -160,13 +155,14 @@ def test_close_windows_hold_their_objects_in_every_frame(
             clips.latents[0, 1:, begin : begin + frames, top : top + high, left : left + wide],
         )
         assert (begin > 0) == inside
+        assert (index, begin, (left, top)) == next(places)
         first, last = max(0, 8 * begin - 7), 8 * (begin + frames - 1)  # pictures of these frames
         times = clips.starts[index] + torch.arange(first, last + 1, dtype=torch.float64) / 16
         for x0, y0, x1, y1 in (GRID * extent(scene, times)).clamp(0, GRID).tolist():
             assert left <= x0 and x1 <= left + wide and top <= y0 and y1 <= top + high
     assert len({scene.seed for scene in chosen}) > 10
     assert len({tuple(piece[1:, 0, 0, 0].tolist()) for piece in pieces}) > 20
-    again, _ = clips.pick(random.Random(0), 200, frames, inside=inside, window=window)
+    again = clips.pick(random.Random(0), 200, frames, inside=inside, window=window).latents
     assert torch.equal(again, pieces)
 
 
@@ -198,3 +194,29 @@ def test_starts_are_those_that_were_rendered(cache: Cache) -> None:
         video = render([scene], 1, 64, start=start)
         same = cache.network.encode(video).to(torch.bfloat16)[0]
         assert torch.allclose(same.float(), clips.latents[index].float(), atol=0.05)
+
+
+def test_later_generations_replace_the_oldest_clips(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lingen_training.latents._FILE_FRAMES", 4)  # two clips a file
+    clips = ClipCache(cache.network, "abc", 6, 2, 64, 0, cache.folder)
+    fill_caches([(clips, 0)], cache.lines.append)
+    fill_caches([(clips, 1)], cache.lines.append)
+    assert cache.lines[3:] == ["latents: clips 7 to 8, 9 frames"]
+    first, second = clips.read(), clips.read(1)
+    assert torch.equal(first.latents[2:], second.latents[:4])
+    assert first.scenes[2:] == second.scenes[:4]
+    assert second.scenes[4:] != first.scenes[:2]
+
+
+def test_close_ups_are_kept_apart_and_read_back(cache: Cache) -> None:
+    clips = ClipCache(cache.network, "abc", 2, 2, 64, 0, cache.folder, close_up=True)
+    whole = cache(clips=2)
+    fill_caches([(clips, 0)], cache.lines.append)
+    found = clips.read()
+    assert all(scene.closeness == 2 for scene in found.scenes)
+    assert all(scene.closeness == 1 for scene in whole.scenes)
+    video = render(found.scenes[:1], 9, 64, start=found.starts[0])
+    same = cache.network.encode(video).to(torch.bfloat16)
+    assert torch.allclose(same.float(), found.latents[:1].float(), atol=0.05)

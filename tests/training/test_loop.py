@@ -35,7 +35,7 @@ class Run:
         self.seen: list[int] = []
         self.lines: list[str] = []
 
-    def loss_of(self, step: int) -> dict[str, Tensor]:
+    def loss_of(self, step: int, batch: int) -> dict[str, Tensor]:
         if step == self.stop_at:
             raise KeyboardInterrupt
         self.seen.append(step)

@@ -37,7 +37,7 @@ def train_autoencoder(
         compute_dtype=dtype,
     )
 
-    def loss_of(step: int) -> dict[str, Tensor]:
+    def loss_of(step: int, batch: int) -> dict[str, Tensor]:
         video = clips(stage, seed, step, device, world)
         mean, log_variance = network.posterior(video.to(dtype))
         noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +19,19 @@ from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling import TextFeatures
 from lingen_models.words import WordEncoder
+from lingen_training.alignment import AlignmentHead, ground_truth
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.few_steps import Jump, jump_loss
-from lingen_training.latents import LatentClips, latent_clips
+from lingen_training.latents import ClipCache, LatentClips, fill_caches
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
-from lingen_training.recipe import DenoiserStage, FewSteps
+from lingen_training.parallel import ALONE, Group
+from lingen_training.recipe import DenoiserStage, FewSteps, Source
+from lingen_training.validation import fixed_clips, object_loss
+
+_ALIGNED_AFTER = 4
+"""The block whose tokens are aligned with the ground truth."""
 
 
 class Pair(nn.Module):
@@ -39,6 +46,8 @@ class Pair(nn.Module):
         super().__init__()
         self.denoiser = denoiser
         self.text_encoder = text_encoder
+        self.alignment: AlignmentHead | None = None
+        """Of a stage that aligns with the ground truth."""
         self.frozen = tuple(frozen)
         """Not registered: they are neither trained, nor saved, nor cast."""
 
@@ -57,81 +66,161 @@ class Pair(nn.Module):
 @dataclass(frozen=True)
 class Batch:
     """Clean latents (B, C, T, h, w), their captions, the number of the first latent frame, and how
-    noisy their times are (`Source.time_shift`)."""
+    noisy their times are (`Source.time_shift`); `facts` (B, T, h, w, FACTS) per token where a stage
+    aligns with the ground truth."""
 
     latents: Tensor
     captions: list[str]
     first_frame: int
     time_shift: float = 1.0
+    facts: Tensor | None = None
+
+    def tokens(self, patch: tuple[int, int, int]) -> int:
+        """Tokens that the denoiser sees."""
+        rows, _, frames, high, wide = self.latents.shape
+        return rows * frames * (high // patch[1]) * (wide // patch[2])
+
+
+@dataclass(frozen=True)
+class StageData:
+    """Data of a stage: where its clips come from, and in which form."""
+
+    autoencoder: VideoAutoencoder
+    autoencoder_hash: str
+    seed: int
+    folder: Path
+    world: World = PLAYGROUND
+    world_name: str = ""
+
+    def cache(self, source: Source) -> ClipCache:
+        """The encoded clips of a source."""
+        return ClipCache(
+            self.autoencoder,
+            self.autoencoder_hash,
+            source.clips,
+            source.cached_frames,
+            source.size,
+            self.seed,
+            self.folder / "latents",
+            self.world,
+            self.world_name,
+            source.close_up,
+        )
+
+
+class Supply:
+    """Encoded clips of each source of a stage, of which some are replaced while it trains."""
+
+    def __init__(self, stage: DenoiserStage, data: StageData, report: Report, group: Group) -> None:
+        self.stage = stage
+        self.caches = [data.cache(source) for source in stage.source]
+        self.report = report
+        self.group = group
+        self._generations: list[int] = []
+        self._clips: list[LatentClips] = []
+
+    def at(self, step: int) -> list[LatentClips]:
+        """Clips of the sources at a step; renders those that are new. A collective call."""
+        turns = step // self.stage.refresh if self.stage.refresh else 0
+        generations = [turns * source.fresh for source in self.stage.source]
+        if generations == self._generations:
+            return self._clips
+        self.report(f"{self.stage.name}: clips for step {step} on")
+        fill_caches(list(zip(self.caches, generations, strict=True)), self.report, self.group)
+        before = self._generations or [-1] * len(generations)
+        clips = []
+        for at, (source, cache) in enumerate(zip(self.stage.source, self.caches, strict=True)):
+            if before[at] == generations[at]:
+                clips.append(self._clips[at])
+                continue
+            read = cache.read(generations[at])
+            clips.append(read.only(source.motions) if source.motions else read)
+        if self.group.leads:
+            self._drop_old(before, generations)
+        self._generations, self._clips = generations, clips
+        return clips
+
+    def _drop_old(self, before: list[int], now: list[int]) -> None:
+        """Delete the files of clips that have been replaced."""
+        needed = {
+            shard.path
+            for cache, generation in zip(self.caches, now, strict=True)
+            for shard in cache.shards(generation)
+        }
+        for cache, generation in zip(self.caches, before, strict=True):
+            for shard in cache.shards(generation) if generation >= 0 else []:
+                if shard.path not in needed:
+                    shard.path.unlink(missing_ok=True)
 
 
 def train_stage(
     pair: Pair,
-    autoencoder: VideoAutoencoder,
-    autoencoder_hash: str,
     stage: DenoiserStage,
-    seed: int,
-    folder: Path,
+    data: StageData,
     report: Report,
     teacher: LinGen | None = None,
-    world: World = PLAYGROUND,
-    world_name: str = "",
+    group: Group = ALONE,
 ) -> dict[str, Tensor]:
     """Train `pair` in place through one stage; returns the averaged parameters by name. A stage
     that distils needs the network that it learns from."""
-    clips = [
-        latent_clips(
-            autoencoder,
-            autoencoder_hash=autoencoder_hash,
-            clips=source.clips,
-            latent_frames=source.cached_frames,
-            size=source.size,
-            seed=seed,
-            folder=folder / "latents",
-            report=report,
-            world=world,
-            world_name=world_name,
-        )
-        for source in stage.source
-    ]
-    clips = [
-        found.only(source.motions) if source.motions else found
-        for source, found in zip(stage.source, clips, strict=True)
-    ]
+    supply = Supply(stage, data, report, group)
     device = pair.denoiser.patch_in.weight.device
     begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
     train_only(pair, stage.distil)
+    if stage.alignment:
+        torch.manual_seed(data.seed)
+        pair.alignment = AlignmentHead(pair.denoiser.config.width).to(device)
     weights = MasterWeights(
         pair,
         learning_rate=stage.learning_rate,
         weight_decay=0.01,
         ema=stage.ema,
         compute_dtype=compute_dtype(device.type),
+        group=group,
     )
-    positions = pair.denoiser.config.position_grid[0]
+    config = pair.denoiser.config
 
-    def loss_of(step: int) -> dict[str, Tensor]:
-        rng = random.Random(f"{seed}/{stage.name}/{step}")
-        batch = draw_batch(stage, clips, positions, rng, autoencoder.space_stride, world)
+    def loss_of(step: int, number: int) -> dict[str, Tensor]:
+        # The first batch draws what the only batch of a step has always drawn.
+        rng = random.Random(f"{data.seed}/{stage.name}/{step}" + (f"/{number}" if number else ""))
+        batch = draw_batch(
+            stage,
+            supply.at(step),
+            config.position_grid[0],
+            rng,
+            data.autoencoder.space_stride,
+            data.world,
+        )
+        tokens = torch.tensor(batch.tokens(config.patch))
         if stage.distil is None:
-            return {"loss": flow_loss(pair, stage, batch, rng)}
+            return {**flow_losses(pair, stage, batch, rng), "tokens": tokens}
         assert teacher is not None
         if stage.few_steps is not None:
             jump = jump_of(pair, stage, stage.few_steps, batch, rng)
-            return {"loss": jump_loss(pair.denoiser, teacher, stage.few_steps, jump)}
-        asked = question_of(pair, stage, batch, rng)
-        return {"loss": distil_loss(pair.denoiser, teacher, asked)}
+            loss = jump_loss(pair.denoiser, teacher, stage.few_steps, jump)
+        else:
+            loss = distil_loss(pair.denoiser, teacher, question_of(pair, stage, batch, rng))
+        return {"loss": loss, "tokens": tokens}
 
+    validate = None
+    if stage.validate_every:
+        clips = fixed_clips(data.autoencoder, 24, group)
+        validate = partial(object_loss, pair, clips, group)
     run_loop(
         name=stage.name,
         weights=weights,
         loss_of=loss_of,
         schedule=Schedule(stage.learning_rate, stage.steps, warmup=stage.warmup, decay=stage.decay),
-        folder=folder,
+        folder=data.folder,
         report=report,
+        batches=stage.batches,
+        validate=validate,
+        validate_every=stage.validate_every,
     )
+    pair.alignment = None
     pair.requires_grad_(True)
-    return begun | weights.averaged()
+    trained = weights.averaged()
+    return {name: trained.get(name, value) for name, value in begun.items()}
 
 
 def draw_batch(
@@ -154,15 +243,22 @@ def draw_batch(
     last = positions - frames
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
-    latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
+    picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
     captions = []
-    for scene in scenes:
+    for scene in picked.scenes:
         seed, more = rng.randrange(2**31), {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
-    return Batch(latents, captions, first, source.time_shift)
+    facts = None
+    if stage.alignment:
+        high, wide = picked.latents.shape[-2:]
+        starts = [cached.starts[index] for index in picked.indices]
+        facts = ground_truth(
+            picked, starts, (high // 2, wide // 2), source.size, cached.time_stride
+        )
+    return Batch(picked.latents, captions, first, source.time_shift, facts)
 
 
 def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Question:
@@ -186,13 +282,30 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
     return Question(noisy, t, features, masks, batch.first_frame, velocity(data, noise))
 
 
-def flow_loss(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Tensor:
-    """Mean squared error of the velocity over the frames that are not clean."""
+def flow_losses(
+    pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
+) -> dict[str, Tensor]:
+    """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
+    the frames that are not clean, and "alignment" where the batch has facts."""
     asked = question_of(pair, stage, batch, rng)
-    error = (asked.of(pair.denoiser).float() - asked.target).square().mean((1, 3, 4))
+    seen: list[Tensor] = []
+    handle = None
+    if batch.facts is not None:
+        block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
+        handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
+    try:
+        found = asked.of(pair.denoiser).float()
+    finally:
+        if handle is not None:
+            handle.remove()
+    error = (found - asked.target).square().mean((1, 3, 4))
     noisy = (asked.times < 1).float()
-    loss: Tensor = (error * noisy).sum() / noisy.sum()
-    return loss
+    flow: Tensor = (error * noisy).sum() / noisy.sum()
+    if batch.facts is None or pair.alignment is None:
+        return {"loss": flow}
+    facts = batch.facts.to(found.device)
+    alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
+    return {"loss": flow + stage.alignment * alignment, "flow": flow, "alignment": alignment}
 
 
 def jump_of(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,10 +20,27 @@ from lingen_models.checkpoint import load_tensors, save_tensors
 from lingen_models.loading import VideoAutoencoder
 from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report
-from lingen_training.playground import FPS, Scene, extent
+from lingen_training.parallel import ALONE, Group
+from lingen_training.playground import FPS, Scene, close_up_scene, extent
 
 _FRAMES_AT_ONCE = 2048
 """Rendered frames of 64 x 64 pixels, or as many pixels in larger ones, that are held at a time."""
+_FILE_FRAMES = 4096
+"""Latent frames in a file of a cache."""
+
+
+class Picked(NamedTuple):
+    """Clips as `LatentClips.pick` draws them, one row each."""
+
+    latents: Tensor
+    """(rows, C, frames, h, w)."""
+    scenes: list[Any]
+    indices: list[int]
+    """Numbers of the clips."""
+    begins: list[int]
+    """Latent frames of the clips at which the rows begin."""
+    corners: list[tuple[int, int]]
+    """Column and line of the latents at which the rows begin."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +62,8 @@ class LatentClips:
         *,
         inside: bool = False,
         window: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, list[Any]]:
-        """`frames` latent frames of `count` random clips: (count, C, frames, h, w), and the scenes.
+    ) -> Picked:
+        """Draw `frames` latent frames of each of `count` random clips.
 
         The first frames, or with `inside` some that begin later (a clip's first latent frame holds
         one picture, the others `time_stride`). With `window`, a width and height in latent pixels,
@@ -54,11 +71,13 @@ class LatentClips:
         too far for that are left out. Raises ValueError where all seem to be.
         """
         total, high, wide = self.latents.shape[2:]
-        pieces, scenes = [], []
+        pieces, picked = [], Picked(self.latents, [], [], [], [])
         for _ in range(200 * count):
             index = rng.randrange(len(self.scenes))
             begin = rng.randint(1, total - frames) if inside else 0
             piece = self.latents[index, :, begin : begin + frames]
+            x: int | None = 0
+            y: int | None = 0
             if window is not None:
                 left, top, right, bottom = self._bounds(index, begin, frames)
                 x = _place(rng, left, right, wide, window[0])
@@ -66,10 +85,14 @@ class LatentClips:
                 if x is None or y is None:
                     continue
                 piece = piece[..., y : y + window[1], x : x + window[0]]
+            assert x is not None and y is not None
             pieces.append(piece)
-            scenes.append(self.scenes[index])
+            picked.scenes.append(self.scenes[index])
+            picked.indices.append(index)
+            picked.begins.append(begin)
+            picked.corners.append((x, y))
             if len(pieces) == count:
-                return torch.stack(pieces), scenes
+                return picked._replace(latents=torch.stack(pieces))
         raise ValueError(f"no clips whose objects fit into {window} of {wide} x {high}")
 
     def only(self, motions: Sequence[str]) -> LatentClips:
@@ -96,7 +119,7 @@ class LatentClips:
         return left, top, right, bottom
 
 
-@cache  # asked for again in every epoch
+@functools.cache  # asked for again in every epoch
 def _boxes(scene: Scene, start: float, latent_frames: int, stride: int) -> Tensor:
     """`extent` of each latent frame, (latent_frames, 4): the first is one frame, the others are
     `stride`."""
@@ -106,83 +129,119 @@ def _boxes(scene: Scene, start: float, latent_frames: int, stride: int) -> Tenso
     return torch.cat((every[..., :2].amin(1), every[..., 2:].amax(1)), dim=1)
 
 
-def latent_clips(
-    network: VideoAutoencoder,
-    *,
-    autoencoder_hash: str,
-    clips: int,
-    latent_frames: int,
-    size: int,
-    seed: int,
-    folder: Path,
-    report: Report,
-    world: World = PLAYGROUND,
-    world_name: str = "",
-) -> LatentClips:
-    """Read a cache from `folder`, or render, encode and write it. Files are written whole.
+@dataclass(frozen=True)
+class Shard:
+    """One file of a cache: clips `first` to `first + count`."""
 
-    A file name holds a hash of all that decides its content, so nothing stale is ever read.
-    `world_name` tells a world from others; the playground has none.
-    Building goes on where a killed run stopped, shard by shard.
-    """
-    frames = 1 + network.time_stride * (latent_frames - 1)
-    key = f"{autoencoder_hash}/{latent_frames}/{size}/{seed}{world_name}"
-    name = hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    per_shard = max(1, min(clips, 4096 // latent_frames))
-    shards: list[Tensor] = []
-    scenes: list[Any] = []
-    starts: list[float] = []
-    for first in range(0, clips, per_shard):
-        count = min(per_shard, clips - first)
-        path = folder / f"{name}-{first}-{count}.safetensors"
-        if not path.exists():
-            report(f"latents: clips {first + 1} to {first + count} of {clips}, {frames} frames")
-            _write_shard(path, network, world, first, count, frames, size, seed)
-        tensors, metadata = load_tensors(path)
-        shards.append(tensors["latents"])
-        drawn, begins = _drawn(world, first, count, frames, size, seed)
-        kept = [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
-        scenes += kept or drawn
-        starts += begins
-    return LatentClips(torch.cat(shards), scenes, starts, network.time_stride)
+    path: Path
+    first: int
+    count: int
 
 
-@torch.no_grad()
-def _write_shard(
-    path: Path,
-    network: VideoAutoencoder,
-    world: World,
-    first: int,
-    count: int,
-    frames: int,
-    size: int,
-    seed: int,
+@dataclass(frozen=True)
+class ClipCache:
+    """Clips that are rendered and encoded once and kept in `folder`, in files that are written
+    whole. Their names hold a hash of all that decides their content, so nothing stale is read."""
+
+    network: VideoAutoencoder
+    autoencoder_hash: str
+    clips: int
+    latent_frames: int
+    size: int
+    seed: int
+    folder: Path
+    world: World = PLAYGROUND
+    world_name: str = ""
+    """Tells a dataset from others; the playground has none."""
+    close_up: bool = False
+    """Scenes of `close_up_scene` in place of whole ones."""
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip."""
+        return 1 + self.network.time_stride * (self.latent_frames - 1)
+
+    def shards(self, generation: int = 0) -> list[Shard]:
+        """Files of the cache. Each generation begins a file later than the one before it, so that
+        the oldest clips make room for new ones."""
+        key = f"{self.autoencoder_hash}/{self.latent_frames}/{self.size}/{self.seed}"
+        key += self.world_name + ("/close-up" if self.close_up else "")
+        name = hashlib.sha256(key.encode()).hexdigest()[:16]
+        most = max(1, min(self.clips, _FILE_FRAMES // self.latent_frames))
+        begin = generation * most
+        shards = []
+        for first in range(begin, begin + self.clips, most):
+            # Only the first generation may end with a smaller file.
+            count = most if generation else min(most, self.clips - first)
+            shards.append(Shard(self.folder / f"{name}-{first}-{count}.safetensors", first, count))
+        return shards
+
+    def read(self, generation: int = 0) -> LatentClips:
+        """Read the clips of files that are there."""
+        latents: list[Tensor] = []
+        scenes: list[Any] = []
+        starts: list[float] = []
+        for shard in self.shards(generation):
+            tensors, metadata = load_tensors(shard.path)
+            latents.append(tensors["latents"])
+            drawn, begins = self._drawn(shard)
+            kept = [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
+            scenes += kept or drawn
+            starts += begins
+        return LatentClips(torch.cat(latents), scenes, starts, self.network.time_stride)
+
+    @torch.no_grad()
+    def write(self, shard: Shard) -> None:
+        """Render and encode the clips of one file."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        device = next(self.network.parameters()).device
+        scenes, starts = self._drawn(shard)
+        group = _group(self.frames, self.size)
+        latents = []
+        for at in range(0, shard.count, group):
+            part = scenes[at : at + group]
+            video = rendered(self.world, part, self.frames, self.size, starts[at], device)
+            latents.append(self.network.encode(video).to(torch.bfloat16).cpu())
+        records = json.dumps([scene.to_dict() for scene in scenes if isinstance(scene, Scene)])
+        save_tensors(shard.path, {"latents": torch.cat(latents)}, {"scenes": records})
+
+    def _drawn(self, shard: Shard) -> tuple[list[Any], list[float]]:
+        """Scenes of a file and when each begins: those that are rendered together, at one time."""
+        numbers = range(shard.first, shard.first + shard.count)
+        rngs = [random.Random(f"{self.seed}/clip/{number}") for number in numbers]
+        sample = close_up_scene if self.close_up else self.world.sample_scene
+        scenes = [sample(rng.randrange(2**31)) for rng in rngs]
+        begins = [rng.uniform(0, 20) for rng in rngs]
+        group = _group(self.frames, self.size)
+        starts: list[float] = []
+        for at in range(0, shard.count, group):
+            part = scenes[at : at + group]
+            starts += [_start(part, begins[at])] * len(part)
+        return scenes, starts
+
+
+def fill_caches(
+    caches: Sequence[tuple[ClipCache, int]], report: Report, group: Group = ALONE
 ) -> None:
-    device = next(network.parameters()).device
-    scenes, starts = _drawn(world, first, count, frames, size, seed)
-    group = _group(frames, size)
-    latents = []
-    for at in range(0, count, group):
-        video = rendered(world, scenes[at : at + group], frames, size, starts[at], device)
-        latents.append(network.encode(video).to(torch.bfloat16).cpu())
-    records = json.dumps([scene.to_dict() for scene in scenes if isinstance(scene, Scene)])
-    save_tensors(path, {"latents": torch.cat(latents)}, {"scenes": records})
+    """Write the files that these caches lack for their generation; the processes of a group share
+    them out. Goes on where a killed run stopped, file by file."""
+    missing: dict[Path, tuple[ClipCache, Shard]] = {}
+    for cache, generation in caches:
+        for shard in cache.shards(generation):
+            if not shard.path.exists():
+                missing[shard.path] = (cache, shard)
+    group.wait()  # all have looked before any writes
+    work = sorted(missing.values(), key=lambda one: -_pixels(*one))
+    for at in group.own(len(work)):
+        cache, shard = work[at]
+        last = shard.first + shard.count
+        report(f"latents: clips {shard.first + 1} to {last}, {cache.frames} frames")
+        cache.write(shard)
+    group.wait()
 
 
-def _drawn(
-    world: World, first: int, count: int, frames: int, size: int, seed: int
-) -> tuple[list[Any], list[float]]:
-    """Scenes of a shard and when each begins: those that are rendered together, at one time."""
-    rngs = [random.Random(f"{seed}/clip/{first + index}") for index in range(count)]
-    scenes = [world.sample_scene(rng.randrange(2**31)) for rng in rngs]
-    begins = [rng.uniform(0, 20) for rng in rngs]
-    group = _group(frames, size)
-    starts: list[float] = []
-    for at in range(0, count, group):
-        part = scenes[at : at + group]
-        starts += [_start(part, begins[at])] * len(part)
-    return scenes, starts
+def _pixels(cache: ClipCache, shard: Shard) -> int:
+    return shard.count * cache.frames * cache.size * cache.size
 
 
 def _group(frames: int, size: int) -> int:

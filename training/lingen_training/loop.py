@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from lingen_training.curves import read_log
 from lingen_training.optimiser import MasterWeights
+from lingen_training.parallel import Group
 
 Report = Callable[[str], None]
 """Takes one line of progress; the caller decides where it goes."""
@@ -39,59 +42,101 @@ def run_loop(
     *,
     name: str,
     weights: MasterWeights,
-    loss_of: Callable[[int], dict[str, Tensor]],
+    loss_of: Callable[[int, int], dict[str, Tensor]],
     schedule: Schedule,
     folder: Path,
     report: Report,
+    batches: int = 1,
+    validate: Callable[[], dict[str, float]] | None = None,
+    validate_every: int = 0,
     log_every: int = 10,
     save_every: int = 200,
 ) -> None:
     """Train until `schedule.steps`, continuing from the state in `folder` if there is one.
 
-    `loss_of(step)` returns {"loss": ..., parts by name ...} and draws its data from the step
-    number, so a resumed run sees what an uninterrupted one would have seen. Losses go to
-    `folder/NAME.jsonl`, one object per `log_every` steps.
+    `loss_of(step, batch)` returns {"loss": ..., parts by name ...} of one of the `batches` of a
+    step and draws its data from these numbers, so a resumed run sees what an uninterrupted one
+    would have seen. Its part "tokens", if any, is a count. The processes of the group of `weights`
+    share the batches out. Losses go to `folder/NAME.jsonl`, one object per `log_every` steps.
+
+    Every `validate_every` steps, and at the end, the results of `validate` with the averaged
+    weights in the network go to `folder/NAME.validation.jsonl`.
 
     Raises FloatingPointError when 20 steps in a row have no finite gradient.
     """
+    group = weights.group
     state = folder / f"{name}.state.safetensors"
-    log = folder / f"{name}.jsonl"
-    elapsed = 0.0
+    log, checks = folder / f"{name}.jsonl", folder / f"{name}.validation.jsonl"
+    elapsed, tokens = 0.0, 0.0
     if state.exists():
-        elapsed = float(weights.load(state).get("seconds", "0"))
-        report(f"{name}: going on at step {weights.steps} of {schedule.steps}")
-    _rewind(log, weights.steps)
+        metadata = weights.load(state)
+        elapsed, tokens = float(metadata.get("seconds", "0")), float(metadata.get("tokens", "0"))
+        if group.leads:
+            report(f"{name}: going on at step {weights.steps} of {schedule.steps}")
+    if group.leads:
+        _rewind(log, weights.steps)
+        _rewind(checks, weights.steps)
     sums: dict[str, float] = {}
     began, first, bad = time.monotonic(), weights.steps, 0
     while weights.steps < schedule.steps:
         step = weights.steps
-        parts = loss_of(step)
-        parts["loss"].backward()  # type: ignore[no-untyped-call]
-        norm = weights.step(schedule.at(step))
+        found = []
+        for batch in group.own(batches):
+            parts = loss_of(step, batch)
+            parts["loss"].backward()  # type: ignore[no-untyped-call]
+            found.append({key: float(value.detach()) for key, value in parts.items()})
+        norm = weights.step(schedule.at(step), batches)
         bad = 0 if math.isfinite(norm) else bad + 1
         if bad:
             weights.steps += 1
             if bad >= 20:
                 raise FloatingPointError(f"{name}: no finite gradient since step {step - 19}")
             continue
-        for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + float(value.detach())
-        sums["norm"] = sums.get("norm", 0.0) + norm
-        sums["count"] = sums.get("count", 0.0) + 1
+        for values in found:
+            for key, value in values.items():
+                sums[key] = sums.get(key, 0.0) + value
+        sums["norm"] = sums.get("norm", 0.0) + norm * len(found)
+        sums["count"] = sums.get("count", 0.0) + len(found)
         done = weights.steps
         if done % log_every == 0 or done == schedule.steps:
+            sums = _over_all(sums, group)
             count = sums.pop("count")
+            tokens += sums.pop("tokens", 0.0)
             means = {key: total / count for key, total in sums.items()}
             sums = {}
             seconds = elapsed + time.monotonic() - began
             pace = (time.monotonic() - began) / (done - first)
             record = {"step": done, "seconds": round(seconds, 1), **_rounded(means)}
-            with open(log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-            report(_line(name, done, schedule.steps, means, pace))
-        if done % save_every == 0 or done == schedule.steps:
+            if tokens:
+                record["tokens"] = int(tokens)
+            if group.leads:
+                _append(log, record)
+                report(_line(name, done, schedule.steps, means, pace))
+        if validate is not None and (
+            done == schedule.steps or (validate_every and done % validate_every == 0)
+        ):
+            weights.use(weights.average)
+            marks = validate()
+            weights.use(weights.master)
+            if group.leads:
+                _append(checks, {"step": done, "tokens": int(tokens), **_rounded(marks)})
+                report(f"{name} {done}: " + " ".join(f"{k} {v:.4f}" for k, v in marks.items()))
+        if group.leads and (done % save_every == 0 or done == schedule.steps):
             seconds = elapsed + time.monotonic() - began
-            weights.save(state, {"seconds": f"{seconds:.1f}"})
+            weights.save(state, {"seconds": f"{seconds:.1f}", "tokens": f"{tokens:.0f}"})
+
+
+def _over_all(sums: dict[str, float], group: Group) -> dict[str, float]:
+    """Sums over the processes of a group, which have the same keys."""
+    keys = list(sums)
+    values = torch.tensor([sums[key] for key in keys], dtype=torch.float64)
+    group.sum(values)
+    return dict(zip(keys, values.tolist(), strict=True))
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
 
 
 def _rewind(log: Path, step: int) -> None:

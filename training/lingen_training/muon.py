@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
+
+from lingen_training.parallel import ALONE, Group, pieces_like
 
 
 class Muon(torch.optim.Muon):
@@ -17,35 +18,72 @@ class Muon(torch.optim.Muon):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], *, lr: float, weight_decay: float, dtype: torch.dtype
+        self,
+        params: Iterable[Tensor],
+        *,
+        lr: float,
+        weight_decay: float,
+        dtype: torch.dtype,
+        group: Group = ALONE,
     ) -> None:
         super().__init__(
             list(params), lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
         self.dtype = dtype
+        self.group = group
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of every matrix that has a gradient."""
+        """Step every matrix that has a gradient. In a group, each process orthogonalises some of
+        them and sends the result to the others."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            for matrix in group["params"]:
-                if matrix.grad is not None:
-                    self._step(matrix, matrix.grad, group)
+            matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
+            updates = [self._momentum(matrix, group["momentum"]) for matrix in matrices]
+            for owner, members in enumerate(_shared_out(matrices, self.group.size)):
+                if owner == self.group.rank:
+                    for at in members:
+                        updates[at] = orthogonal(
+                            updates[at], group["ns_coefficients"], group["ns_steps"], group["eps"]
+                        )
+                self._send([updates[at] for at in members], owner)
+            for matrix, update in zip(matrices, updates, strict=True):
+                size: float = 0.2 * max(matrix.shape) ** 0.5
+                matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                matrix.add_(update, alpha=-group["lr"] * size)
         return loss
 
-    def _step(self, matrix: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[matrix]
+    def _momentum(self, matrix: Tensor, rate: float) -> Tensor:
+        """Nesterov's momentum of a matrix with its gradient, in the dtype of the products."""
+        gradient, state = matrix.grad, self.state[matrix]
+        assert gradient is not None
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(gradient)
-        momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
-        update = gradient.lerp(momentum, group["momentum"])
-        update = orthogonal(
-            update.to(self.dtype), group["ns_coefficients"], group["ns_steps"], group["eps"]
-        )
-        size: float = 0.2 * max(matrix.shape) ** 0.5
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update, alpha=-group["lr"] * size)
+        momentum = state["momentum_buffer"].lerp_(gradient, 1 - rate)
+        return gradient.lerp(momentum, rate).to(self.dtype)
+
+    def _send(self, updates: list[Tensor], owner: int) -> None:
+        """Copy these matrices of process `owner` into those of the others."""
+        if self.group.size == 1 or not updates:
+            return
+        flat = torch.cat([update.flatten() for update in updates])
+        self.group.send(flat, owner)
+        for update, piece in zip(updates, pieces_like(flat, updates), strict=True):
+            update.copy_(piece)
+
+
+def _shared_out(matrices: list[Tensor], processes: int) -> list[list[int]]:
+    """Numbers of the matrices that each process orthogonalises: about the same work for all."""
+    work = [
+        min(matrix.shape) ** 2 * (2 * max(matrix.shape) + min(matrix.shape)) for matrix in matrices
+    ]
+    shares: list[list[int]] = [[] for _ in range(processes)]
+    loads = [0] * processes
+    for at in sorted(range(len(matrices)), key=lambda at: -work[at]):
+        least = loads.index(min(loads))
+        shares[least].append(at)
+        loads[least] += work[at]
+    return shares
 
 
 def orthogonal(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lingen_models.checkpoint import load_tensors, save_tensors
 from lingen_training.muon import Muon
+from lingen_training.parallel import ALONE, Group, pieces_like
 
 _NO_MUON = ("embedding", "position", "modulation", "patch_in", "patch_out", "decoder.out")
 """Tables, and the first and last layers, whose rows are not a map between hidden features."""
@@ -39,8 +40,10 @@ class MasterWeights:
         ema: float,
         compute_dtype: torch.dtype,
         clip: float = 1.0,
+        group: Group = ALONE,
     ) -> None:
         self.network = network
+        self.group = group
         self.ema_rate = ema
         self.clip = clip
         self.names = [name for name, part in network.named_parameters() if part.requires_grad]
@@ -86,18 +89,26 @@ class MasterWeights:
                     lr=learning_rate,
                     weight_decay=weight_decay,
                     dtype=compute_dtype,
+                    group=group,
                 )
             )
         self.steps = 0
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> float:
-        """Apply the gradients that backward left on the network; returns their norm."""
-        for part, live in zip(self.stepped, self.live, strict=True):
-            part.grad = (
-                torch.zeros_like(part) if live.grad is None else live.grad.float().view_as(part)
-            )
+    def step(self, learning_rate: float, batches: int = 1) -> float:
+        """Apply the mean of the gradients that backward left on the network in every process of the
+        group, after `batches` batches in all; returns its norm."""
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.live]
+        if self.group.size > 1:
+            flat = torch.cat([gradient.flatten() for gradient in found])
+            self.group.sum(flat)
+            found = pieces_like(flat, found)
+        for part, live, gradient in zip(self.stepped, self.live, found, strict=True):
+            part.grad = gradient.to(torch.float32, copy=True).view_as(part)
             live.grad = None
+        if batches > 1:
+            gradients = [part.grad for part in self.stepped if part.grad is not None]
+            torch._foreach_div_(gradients, float(batches))
         norm = torch.nn.utils.clip_grad_norm_(self.stepped, self.clip)
         if torch.isfinite(norm):
             for optimiser in self.optimisers:

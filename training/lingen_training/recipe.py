@@ -119,6 +119,12 @@ class Source(_Section):
     motions: tuple[Motion, ...] = ()
     """Where given, only scenes in which every object does one of these: what is hard to learn
     needs to be seen often."""
+    close_up: bool = False
+    """Scenes seen from half the distance (`playground.close_up_scene`): at half of the usual size,
+    objects have as many pixels as in whole frames, and fill the frame."""
+    fresh: int = Field(default=0, ge=0)
+    """Files of the cache, of 4096 latent frames each, that make room for new ones whenever the
+    stage refreshes its clips."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
@@ -161,6 +167,14 @@ class DenoiserStage(_Section):
     place_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
+    batches: int = Field(default=1, ge=1)
+    """Batches in a step, each from a source that is drawn for it. Several processes share them."""
+    alignment: float = Field(default=0.0, ge=0)
+    """Weight of the alignment with the ground truth (`lingen_training.alignment`)."""
+    refresh: int = Field(default=0, ge=0)
+    """Steps after which sources get `fresh` clips; 0 is never."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps between measurements of the loss on fixed clips (`lingen_training.validation`)."""
     distil: Distilled | None = None
     """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
     teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the steps
@@ -265,10 +279,11 @@ def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
     """Only the playground knows where things are, and how they move."""
     if recipe.data.dataset == "playground":
         return
-    if stage.place_dropout:
-        raise ValueError(f"{where}.place_dropout: only the playground knows places")
+    for name in ("place_dropout", "alignment", "validate_every"):
+        if getattr(stage, name):
+            raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):
-        for name in ("crop", "motions"):
+        for name in ("crop", "motions", "close_up"):
             if getattr(source, name):
                 raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")
 

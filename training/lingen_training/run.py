@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lingen_models.checkpoint import (
     save_tensors,
 )
 from lingen_models.config import LinGenConfig, TAEConfig
-from lingen_models.frozen import FrozenText
+from lingen_models.frozen import FrozenAutoencoder, FrozenText
 from lingen_models.lingen import LinGen
 from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
@@ -30,9 +31,11 @@ from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.data import World, find_world
-from lingen_training.denoiser_stage import Pair, train_stage
+from lingen_training.denoiser_stage import Pair, StageData, train_stage
 from lingen_training.loop import Report
+from lingen_training.parallel import Group, grouped
 from lingen_training.parts import (
+    FoundParts,
     check_sizes,
     content_hash,
     find_parts,
@@ -62,6 +65,7 @@ def train(
     model: Mapping[str, Any] | None = None,
     teacher: Path | None = None,
     registry: Registry | None = None,
+    processes: int | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -71,33 +75,94 @@ def train(
     `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
+    `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
+    are threads, and never more than a step of every stage has batches.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False;
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
+    inputs = Inputs(recipe_path, out, device, start_from, model, teacher)
     recipe = read_recipe(recipe_path, model)
     parts = find_parts(recipe, recipe_path, registry)
-    world = find_world(recipe, recipe_path, registry)
-    known = recipe.data.model_dump_json() if recipe.data != DataSection() else ""
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
+    run = _prepare(inputs, recipe, parts, registry)
+    if isinstance(recipe.autoencoder, AutoencoderStage):
+        torch.manual_seed(recipe.seed)
+        _autoencoder(recipe, out, device, report, start_from, run.world)
+    count = _processes(recipe, device, processes)
+    with grouped(count, _take_part, {"inputs": inputs}) as group:
+        _train_stages(run, report, group)
+    return out
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What `train` was given, as far as other processes need it."""
+
+    recipe_path: Path
+    out: Path
+    device: str
+    start_from: Path | None
+    model: Mapping[str, Any] | None
+    teacher: Path | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A recipe with everything that it names."""
+
+    inputs: Inputs
+    recipe: Recipe
+    world: World
+    config: LinGenConfig
+    """The denoiser's."""
+    codec: FrozenAutoencoder | None
+    """The autoencoder of a plugin; None where the recipe trains one."""
+    texts: Sequence[FrozenText]
+    """The text encoders of plugins; empty where the recipe trains one."""
+    teacher: LinGen | None
+
+    @property
+    def world_name(self) -> str:
+        """Tells the dataset from others; empty for the plain playground."""
+        data = self.recipe.data
+        return data.model_dump_json() if data != DataSection() else ""
+
+
+def _prepare(
+    inputs: Inputs, recipe: Recipe, parts: FoundParts, registry: Registry | None
+) -> TrainingRun:
+    path, out, device = inputs.recipe_path, inputs.out, inputs.device
+    world = find_world(recipe, path, registry)
     codec = settle_codec(parts, out)
     texts = [text.to(device, compute_dtype(device)) for text in settle_texts(parts, out)]
     config = fitted(recipe.model.config(), codec, texts)
-    check_sizes(recipe, recipe_path, config, SPACE_STRIDE if codec is None else codec.space_stride)
-    master = _teacher(recipe, recipe_path, teacher, config, device)
-    torch.manual_seed(recipe.seed)
-    autoencoder: VideoAutoencoder
-    if codec is None:
-        autoencoder_path = _autoencoder(recipe, out, device, report, start_from, world)
-        autoencoder = load_autoencoder(autoencoder_path, device)
-    else:
-        autoencoder_path, autoencoder = out / "autoencoder.safetensors", codec.to(device)
-    autoencoder_hash = content_hash(autoencoder_path)
-    torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
-    pair = _pair(recipe, config, texts, world)
+    check_sizes(recipe, path, config, SPACE_STRIDE if codec is None else codec.space_stride)
+    teacher = _teacher(recipe, path, inputs.teacher, config, device)
+    return TrainingRun(inputs, recipe, world, config, codec, texts, teacher)
+
+
+def _take_part(inputs: Inputs, group: Group) -> None:
+    """Train beside the process that called `train`, once it has an autoencoder."""
+    recipe = read_recipe(inputs.recipe_path, inputs.model)
+    run = _prepare(inputs, recipe, find_parts(recipe, inputs.recipe_path, None), None)
+    _train_stages(run, lambda line: None, group)
+
+
+def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
+    """Train the denoiser through all stages; the first process of the group writes and reports."""
+    recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
+    start_from = run.inputs.start_from
+    path = out / "autoencoder.safetensors"
+    autoencoder: VideoAutoencoder = (
+        load_autoencoder(path, device) if run.codec is None else run.codec.to(device)
+    )
+    data = StageData(autoencoder, content_hash(path), recipe.seed, out, run.world, run.world_name)
+    torch.manual_seed(recipe.seed)  # a resumed run skips what the autoencoder has drawn
+    pair = _pair(recipe, run.config, run.texts, run.world)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=".mixer."):
@@ -108,25 +173,26 @@ def train(
     began = time.monotonic()
     for stage in recipe.stage:
         done = out / f"{stage.name}.averaged.safetensors"
-        if not done.exists():
-            average = train_stage(
-                pair,
-                autoencoder,
-                autoencoder_hash,
-                stage,
-                recipe.seed,
-                out,
-                report,
-                master,
-                world,
-                known,
-            )
-            save_tensors(done, average, {})
-            draw_curves(out)
+        trained = done.exists()
+        group.wait()  # all have looked before the first one writes
+        if not trained:
+            average = train_stage(pair, stage, data, report, run.teacher, group)
+            if group.leads:
+                save_tensors(done, average, {})
+                draw_curves(out)
+            group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
-        write_weights(pair, recipe, stage.name, autoencoder_hash, out)
-        report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
-    return out
+        if group.leads:
+            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out)
+            report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
+
+
+def _processes(recipe: Recipe, device: str, asked: int | None) -> int:
+    """Processes that train together: one on a GPU; else `asked`, or as many as have work."""
+    if device != "cpu":
+        return 1
+    least = min(stage.batches for stage in recipe.stage)
+    return min(least, torch.get_num_threads() if asked is None else asked)
 
 
 def write_weights(

@@ -10,10 +10,11 @@ prompt = caption(scene, seed=7)
 from __future__ import annotations
 
 from .caption import canonical_caption, caption
+from .close_up import close_up_scene
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
 from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
-from .render import FPS, as_frames, extent, render
+from .render import FPS, as_frames, course_of, extent, render
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
@@ -28,8 +29,10 @@ __all__ = [
     "as_frames",
     "canonical_caption",
     "caption",
+    "close_up_scene",
     "combinations",
     "consistency",
+    "course_of",
     "extent",
     "is_heldout",
     "judge",

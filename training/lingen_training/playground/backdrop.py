@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -39,6 +40,10 @@ def backdrop(scene: Scene, times: Tensor, size: int, device: torch.device | str)
 
     The result may share memory between frames: copy before writing into it.
     """
+    if scene.closeness > 1:
+        far = replace(scene, closeness=1)
+        seen = slice((scene.closeness - 1) * size // 2, (scene.closeness + 1) * size // 2)
+        return backdrop(far, times, scene.closeness * size, device)[..., seen, seen]
     whole = texture(scene, size, device)
     frames = times.shape[0]
     if scene.background in PLAIN or scene.camera == "still":

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .backdrop import backdrop
-from .motion import track, zoom
+from .motion import Track, track, zoom
 from .palette import COLOURS
 from .scene import Scene
 from .shapes import BOUND, DISTANCE
@@ -105,8 +105,13 @@ def _draw(
 
 def _seen(scene: Scene, layer: int, times: Tensor) -> Tensor:
     """Course (4, T) of an object: x, y, radius in frame widths, angle in radians; float64."""
-    course = track(scene.objects[layer], times, zoom(scene.camera, times))
+    course = course_of(scene, layer, times)
     return torch.stack((course.x, course.y, course.radius, course.angle))
+
+
+def course_of(scene: Scene, layer: int, times: Tensor) -> Track:
+    """Course of object number `layer` as the camera sees it, at `times` (float64 (T,), seconds)."""
+    return track(scene.objects[layer], times, scene.closeness * zoom(scene.camera, times))
 
 
 def extent(scene: Scene, times: Tensor) -> Tensor:

@@ -58,6 +58,8 @@ class Scene:
     background: str
     camera: str
     seed: int
+    closeness: int = 1
+    """How many times larger than in a whole scene all is seen, about the middle of the frame."""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-able data; `Scene.from_dict` reads it back to an equal scene."""
@@ -69,4 +71,5 @@ class Scene:
     def from_dict(cls, record: Mapping[str, Any]) -> Scene:
         """Inverse of `to_dict`. Raises KeyError or TypeError when fields are missing or foreign."""
         objects = tuple(SceneObject(**item) for item in record["objects"])
-        return cls(objects, record["background"], record["camera"], int(record["seed"]))
+        place = (record["background"], record["camera"], int(record["seed"]))
+        return cls(objects, *place, int(record.get("closeness", 1)))

@@ -1,0 +1,126 @@
+"""Several processes that train one network on a CPU: each computes some batches of a step.
+
+On two cores, two processes of one thread each are a third faster than one process of two threads:
+small operations do not spread over threads. Gradients are summed by torch.distributed (gloo).
+"""
+
+from __future__ import annotations
+
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+_PATIENCE = datetime.timedelta(days=2)
+"""Time that processes wait for one another: the first one may render a whole dataset."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a training, seen from process number `rank` of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """True in the process that writes files and reports."""
+        return self.rank == 0
+
+    def own(self, count: int) -> range:
+        """Those of `count` pieces of work that this process does."""
+        return range(self.rank, count, self.size)
+
+    def sum(self, tensor: Tensor) -> None:
+        """Put the sum over all processes in place of `tensor`."""
+        if self.size > 1:
+            distributed.all_reduce(tensor)
+
+    def send(self, tensor: Tensor, source: int) -> None:
+        """Copy `tensor` of process `source` into that of every other process."""
+        if self.size > 1:
+            distributed.broadcast(tensor, source)
+
+    def wait(self) -> None:
+        """Return when every process has come here."""
+        if self.size > 1:
+            distributed.barrier()
+
+
+ALONE = Group()
+
+
+def pieces_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Cut `flat`, which is as long as all of `tensors` together, into pieces of their shapes."""
+    pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+    return [piece.view(tensor.shape) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+
+@contextmanager
+def grouped(
+    processes: int, work: Callable[..., Any], arguments: Mapping[str, Any]
+) -> Iterator[Group]:
+    """Start processes that call `work(**arguments, group=...)`, and yield the group to this one.
+
+    They share the threads of this process evenly. Each sees the same `arguments`, which have to
+    be picklable. When the block ends, or fails, they are ended.
+    """
+    if processes == 1:
+        yield ALONE
+        return
+    before = torch.get_num_threads()
+    threads = max(1, before // processes)
+    context = torch.multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        others = [
+            context.Process(
+                target=_join,
+                args=(store, rank, processes, threads, work, dict(arguments)),
+                daemon=True,
+            )
+            for rank in range(1, processes)
+        ]
+        for other in others:
+            other.start()
+        try:
+            _open(store, 0, processes, threads)
+            yield Group(0, processes)
+            distributed.barrier()
+        finally:
+            for other in others:
+                other.terminate()
+                other.join()
+            distributed.destroy_process_group()
+            torch.set_num_threads(before)
+
+
+def _open(store: Path, rank: int, size: int, threads: int) -> None:
+    torch.set_num_threads(threads)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=_PATIENCE
+    )
+
+
+def _join(
+    store: Path,
+    rank: int,
+    size: int,
+    threads: int,
+    work: Callable[..., Any],
+    arguments: dict[str, Any],
+) -> None:
+    """Take part until the work is done, or until the first process is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
+    _open(store, rank, size, threads)
+    work(**arguments, group=Group(rank, size))
+    distributed.barrier()

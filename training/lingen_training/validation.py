@@ -1,0 +1,101 @@
+"""Loss on fixed clips, noise and times: a yardstick that does not jump as the training loss does.
+
+The training loss changes with the times and the clips that a step draws. Here they are always the
+same, and what counts is the mean squared error of the velocity over the tokens of objects.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lingen_models.flow import interpolate, velocity
+from lingen_models.loading import VideoAutoencoder
+from lingen_training.parallel import ALONE, Group
+from lingen_training.playground import FPS, canonical_caption, extent, render, sample_scene
+
+if TYPE_CHECKING:
+    from lingen_training.denoiser_stage import Pair
+
+TIMES = (0.08, 0.15, 0.25, 0.4)
+"""Flow times at which what a clip shows is decided."""
+_FIRST_SEED = 7_000_000
+_SIZE = 128
+_FRAMES = 9
+
+
+@dataclass(frozen=True)
+class FixedClips:
+    """Held-out clips of four seconds: latents (B, C, T, h, w), where their objects are
+    (B, T, h, w), and captions."""
+
+    numbers: list[int]
+    latents: Tensor
+    objects: Tensor
+    captions: list[str]
+
+    def noise(self, time: float) -> Tensor:
+        """Noise of the latents' shape that depends on the time and on the number of each clip."""
+        seeds = (number * 1000 + int(1000 * time) for number in self.numbers)
+        rows = [
+            torch.randn(self.latents.shape[1:], generator=torch.Generator().manual_seed(seed))
+            for seed in seeds
+        ]
+        return torch.stack(rows)
+
+
+@torch.no_grad()
+def fixed_clips(autoencoder: VideoAutoencoder, count: int, group: Group = ALONE) -> FixedClips:
+    """Render and encode those of the first `count` held-out scenes that this process of the group
+    looks after."""
+    numbers = list(group.own(count))
+    scenes = [sample_scene(_FIRST_SEED + number, split="heldout") for number in numbers]
+    frames = 1 + autoencoder.time_stride * (_FRAMES - 1)
+    device = next(autoencoder.parameters()).device
+    latents, masks = [], []
+    for scene in scenes:
+        latents.append(autoencoder.encode(render([scene], frames, _SIZE, device=device)).float())
+        side = latents[-1].shape[-1]
+        mask = torch.zeros(_FRAMES, side, side)
+        for frame in range(_FRAMES):
+            stride = autoencoder.time_stride
+            first = max(0, stride * (frame - 1) + 1)
+            seen = torch.arange(first, stride * frame + 1, dtype=torch.float64)
+            boxes = extent(scene, seen / FPS)
+            # Whole tokens of two by two latents that a box touches.
+            left, top = (2 * max(0, math.floor(float(v) * side / 2)) for v in boxes[:, :2].amin(0))
+            right, bottom = (2 * math.ceil(float(v) * side / 2) for v in boxes[:, 2:].amax(0))
+            mask[frame, top:bottom, left:right] = 1
+        masks.append(mask)
+    captions = [canonical_caption(scene) for scene in scenes]
+    return FixedClips(numbers, torch.cat(latents), torch.stack(masks), captions)
+
+
+@torch.no_grad()
+def object_loss(
+    pair: Pair, clips: FixedClips, group: Group = ALONE, at_once: int = 4
+) -> dict[str, float]:
+    """Mean squared error of the velocity over the tokens of objects at each of `TIMES`, and their
+    mean as "loss". The processes of the group put their clips together."""
+    device = pair.denoiser.patch_in.weight.device
+    marks: dict[str, float] = {}
+    for time in TIMES:
+        noise = clips.noise(time)
+        sums = torch.zeros(2, dtype=torch.float64)
+        for first in range(0, len(clips.captions), at_once):
+            part = slice(first, first + at_once)
+            data = clips.latents[part].to(device)
+            blank = noise[part].to(device)
+            times = torch.full((data.shape[0], data.shape[2]), time, device=device)
+            features, masks = pair.read(clips.captions[part])
+            found = pair.denoiser(interpolate(data, blank, times), times, features, masks, 0)
+            error = (found.float() - velocity(data, blank)).square().mean(1)
+            objects = clips.objects[part].to(device)
+            sums += torch.stack(((error * objects).sum(), objects.sum())).double().cpu()
+        group.sum(sums)
+        marks[f"t{time:g}"] = float(sums[0] / sums[1])
+    return {"loss": sum(marks.values()) / len(marks), **marks}
