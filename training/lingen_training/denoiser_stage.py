@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,7 @@ def train_stage(
             report=report,
             world=world,
             world_name=world_name,
+            alike=source.alike,
         )
         for source in stage.source
     ]
@@ -157,9 +159,12 @@ def draw_batch(
     latents, scenes = cached.pick(rng, source.batch, frames, inside=inside, window=window)
     captions = []
     for scene in scenes:
-        seed, more = rng.randrange(2**31), {}
+        seed = rng.randrange(2**31)
+        more: dict[str, Any] = {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
+        if stage.natural:
+            more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
     return Batch(latents, captions, first, source.time_shift)

@@ -118,15 +118,18 @@ def latent_clips(
     report: Report,
     world: World = PLAYGROUND,
     world_name: str = "",
+    alike: float = 0.0,
 ) -> LatentClips:
     """Read a cache from `folder`, or render, encode and write it. Files are written whole.
 
     A file name holds a hash of all that decides its content, so nothing stale is ever read.
-    `world_name` tells a world from others; the playground has none.
+    `world_name` tells a world from others; the playground has none, and alone knows `alike`.
     Building goes on where a killed run stopped, shard by shard.
     """
     frames = 1 + network.time_stride * (latent_frames - 1)
     key = f"{autoencoder_hash}/{latent_frames}/{size}/{seed}{world_name}"
+    if alike:
+        key += f"/alike {alike}"
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     per_shard = max(1, min(clips, 4096 // latent_frames))
@@ -138,10 +141,10 @@ def latent_clips(
         path = folder / f"{name}-{first}-{count}.safetensors"
         if not path.exists():
             report(f"latents: clips {first + 1} to {first + count} of {clips}, {frames} frames")
-            _write_shard(path, network, world, first, count, frames, size, seed)
+            _write_shard(path, network, world, first, count, frames, size, seed, alike)
         tensors, metadata = load_tensors(path)
         shards.append(tensors["latents"])
-        drawn, begins = _drawn(world, first, count, frames, size, seed)
+        drawn, begins = _drawn(world, first, count, frames, size, seed, alike)
         kept = [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
         scenes += kept or drawn
         starts += begins
@@ -158,9 +161,10 @@ def _write_shard(
     frames: int,
     size: int,
     seed: int,
+    alike: float,
 ) -> None:
     device = next(network.parameters()).device
-    scenes, starts = _drawn(world, first, count, frames, size, seed)
+    scenes, starts = _drawn(world, first, count, frames, size, seed, alike)
     group = _group(frames, size)
     latents = []
     for at in range(0, count, group):
@@ -171,11 +175,12 @@ def _write_shard(
 
 
 def _drawn(
-    world: World, first: int, count: int, frames: int, size: int, seed: int
+    world: World, first: int, count: int, frames: int, size: int, seed: int, alike: float = 0.0
 ) -> tuple[list[Any], list[float]]:
     """Scenes of a shard and when each begins: those that are rendered together, at one time."""
     rngs = [random.Random(f"{seed}/clip/{first + index}") for index in range(count)]
-    scenes = [world.sample_scene(rng.randrange(2**31)) for rng in rngs]
+    more = {"alike": alike} if alike else {}
+    scenes = [world.sample_scene(rng.randrange(2**31), **more) for rng in rngs]
     begins = [rng.uniform(0, 20) for rng in rngs]
     group = _group(frames, size)
     starts: list[float] = []

@@ -119,6 +119,9 @@ class Source(_Section):
     motions: tuple[Motion, ...] = ()
     """Where given, only scenes in which every object does one of these: what is hard to learn
     needs to be seen often."""
+    alike: float = Field(default=0.0, ge=0, le=1)
+    """Share of scenes with two objects in which both have one shape, and mostly also one motion,
+    size and colour, so that plurals are true of them."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
@@ -161,6 +164,9 @@ class DenoiserStage(_Section):
     place_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
+    natural: float = Field(default=0.0, ge=0, le=1)
+    """Share of captions as people write prompts: in fragments, with plurals, with much unsaid. The
+    word encoder of a recipe with any of them knows their words."""
     distil: Distilled | None = None
     """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
     teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the steps
@@ -267,8 +273,10 @@ def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
         return
     if stage.place_dropout:
         raise ValueError(f"{where}.place_dropout: only the playground knows places")
+    if stage.natural:
+        raise ValueError(f"{where}.natural: only the playground has such captions")
     for number, source in enumerate(stage.source):
-        for name in ("crop", "motions"):
+        for name in ("crop", "motions", "alike"):
             if getattr(source, name):
                 raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")
 

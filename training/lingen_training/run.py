@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -13,6 +14,7 @@ import torch
 
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import (
+    CheckpointError,
     build_network,
     load_network,
     load_tensors,
@@ -20,16 +22,16 @@ from lingen_models.checkpoint import (
     save_network,
     save_tensors,
 )
-from lingen_models.config import LinGenConfig, TAEConfig
+from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.frozen import FrozenText
 from lingen_models.lingen import LinGen
 from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
-from lingen_models.words import WordEncoder
+from lingen_models.words import WordEncoder, hand_on_words
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
-from lingen_training.data import World, find_world
+from lingen_training.data import PLAYGROUND, World, find_world
 from lingen_training.denoiser_stage import Pair, train_stage
 from lingen_training.loop import Report
 from lingen_training.parts import (
@@ -40,6 +42,7 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
+from lingen_training.playground import lexicon
 from lingen_training.recipe import (
     AutoencoderStage,
     DataSection,
@@ -49,6 +52,8 @@ from lingen_training.recipe import (
     TextSection,
     read_recipe,
 )
+
+_WORDS = "text_encoder.safetensors"
 
 
 def train(
@@ -97,13 +102,13 @@ def train(
         autoencoder_path, autoencoder = out / "autoencoder.safetensors", codec.to(device)
     autoencoder_hash = content_hash(autoencoder_path)
     torch.manual_seed(recipe.seed)  # again: a resumed run skips what the autoencoder has drawn
-    pair = _pair(recipe, config, texts, world)
+    pair = _pair(recipe, config, texts, world, start_from)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=".mixer."):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
-            load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
+            _load_words(start_from / _WORDS, pair.text_encoder, world)
     pair.to(device)
     began = time.monotonic()
     for stage in recipe.stage:
@@ -165,11 +170,45 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _pair(recipe: Recipe, config: LinGenConfig, texts: Sequence[FrozenText], world: World) -> Pair:
+def _pair(
+    recipe: Recipe,
+    config: LinGenConfig,
+    texts: Sequence[FrozenText],
+    world: World,
+    start_from: Path | None,
+) -> Pair:
     denoiser = LinGen(config)
-    if isinstance(recipe.text, TextSection):
-        return Pair(denoiser, WordEncoder(recipe.text.config(tuple(world.vocabulary()))))
-    return Pair(denoiser, None, texts)
+    if not isinstance(recipe.text, TextSection):
+        return Pair(denoiser, None, texts)
+    natural = any(stage.natural for stage in recipe.stage)
+    if world is PLAYGROUND and not natural:
+        words = set(lexicon.plain_vocabulary())
+    else:
+        words = set(world.vocabulary())
+    if start_from is not None:
+        words |= set(_words_of(start_from / _WORDS))
+    return Pair(denoiser, WordEncoder(recipe.text.config(tuple(sorted(words)))))
+
+
+def _words_of(path: Path) -> tuple[str, ...]:
+    """The words of the encoder in a file."""
+    return WordsConfig.from_dict(read_metadata(path)["config"]).words
+
+
+def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
+    """Fill `encoder` from a file, whose words are some of its own."""
+    config = encoder.config
+    if dataclasses.replace(config, words=_words_of(path)) == config:
+        load_network(path, encoder)
+        return
+    earlier = build_network(
+        path, read_metadata(path), lambda config: WordEncoder(WordsConfig.from_dict(config))
+    )
+    assert isinstance(earlier, WordEncoder)
+    load_network(path, earlier)
+    if dataclasses.replace(config, words=()) != dataclasses.replace(earlier.config, words=()):
+        raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
+    hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
 
 
 def _teacher(
