@@ -44,7 +44,7 @@ def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def attend_by_kind(
     q: Tensor, k: Tensor, v: Tensor, biases: Tensor | None, kinds: Tensor | None
 ) -> Tensor:
-    """Softmax attention of groups (G, N, P), to the scores of which the bias of their kind is added.
+    """Softmax attention of groups (G, N, P) with the bias of their kind added to the scores.
 
     Args:
         q: (G, N, P) queries.
@@ -96,7 +96,7 @@ class _Attention(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of queries, keys and values."""
         q, k, v, *weights = ctx.saved_tensors

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +18,62 @@ _PAD, _BEGIN, _UNKNOWN = 0, 1, 2
 _SPECIAL = 3
 
 
+_NUMERALS: Final = {"1": "one", "2": "two"}
+
+
 def split_words(prompt: str) -> list[str]:
-    """Lower-case words of a prompt; punctuation separates and is dropped."""
-    return re.findall(r"[^\W_]+", prompt.lower())
+    """Words of a prompt, in NFKC and case-folded; punctuation separates and is dropped."""
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).casefold())
+
+
+def known_form(word: str, known: Container[str]) -> str | None:
+    """The word itself, else another form of it that is known, else None.
+
+    Other forms are those that English suffixes make: `balls` and `ball`, `bounce`, `bounces` and
+    `bouncing`. They are sought among the known words, so nothing else needs to be listed.
+    """
+    if word in known:
+        return word
+    if word in _NUMERALS:
+        return _NUMERALS[word] if _NUMERALS[word] in known else None
+    bases = list(dict.fromkeys(_bases(word)))
+    for base in bases:
+        if base in known:
+            return base
+    forms = (form for base in bases for form in _inflected(base))
+    return next((form for form in forms if form in known), None)
+
+
+def _bases(word: str) -> Iterator[str]:
+    """The word and what is left of it without -s, -es, -ing or -ed: at least three letters."""
+    yield word
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        yield word[:-1]
+        if word.endswith("ies"):
+            yield word[:-3] + "y"
+        elif word.endswith("es") and len(word) > 4:
+            yield word[:-2]
+    for suffix in ("ing", "ed"):
+        stem = word.removesuffix(suffix)
+        if stem == word or len(stem) < 3:
+            continue
+        yield stem + "e"
+        yield stem
+        if stem[-1] == stem[-2]:
+            yield stem[:-1]
+
+
+def _inflected(base: str) -> Iterator[str]:
+    """A base with -s, -es, -ing and -ed."""
+    yield base + "s"
+    yield base + "es"
+    if base.endswith("y"):
+        yield base[:-1] + "ies"
+    stem = base.removesuffix("e")
+    for suffix in ("ing", "ed"):
+        yield stem + suffix
+        if stem == base:
+            yield stem + stem[-1] + suffix
 
 
 class WordEncoder(nn.Module):
@@ -41,19 +96,24 @@ class WordEncoder(nn.Module):
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of the prompt that training never met, each once, in order."""
-        return list(dict.fromkeys(w for w in split_words(prompt) if w not in self._ids))
+        found = dict.fromkeys(split_words(prompt))
+        return [word for word in found if known_form(word, self._ids) is None]
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """(B, M) word numbers, zero-padded; every row begins with a begin token."""
         limit = self.config.max_tokens - 1
         rows = [
-            [_BEGIN, *(self._ids.get(word, _UNKNOWN) for word in split_words(prompt)[:limit])]
+            [_BEGIN, *(self._number(word) for word in split_words(prompt)[:limit])]
             for prompt in prompts
         ]
         longest = max(len(row) for row in rows)
         device = self.word_embedding.weight.device
         padded = [row + [_PAD] * (longest - len(row)) for row in rows]
         return torch.tensor(padded, device=device)
+
+    def _number(self, word: str) -> int:
+        form = known_form(word, self._ids)
+        return _UNKNOWN if form is None else self._ids[form]
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M) -> features (B, M, width), and a mask that is True at real tokens."""
@@ -63,6 +123,30 @@ class WordEncoder(nn.Module):
         for layer in self.layers:
             x = layer(x, looks)
         return self.norm(x), mask
+
+
+@torch.no_grad()
+def hand_on_words(
+    earlier: WordEncoder, encoder: WordEncoder, synonyms: Mapping[str, Sequence[str]]
+) -> None:
+    """Fill `encoder` from an earlier one of the same size, whose words are some of its own.
+
+    Words of both keep their rows. One that is new begins with the row of another form of it, else
+    with the mean of its synonyms that had one, else as it was drawn.
+    """
+    state = earlier.state_dict()
+    old = state["word_embedding.weight"]
+    rows = {word: old[_SPECIAL + index] for index, word in enumerate(earlier.config.words)}
+    weight = encoder.word_embedding.weight.detach().clone()
+    weight[:_SPECIAL] = old[:_SPECIAL]
+    for index, word in enumerate(encoder.config.words, _SPECIAL):
+        form = known_form(word, rows)
+        kin = [rows[other] for other in synonyms.get(word, ()) if other in rows]
+        if form is not None:
+            weight[index] = rows[form]
+        elif kin:
+            weight[index] = torch.stack(kin).float().mean(0)
+    encoder.load_state_dict(state | {"word_embedding.weight": weight})
 
 
 class _Layer(nn.Module):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import lingen_models
+from lingen_models.checkpoint import load_network, read_metadata
 from lingen_models.config import WordsConfig
-from lingen_models.words import WordEncoder, split_words
+from lingen_models.words import WordEncoder, hand_on_words, known_form, split_words
+from lingen_training.playground import vocabulary
+from lingen_training.playground.lexicon import plain_vocabulary, synonyms
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +30,7 @@ def encoder() -> WordEncoder:
         ("A red ball, rolls!", ["a", "red", "ball", "rolls"]),
         ("snake_case-and 2 dots…", ["snake", "case", "and", "2", "dots"]),
         ("Ärger über Öl", ["ärger", "über", "öl"]),
+        ("\uff52\uff45\uff44 \ufb02ag STRASSE Stra\u00dfe", ["red", "flag", "strasse", "strasse"]),
         (" \t\n", []),
     ],
 )
@@ -63,3 +70,87 @@ def test_order_matters(encoder: WordEncoder) -> None:
     one, _ = encoder(encoder.tokens(["red ball"]))
     other, _ = encoder(encoder.tokens(["ball red"]))
     assert not torch.allclose(one[:, 0], other[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("word", "form"),
+    [
+        ("ball", "ball"),
+        ("balls", "ball"),
+        ("boxes", "box"),
+        ("skies", "sky"),
+        ("fly", "flies"),
+        ("bounce", "bounces"),
+        ("bounced", "bounces"),
+        ("hop", "hopping"),
+        ("spins", "spin"),
+        ("zigzagged", "zigzag"),
+        ("rings", "ring"),
+        ("gliding", "glide"),
+        ("2", "two"),
+        ("1", None),
+        ("hope", None),
+        ("string", None),
+        ("bus", None),
+        ("red", None),
+    ],
+)
+def test_other_forms_of_known_words(word: str, form: str | None) -> None:
+    known = [
+        "ball",
+        "bounces",
+        "box",
+        "flies",
+        "glide",
+        "hopping",
+        "ring",
+        "sky",
+        "spin",
+        "two",
+        "zigzag",
+    ]
+    assert known_form(word, known) == form
+
+
+def test_every_word_of_a_list_is_its_own_form() -> None:
+    assert all(known_form(word, vocabulary()) == word for word in vocabulary())
+
+
+SHIPPED = (
+    Path(lingen_models.__file__).parent / "weights" / "lingen-mini" / "text_encoder.safetensors"
+)
+"""Was trained before there were natural captions."""
+
+
+@pytest.fixture(scope="module")
+def shipped() -> WordEncoder:
+    words = WordEncoder(WordsConfig.from_dict(read_metadata(SHIPPED)["config"]))
+    load_network(SHIPPED, words)
+    return words.requires_grad_(False)
+
+
+def test_shipped_weights_know_other_forms_of_their_words(shipped: WordEncoder) -> None:
+    assert shipped.config.words == plain_vocabulary()
+    assert shipped.unknown_words("Two red balls bounce. 2 stars!") == []
+    known = ("two red ball bounces", "a large star spins on a green lawn")
+    assert shipped.tokens(["two red balls bounce"]).equal(shipped.tokens(known[:1]))
+    numbers = [3 + shipped.config.words.index(word) for word in known[1].split()]
+    assert shipped.tokens(known[1:]).tolist() == [[1, *numbers]]
+
+
+def test_words_are_handed_on(shipped: WordEncoder) -> None:
+    torch.manual_seed(1)
+    longer = WordEncoder(WordsConfig(words=vocabulary())).requires_grad_(False)
+    drawn = longer.word_embedding.weight.clone()
+    hand_on_words(shipped, longer, synonyms())
+    prompts = ["", "a red ball bounces on green grass", "a scarlet hoop spins, dragon", "two balls"]
+    for prompt in prompts[:3]:
+        before, _ = shipped(shipped.tokens([prompt]))
+        after, _ = longer(longer.tokens([prompt]))
+        assert torch.equal(before, after)
+    # Forms take the row of their word, other words the mean of their synonyms, else their own.
+    both = [one(one.tokens(prompts[3:]))[0] for one in (shipped, longer)]
+    assert torch.equal(*both)
+    row = {word: longer.word_embedding.weight[3 + i] for i, word in enumerate(vocabulary())}
+    torch.testing.assert_close(row["crimson"], (row["red"] + row["scarlet"]) / 2)
+    assert torch.equal(row["very"], drawn[3 + vocabulary().index("very")])

@@ -16,7 +16,7 @@ from lingen_models.words import WordEncoder
 from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_losses
 from lingen_training.latents import LatentClips
 from lingen_training.playground import sample_scene
-from lingen_training.playground.lexicon import PLACE, words
+from lingen_training.playground.lexicon import PLACE, plain_vocabulary, words
 from lingen_training.recipe import DenoiserStage, Source
 
 
@@ -212,3 +212,14 @@ def test_cropped_sources_give_windows_about_the_objects() -> None:
     close = LatentClips(latents, [sample_scene(seed, objects=1) for seed in range(5)], [0.0] * 5)
     batch = draw_batch(stage({"crop": (48, 32)} | IMAGES), (close,), 20, random.Random(0))
     assert batch.latents.shape == (6, 2, 1, 4, 6)
+
+
+def test_a_share_of_the_captions_is_natural() -> None:
+    scenes = [sample_scene(seed, objects=2, alike=1.0) for seed in range(5)]
+    cached = LatentClips(torch.zeros(5, 2, 1, 8, 8), scenes, [0.0] * 5)
+    plain = stage(IMAGES | {"batch": 200})
+    before = draw_batch(plain, (cached,), 20, random.Random(0)).captions
+    assert not any(set(words(text)) - set(plain_vocabulary()) for text in before)
+    mixed = stage(IMAGES | {"batch": 200}, natural=0.5)
+    after = draw_batch(mixed, (cached,), 20, random.Random(0)).captions
+    assert 40 < sum(bool(set(words(text)) - set(plain_vocabulary())) for text in after) < 120

@@ -12,6 +12,8 @@ import torch
 from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
 from lingen_models.pipeline import TextToVideo
 from lingen_training.curves import read_log
+from lingen_training.playground import vocabulary
+from lingen_training.playground.lexicon import plain_vocabulary
 from lingen_training.recipe import RecipeError
 from lingen_training.run import train
 
@@ -212,3 +214,20 @@ def test_beginning_from_earlier_weights(trained: Path, tmp_path: Path) -> None:
     assert (out / autoencoder).read_bytes() == (trained / autoencoder).read_bytes()
     denoiser = "denoiser.safetensors"
     assert sha256_file(out / denoiser) != sha256_file(trained / denoiser)
+
+
+def test_natural_captions_bring_their_words(trained: Path, tmp_path: Path) -> None:
+    """And those of the weights that it starts from are kept, also by a plain recipe after it."""
+    words = {}
+    folder = trained
+    for name, old, new in (
+        ("natural", 'name = "short"', 'natural = 0.5\nname = "short"'),
+        ("plain", "steps = 3", "steps = 2"),
+    ):
+        path = recipe(tmp_path, old, new)
+        folder = train(path, tmp_path / name, report=ignore, start_from=folder)
+        config = read_metadata(folder / "text_encoder.safetensors")["config"]
+        words[name] = tuple(config["words"])
+    first = read_metadata(trained / "text_encoder.safetensors")["config"]["words"]
+    assert tuple(first) == plain_vocabulary()
+    assert words == {"natural": vocabulary(), "plain": vocabulary()}

@@ -16,7 +16,7 @@ from lingen_training.recipe import Recipe, RecipeError
 
 
 class World(Protocol):
-    """What `build` of a `Dataset` returns."""
+    """What `build` of a `Dataset` returns. The playground takes more keywords."""
 
     def sample_scene(self, seed: int) -> Any:
         """What a clip shows."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from lingen_training.alignment import AlignmentHead, ground_truth
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.few_steps import Jump, jump_loss
-from lingen_training.latents import ClipCache, LatentClips, fill_caches
+from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
 from lingen_training.parallel import ALONE, Group
@@ -105,6 +106,7 @@ class StageData:
             self.world,
             self.world_name,
             source.close_up,
+            source.alike,
         )
 
 
@@ -129,11 +131,15 @@ class Supply:
         fill_caches(list(zip(self.caches, generations, strict=True)), self.report, self.group)
         before = self._generations or [-1] * len(generations)
         clips = []
+        files: dict[tuple[Shard, ...], LatentClips] = {}  # sources may share them
         for at, (source, cache) in enumerate(zip(self.stage.source, self.caches, strict=True)):
             if before[at] == generations[at]:
                 clips.append(self._clips[at])
                 continue
-            read = cache.read(generations[at])
+            key = tuple(cache.shards(generations[at]))
+            if key not in files:
+                files[key] = cache.read(generations[at])
+            read = files[key]
             clips.append(read.only(source.motions) if source.motions else read)
         if self.group.leads:
             self._drop_old(before, generations)
@@ -246,9 +252,12 @@ def draw_batch(
     picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
     captions = []
     for scene in picked.scenes:
-        seed, more = rng.randrange(2**31), {}
+        seed = rng.randrange(2**31)
+        more: dict[str, Any] = {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
+        if stage.natural:
+            more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
     facts = None

@@ -155,6 +155,8 @@ class ClipCache:
     """Tells a dataset from others; the playground has none."""
     close_up: bool = False
     """Scenes of `close_up_scene` in place of whole ones."""
+    alike: float = 0.0
+    """Share of scenes of two objects that are alike; the playground alone knows it."""
 
     @property
     def frames(self) -> int:
@@ -166,6 +168,8 @@ class ClipCache:
         the oldest clips make room for new ones."""
         key = f"{self.autoencoder_hash}/{self.latent_frames}/{self.size}/{self.seed}"
         key += self.world_name + ("/close-up" if self.close_up else "")
+        if self.alike:
+            key += f"/alike {self.alike}"
         name = hashlib.sha256(key.encode()).hexdigest()[:16]
         most = max(1, min(self.clips, _FILE_FRAMES // self.latent_frames))
         begin = generation * most
@@ -210,7 +214,8 @@ class ClipCache:
         numbers = range(shard.first, shard.first + shard.count)
         rngs = [random.Random(f"{self.seed}/clip/{number}") for number in numbers]
         sample = close_up_scene if self.close_up else self.world.sample_scene
-        scenes = [sample(rng.randrange(2**31)) for rng in rngs]
+        more = {"alike": self.alike} if self.alike else {}
+        scenes = [sample(rng.randrange(2**31), **more) for rng in rngs]
         begins = [rng.uniform(0, 20) for rng in rngs]
         group = _group(self.frames, self.size)
         starts: list[float] = []

@@ -125,6 +125,9 @@ class Source(_Section):
     fresh: int = Field(default=0, ge=0)
     """Files of the cache, of 4096 latent frames each, that make room for new ones whenever the
     stage refreshes its clips."""
+    alike: float = Field(default=0.0, ge=0, le=1)
+    """Share of scenes with two objects in which both have one shape, and mostly also one motion,
+    size and colour, so that plurals are true of them."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
 
@@ -175,6 +178,9 @@ class DenoiserStage(_Section):
     """Steps after which sources get `fresh` clips; 0 is never."""
     validate_every: int = Field(default=0, ge=0)
     """Steps between measurements of the loss on fixed clips (`lingen_training.validation`)."""
+    natural: float = Field(default=0.0, ge=0, le=1)
+    """Share of captions as people write prompts: in fragments, with plurals, with much unsaid. The
+    word encoder of a recipe with any of them knows their words."""
     distil: Distilled | None = None
     """In place of the flow's loss, the Mamba branches, or all of the mixers, learn from those of a
     teacher, layer by layer, and nothing else is trained; or the denoiser learns to make the steps
@@ -279,11 +285,11 @@ def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
     """Only the playground knows where things are, and how they move."""
     if recipe.data.dataset == "playground":
         return
-    for name in ("place_dropout", "alignment", "validate_every"):
+    for name in ("place_dropout", "natural", "alignment", "validate_every"):
         if getattr(stage, name):
             raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):
-        for name in ("crop", "motions", "close_up"):
+        for name in ("crop", "motions", "close_up", "alike"):
             if getattr(source, name):
                 raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -14,6 +15,7 @@ import torch
 
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import (
+    CheckpointError,
     build_network,
     load_network,
     load_tensors,
@@ -21,16 +23,16 @@ from lingen_models.checkpoint import (
     save_network,
     save_tensors,
 )
-from lingen_models.config import LinGenConfig, TAEConfig
+from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.frozen import FrozenAutoencoder, FrozenText
 from lingen_models.lingen import LinGen
 from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
-from lingen_models.words import WordEncoder
+from lingen_models.words import WordEncoder, hand_on_words
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
-from lingen_training.data import World, find_world
+from lingen_training.data import PLAYGROUND, World, find_world
 from lingen_training.denoiser_stage import Pair, StageData, train_stage
 from lingen_training.loop import Report
 from lingen_training.parallel import Group, grouped
@@ -43,6 +45,7 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
+from lingen_training.playground import lexicon
 from lingen_training.recipe import (
     AutoencoderStage,
     DataSection,
@@ -52,6 +55,8 @@ from lingen_training.recipe import (
     TextSection,
     read_recipe,
 )
+
+_WORDS = "text_encoder.safetensors"
 
 
 def train(
@@ -162,13 +167,13 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     )
     data = StageData(autoencoder, content_hash(path), recipe.seed, out, run.world, run.world_name)
     torch.manual_seed(recipe.seed)  # a resumed run skips what the autoencoder has drawn
-    pair = _pair(recipe, run.config, run.texts, run.world)
+    pair = _pair(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=".mixer."):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
-            load_network(start_from / "text_encoder.safetensors", pair.text_encoder)
+            _load_words(start_from / _WORDS, pair.text_encoder, run.world)
     pair.to(device)
     began = time.monotonic()
     for stage in recipe.stage:
@@ -231,11 +236,39 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _pair(recipe: Recipe, config: LinGenConfig, texts: Sequence[FrozenText], world: World) -> Pair:
-    denoiser = LinGen(config)
-    if isinstance(recipe.text, TextSection):
-        return Pair(denoiser, WordEncoder(recipe.text.config(tuple(world.vocabulary()))))
-    return Pair(denoiser, None, texts)
+def _pair(run: TrainingRun) -> Pair:
+    denoiser = LinGen(run.config)
+    if not isinstance(run.recipe.text, TextSection):
+        return Pair(denoiser, None, run.texts)
+    natural = any(stage.natural for stage in run.recipe.stage)
+    if run.world is PLAYGROUND and not natural:
+        words = set(lexicon.plain_vocabulary())
+    else:
+        words = set(run.world.vocabulary())
+    if run.inputs.start_from is not None:
+        words |= set(_words_of(run.inputs.start_from / _WORDS))
+    return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
+
+
+def _words_of(path: Path) -> tuple[str, ...]:
+    """The words of the encoder in a file."""
+    return WordsConfig.from_dict(read_metadata(path)["config"]).words
+
+
+def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
+    """Fill `encoder` from a file, whose words are some of its own."""
+    config = encoder.config
+    if dataclasses.replace(config, words=_words_of(path)) == config:
+        load_network(path, encoder)
+        return
+    earlier = build_network(
+        path, read_metadata(path), lambda config: WordEncoder(WordsConfig.from_dict(config))
+    )
+    assert isinstance(earlier, WordEncoder)
+    load_network(path, earlier)
+    if dataclasses.replace(config, words=()) != dataclasses.replace(earlier.config, words=()):
+        raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
+    hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
 
 
 def _teacher(

@@ -108,3 +108,25 @@ def test_what_is_fixed_stays_fixed() -> None:
     for wrong in ({"objects": 3}, {"background": "lava"}, {"camera": "rolls"}):
         with pytest.raises(ValueError):
             sample_scene(3, **wrong)  # type: ignore[arg-type]
+
+
+def test_twins_share_a_shape_and_are_told_apart() -> None:
+    scenes = [sample_scene(seed, objects=2, alike=1.0) for seed in range(600)]
+    pairs = [scene.objects for scene in scenes]
+    assert all(one.shape == other.shape for one, other in pairs)
+    one_colour = [pair for pair in pairs if pair[0].colour == pair[1].colour]
+    assert 0.4 < len(one_colour) / len(pairs) < 0.7
+    assert all(one.deed == other.deed or one.motion == "zigzags" for one, other in one_colour)
+    for one, other in pairs:
+        assert one.colour == other.colour or distinct(one.colour, other.colour)
+        assert one.motion != "spins" or one.shape not in UNSPINNABLE
+    assert not any(is_heldout(thing) for scene in scenes for thing in scene.objects)
+    heldout = [sample_scene(seed, split="heldout", objects=2, alike=1.0) for seed in range(100)]
+    assert all(any(map(is_heldout, scene.objects)) for scene in heldout)
+
+
+def test_a_share_of_pairs_is_alike() -> None:
+    scenes = [sample_scene(seed, alike=0.5) for seed in range(2000)]
+    pairs = [scene.objects for scene in scenes if len(scene.objects) == 2]
+    assert 0.31 < len(pairs) / len(scenes) < 0.39
+    assert 0.45 < sum(one.shape == other.shape for one, other in pairs) / len(pairs) < 0.6

@@ -6,6 +6,8 @@ import random
 from typing import Final
 
 from . import lexicon
+from .lexicon import join, with_article
+from .natural import natural_caption
 from .scene import Scene, SceneObject
 
 _MENTION_STILL_CAMERA: Final = 0.12
@@ -25,8 +27,8 @@ def canonical_caption(scene: Scene) -> str:
     for thing in scene.objects:
         verb, _, tail = lexicon.DEEDS[thing.motion][0] if thing.motion != "moves" else _MOVES
         way = thing.direction or ""
-        deeds.append(_join(_canonical_noun(thing), verb, tail, way, thing.speed))
-    sentence = _join(" and ".join(deeds), lexicon.PLACE[scene.background][0])
+        deeds.append(join(_canonical_noun(thing), verb, tail, way, thing.speed))
+    sentence = join(" and ".join(deeds), lexicon.PLACE[scene.background][0])
     if scene.camera != "still":
         sentence += f" while the camera {lexicon.CAMERA[scene.camera][0][0]}"
     return sentence
@@ -35,13 +37,18 @@ def canonical_caption(scene: Scene) -> str:
 _MOVES: Final[lexicon.Verb] = ("moves", "moving", "")
 
 
-def caption(scene: Scene, seed: int, *, still: bool = False, place: bool = True) -> str:
+def caption(
+    scene: Scene, seed: int, *, still: bool = False, place: bool = True, natural: float = 0.0
+) -> str:
     """One of many English captions of a scene, fixed by the seed.
 
     `still` is for clips of one frame: nothing is said about motion or camera. Without `place`,
-    nothing is said about the background. All words are in `lexicon.vocabulary()`.
+    nothing is said about the background. `natural` is the share of captions that are written as
+    people write prompts: most say less. All words are in `lexicon.vocabulary()`.
     """
     rng = random.Random(f"caption {seed}")
+    if natural and rng.random() < natural:
+        return natural_caption(rng, scene, still=still, place=place)
     things = list(scene.objects)
     rng.shuffle(things)
     say = _picture if still else _video
@@ -68,7 +75,7 @@ def _picture(rng: random.Random, things: list[SceneObject], scene: Scene, placed
 
 def _video(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
     participle = rng.random() < _PARTICIPLE
-    clauses = [_join(_noun(rng, thing), _deed(rng, thing, participle)) for thing in things]
+    clauses = [join(_noun(rng, thing), _deed(rng, thing, participle)) for thing in things]
     joint = "and" if participle or rng.random() < 0.6 else rng.choice(lexicon.JOINTS)
     what = f" {joint} ".join(clauses)
     place = rng.choice(lexicon.PLACE[scene.background])
@@ -83,7 +90,7 @@ def _video(rng: random.Random, things: list[SceneObject], scene: Scene, placed: 
         sentence = f"{what}, the background is {rng.choice(lexicon.GROUND[scene.background])}"
     elif len(things) == 1 and rng.random() < _PLACE_APART:
         thing = things[0]
-        sentence = _join(_noun(rng, thing), place, _deed(rng, thing, participle))
+        sentence = join(_noun(rng, thing), place, _deed(rng, thing, participle))
     else:
         sentence = f"{what} {place}"
     return _filmed(rng, sentence, scene.camera)
@@ -111,18 +118,12 @@ def _filmed(rng: random.Random, sentence: str, camera: str) -> str:
 def _noun(rng: random.Random, thing: SceneObject) -> str:
     size = rng.choice(lexicon.SIZE[thing.size])
     colour, shape = rng.choice(lexicon.COLOUR[thing.colour]), rng.choice(lexicon.SHAPE[thing.shape])
-    return _with_article(rng.choice(lexicon.ARTICLES), _join(size, colour, shape))
+    return with_article(rng.choice(lexicon.ARTICLES), join(size, colour, shape))
 
 
 def _canonical_noun(thing: SceneObject) -> str:
     size = lexicon.SIZE[thing.size][0]
-    return _with_article("a", _join(size, thing.colour, thing.shape))
-
-
-def _with_article(article: str, noun: str) -> str:
-    if article == "a" and noun[0] in "aeiou":
-        article = "an"
-    return _join(article, noun)
+    return with_article("a", join(size, thing.colour, thing.shape))
 
 
 def _deed(rng: random.Random, thing: SceneObject, participle: bool) -> str:
@@ -135,14 +136,10 @@ def _deed(rng: random.Random, thing: SceneObject, participle: bool) -> str:
     else:
         head = rng.choice(lexicon.DEEDS[thing.motion])
         if thing.motion == "zigzags" and rng.random() >= _DROP_ZIGZAG_WAY:
-            head = (head[0], head[1], _join(head[2], way))
+            head = (head[0], head[1], join(head[2], way))
     verb, tail = head[1 if participle else 0], head[2]
     how = rng.choice(lexicon.SPEED[thing.speed])
     spots = [(verb, tail, how), (verb, how, tail)]
     if how not in lexicon.AFTER_VERB_ONLY:
         spots.append((how, verb, tail))
-    return _join(*rng.choice(spots))
-
-
-def _join(*parts: str) -> str:
-    return " ".join(part for part in parts if part)
+    return join(*rng.choice(spots))

@@ -21,13 +21,15 @@ _TWO_OBJECTS: Final = 0.15
 _SKIP_LARGE: Final = 0.7
 
 
-def close_up_scene(seed: int) -> Scene:
+def close_up_scene(seed: int, *, alike: float = 0.0) -> Scene:
     """Draw a scene of the training split whose objects are in sight from up close: one in most, two
-    small ones in some, rarely a large one. The same seed gives the same scene."""
+    small ones in some, rarely a large one. The same seed gives the same scene; `alike` is that of
+    `sample_scene`."""
     rng = random.Random(f"close-up/{seed}")
     while True:
         two = rng.random() < _TWO_OBJECTS
-        scene = sample_scene(rng.randrange(2**31), objects=2 if two else 1)
+        seed = rng.randrange(2**31)
+        scene = sample_scene(seed, objects=2 if two else 1, alike=alike)
         sizes = {thing.size for thing in scene.objects}
         if two and sizes != {"small"}:
             continue

@@ -43,6 +43,10 @@ _DEEDS: Final[dict[str, float]] = {
 }
 _SIDEWAYS: Final = frozenset({"moves left", "moves right", "zigzags"})
 _ROOM_TO_ZOOM: Final = 0.38
+_HALVES: Final = 0.5
+_SAME_DEED: Final = 0.75
+_SAME_COLOUR: Final = 0.5
+_SAME_SIZE: Final = 0.6
 _TRIES: Final = 60
 _FLOOR: Final = 0.94
 _EDGE: Final = 0.02
@@ -70,12 +74,14 @@ def sample_scene(
     objects: int | None = None,
     background: str | None = None,
     camera: str | None = None,
+    alike: float = 0.0,
 ) -> Scene:
     """The scene of this seed and these arguments, always the same one.
 
     `split` "train" never shows a held-out combination, "heldout" shows at least one, "all" minds
-    neither. `objects` 1 or 2, `background` and `camera` fix what is otherwise drawn. Raises
-    ValueError for other values.
+    neither. `objects` 1 or 2, `background` and `camera` fix what is otherwise drawn. `alike` is the
+    share of scenes with two objects in which the second takes after the first: its shape, mostly
+    its motion, and then often its size and colour too. Raises ValueError for other values.
     """
     if split not in ("train", "heldout", "all") or objects not in (None, 1, 2):
         raise ValueError(f"no scenes of split {split!r} with {objects} objects")
@@ -85,26 +91,34 @@ def sample_scene(
         raise ValueError(f"unknown camera {camera!r}, known: {', '.join(CAMERAS)}")
     rng = random.Random(seed)
     count = objects or (2 if rng.random() < _TWO_OBJECTS else 1)
+    twins = alike > 0 and count == 2 and rng.random() < alike
     while True:
         ground = background or rng.choice(tuple(BACKGROUNDS))
-        parts = _parts(rng, count, ground, split)
+        parts = _parts(rng, count, ground, split, twins)
         if parts is not None:
             break
     view = camera or _camera(rng, ground, parts)
     return Scene(_place(rng, parts, view), ground, view, seed)
 
 
-def _parts(rng: random.Random, count: int, ground: str, split: Split) -> list[_Part] | None:
+def _parts(
+    rng: random.Random, count: int, ground: str, split: Split, twins: bool
+) -> list[_Part] | None:
     """Objects that go together, or None if the draw was unlucky."""
     parts: list[_Part] = []
     for _ in range(_TRIES):
         part = _draw(rng)
+        twin = twins and bool(parts)
+        if twin:
+            part = _twin(rng, part, parts[0])
         if split == "heldout" and not parts:
             colour, shape, deed = rng.choice(combinations())
             part = _Part(colour, shape, part.size, deed)
-        elif split != "all" and _heldout(part):
+        elif split != "all" and _heldout(part) and not (twin and split == "heldout"):
             continue
-        if visible(part.colour, ground) and all(_together(rng, part, other) for other in parts):
+        if visible(part.colour, ground) and all(
+            _fit(part, other) if twin else _together(rng, part, other) for other in parts
+        ):
             parts.append(part)
         if len(parts) == count:
             rng.shuffle(parts)
@@ -123,12 +137,32 @@ def _heldout(part: _Part) -> bool:
     return (part.colour, part.shape, part.deed) in combinations()
 
 
+def _twin(rng: random.Random, part: _Part, other: _Part) -> _Part:
+    """The part with the shape of the other, and more of it by chance. Both may have one colour only
+    where they move alike, each in its half of the frame: otherwise nothing tells them apart."""
+    same_deed = rng.random() < _SAME_DEED or (part.deed == "spins" and other.shape in UNSPINNABLE)
+    return _Part(
+        other.colour if same_deed and rng.random() < _SAME_COLOUR else part.colour,
+        other.shape,
+        other.size if rng.random() < _SAME_SIZE else part.size,
+        other.deed if same_deed else part.deed,
+    )
+
+
+def _fit(part: _Part, other: _Part) -> bool:
+    """Whether a twin is told from the other, and has room beside it."""
+    one_colour = part.colour == other.colour and part.deed == other.deed
+    return (one_colour or distinct(part.colour, other.colour)) and (
+        part.bound + other.bound <= _HALVES
+    )
+
+
 def _together(rng: random.Random, part: _Part, other: _Part) -> bool:
     if not distinct(part.colour, other.colour):
         return False
     if part.shape == other.shape and rng.random() < 0.8:
         return False
-    return part.bound + other.bound <= 0.5
+    return part.bound + other.bound <= _HALVES
 
 
 def _camera(rng: random.Random, ground: str, parts: list[_Part]) -> str:
