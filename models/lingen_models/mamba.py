@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lingen_models.config import LinGenConfig
 from lingen_models.kernels import scan_with_review
-from lingen_models.norms import RMSNorm
+from lingen_models.norms import GatedRMSNorm
 
 
 class BidirectionalMamba2(nn.Module):
@@ -36,7 +36,7 @@ class BidirectionalMamba2(nn.Module):
         self.dt_bias = nn.Parameter(torch.empty(2, self.heads))
         self.A_log = nn.Parameter(torch.empty(2, self.heads))
         self.D = nn.Parameter(torch.empty(self.heads))
-        self.norm = RMSNorm(self.inner)
+        self.norm = GatedRMSNorm(self.inner)
         self.out_proj = nn.Linear(self.inner, config.width, bias=False)
         self.reset_parameters()
 
@@ -70,8 +70,8 @@ class BidirectionalMamba2(nn.Module):
             chunk=self.chunk,
             diagonal=self.merge == "sum",
         )
-        y = y + x * self.D.to(x.dtype).unsqueeze(-1)
-        return self.out_proj(self.norm(y.flatten(2) * F.silu(gate)))  # type: ignore[no-any-return]
+        y = torch.addcmul(y, x, self.D.to(x.dtype).unsqueeze(-1))
+        return self.out_proj(self.norm(y.flatten(2), gate))  # type: ignore[no-any-return]
 
     def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         gate, mixed, raw_dt = torch.split(self.in_proj(tokens), self._split, dim=-1)

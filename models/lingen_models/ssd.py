@@ -12,8 +12,12 @@ Chunks exchange states. Decays and states are float32 whatever the inputs are.
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lingen_models.ssd_chunk import ChunkOutputs
 
@@ -121,13 +125,63 @@ def _chunk_states(x_BcKQP: Tensor, into_state: Tensor, B_BcQS: Tensor) -> Tensor
 
 def _pass_states(states: Tensor, decay: Tensor, initial: Tensor | None) -> Tensor:
     """States that enter each chunk from the left and from the right, (B, c, K, P, 2 S)."""
-    added_ahead, added_back = (part.unbind(1) for part in states.chunk(2, -1))
-    decay_ahead, decay_back = (part.unbind(1) for part in decay.unbind(0))
     if initial is None:
-        ahead, back = [torch.zeros_like(added_ahead[0])], [torch.zeros_like(added_back[0])]
-    else:
-        ahead, back = ([part] for part in initial.to(states.dtype).unbind(0))
-    for step in range(len(added_ahead) - 1):
-        ahead.append(torch.addcmul(added_ahead[step], ahead[-1], decay_ahead[step]))
-        back.append(torch.addcmul(added_back[-1 - step], back[-1], decay_back[-1 - step]))
-    return torch.cat((torch.stack(ahead, 1), torch.stack(back[::-1], 1)), -1)
+        batch, _, heads, features, both = states.shape
+        initial = states.new_zeros(2, batch, heads, features, both // 2)
+    passed: Tensor = _Passed.apply(states, decay, initial.to(states.dtype))  # type: ignore[no-untyped-call]
+    return passed
+
+
+class _Passed(torch.autograd.Function):
+    """`_pass_states`, with the gradient written out: chunk by chunk, autograd makes dozens of small
+    tensors and joins them.
+
+    Forwards, e_(i+1) = a_i + d_i e_i. With l_i the gradient of e_i and all that follows from it,
+    l_i = g_i + d_i l_(i+1); a_i has the gradient l_(i+1), and d_i that times e_i.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, decay: Tensor, initial: Tensor) -> Tensor:
+        """Both directions of (B, c, K, P, 2 S) added states, (2, B, c, K, 1, 1) decays and
+        (2, B, K, P, S) initial states."""
+        size = states.shape[-1] // 2
+        entering = torch.empty_like(states)
+        for way, order in enumerate(_orders(states.shape[1])):
+            own = slice(way * size, (way + 1) * size)
+            entering[:, order[0], ..., own] = initial[way]
+            for now, then in pairwise(order):
+                torch.addcmul(
+                    states[:, now, ..., own],
+                    entering[:, now, ..., own],
+                    decay[way, :, now],
+                    out=entering[:, then, ..., own],
+                )
+        ctx.save_for_backward(decay, entering)
+        return entering
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        decay, entering = ctx.saved_tensors
+        size = gradient.shape[-1] // 2
+        later = gradient.clone()  # the gradient of each state with all that follows from it
+        d_states, d_decay = torch.zeros_like(gradient), torch.zeros_like(decay)
+        d_initial = []
+        for way, order in enumerate(_orders(gradient.shape[1])):
+            own = slice(way * size, (way + 1) * size)
+            for now, then in reversed(list(pairwise(order))):
+                later[:, now, ..., own].addcmul_(later[:, then, ..., own], decay[way, :, now])
+            before, after = order[:-1], order[1:]
+            if before:
+                d_states[:, before, ..., own] = later[:, after, ..., own]
+                d_decay[way, :, before] = (
+                    later[:, after, ..., own] * entering[:, before, ..., own]
+                ).sum((-1, -2), keepdim=True)
+            d_initial.append(later[:, order[0], ..., own])
+        return d_states, d_decay, torch.stack(d_initial)
+
+
+def _orders(chunks: int) -> tuple[list[int], list[int]]:
+    """The orders in which the forward and the backward direction meet the chunks."""
+    ahead = list(range(chunks))
+    return ahead, ahead[::-1]

@@ -50,17 +50,17 @@ class ChunkOutputs(torch.autograd.Function):
         decays = _decays(dt, ahead, back, diagonal).to(x.dtype)
         scores = (C @ B.transpose(-1, -2)).unsqueeze(1)
         reach = torch.stack((ahead, back), -1).exp()
-        y = (scores * decays) @ x + _reaching(C, reach) @ entering.transpose(-1, -2)
-        ctx.save_for_backward(x, dt, B, C, entering, decays, scores, reach)
+        weights = scores * decays
+        y = weights @ x + _reaching(C, reach) @ entering.transpose(-1, -2)
+        ctx.save_for_backward(x, dt, B, C, entering, decays, scores, weights, reach)
         ctx.diagonal = diagonal
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of all tensors, in the order of `forward`."""
-        x, dt, B, C, entering, decays, scores, reach = ctx.saved_tensors
+        x, dt, B, C, entering, decays, scores, weights, reach = ctx.saved_tensors
         wide = dt.dtype
-        weights = scores * decays
         d_weights = gradient @ x.transpose(-1, -2)
         d_x = weights.transpose(-1, -2) @ gradient
         d_scores = (d_weights * decays).sum(1)
@@ -68,10 +68,10 @@ class ChunkOutputs(torch.autograd.Function):
         d_exponent = d_weights.to(wide) * weights
         own = d_exponent.diagonal(dim1=-2, dim2=-1)
         own.zero_()
-        below = d_exponent.tril()
-        above = d_exponent.triu()
-        to_ahead, to_back = below.sum(-1), above.sum(-1)
-        from_ahead, from_back = below.sum(-2), above.sum(-2)
+        to_both, from_both = d_exponent.sum(-1), d_exponent.sum(-2)
+        below = d_exponent.tril_()
+        to_ahead, from_ahead = below.sum(-1), below.sum(-2)
+        to_back, from_back = to_both - to_ahead, from_both - from_ahead
         d_dt = _divided(torch.stack((from_ahead, from_back)), dt)
         if ctx.diagonal:
             d_own = d_weights.diagonal(dim1=-2, dim2=-1) * scores.diagonal(dim1=-2, dim2=-1)

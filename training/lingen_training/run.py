@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from lingen_models.allocation import keep_freed_memory
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import (
     CheckpointError,
@@ -161,6 +162,8 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     """Train the denoiser through all stages; the first process of the group writes and reports."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
+    if device == "cpu":
+        keep_freed_memory()
     path = out / "autoencoder.safetensors"
     autoencoder: VideoAutoencoder = (
         load_autoencoder(path, device) if run.codec is None else run.codec.to(device)

@@ -17,8 +17,9 @@ from .scene import Scene, SceneObject
 from .shapes import BOUND
 
 CLOSENESS: Final = 2
-_TWO_OBJECTS: Final = 0.15
+_TWO_OBJECTS: Final = 0.25
 _SKIP_LARGE: Final = 0.7
+_LEAST_BOUNCE: Final = 0.12
 
 
 def close_up_scene(seed: int, *, alike: float = 0.0) -> Scene:
@@ -26,8 +27,8 @@ def close_up_scene(seed: int, *, alike: float = 0.0) -> Scene:
     small ones in some, rarely a large one. The same seed gives the same scene; `alike` is that of
     `sample_scene`."""
     rng = random.Random(f"close-up/{seed}")
+    two = rng.random() < _TWO_OBJECTS
     while True:
-        two = rng.random() < _TWO_OBJECTS
         seed = rng.randrange(2**31)
         scene = sample_scene(seed, objects=2 if two else 1, alike=alike)
         sizes = {thing.size for thing in scene.objects}
@@ -45,15 +46,17 @@ def _moved_in(rng: random.Random, thing: SceneObject) -> SceneObject:
     bound = CLOSENESS * BOUND[thing.shape] * thing.radius * scale
     x = _fitted(thing.x, bound + (thing.reach if thing.motion == "circles" else 0.0))
     y = _fitted(thing.y, bound + (thing.reach if thing.motion in ("circles", "zigzags") else 0.0))
+    reach = thing.reach
     if thing.motion == "bounces":
         y = max(0.5, 1 - bound - rng.uniform(0, 0.06))
+        reach = max(_LEAST_BOUNCE, min(reach, y - bound))
     if thing.motion == "moves":  # along its direction it comes by anyway
         x, y = (thing.x, y) if thing.direction in ("left", "right") else (x, thing.y)
     return dataclasses.replace(
         thing,
         x=round(0.5 + (x - 0.5) / CLOSENESS, 4),
         y=round(0.5 + (y - 0.5) / CLOSENESS, 4),
-        reach=round(thing.reach / CLOSENESS, 4),
+        reach=round(reach / CLOSENESS, 4),
     )
 
 
