@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.events import Events
 from lingen_cli.failures import failure_of
+from lingen_cli.files.names import slug
 from lingen_cli.job import Job
 from lingen_cli.joblist import Line
 from lingen_cli.making import Prepare, collected
-from lingen_cli.naming import slug
 from lingen_cli.progress import Progress
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError, OutputExistsError
-from lingen_cli.media.write_errors import printable, write_error
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.zoo import LocatedModel
 from lingen_plugins.contracts import ModelVariant
 

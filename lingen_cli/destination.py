@@ -15,10 +15,10 @@ from lingen_cli.errors import (
     MissingInputError,
     OutputExistsError,
 )
+from lingen_cli.files.names import free_names
+from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.job import Job
 from lingen_cli.journal import same_work, taken_over
-from lingen_cli.naming import free_names
-from lingen_cli.publish import WorkFolder
 
 SUFFIX = ".mp4"
 _LONGEST = 255

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from lingen_cli.failures import failure_of
-from lingen_cli.media.write_errors import write_error
+from lingen_cli.files.write_errors import write_error
 
 VERSION = 1
 

@@ -147,8 +147,8 @@ class Finished:
         check_base(self.job.base)
 
     def _check_unchanged(self) -> None:
+        from lingen_cli.files.printable import printable
         from lingen_cli.media.info import video_info
-        from lingen_cli.media.write_errors import printable
 
         info, job = video_info(self.video), self.job
         found, wanted = (info.width, info.height), job.size

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import latent_cache
 from lingen_cli.destination import held, is_made
 from lingen_cli.errors import BadDataError, NotAvailableError, OutputExistsError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.job import Job
 from lingen_cli.journal import Begun, Journal
-from lingen_cli.media.write_errors import printable
 from lingen_cli.memory import with_less_if_needed
 from lingen_cli.progress import Progress
-from lingen_cli.publish import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.recording import recipe_of
 from lingen_cli.tracing import traced
 from lingen_plugins.contracts import HubModel, ModelVariant

@@ -11,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lingen_cli.errors import LingenError, NotAvailableError
-from lingen_cli.media.write_errors import printable, write_error
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
 
 _TRUE = {"1", "ON", "YES", "TRUE"}
 

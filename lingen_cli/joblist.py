@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.media.open import open_file
-from lingen_cli.media.write_errors import printable
+from lingen_cli.files.open_file import open_file
+from lingen_cli.files.printable import printable
 
 MAX_BYTES = 16 << 20
 MAX_JOBS = 100_000

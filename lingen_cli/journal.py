@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli import stopping
 from lingen_cli.errors import BadDataError
+from lingen_cli.files.printable import printable
 from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
-from lingen_cli.media.write_errors import printable
 from lingen_cli.progress import Progress
 from lingen_cli.recipe import Dropped, FrameHash, Recipe, Sha256
 from lingen_cli.recording import asked_in, asked_of, versions

@@ -34,7 +34,7 @@ def is_accepted(model: HubModel) -> bool:
 
 def accept(model: HubModel) -> None:
     """Remember it. Raises what `write_error` makes of a folder that cannot be written."""
-    from lingen_cli.media.write_errors import write_error
+    from lingen_cli.files.write_errors import write_error
 
     if is_accepted(model):
         return

@@ -8,7 +8,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from lingen_cli.media.write_errors import printable, write_error
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
 
 logger = logging.getLogger("lingen")
 logger.addHandler(logging.NullHandler())

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.names import slug
 from lingen_cli.hub_limits import check_edits, sampler_of
 from lingen_cli.job import Destination, GivenImage, Job, Stretch
-from lingen_cli.naming import slug
 from lingen_cli.prompts import check_prompt
 from lingen_cli.settings import Settings
 from lingen_cli.timing import frame_count, parse_rate

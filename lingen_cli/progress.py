@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lingen_cli import console
 from lingen_cli.events import Events
+from lingen_cli.files.printable import printable
 from lingen_cli.logfile import log
-from lingen_cli.media.write_errors import printable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,9 +11,10 @@ from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from lingen_cli.errors import BadDataError, DiskFullError, NotAvailableError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.fit import file_hash
 from lingen_cli.hub import Repository, is_offline
-from lingen_cli.media.write_errors import printable, write_error
 from lingen_cli.progress import Progress
 from lingen_cli.weights import not_here, state_of
 from lingen_plugins.contracts import ModelVariant, Weights

@@ -146,8 +146,8 @@ class Recipe(_Sampled):
 
 def recipe_from_video(path: Path) -> Recipe:
     """The recipe inside `path`. Raises BadDataError (65) when there is none, or a damaged one."""
+    from lingen_cli.files.printable import printable
     from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.media.write_errors import printable
 
     found = read_recipe(path)
     if found is None:

@@ -105,7 +105,7 @@ def read_story(path: Path) -> list[Shot]:
 
 
 def _read(path: Path) -> str:
-    from lingen_cli.media.open import open_file
+    from lingen_cli.files.open_file import open_file
 
     with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.media.write_errors import write_error
-from lingen_cli.publish import WorkFolder, check_target
+from lingen_cli.files.work_folder import WorkFolder, check_target
+from lingen_cli.files.write_errors import write_error
 
 if TYPE_CHECKING:
     from torch.profiler import profile

@@ -114,8 +114,8 @@ def batch(
     from lingen_cli.batch import shard as part_of
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
     from lingen_cli.events import Events as EventStream
+    from lingen_cli.files.printable import printable
     from lingen_cli.joblist import read_jobs
-    from lingen_cli.media.write_errors import printable
     from lingen_cli.progress import Progress
 
     if as_json and events not in (None, "-"):

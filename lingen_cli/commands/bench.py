@@ -47,8 +47,8 @@ def bench(
 
     from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.files.work_folder import WorkFolder, check_target, publish
     from lingen_cli.preflight import check_device
-    from lingen_cli.publish import WorkFolder, check_target, publish
 
     if not limit >= 0:  # also refuses nan
         raise InvalidOptionError("--limit must be a number of seconds, at least 0")

@@ -110,7 +110,7 @@ def _more(found: tuple[object, ...]) -> str:
 def _draw(series: Series, report: Report, path: Path, *, overwrite: bool) -> None:
     from matplotlib.figure import Figure
 
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     colour, sharpness, change = figure.subplots(3, 1, sharex=True)

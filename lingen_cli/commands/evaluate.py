@@ -62,8 +62,8 @@ def evaluate(
 
     from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.preflight import check_device, parse_size
-    from lingen_cli.publish import WorkFolder, check_target
     from lingen_cli.timing import MAX_SECONDS, parse_lengths
     from lingen_cli.zoo import locate, open_registry, side_step
 

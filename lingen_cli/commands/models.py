@@ -228,7 +228,7 @@ def _in_words(part: dict[str, Any]) -> str:
     """One line of `show` for one file."""
     from rich.filesize import decimal
 
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     size = "" if part["bytes"] is None else f", {decimal(part['bytes'])}"
     digest = f", SHA-256 {part['sha256']}" if part["sha256"] else ""

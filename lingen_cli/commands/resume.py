@@ -108,8 +108,8 @@ def _go_on(
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
+    from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.journal import read_begun
-    from lingen_cli.publish import WorkFolder
 
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
@@ -124,8 +124,8 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     one that can be printed.
     """
     from lingen_cli.errors import InvalidOptionError, MissingInputError
+    from lingen_cli.files.work_folder import JOURNAL, WorkFolder
     from lingen_cli.journal import read_begun
-    from lingen_cli.publish import JOURNAL, WorkFolder
 
     found = {}
     for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):

@@ -52,7 +52,7 @@ def show(
         return
     _print(video, info, recipe)
     if sheet is not None:
-        from lingen_cli.media.write_errors import printable
+        from lingen_cli.files.printable import printable
 
         console.result(f"contact sheet: {printable(sheet)}")
     elif sys.stdout is not None and sys.stdout.isatty():
@@ -71,8 +71,8 @@ def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
 
 
 def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
+    from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.media.images import write_png
-    from lingen_cli.publish import WorkFolder
 
     with WorkFolder(target, overwrite=overwrite) as work:
         temporary = work.temporary(".png")
@@ -133,7 +133,7 @@ def _table(title: str, rows: list[tuple[str, str]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)

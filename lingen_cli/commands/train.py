@@ -43,7 +43,7 @@ def train(
     """
     from lingen_cli import console, stopping
     from lingen_cli.errors import BadDataError, MissingInputError
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
     from lingen_cli.preflight import check_device
     from lingen_cli.zoo import open_registry
 
@@ -88,7 +88,7 @@ def train(
 def _check_parts(folder: Path, *parts: str) -> None:
     """Raise MissingInputError (66) for a folder without these weights."""
     from lingen_cli.errors import MissingInputError
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     if not folder.is_dir():
         raise MissingInputError(f"no such folder of weights: {printable(folder)}")

@@ -10,10 +10,11 @@ import av
 from av.container import InputContainer
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.files.open_file import open_file
 from lingen_cli.media.frames import first_frame
 from lingen_cli.media.headers import AvcHeaders, HeaderError
 from lingen_cli.media.info import duration
-from lingen_cli.media.open import InputVideo, open_file, open_video
+from lingen_cli.media.open import InputVideo, open_video
 from lingen_cli.media.orientation import UPRIGHT, Orientation, orientation_of
 from lingen_cli.media.writer import PIXEL_FORMAT
 

@@ -272,7 +272,7 @@ def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
 def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
 
     command = ["generate", PROMPT, "--frames", 9, "--steps", 2, "--size", 64, "-o", "a.mp4"]
     command += ["--weights", tiny_weights]

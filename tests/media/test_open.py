@@ -162,7 +162,7 @@ from pathlib import Path
 from lingen_cli.errors import LingenError
 from lingen_cli.media.images import read_image
 from lingen_cli.media.info import video_info
-from lingen_cli.publish import WorkFolder
+from lingen_cli.files.work_folder import WorkFolder
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

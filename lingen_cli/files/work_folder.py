@@ -23,7 +23,8 @@ from lingen_cli.errors import (
     MissingInputError,
     OutputExistsError,
 )
-from lingen_cli.media.write_errors import printable, write_error
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
 
 _LOCK = "lock"
 JOURNAL = "journal"

@@ -1,7 +1,6 @@
 """What a failed file operation is called when it is told to a user (reliability.md C3, C6)."""
 
 import errno
-import os
 from pathlib import Path
 
 from lingen_cli.errors import (
@@ -12,18 +11,11 @@ from lingen_cli.errors import (
     PermissionDeniedError,
     WriteFailedError,
 )
+from lingen_cli.files.printable import printable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _NO_FOLDER = frozenset({errno.ENOENT, errno.ENOTDIR})
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    """`text` on one line and safe for a terminal: anything that is not printable as `\\x1b`."""
-    plain = os.fspath(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain
-    )
 
 
 def write_error(error: OSError, path: Path) -> LingenError:
