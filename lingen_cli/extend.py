@@ -148,7 +148,7 @@ class Finished:
 
     def _check_unchanged(self) -> None:
         from lingen_cli.files.printable import printable
-        from lingen_cli.media.info import video_info
+        from lingen_cli.media.probe import video_info
 
         info, job = video_info(self.video), self.job
         found, wanted = (info.width, info.height), job.size

@@ -47,8 +47,8 @@ def film(
     progress: Progress,
 ) -> Film:
     """Write the whole video under a temporary name, in constant memory."""
-    from lingen_cli.media.foreign import end_is_whole
-    from lingen_cli.media.join import CannotJoinError, has_sound, join
+    from lingen_cli.media.concat import CannotJoinError, has_sound, join
+    from lingen_cli.media.probe import end_is_whole
 
     progress.phase("decode and write", job.frames - job.kept)
     segments = _write(job, pipe, latents, work, journal, progress)
@@ -197,9 +197,9 @@ def _settings(job: Job) -> dict[str, Any]:
 
 def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Path:
     """The frames of `old` that are kept, decoded and encoded with this job's settings."""
-    from lingen_cli.media.fit import Fit
-    from lingen_cli.media.foreign import seen_size
-    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import seen_size
+    from lingen_cli.media.reader import frames_at
     from lingen_cli.media.writer import VideoWriter
 
     path = work.temporary(".mp4")

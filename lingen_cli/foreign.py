@@ -20,8 +20,8 @@ from lingen_cli.zoo import locate, side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
-    from lingen_cli.media.fit import FitName
-    from lingen_cli.media.foreign import ForeignVideo
+    from lingen_cli.media.images.resize import FitName
+    from lingen_cli.media.probe import ForeignVideo
     from lingen_cli.progress import Progress
     from lingen_plugins.registry import Registry
 
@@ -43,8 +43,8 @@ def extend_foreign(
     The model sees it at `settings.size`, or at a size of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `prepare` raise.
     """
-    from lingen_cli.media.fit import canvas_size, crop_size
-    from lingen_cli.media.foreign import examine, fingerprint
+    from lingen_cli.media.images.resize import canvas_size, crop_size
+    from lingen_cli.media.probe import examine, fingerprint
     from lingen_cli.media.writer import check_encoder
 
     if wish.prompt is None:

@@ -13,8 +13,8 @@ from lingen_cli.zoo import LocatedModel
 if TYPE_CHECKING:
     import numpy as np
 
-    from lingen_cli.media.fit import Fit, FitName
-    from lingen_cli.recipe import FrameHash
+    from lingen_cli.media.frame_hashes import FrameHash
+    from lingen_cli.media.images.resize import Fit, FitName
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -247,7 +247,7 @@ class Job:
     @property
     def fit_of_video(self) -> Fit:
         """How the pictures of the video, or of one before it, come to the model's size."""
-        from lingen_cli.media.fit import Fit
+        from lingen_cli.media.images.resize import Fit
 
         name: FitName = "stretch"
         if self.base is not None and self.base.fit == "pad":

@@ -26,8 +26,9 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
+from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.progress import Progress
-from lingen_cli.recipe import Dropped, FrameHash, Recipe, Sha256
+from lingen_cli.recipe import Dropped, Recipe
 from lingen_cli.recording import asked_in, asked_of, versions
 
 if TYPE_CHECKING:

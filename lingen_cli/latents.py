@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lingen_cli.media.fit import Fit
+    from lingen_cli.media.images.resize import Fit
     from lingen_models.sampling import Sampler as SamplingLoop
     from lingen_models.video_pipeline import VideoPipeline
     from lingen_plugins.contracts import Sampler
@@ -251,8 +251,8 @@ def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
 
 def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The end of a video that lingen did not make, encoded from pixels."""
-    from lingen_cli.media.fit import Fit
-    from lingen_cli.media.foreign import seen_size
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import seen_size
 
     last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
@@ -281,7 +281,7 @@ def _pictures(
     import numpy as np
     import torch
 
-    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.reader import frames_at
 
     quarter = Fraction(1, 4) / job.rate
     times = [float(job.grid.moment(number) + quarter) for number in range(begin, last + 1)]

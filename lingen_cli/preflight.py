@@ -213,7 +213,7 @@ def check_seed(seed: int | None) -> int:
 
 def given_image(path: Path, width: int, height: int) -> GivenImage:
     """Read a picture and cut and scale it to the video's size. Raises as `read_image` does."""
-    from lingen_cli.media.images import fit_image, read_image
+    from lingen_cli.media.images.image_files import fit_image, read_image
 
     pixels = fit_image(read_image(path), width, height)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()

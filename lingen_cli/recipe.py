@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.media.frame_hashes import FrameHash, Sha256
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
 Time = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
@@ -44,16 +44,6 @@ class ForeignBase(BaseModel):
     fit: Literal["stretch", "pad", "crop"]
     headers: int = Field(ge=0, le=31)
     """Number of the new parameter sets beside its own; 0: it was encoded again."""
-
-
-class FrameHash(BaseModel):
-    """SHA-256 of the decoded pictures of the frames from `begin` to `end`, that one excluded."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    begin: int = Field(ge=0)
-    end: int = Field(ge=1)
-    sha256: Sha256
 
 
 class _Sampled(BaseModel):

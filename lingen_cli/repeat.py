@@ -137,7 +137,7 @@ def _base(base: ForeignBase) -> Base:
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
     from lingen_cli.files.printable import printable
-    from lingen_cli.media.foreign import fingerprint
+    from lingen_cli.media.probe import fingerprint
 
     if fingerprint(base.path) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lingen_cli.media.frame_hashes import hash_frames
-from lingen_cli.recipe import FrameHash
+from lingen_cli.media.frame_hashes import FrameHash, hash_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -62,8 +62,8 @@ def _look(path: Path) -> Series:
     import numpy as np
 
     from lingen_cli.media.drift import BOX, look
-    from lingen_cli.media.frames import frames_at
-    from lingen_cli.media.info import video_info
+    from lingen_cli.media.probe import video_info
+    from lingen_cli.media.reader import frames_at
 
     info = video_info(path)
     own = float(info.fps or _RATE)

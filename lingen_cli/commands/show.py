@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from lingen_cli.media.info import VideoInfo
-    from lingen_cli.media.orientation import Image
+    from lingen_cli.media.images.orientation import Image
+    from lingen_cli.media.probe import VideoInfo
 
 _NO_RECIPE = "no lingen recipe"
 _SHEET_FRAME = (320, 320)  # box of one frame, pixels
@@ -39,8 +39,8 @@ def show(
 ) -> None:
     """Show how a video was made, and a contact sheet of it."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.media.info import video_info
     from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.probe import video_info
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
@@ -62,8 +62,8 @@ def show(
 
 
 def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
-    from lingen_cli.media.contact_sheet import contact_sheet, sheet_times
-    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
+    from lingen_cli.media.reader import frames_at
 
     count = min(count, info.frames or count)
     times = sheet_times(info.duration or 0.0, count) if info.duration else [0.0]
@@ -72,7 +72,7 @@ def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
 
 def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
     from lingen_cli.files.work_folder import WorkFolder
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     with WorkFolder(target, overwrite=overwrite) as work:
         temporary = work.temporary(".png")

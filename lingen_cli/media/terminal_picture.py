@@ -6,8 +6,8 @@ from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
-from lingen_cli.media.images import scale_image
-from lingen_cli.media.orientation import Image
+from lingen_cli.media.images.image_files import scale_image
+from lingen_cli.media.images.orientation import Image
 
 _UPPER_HALF = "▀"
 _ROWS_LEFT_FREE = 4  # for the prompt and the lines above

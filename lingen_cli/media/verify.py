@@ -18,7 +18,7 @@ from lingen_cli.media.frame_hashes import FrameHasher
 from lingen_cli.media.open import open_video
 
 if TYPE_CHECKING:
-    from lingen_cli.recipe import FrameHash
+    from lingen_cli.media.frame_hashes import FrameHash
 
 
 def verify_video(

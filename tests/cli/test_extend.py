@@ -106,7 +106,7 @@ def test_the_recipe_tells_every_part(generate, extend):
 def test_the_first_picture_is_not_needed_again(generate, extend):
     import numpy as np
 
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("begin.png"), np.full((40, 60, 3), 200, np.uint8))
     generate("--frames", "20", "--image", "begin.png")

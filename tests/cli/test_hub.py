@@ -63,7 +63,7 @@ def test_as_long_as_it_can(lingen_here, fails):
 
 
 def test_pictures_and_stories(lingen_here, fails):
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("first.png"), np.zeros((32, 32, 3), np.uint8))
     for option in ("--image", "--last-image"):

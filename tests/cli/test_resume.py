@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.journal import SECONDS_VARIABLE
-from lingen_cli.media.images import write_png
+from lingen_cli.media.images.image_files import write_png
 
 PROMPT = "a red ball"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lingen_cli.media.contact_sheet import contact_sheet, grid_columns, sheet_times
+from lingen_cli.media.images.contact_sheet import contact_sheet, grid_columns, sheet_times
 from lingen_cli.media.terminal_picture import TerminalPicture
 
 

@@ -16,7 +16,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.headers import AvcHeaders, HeaderError
+from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import InputVideo, open_video
 from lingen_cli.media.writer import BITEXACT, timescale

@@ -1,4 +1,4 @@
-"""What must be known of a video that lingen did not make, before it is made longer (media.md 2)."""
+"""Size, rate, length and encoding of a video file, whoever made it (media.md 2)."""
 
 import hashlib
 import os
@@ -11,11 +11,10 @@ from av.container import InputContainer
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
-from lingen_cli.media.frames import first_frame
-from lingen_cli.media.headers import AvcHeaders, HeaderError
-from lingen_cli.media.info import duration
+from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
+from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
 from lingen_cli.media.open import InputVideo, open_video
-from lingen_cli.media.orientation import UPRIGHT, Orientation, orientation_of
+from lingen_cli.media.reader import first_frame
 from lingen_cli.media.writer import PIXEL_FORMAT
 
 _PART = 1 << 20  # bytes at either end that tell one file from another
@@ -24,6 +23,47 @@ _SLACK = 0.5  # seconds by which a container may say more than there is
 _NEARLY = Fraction(1, 100)
 _COMMON_RATE = 25
 _MAX_RATE = 120
+_MICROSECONDS = 1_000_000  # libav's unit for the duration of a container
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """`width` and `height` are as seen, after `rotation` (degrees clockwise); None: unknown."""
+
+    width: int
+    height: int
+    fps: Fraction | None
+    frames: int | None
+    duration: float | None
+    rotation: int
+    codec: str
+
+
+def video_info(path: Path) -> VideoInfo:
+    """Decodes one frame. Raises like `open_video`, and BadDataError (65) without any frame."""
+    with open_video(path) as video:
+        stream = video.stream
+        orientation = orientation_of(first_frame(video))
+        size = (stream.width, stream.height)
+        width, height = size[::-1] if orientation.swap else size
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=stream.average_rate or stream.guessed_rate,
+            frames=stream.frames or None,
+            duration=duration(video),
+            rotation=orientation.degrees,
+            codec=stream.codec_context.name,
+        )
+
+
+def duration(video: InputVideo) -> float | None:
+    """Seconds, from the picture stream or else from the container."""
+    stream = video.stream
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    whole = video.container.duration
+    return whole / _MICROSECONDS if whole and whole > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True)

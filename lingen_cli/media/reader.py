@@ -16,9 +16,9 @@ from av.video.reformatter import (
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.media.colours import matrix_of
-from lingen_cli.media.fit import Fit
+from lingen_cli.media.images.orientation import Image, Orientation, orientation_of
+from lingen_cli.media.images.resize import Fit
 from lingen_cli.media.open import MAX_PIXELS, InputVideo, open_video
-from lingen_cli.media.orientation import Image, Orientation, orientation_of
 
 MAX_DAMAGED = 64  # packets that may fail to decode
 _SEEK_SECONDS = 8.0  # nearer frames are reached sooner by decoding on

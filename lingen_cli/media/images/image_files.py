@@ -13,8 +13,8 @@ from lingen_cli.errors import BadDataError, BugError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.orientation import Image, Orientation
-from lingen_cli.media.picture_headers import JPEG, PNG, jpeg_header, png_essentials
+from lingen_cli.media.images.image_headers import JPEG, PNG, jpeg_header, png_essentials
+from lingen_cli.media.images.orientation import Image, Orientation
 
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 64_000_000

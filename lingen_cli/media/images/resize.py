@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lingen_cli.media.orientation import Image
+from lingen_cli.media.images.orientation import Image
 
 FitName = Literal["stretch", "pad", "crop"]
 

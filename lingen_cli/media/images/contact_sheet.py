@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lingen_cli.media.orientation import Image
+from lingen_cli.media.images.orientation import Image
 
 _GAP = 4
 _BACKGROUND, _INK = 24, 230
