@@ -38,7 +38,7 @@ from lingen_cli.commands import (
     train,
     verify,
 )
-from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
 from lingen_cli.logfile import close_log, log, open_log
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.events import Events
-from lingen_cli.failures import failure_of
+from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
 from lingen_cli.job import Job
 from lingen_cli.joblist import Line

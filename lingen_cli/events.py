@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from lingen_cli.failures import failure_of
+from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.write_errors import write_error
 
 VERSION = 1

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from lingen_cli.failures import is_out_of_memory
+from lingen_cli.exit_codes import is_out_of_memory
 
 if TYPE_CHECKING:
     from lingen_cli.progress import Progress

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from lingen_cli import console
-from lingen_cli.failures import Terminated
+from lingen_cli.exit_codes import Terminated
 
 _KEEP = getattr(signal, "SIGUSR1", None)
 _SAME = 0.5

@@ -18,7 +18,7 @@ def doctor(
     from dataclasses import asdict
 
     from lingen_cli import console
-    from lingen_cli.diagnosis import diagnose
+    from lingen_cli.doctor import diagnose
     from lingen_cli.errors import NotAvailableError
 
     findings = []
