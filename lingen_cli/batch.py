@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
-from lingen_cli.events import Events
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
 from lingen_cli.job import Job
 from lingen_cli.joblist import Line
 from lingen_cli.making import Prepare, collected
-from lingen_cli.progress import Progress
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup

@@ -17,9 +17,9 @@ from lingen_cli.job import Job
 from lingen_cli.journal import Journal
 from lingen_cli.latent_cache import digest_of
 from lingen_cli.latents import Latents
-from lingen_cli.progress import Progress
 from lingen_cli.recipe import Recipe
 from lingen_cli.segments import Segment, Segments, in_pieces
+from lingen_cli.terminal.progress import Progress
 from lingen_cli.timing import picked
 
 if TYPE_CHECKING:

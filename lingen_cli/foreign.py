@@ -22,7 +22,7 @@ from lingen_plugins.contracts import HubModel
 if TYPE_CHECKING:
     from lingen_cli.media.images.resize import FitName
     from lingen_cli.media.probe import ForeignVideo
-    from lingen_cli.progress import Progress
+    from lingen_cli.terminal.progress import Progress
     from lingen_plugins.registry import Registry
 
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")

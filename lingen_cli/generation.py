@@ -20,9 +20,9 @@ from lingen_cli.files.work_folder import WorkFolder, check_target, publish, rese
 from lingen_cli.job import Job
 from lingen_cli.journal import Begun, Journal
 from lingen_cli.memory import with_less_if_needed
-from lingen_cli.progress import Progress
 from lingen_cli.recording import recipe_of
-from lingen_cli.tracing import traced
+from lingen_cli.terminal.profiler import traced
+from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lingen_cli import stopping
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_cli.progress import Progress
 from lingen_cli.recipe import Dropped, Recipe
 from lingen_cli.recording import asked_in, asked_of, versions
+from lingen_cli.terminal import signals
+from lingen_cli.terminal.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -247,7 +247,7 @@ class Journal:
         return self.folder.is_dir()
 
     def _due(self) -> bool:
-        return stopping.journal_asked() or time.monotonic() - self._last >= self._every
+        return signals.journal_asked() or time.monotonic() - self._last >= self._every
 
     def _write(self, state: dict[str, Tensor], **facts: str) -> None:
         """All calls that are finished, then where the present one stands, with `facts`: each in a
@@ -273,7 +273,7 @@ class Journal:
                 f"what is sampled cannot be kept for a resume: {error.strerror or error}"
             )
         self._last = time.monotonic()
-        stopping.journal_written()
+        signals.journal_written()
 
     def _load(self, name: str, like: Tensor, *, call: str | None = None) -> Tensor | None:
         """What a run before has written, if it is whole and was meant for this call."""

@@ -8,10 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lingen_cli import latent_cache, tracing
+from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.job import Base, Cut, Job, Stretch
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import profiler
+from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -215,9 +216,9 @@ class _Work:
 
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
-            tracing.step()
+            profiler.step()
             if self.job.preview and self.progress.draws_pictures:
-                from lingen_cli.preview import sketch
+                from lingen_cli.terminal.latent_preview import sketch
 
                 first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))
                 self.progress.picture(sketch(estimate, first[0]))

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
-from lingen_cli import console, stopping
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.events import Events
 from lingen_cli.job import Job
-from lingen_cli.logfile import log
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import console, signals
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.log_file import log
+from lingen_cli.terminal.progress import Progress
 
 Prepare = Callable[[Progress], Job]
 _collected: ContextVar[list[Prepare] | None] = ContextVar("collected", default=None)
@@ -48,7 +48,7 @@ def make(
         raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
     target = "-" if as_json else events
     with (
-        stopping.announced(),
+        signals.announced(),
         Events(target) as stream,
         Progress(stream, quiet=quiet) as progress,
     ):

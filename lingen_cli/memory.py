@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lingen_cli.exit_codes import is_out_of_memory
 
 if TYPE_CHECKING:
-    from lingen_cli.progress import Progress
+    from lingen_cli.terminal.progress import Progress
     from lingen_models.video_pipeline import VideoPipeline
 
 Made = TypeVar("Made")

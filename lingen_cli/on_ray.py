@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lingen_cli import stopping
 from lingen_cli.batch import Outcome, Tally, Task, loader, make_one, plan
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.events import Events
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import signals
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
 
 LOCAL = "local"
 _TIMES_LOST = 3
@@ -147,5 +147,5 @@ def _connect(address: str) -> Any:
             ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NotAvailableError(f"no Ray cluster answers at {address!r}: {error}") from error
-    stopping.install()  # Ray has put its own answer to SIGTERM in place of ours
+    signals.install()  # Ray has put its own answer to SIGTERM in place of ours
     return ray

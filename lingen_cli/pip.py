@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from lingen_cli import console
 from lingen_cli.errors import NotAvailableError
+from lingen_cli.terminal import console
 
 QUIET = ("--disable-pip-version-check", "--no-color", "--no-input")
 

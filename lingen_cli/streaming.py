@@ -17,8 +17,8 @@ from lingen_cli.filming import Stream, decoded, tags_of, writer_for
 from lingen_cli.generation import Result, load_for, load_networks, tell_start
 from lingen_cli.job import Job
 from lingen_cli.latents import Latents, latents_of
-from lingen_cli.progress import Progress
 from lingen_cli.recording import recipe_of
+from lingen_cli.terminal.progress import Progress
 from lingen_cli.timing import picked
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import threading
 from collections.abc import Sequence
 from typing import IO
 
-from lingen_cli import stopping
 from lingen_cli.batch import Outcome, Tally, Task, run
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import signals
+from lingen_cli.terminal.progress import Progress
 
 _PATIENCE = 10.0
 """Seconds in which a process that is asked to stop writes its journal."""
@@ -105,8 +105,8 @@ def _collect(
     """Count what the processes say until all have ended."""
     running = len(processes)
     while running:
-        if stopping.journal_asked():
-            stopping.journal_written()
+        if signals.journal_asked():
+            signals.journal_written()
             for process in processes:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(signal.SIGUSR1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from lingen_cli.media.drift import Report, Series

@@ -60,10 +60,11 @@ def evaluate(
     """
     import json
 
-    from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.preflight import check_device, parse_size
+    from lingen_cli.terminal import console
+    from lingen_cli.terminal import signals as stopping
     from lingen_cli.timing import MAX_SECONDS, parse_lengths
     from lingen_cli.zoo import locate, open_registry, side_step
 
@@ -151,7 +152,7 @@ def evaluate(
 
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
-    from lingen_cli import console
+    from lingen_cli.terminal import console
     from lingen_training.compare import comparison_table, draw_losses
 
     console.result(comparison_table(results))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from lingen_cli.extend import Finished, Length, Wish
     from lingen_cli.job import Job
-    from lingen_cli.progress import Progress
     from lingen_cli.repeat import Changes
+    from lingen_cli.terminal.progress import Progress
     from lingen_plugins.registry import Registry
 
     MakeJob = Callable[[Registry, Progress], Job]

@@ -130,8 +130,8 @@ def generate(
     from lingen_cli.job import Job
     from lingen_cli.making import make
     from lingen_cli.preflight import Wishes, prepare
-    from lingen_cli.progress import Progress
     from lingen_cli.settings import load
+    from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo import open_registry
 
     flags = {

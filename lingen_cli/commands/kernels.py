@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="Install GPU kernels.", no_args_is_help=True)
 

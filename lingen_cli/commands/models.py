@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli import console
 from lingen_cli.commands.options import Quiet
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
@@ -96,9 +96,9 @@ def pull(
     quiet: Quiet = False,
 ) -> None:
     """Download the weights of a model that are not here; the same command goes on after a stop."""
-    from lingen_cli.events import Events
-    from lingen_cli.progress import Progress
     from lingen_cli.pull import pull as download
+    from lingen_cli.terminal.events import Events
+    from lingen_cli.terminal.progress import Progress
 
     registry = _registry()
     _check_ours(registry, name)
@@ -184,7 +184,7 @@ def remove(
     from rich.filesize import decimal
 
     from lingen_cli import remove as removing
-    from lingen_cli.asking import agreed
+    from lingen_cli.terminal.confirm import agreed
 
     registry = _registry()
     _check_ours(registry, name)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=True)
 
@@ -85,7 +85,7 @@ def uninstall(
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
     from lingen_cli import installing
-    from lingen_cli.asking import agreed
+    from lingen_cli.terminal.confirm import agreed
 
     packages = installing.to_uninstall(names)
     if not yes and not agreed("uninstall", ", ".join(map(str, packages))):

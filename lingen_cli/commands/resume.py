@@ -76,9 +76,9 @@ def _go_on(
     from lingen_cli.errors import BadDataError
     from lingen_cli.job import Job
     from lingen_cli.making import make
-    from lingen_cli.progress import Progress
     from lingen_cli.repeat import check_base, prepare_again
     from lingen_cli.settings import load
+    from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo import open_registry
 
     def job(progress: Progress) -> Job:

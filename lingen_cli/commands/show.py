@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,7 +56,7 @@ def show(
 
         console.result(f"contact sheet: {printable(sheet)}")
     elif sys.stdout is not None and sys.stdout.isatty():
-        from lingen_cli.media.terminal_picture import TerminalPicture
+        from lingen_cli.terminal.terminal_image import TerminalPicture
 
         _render(TerminalPicture(_contact_sheet(video, info, frames)))
 

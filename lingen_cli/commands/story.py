@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
 

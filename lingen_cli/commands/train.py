@@ -41,10 +41,11 @@ def train(
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
-    from lingen_cli import console, stopping
     from lingen_cli.errors import BadDataError, MissingInputError
     from lingen_cli.files.printable import printable
     from lingen_cli.preflight import check_device
+    from lingen_cli.terminal import console
+    from lingen_cli.terminal import signals as stopping
     from lingen_cli.zoo import open_registry
 
     if not recipe.exists():

@@ -21,9 +21,9 @@ def verify(
     """
     import json
 
-    from lingen_cli import console
     from lingen_cli.errors import CheckFailedError
     from lingen_cli.files.printable import printable
+    from lingen_cli.terminal import console
 
     failed = 0
     for video in videos:

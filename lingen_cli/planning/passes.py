@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lingen_cli.events import Events
 from lingen_cli.job import Job, Stretch
 from lingen_cli.latents import latents_of
-from lingen_cli.progress import Progress
 from lingen_cli.streaming import NoJournal
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
 from lingen_models.config import LinGenConfig
 from lingen_models.pipeline import TextToVideo
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from lingen_cli import console
-from lingen_cli.clock import minutes
-from lingen_cli.events import Events
 from lingen_cli.job import Job
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import console
+from lingen_cli.terminal.clock import minutes
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo import planning
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from lingen_cli import console
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.terminal import console
 
 
 def agreed(verb: str, what: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lingen_cli.errors import WriteFailedError
 from lingen_cli.files.printable import printable
-from lingen_cli.logfile import log
+from lingen_cli.terminal.log_file import log
 
 
 def result(text: str) -> None:

@@ -8,10 +8,10 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from lingen_cli import console
-from lingen_cli.events import Events
 from lingen_cli.files.printable import printable
-from lingen_cli.logfile import log
+from lingen_cli.terminal import console
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.log_file import log
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ class Progress:
         """Show uint8 (H, W, 3) above the bars, or, forced and without a terminal, as lines."""
         from rich.console import Console, Group
 
-        from lingen_cli.media.terminal_picture import TerminalPicture
+        from lingen_cli.terminal.terminal_image import TerminalPicture
 
         drawing: RenderableType = TerminalPicture(image, rows=_PICTURE_ROWS)
         if self._live is not None and self._bars is not None:
@@ -120,7 +120,7 @@ class Progress:
         )
         from rich.progress import Progress as Bars
 
-        from lingen_cli.clock import Clock
+        from lingen_cli.terminal.clock import Clock
 
         self._console = Console(stderr=True, highlight=False)
         self._bars = Bars(

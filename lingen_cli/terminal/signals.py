@@ -19,8 +19,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from lingen_cli import console
 from lingen_cli.exit_codes import Terminated
+from lingen_cli.terminal import console
 
 _KEEP = getattr(signal, "SIGUSR1", None)
 _SAME = 0.5
