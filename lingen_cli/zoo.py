@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lingen_cli import plugin_parts
 from lingen_cli.errors import MissingInputError, NotAvailableError
 from lingen_cli.fit import check_fit, check_hash, file_hash
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.weights import not_here, state_of
 from lingen_models.curves import CURVES
 from lingen_plugins import parts

@@ -61,8 +61,8 @@ def train(
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
-        from lingen_cli import plugin_parts
         from lingen_cli.generation import find_device
+        from lingen_cli.plugin_admin import plugin_parts
         from lingen_training.recipe import RecipeError
         from lingen_training.run import train as run_stages
 

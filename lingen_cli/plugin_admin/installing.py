@@ -14,7 +14,7 @@ from typing import Any
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
 from lingen_cli.files.printable import printable
-from lingen_cli.pip import run_pip
+from lingen_cli.plugin_admin.pip import run_pip
 from lingen_plugins.errors import UnknownNameError
 from lingen_plugins.installed import (
     GROUP,

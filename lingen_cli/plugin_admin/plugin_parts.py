@@ -1,4 +1,4 @@
-"""What can be wrong with parts of plugins, as exit codes."""
+"""Errors of the parts of plugins, as exit codes."""
 
 from __future__ import annotations
 
