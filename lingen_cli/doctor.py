@@ -135,8 +135,8 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from lingen_cli.weights import how_to_get, state_of
-    from lingen_cli.zoo import locate
+    from lingen_cli.zoo.availability import how_to_get, state_of
+    from lingen_cli.zoo.locate import locate
     from lingen_plugins.registry import collect
 
     registry = collect()
@@ -168,10 +168,10 @@ def _self_test() -> Iterator[Finding]:
     import time
     from fractions import Fraction
 
-    from lingen_cli.generation import load_model
     from lingen_cli.media.verify import verify_video
     from lingen_cli.media.writer import VideoWriter
-    from lingen_cli.zoo import locate
+    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.locate import locate
     from lingen_plugins.registry import collect
 
     begin = time.perf_counter()

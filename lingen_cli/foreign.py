@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.extend import Length, Wish, more_frames
@@ -16,7 +15,8 @@ from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import MAX_BASE_FRAMES
 from lingen_cli.repeat import Changes
 from lingen_cli.settings import Settings
-from lingen_cli.zoo import locate, side_step
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def extend_foreign(
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
     check_edits(variant, (stretch,), found.rate)
     if changes.accept_licence and isinstance(variant, HubModel):
-        licences.accept(variant)
+        licenses.accept(variant)
     return Job(
         edits=(stretch,),
         model=locate(registry, settings.model, changes.weights or settings.weights),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli import latent_cache
 from lingen_cli.destination import held, is_made
-from lingen_cli.errors import BadDataError, NotAvailableError, OutputExistsError
+from lingen_cli.errors import OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.job import Job
@@ -23,15 +23,11 @@ from lingen_cli.memory import with_less_if_needed
 from lingen_cli.recording import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_cli.zoo.load import load_pipeline
 
 if TYPE_CHECKING:
-    import torch
-
     from lingen_cli.filming import Film
     from lingen_cli.latents import Latents
-    from lingen_cli.zoo import LocatedModel
-    from lingen_models.pipeline import TextToVideo
     from lingen_models.video_pipeline import VideoPipeline
 
 
@@ -168,75 +164,4 @@ def load_for(job: Job) -> VideoPipeline:
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    variant = job.model.variant
-    if isinstance(variant, ModelVariant):
-        return load_model(job.model, job.device, job.dtype)
-    return _load_hub(variant, job)
-
-
-def _load_hub(model: HubModel, job: Job) -> VideoPipeline:
-    from lingen_models.checkpoint import CheckpointError
-
-    dtype = None if job.dtype is None else _dtype(job.dtype)
-    try:
-        return model.build(job.model.files["denoiser"].parent, find_device(job.device), dtype)
-    except CheckpointError as error:
-        raise BadDataError(str(error)) from error
-
-
-def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:
-    """Read the weights of `model`; `device` may be `auto`, `dtype` defaults to the device's own.
-
-    Raises BadDataError (65) for weights that are damaged, NotAvailableError (69) for a device that
-    is not there.
-    """
-    from lingen_models.checkpoint import CheckpointError
-    from lingen_models.frozen import FrozenText
-    from lingen_models.pipeline import TextToVideo
-    from lingen_models.precision import compute_dtype
-
-    place = find_device(device)
-    precision = compute_dtype(place) if dtype is None else _dtype(dtype)
-    try:
-        given = {model.files[part]: one.build() for part, one in model.foreign.items()}
-        return TextToVideo.load(
-            denoiser=model.files["denoiser"],
-            autoencoder=model.files["autoencoder"],
-            text_encoders=model.text_encoders,
-            device=place,
-            dtype=precision,
-            given={
-                path: one.to(place, precision if isinstance(one, FrozenText) else None)
-                for path, one in given.items()
-            },
-        )
-    except CheckpointError as error:
-        raise BadDataError(str(error)) from error
-
-
-def find_device(name: str) -> str:
-    """`auto` is the GPU where there is one; for a CPU, this process then keeps what it frees.
-
-    Raises NotAvailableError (69) for an absent one.
-    """
-    import torch
-
-    from lingen_models.allocation import keep_freed_memory
-
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise NotAvailableError("device cuda is not available; use --device cpu")
-    if name == "auto":
-        name = "cuda" if available else "cpu"
-    if name == "cpu":
-        keep_freed_memory()
-    return name
-
-
-def _dtype(name: str) -> torch.dtype:
-    import torch
-
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise BadDataError(f"the recipe names an unknown dtype: {name!r}")
-    return known[name]
+    return load_pipeline(job.model, job.device, job.dtype)

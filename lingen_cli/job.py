@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.timing import Grid
-from lingen_cli.zoo import LocatedModel
+from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:
     import numpy as np

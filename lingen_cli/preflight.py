@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
@@ -19,7 +18,8 @@ from lingen_cli.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.prompts import check_prompt
 from lingen_cli.settings import Settings
 from lingen_cli.timing import frame_count, parse_rate
-from lingen_cli.zoo import locate, side_step
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     pictures = wishes.image is not None or wishes.last_image is not None
     check_edits(variant, edits, rate, pictures=pictures)
     if wishes.accept_licence and isinstance(variant, HubModel):
-        licences.accept(variant)
+        licenses.accept(variant)
     model = locate(registry, settings.model, settings.weights)
     image = None if wishes.image is None else given_image(wishes.image, width, height)
     last_image = None

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli import licences
 from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
 from lingen_cli.hub_limits import check_edits, sampler_of
@@ -15,7 +14,8 @@ from lingen_cli.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretc
 from lingen_cli.preflight import check_device, given_image, parse_size
 from lingen_cli.prompts import check_prompt
 from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
-from lingen_cli.zoo import locate, side_step
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def prepare_again(
     given = recipe.image is not None or recipe.last_image is not None
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_licence and isinstance(variant, HubModel):
-        licences.accept(variant)
+        licenses.accept(variant)
     return Job(
         edits=edits,
         model=locate(registry, recipe.model, folder),

@@ -90,8 +90,8 @@ def bench(
 def _measured(
     preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
 ) -> dict[str, Any]:
-    from lingen_cli.generation import find_device
     from lingen_cli.terminal import console
+    from lingen_cli.zoo.load import find_device
     from lingen_training.bench import measure
 
     return measure.bench(

@@ -28,9 +28,9 @@ def convert(
     result is where a short distillation begins, no finished model: `lingen train
     recipes/convert.toml --start-from OUTPUT --teacher WEIGHTS`.
     """
-    from lingen_cli.converting import convert_weights
     from lingen_cli.terminal import console, signals
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.zoo.convert import convert_weights
+    from lingen_cli.zoo.locate import locate, open_registry
 
     registry = open_registry(console.warning)
     wanted = registry.model_variants[to]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from lingen_cli.zoo import LocatedModel
+    from lingen_cli.zoo.locate import LocatedModel
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
     from lingen_cli.timing import MAX_SECONDS, parse_lengths
-    from lingen_cli.zoo import locate, open_registry, side_step
+    from lingen_cli.zoo.locate import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
         if not 0 < length <= MAX_SECONDS:  # also refuses nan
@@ -92,8 +92,8 @@ def evaluate(
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
-        from lingen_cli.generation import load_model
         from lingen_cli.recording import versions
+        from lingen_cli.zoo.load import load_model
         from lingen_training import evaluate as evaluation
 
         def measured(one: LocatedModel) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def generate(
     from lingen_cli.preflight import Wishes, prepare
     from lingen_cli.settings import load
     from lingen_cli.terminal.progress import Progress
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.zoo.locate import open_registry
 
     flags = {
         "model": model,

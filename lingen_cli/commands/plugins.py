@@ -19,7 +19,7 @@ def list_plugins(
     import json
     from dataclasses import asdict
 
-    from lingen_cli.zoo import tell_skipped, tell_slow
+    from lingen_cli.zoo.locate import tell_skipped, tell_slow
     from lingen_plugins.manager import DISABLE_VARIABLE, load_plugins
     from lingen_plugins.registry import collect
 

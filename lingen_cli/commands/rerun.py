@@ -46,7 +46,7 @@ def rerun(
     from lingen_cli.repeat import Changes, check_base, differences, prepare_again
     from lingen_cli.settings import load
     from lingen_cli.terminal.progress import Progress
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.zoo.locate import open_registry
 
     changes = Changes(
         cache_bytes=load().values.cache_bytes,

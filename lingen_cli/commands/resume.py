@@ -79,7 +79,7 @@ def _go_on(
     from lingen_cli.repeat import check_base, prepare_again
     from lingen_cli.settings import load
     from lingen_cli.terminal.progress import Progress
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.zoo.locate import open_registry
 
     def job(progress: Progress) -> Job:
         folder, begun = _only(Path()) if run is None else _stopped(run)

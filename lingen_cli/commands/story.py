@@ -29,7 +29,7 @@ def check(
     from lingen_cli.errors import BadDataError
     from lingen_cli.settings import load
     from lingen_cli.story import StoryError, read_story
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.zoo.locate import locate, open_registry
     from lingen_models.words import split_words
     from lingen_plugins.contracts import HubModel
 

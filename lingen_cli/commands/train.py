@@ -46,7 +46,7 @@ def train(
     from lingen_cli.preflight import check_device
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.zoo.locate import open_registry
 
     if not recipe.exists():
         raise MissingInputError(f"no such file: {printable(recipe)}")
@@ -61,8 +61,8 @@ def train(
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
-        from lingen_cli.generation import find_device
         from lingen_cli.plugin_admin import plugin_parts
+        from lingen_cli.zoo.load import find_device
         from lingen_training.recipe import RecipeError
         from lingen_training.run import train as run_stages
 

@@ -14,7 +14,7 @@ from lingen_cli.terminal import console
 from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo import planning
+from lingen_cli.zoo.locate import planning
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Plan

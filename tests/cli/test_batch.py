@@ -62,11 +62,11 @@ def test_again_it_makes_what_is_missing(jobs, lingen_here):
 
 
 def test_the_model_is_read_once(jobs, lingen_here, monkeypatch):
-    from lingen_cli import generation
+    from lingen_cli.zoo import load
 
-    read = generation.load_model
+    read = load.load_model
     seen = []
-    monkeypatch.setattr(generation, "load_model", lambda *given: seen.append(given) or read(*given))
+    monkeypatch.setattr(load, "load_model", lambda *given: seen.append(given) or read(*given))
     path = jobs(*({"prompt": f"ball {number}"} for number in range(3)))
     assert lingen_here("batch", path).returncode == 0
     assert len(seen) == 1

@@ -162,7 +162,7 @@ def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
             object.__setattr__(variant, "windows", (4, 2))
         return registry
 
-    monkeypatch.setattr("lingen_cli.zoo.collect", collect)
+    monkeypatch.setattr("lingen_cli.zoo.locate.collect", collect)
     extend("first.mp4", "--seconds", "10", "-o", "long.mp4")
     extend("long.mp4", "-o", "again.mp4", command="rerun")
     assert recipe_from_video(Path("long.mp4")).edits[0].windows == (4, 2)

@@ -13,10 +13,10 @@ from rich.filesize import decimal
 from lingen_cli.errors import BadDataError, DiskFullError, NotAvailableError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.fit import file_hash
-from lingen_cli.hub import Repository, is_offline
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.weights import not_here, state_of
+from lingen_cli.zoo.availability import not_here, state_of
+from lingen_cli.zoo.compatibility import file_hash
+from lingen_cli.zoo.hub_client import Repository, is_offline
 from lingen_plugins.contracts import ModelVariant, Weights
 from lingen_plugins.hub_cache import repository_folder
 

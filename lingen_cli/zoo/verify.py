@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.zoo import LocatedModel, locate
+from lingen_cli.zoo.locate import LocatedModel, locate
 from lingen_plugins.registry import Registry
 
 

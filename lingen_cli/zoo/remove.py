@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lingen_cli.errors import InvalidOptionError, LockedError
-from lingen_cli.pull import Wanted, wanted
+from lingen_cli.zoo.download import Wanted, wanted
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.registry import Registry
 

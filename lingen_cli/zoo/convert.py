@@ -10,7 +10,7 @@ from pathlib import Path
 from lingen_cli.errors import BadDataError, OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.zoo import LocatedModel
+from lingen_cli.zoo.locate import LocatedModel
 from lingen_plugins.contracts import ModelVariant
 
 
@@ -22,7 +22,7 @@ def convert_weights(source: LocatedModel, wanted: ModelVariant, folder: Path) ->
     """
     import torch
 
-    from lingen_cli.generation import load_model
+    from lingen_cli.zoo.load import load_model
     from lingen_models.checkpoint import save_network
     from lingen_models.config import LinGenConfig
     from lingen_models.convert import lingen_of

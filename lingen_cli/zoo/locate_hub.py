@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli import licences
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_cli.zoo import licenses
 from lingen_plugins.hub.loading import INDEX, parts_of, read_index
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.sums import folder_sum
@@ -35,7 +35,7 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     """
     from lingen_models.checkpoint import CheckpointError
 
-    licences.require(model)
+    licenses.require(model)
     _check_packages(model)
     root = cached(model) if folder is None else folder
     if root is None:

@@ -1,4 +1,4 @@
-"""What is told about a model variant: a row of the list, and all of its record."""
+"""Descriptions of models: a row of `lingen models list`, all that `lingen models show` tells."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.fit import file_hash
-from lingen_cli.weights import how_to_get, size_of, state_of
-from lingen_plugins.contracts import ModelVariant
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.availability import how_to_get, size_of, state_of
+from lingen_cli.zoo.compatibility import file_hash
+from lingen_cli.zoo.locate_hub import cached, how_to_fetch
+from lingen_plugins.contracts import HubModel, ModelVariant
 from lingen_plugins.registry import Registry
 
 
@@ -67,6 +69,59 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "sampler": variant.sampler,
         "config": dict(variant.config),
     }
+
+
+def hub_rows(registry: Registry) -> list[dict[str, Any]]:
+    """Rows of `lingen models list` for open weights from elsewhere, each as `row` has it."""
+    rows = []
+    for name, model in registry.hub_models.items():
+        here = cached(model) is not None
+        rows.append(
+            {
+                "name": name,
+                "weights": here,
+                "state": "ready" if here else "to fetch",
+                "bytes": model.weight_bytes,
+                "licence": model.licence,
+                "trained_seconds": model.trained_seconds,
+                "get": None if here else how_to_fetch(model),
+                "plugin": registry.hub_models.owner(name),
+                "summary": model.summary,
+            }
+        )
+    return rows
+
+
+def hub_facts(model: HubModel) -> dict[str, Any]:
+    """Everything of open weights from elsewhere, as `facts` has it."""
+    found = cached(model)
+    goes_on = "no"
+    if model.windows is not None:
+        which = "any video" if model.from_pixels else "what it made itself"
+        goes_on = f"with {which}, in windows of {model.windows[0]} latent frames"
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "licence": model.licence,
+        "licence text": model.licence_url,
+        "accepted": "yes" if licenses.is_accepted(model) else "no (--accept-licence)",
+        "trained for": f"{model.size}, {model.fps} fps",
+        "longest piece": f"{model.trained_seconds:.4g} s",
+        "sizes": f"multiples of {model.side_step}",
+        "goes on": goes_on,
+        "steps": model.steps,
+        "guidance": model.guidance,
+        "memory": f"{_gigabytes(model)} for the weights alone: counted, bfloat16, the autoencoder "
+        "float32",
+        "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
+        "diffusers": f"{model.pipelines[0]}, from {model.since} on",
+        "repository": f"{model.repository} at {model.revision}",
+        "weights": "not here" if found is None else str(found),
+    }
+
+
+def _gigabytes(model: HubModel) -> str:
+    return f"{model.weight_bytes / 1e9:.1f} GB"
 
 
 def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:

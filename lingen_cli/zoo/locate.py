@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import MissingInputError, NotAvailableError
-from lingen_cli.fit import check_fit, check_hash, file_hash
 from lingen_cli.plugin_admin import plugin_parts
-from lingen_cli.weights import not_here, state_of
+from lingen_cli.zoo.availability import not_here, state_of
+from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
 from lingen_models.curves import CURVES
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
@@ -144,7 +144,7 @@ def _without_files(variant: ModelVariant | HubModel, time_stride: int) -> Locate
 
 
 def _locate_hub(model: HubModel, folder: Path | None) -> LocatedModel:
-    from lingen_cli.hub_weights import find_weights
+    from lingen_cli.zoo.locate_hub import find_weights
 
     folders, hashes = find_weights(model, folder)
     return LocatedModel(

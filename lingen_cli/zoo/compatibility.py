@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.weights import how_to_mend
+from lingen_cli.zoo.availability import how_to_mend
 from lingen_plugins.contracts import Config, ModelVariant
 from lingen_plugins.parts import KIND as PLUGIN
 from lingen_plugins.registry import Registry
