@@ -1,15 +1,11 @@
-"""Output paths: checking one that was given, finding a free one, holding it while it is made."""
+"""The output of a job while it is made: a free path is found, locked and taken over."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from lingen_cli.errors import (
-    InvalidOptionError,
     LingenError,
     LockedError,
     MissingInputError,
@@ -17,26 +13,9 @@ from lingen_cli.errors import (
 )
 from lingen_cli.files.names import free_names
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.job import Job
 from lingen_cli.journal import same_work, taken_over
-
-SUFFIX = ".mp4"
-_LONGEST = 255
-"""Bytes of a file name, on nearly every file system."""
-
-
-def check_output(text: str) -> Path:
-    """A file path that ends in .mp4. Raises InvalidOptionError (2)."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
-        raise InvalidOptionError(f"--output is not a file path: {text!r}")
-    if text == "-":
-        raise InvalidOptionError("only `lingen generate` writes to standard output (-o -)")
-    path = Path(text)
-    if path.suffix.lower() != SUFFIX:
-        raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
-    return path
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.output_path import SUFFIX
 
 
 def is_made(job: Job) -> bool:
@@ -44,7 +23,7 @@ def is_made(job: Job) -> bool:
 
     What a run that was killed after it had published may have left beside it is removed.
     """
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     path = job.destination.path
     if path is None or job.destination.overwrite or not path.is_file():

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.job import Job
 from lingen_cli.journal import Journal
 from lingen_cli.latent_cache import digest_of
 from lingen_cli.latents import Latents
-from lingen_cli.recipe import Recipe
+from lingen_cli.requests.frame_rates import picked
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.recipe import Recipe
 from lingen_cli.segments import Segment, Segments, in_pieces
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.timing import picked
 
 if TYPE_CHECKING:
     import numpy as np

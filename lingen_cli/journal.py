@@ -23,11 +23,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
-from lingen_cli.job import Edit, Job, Origin, Stretch
 from lingen_cli.latent_cache import digest_of
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_cli.recipe import Dropped, Recipe
-from lingen_cli.recording import asked_in, asked_of, versions
+from lingen_cli.requests.job import Edit, Job, Origin, Stretch
+from lingen_cli.requests.recipe import Dropped, Recipe
+from lingen_cli.requests.write_recipe import asked_in, asked_of, versions
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.progress import Progress
 
@@ -47,7 +47,7 @@ _TENSOR = "latents"
 
 
 class SavedOrigin(BaseModel):
-    """`lingen_cli.job.Origin`, as a file has it."""
+    """`lingen_cli.requests.job.Origin`, as a file has it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.job import Base, Cut, Job, Stretch
+from lingen_cli.requests.job import Base, Cut, Job, Stretch
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.job import Job
+from lingen_cli.requests.job import Job
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.log_file import log

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from lingen_cli.errors import WriteFailedError
 from lingen_cli.filming import Stream, decoded, tags_of, writer_for
 from lingen_cli.generation import Result, load_for, load_networks, tell_start
-from lingen_cli.job import Job
 from lingen_cli.latents import Latents, latents_of
-from lingen_cli.recording import recipe_of
+from lingen_cli.requests.frame_rates import picked
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.timing import picked
 
 if TYPE_CHECKING:
     from typing import BinaryIO

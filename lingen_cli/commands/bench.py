@@ -47,7 +47,7 @@ def bench(
 
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target, publish
-    from lingen_cli.preflight import check_device
+    from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
 
     if not limit >= 0:  # also refuses nan
@@ -108,8 +108,8 @@ def _measured(
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.preflight import parse_size
-    from lingen_cli.timing import parse_lengths
+    from lingen_cli.requests.frame_rates import parse_lengths
+    from lingen_cli.requests.new_video import parse_size
     from lingen_models.config import PRESETS
     from lingen_training.bench.cases import PAPER, STRIDE, chosen
 

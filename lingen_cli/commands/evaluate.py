@@ -62,10 +62,10 @@ def evaluate(
 
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
-    from lingen_cli.preflight import check_device, parse_size
+    from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_lengths
+    from lingen_cli.requests.new_video import check_device, parse_size
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
-    from lingen_cli.timing import MAX_SECONDS, parse_lengths
     from lingen_cli.zoo.locate import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
@@ -92,7 +92,7 @@ def evaluate(
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
-        from lingen_cli.recording import versions
+        from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load import load_model
         from lingen_training import evaluate as evaluation
 

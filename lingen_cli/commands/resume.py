@@ -19,7 +19,7 @@ from lingen_cli.commands.options import (
 
 if TYPE_CHECKING:
     from lingen_cli.journal import Begun
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
 
 
 Run = Annotated[
@@ -41,7 +41,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped, and print the path of its video."""
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(image=image, last_image=last_image, weights=weights, preview=preview)
     _go_on(run, moved, events, as_json, quiet)
@@ -56,7 +56,7 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Make the video of a stopped run that had sampled everything; never sample."""
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(weights=weights, device=device)
     _go_on(run, moved, events, as_json, quiet, decode_only=True)
@@ -74,9 +74,9 @@ def _go_on(
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError
-    from lingen_cli.job import Job
     from lingen_cli.making import make
-    from lingen_cli.repeat import check_base, prepare_again
+    from lingen_cli.requests.job import Job
+    from lingen_cli.requests.read_recipe import check_base, prepare_again
     from lingen_cli.settings import load
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.locate import open_registry

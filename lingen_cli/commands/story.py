@@ -27,8 +27,8 @@ def check(
     import json
 
     from lingen_cli.errors import BadDataError
+    from lingen_cli.requests.story import StoryError, read_story
     from lingen_cli.settings import load
-    from lingen_cli.story import StoryError, read_story
     from lingen_cli.zoo.locate import locate, open_registry
     from lingen_models.words import split_words
     from lingen_plugins.contracts import HubModel

@@ -43,7 +43,7 @@ def train(
     """
     from lingen_cli.errors import BadDataError, MissingInputError
     from lingen_cli.files.printable import printable
-    from lingen_cli.preflight import check_device
+    from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
     from lingen_cli.zoo.locate import open_registry

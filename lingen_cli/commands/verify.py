@@ -51,7 +51,7 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     from lingen_cli.files.printable import printable
     from lingen_cli.media.frame_hashes import FrameHasher
     from lingen_cli.media.open import open_video
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     known = recipe_from_video(video).frame_hashes
     if not known:

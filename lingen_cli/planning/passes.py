@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lingen_cli.job import Job, Stretch
 from lingen_cli.latents import latents_of
+from lingen_cli.requests.job import Job, Stretch
 from lingen_cli.streaming import NoJournal
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress

@@ -14,7 +14,6 @@ from rich.filesize import decimal
 from torch import nn
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.job import Job
 from lingen_cli.planning.held import OVERHEAD, held_by_decoder, held_by_denoiser
 from lingen_cli.planning.passes import Pass, count_passes
 from lingen_cli.planning.probe import (
@@ -24,6 +23,7 @@ from lingen_cli.planning.probe import (
     probe_denoiser,
     probe_writer,
 )
+from lingen_cli.requests.job import Job
 from lingen_cli.zoo.load import find_device
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import read_metadata

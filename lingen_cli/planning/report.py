@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from lingen_cli.job import Job
+from lingen_cli.requests.job import Job
 from lingen_cli.terminal import console
 from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events

@@ -9,7 +9,7 @@ import pytest
 
 from lingen_cli import latent_cache
 from lingen_cli.media.verify import verify_video
-from lingen_cli.recipe import recipe_from_video
+from lingen_cli.requests.recipe import recipe_from_video
 
 SMALL = ("--size", "32", "--steps", "2")
 

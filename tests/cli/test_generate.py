@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lingen_cli.recipe import recipe_from_video
+from lingen_cli.requests.recipe import recipe_from_video
 
 SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
 

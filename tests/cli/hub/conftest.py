@@ -256,7 +256,7 @@ def direct():
     import diffusers
     import torch
 
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     def load(name, folder, video):
         dtype = getattr(torch, recipe_from_video(video).dtype)

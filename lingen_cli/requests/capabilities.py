@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.job import Edit, Stretch
-from lingen_cli.timing import Grid
+from lingen_cli.requests.frame_rates import Grid
+from lingen_cli.requests.job import Edit, Stretch
 from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.registry import Registry

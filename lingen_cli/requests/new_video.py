@@ -10,20 +10,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.destination import check_output
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
-from lingen_cli.hub_limits import check_edits, sampler_of
-from lingen_cli.job import Destination, GivenImage, Job, Stretch
-from lingen_cli.prompts import check_prompt
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.frame_rates import frame_count, parse_rate
+from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.settings import Settings
-from lingen_cli.timing import frame_count, parse_rate
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
-    from lingen_cli.story import Shot
+    from lingen_cli.requests.story import Shot
     from lingen_plugins.registry import Registry
 
 MAX_SIDE = 2048
@@ -139,7 +139,7 @@ def _prompt_of(wishes: Wishes) -> str:
 
 def _shots(wishes: Wishes, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
-    from lingen_cli.story import read_story
+    from lingen_cli.requests.story import read_story
 
     others = {
         "a PROMPT": wishes.prompt,

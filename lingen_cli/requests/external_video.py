@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.extend import Length, Wish, more_frames
-from lingen_cli.hub_limits import check_edits, sampler_of
-from lingen_cli.job import Base, Destination, Job, Stretch
-from lingen_cli.preflight import check_device, check_seed, parse_interval, parse_size
-from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_BASE_FRAMES
-from lingen_cli.repeat import Changes
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.edit import Length, Wish, more_frames
+from lingen_cli.requests.job import Base, Destination, Job, Stretch
+from lingen_cli.requests.new_video import check_device, check_seed, parse_interval, parse_size
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.requests.read_recipe import Changes
+from lingen_cli.requests.recipe import MAX_BASE_FRAMES
 from lingen_cli.settings import Settings
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.timing import Grid
+from lingen_cli.requests.frame_rates import Grid
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:

@@ -7,13 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.destination import check_output
 from lingen_cli.errors import BadDataError
-from lingen_cli.hub_limits import check_edits, sampler_of
-from lingen_cli.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
-from lingen_cli.preflight import check_device, given_image, parse_size
-from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_FRAMES, Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
+from lingen_cli.requests.new_video import check_device, given_image, parse_size
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.requests.recipe import (
+    MAX_FRAMES,
+    Added,
+    Dropped,
+    ForeignBase,
+    GivenPicture,
+    Recipe,
+    Retaken,
+)
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
@@ -165,7 +173,7 @@ def _stretch(
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     """One line for each reason why the frames may differ from the first time."""
-    from lingen_cli.recording import versions
+    from lingen_cli.requests.write_recipe import versions
 
     now = versions()
     for name, then in recipe.versions.items():

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.hub_limits import check_edits, sampler_of
-from lingen_cli.job import Cut, Edit, Job, Origin, Stretch
-from lingen_cli.preflight import check_seed
-from lingen_cli.prompts import check_prompt
-from lingen_cli.recipe import MAX_EDITS, Recipe, recipe_from_video
-from lingen_cli.repeat import Changes, check_base, prepare_again
-from lingen_cli.timing import MAX_SECONDS, frame_count, parse_moment
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.frame_rates import MAX_SECONDS, frame_count, parse_moment
+from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
+from lingen_cli.requests.new_video import check_seed
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.requests.read_recipe import Changes, check_base, prepare_again
+from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import __version__
-from lingen_cli.job import Base, Cut, Edit, GivenImage, Job, Stretch
-from lingen_cli.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
+from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
+from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
     from lingen_models.video_pipeline import VideoPipeline
