@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
+from lingen_cli.generation.run import Prepare, collected
 from lingen_cli.joblist import Line
-from lingen_cli.making import Prepare, collected
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
@@ -27,7 +27,7 @@ from lingen_cli.terminal.progress import Progress
 if TYPE_CHECKING:
     from typer.core import TyperGroup
 
-    from lingen_cli.generation import Load
+    from lingen_cli.generation.generate import Load
 
 COMMANDS = ("generate", "extend", "continue", "branch", "retake", "rerun")
 TEMPLATE = "{index}-{prompt}"
@@ -130,7 +130,7 @@ def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int) -> No
 
 def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcome:
     """Make one video, if it is not there, with up to `retries` more attempts."""
-    from lingen_cli.generation import generate
+    from lingen_cli.generation.generate import generate
 
     line, output = task.line, str(task.output)
     for attempt in range(retries + 1):
@@ -151,7 +151,7 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
 
 def loader() -> Load:
     """Reads each model once."""
-    from lingen_cli.generation import load_for
+    from lingen_cli.generation.generate import load_for
 
     loaded: dict[tuple[Any, ...], Any] = {}
 

@@ -369,7 +369,7 @@ def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], J
 
 
 def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool, no_metadata: bool) -> None:
-    from lingen_cli.making import make
+    from lingen_cli.generation.run import make
     from lingen_cli.zoo.locate import open_registry
 
     make(

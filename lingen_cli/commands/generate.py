@@ -127,7 +127,7 @@ def generate(
     ] = False,
 ) -> None:
     """Make a video from a prompt or from a story, and print its path."""
-    from lingen_cli.making import make
+    from lingen_cli.generation.run import make
     from lingen_cli.requests.job import Job
     from lingen_cli.requests.new_video import Wishes, prepare
     from lingen_cli.settings import load

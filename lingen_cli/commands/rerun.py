@@ -40,7 +40,7 @@ def rerun(
     quiet: Quiet = False,
 ) -> None:
     """Make the same video again, from the recipe inside it."""
-    from lingen_cli.making import make
+    from lingen_cli.generation.run import make
     from lingen_cli.requests.job import Job
     from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
     from lingen_cli.requests.recipe import recipe_from_video

@@ -18,7 +18,7 @@ from lingen_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from lingen_cli.journal import Begun
+    from lingen_cli.generation.journal import Begun
     from lingen_cli.requests.read_recipe import Changes
 
 
@@ -74,7 +74,7 @@ def _go_on(
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError
-    from lingen_cli.making import make
+    from lingen_cli.generation.run import make
     from lingen_cli.requests.job import Job
     from lingen_cli.requests.read_recipe import check_base, prepare_again
     from lingen_cli.settings import load
@@ -109,7 +109,7 @@ def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
     from lingen_cli.files.work_folder import WorkFolder
-    from lingen_cli.journal import read_begun
+    from lingen_cli.generation.journal import read_begun
 
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
@@ -125,7 +125,7 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     """
     from lingen_cli.errors import InvalidOptionError, MissingInputError
     from lingen_cli.files.work_folder import JOURNAL, WorkFolder
-    from lingen_cli.journal import read_begun
+    from lingen_cli.generation.journal import read_begun
 
     found = {}
     for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):

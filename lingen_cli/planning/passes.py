@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lingen_cli.latents import latents_of
+from lingen_cli.generation.sample import latents_of
+from lingen_cli.generation.stream import NoJournal
 from lingen_cli.requests.job import Job, Stretch
-from lingen_cli.streaming import NoJournal
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 from lingen_models.config import LinGenConfig

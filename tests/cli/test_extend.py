@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lingen_cli import latent_cache
+from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
 from lingen_cli.requests.recipe import recipe_from_video
 

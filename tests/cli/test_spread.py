@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lingen_cli.journal import SECONDS_VARIABLE
+from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.on_slurm import settings_of
 
 

@@ -56,7 +56,7 @@ def make(
         if no_metadata:
             job = replace(job, metadata=False)
         if job.destination.streams:
-            from lingen_cli.streaming import stream as send
+            from lingen_cli.generation.stream import stream as send
 
             if target == "-":
                 raise InvalidOptionError(
@@ -64,7 +64,7 @@ def make(
                 )
             send(job, progress)
             return
-        from lingen_cli.generation import generate
+        from lingen_cli.generation.generate import generate
 
         result = generate(job, progress)
     log(f"made {result.path}")

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import WriteFailedError
-from lingen_cli.filming import Stream, decoded, tags_of, writer_for
-from lingen_cli.generation import Result, load_for, load_networks, tell_start
-from lingen_cli.latents import Latents, latents_of
+from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
+from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
+from lingen_cli.generation.sample import Latents, latents_of
 from lingen_cli.requests.frame_rates import picked
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
@@ -37,7 +37,7 @@ NAME = "-"
 def stream(job: Job, progress: Progress) -> Result:
     """Make the video of `job`, a new one, on standard output.
 
-    Raises as `lingen_cli.generation.generate`; WriteFailedError (74) when the reader goes away.
+    Raises as `generate` does for a file; WriteFailedError (74) when the reader goes away.
     """
     tell_start(job, NAME, progress)
     pipe = load_networks(job, progress, load_for)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
-from lingen_cli.latent_cache import digest_of
+from lingen_cli.generation.latent_cache import digest_of
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.job import Edit, Job, Origin, Stretch
 from lingen_cli.requests.recipe import Dropped, Recipe

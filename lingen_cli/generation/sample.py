@@ -8,8 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lingen_cli import latent_cache
 from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_cli.generation import latent_cache
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress

@@ -13,7 +13,7 @@ from lingen_cli.errors import (
 )
 from lingen_cli.files.names import free_names
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.journal import same_work, taken_over
+from lingen_cli.generation.journal import same_work, taken_over
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.output_path import SUFFIX
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli import latent_cache
-from lingen_cli.destination import held, is_made
 from lingen_cli.errors import OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
-from lingen_cli.journal import Begun, Journal
-from lingen_cli.memory import with_less_if_needed
+from lingen_cli.generation import latent_cache
+from lingen_cli.generation.journal import Begun, Journal
+from lingen_cli.generation.low_memory import with_less_if_needed
+from lingen_cli.generation.output import held, is_made
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
@@ -26,8 +26,8 @@ from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
 
 if TYPE_CHECKING:
-    from lingen_cli.filming import Film
-    from lingen_cli.latents import Latents
+    from lingen_cli.generation.encode import Film
+    from lingen_cli.generation.sample import Latents
     from lingen_models.video_pipeline import VideoPipeline
 
 
@@ -72,8 +72,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.filming import film
-    from lingen_cli.latents import latents_of
+    from lingen_cli.generation.encode import film
+    from lingen_cli.generation.sample import latents_of
     from lingen_cli.requests.story import subtitles as subtitles_of
 
     reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make

@@ -18,7 +18,7 @@ from lingen_cli.media.frame_hashes import FrameHash, hash_frames
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lingen_cli.journal import Journal
+    from lingen_cli.generation.journal import Journal
 
 PIECE = 240
 """Frames after which a new piece begins, about; an encoder begins anew as often by itself."""
