@@ -14,8 +14,8 @@ from rich.filesize import decimal
 from torch import nn
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.planning.held import OVERHEAD, held_by_decoder, held_by_denoiser
-from lingen_cli.planning.passes import Pass, count_passes
+from lingen_cli.planning.count_passes import Pass, count_passes
+from lingen_cli.planning.peak_memory import OVERHEAD, held_by_decoder, held_by_denoiser
 from lingen_cli.planning.probe import (
     Measured,
     flops_of,

@@ -34,7 +34,7 @@ def tell(
     Nothing is written, and no weights are loaded. Raises InvalidOptionError (2), NotAvailableError
     (69: it does not fit), and what `prepare` raises.
     """
-    from lingen_cli.planning.choose import Choice, fitted, paced, parse_budget, parse_size
+    from lingen_cli.planning.fit import Choice, fitted, paced, parse_budget, parse_size
 
     memory = None if fit is None else parse_size(fit)
     seconds = None if budget is None else parse_budget(budget)
