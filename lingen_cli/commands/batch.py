@@ -109,11 +109,11 @@ def batch(
     Every line is checked before the first video is made. A line may hold any option of generate,
     extend, continue, branch, retake or rerun, by its name.
     """
-    from lingen_cli.batch import Tally, beginning_at, plan, run
-    from lingen_cli.batch import shard as part_of
+    from lingen_cli.batch.job_list import read_jobs
+    from lingen_cli.batch.run import Tally, beginning_at, plan, run
+    from lingen_cli.batch.run import shard as part_of
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
     from lingen_cli.files.printable import printable
-    from lingen_cli.joblist import read_jobs
     from lingen_cli.terminal import console, signals
     from lingen_cli.terminal.events import Events as EventStream
     from lingen_cli.terminal.progress import Progress
@@ -149,12 +149,12 @@ def batch(
         tally = Tally(stream)
         tasks = beginning_at(tasks, worker)
         if ray is not None:
-            from lingen_cli.on_ray import Share, run_on_ray
+            from lingen_cli.batch.on_ray import Share, run_on_ray
 
             share = Share(str(jobs), str(target), name, retry, str(Path.cwd()))
             run_on_ray(tasks, share, ray, processes, tally, quiet)
         elif processes is not None and processes > 1:
-            from lingen_cli.workers import run_in_processes
+            from lingen_cli.batch.processes import run_in_processes
 
             command = ["--shard", shard, *same]
             run_in_processes(tasks, command, processes, tally, quiet=quiet, retries=retry)
@@ -184,8 +184,8 @@ def _submit(
     to: str | None,
 ) -> None:
     """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
+    from lingen_cli.batch.on_slurm import submit
     from lingen_cli.errors import SomeFailedError
-    from lingen_cli.on_slurm import submit
     from lingen_cli.terminal import console
 
     submitted = submit(folder, command, parts, cluster, given)

@@ -25,7 +25,7 @@ def plan(
     """
     import shlex
 
-    from lingen_cli.batch import commands
+    from lingen_cli.batch.run import commands
     from lingen_cli.generation.run import collected
     from lingen_cli.planning.report import tell
 

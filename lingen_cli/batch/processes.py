@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import IO
 
-from lingen_cli.batch import Outcome, Tally, Task, run
+from lingen_cli.batch.run import Outcome, Tally, Task, run
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.progress import Progress
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.batch import Outcome, Tally, Task, loader, make_one, plan
+from lingen_cli.batch.run import Outcome, Tally, Task, loader, make_one, plan
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.events import Events
@@ -41,7 +41,7 @@ class Worker:
     """Lives on a machine of the cluster, in the folder that the batch was begun in."""
 
     def __init__(self, share: Share) -> None:
-        from lingen_cli.joblist import read_jobs
+        from lingen_cli.batch.job_list import read_jobs
 
         os.chdir(share.cwd)
         self._share, self._load = share, loader()

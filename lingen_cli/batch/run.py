@@ -15,11 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_cli.batch.job_list import Line
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
 from lingen_cli.generation.run import Prepare, collected
-from lingen_cli.joblist import Line
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
