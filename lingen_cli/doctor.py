@@ -1,4 +1,4 @@
-"""What `lingen doctor` looks at. Each check is one line that says what is, and what to do."""
+"""Checks of `lingen doctor`. Each is one line that says what is, and what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failed file operation is called when it is told to a user (reliability.md C3, C6)."""
+"""Names failed file operations as users are told of them (reliability.md C3, C6)."""
 
 import errno
 from pathlib import Path

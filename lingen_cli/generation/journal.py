@@ -1,4 +1,4 @@
-"""What a run has sampled, kept so that it can go on after a stop (reliability.md C2).
+"""Keeps what a run has sampled, so that it can go on after a stop (reliability.md C2).
 
 A job calls its sampler in a fixed order, each time with numbers that depend on the job and on the
 calls before. So the journal is what the calls gave: a file for each that is finished, and one for

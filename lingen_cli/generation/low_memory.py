@@ -1,4 +1,4 @@
-"""When memory runs out: a ladder of ways to need less, each slower than the one before.
+"""Ladder of ways to need less memory when it runs out, each slower than the one before.
 
 None changes what is asked of the networks: not the size, the length, the steps or the precision.
 """

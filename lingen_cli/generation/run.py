@@ -1,4 +1,4 @@
-"""What commands that make a video share: signals, events, progress, the line that is the result."""
+"""Runs commands that make a video: signals, events, progress, the line that is the result."""
 
 from __future__ import annotations
 

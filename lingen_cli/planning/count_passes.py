@@ -1,4 +1,4 @@
-"""How often a job asks its denoiser, and about what: counted by going through its sampling loops
+"""Counts how often a job asks its denoiser, and about what, by going through its sampling loops
 with networks that answer nothing."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to give up so that a video fits into memory, or into a time."""
+"""Choices of what to give up so that a video fits into memory, or into a time."""
 
 from __future__ import annotations
 

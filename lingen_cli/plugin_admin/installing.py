@@ -1,4 +1,4 @@
-"""Which distributions are meant when plugins are installed and uninstalled; nothing is imported."""
+"""Finds the distributions of plugins to install or uninstall; nothing is imported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model from elsewhere cannot do, said before anything of it is looked for or loaded."""
+"""Limits of models from elsewhere, checked before anything of them is looked for or loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prompt may be."""
+"""Limits of a prompt."""
 
 from __future__ import annotations
 

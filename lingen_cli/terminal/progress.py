@@ -1,4 +1,4 @@
-"""How a run tells people, and programs, where it is (reliability.md C4)."""
+"""Progress of a run, told to people and to programs (reliability.md C4)."""
 
 from __future__ import annotations
 

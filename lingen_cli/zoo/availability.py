@@ -1,4 +1,4 @@
-"""Whether the weights of a variant are here, how large they are, and how to get them."""
+"""State of the weights of a variant: here or not, how large, how to get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether weights files are what a variant needs, as far as their hashes and headers tell."""
+"""Checks that weights files are what a variant needs, as far as hashes and headers tell."""
 
 from __future__ import annotations
 

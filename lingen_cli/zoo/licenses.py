@@ -1,4 +1,4 @@
-"""Which licences of open weights this user has accepted, each asked for once.
+"""Licences of open weights that this user has accepted, each asked for once.
 
 One small file per model in the user's state folder (`LINGEN_STATE_DIR`). A licence that has changed
 since is asked for again.

@@ -1,4 +1,4 @@
-"""Where the weights of a model from elsewhere lie, whether all of it is here, and its sums.
+"""Finds the weights of a model from elsewhere, all parts of them, and their sums.
 
 Nothing is imported, downloaded or loaded here. Weights lie in the folder that the user names, or in
 the cache of `huggingface_hub`, whose layout is documented.

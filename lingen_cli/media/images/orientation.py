@@ -1,4 +1,4 @@
-"""Which way up: the display matrix of a video, applied as players do (media.md 2.1, 2.6)."""
+"""Turns frames the right way up by their display matrix, as players do (media.md 2.1, 2.6)."""
 
 import gc
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How pictures of one size become pictures of another: stretched, with bars, or cut."""
+"""Turns pictures of one size into pictures of another: stretched, with bars, or cut."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
