@@ -224,8 +224,8 @@ def table(result: dict[str, Any]) -> str:
 
 def load(weights: Path | None, name: str, steps: int | None, guidance: float | None) -> Model:
     """The model as `lingen generate` would use it."""
-    from lingen_cli.generation import load_model
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.locate import locate, open_registry
 
     registry = open_registry(lambda text: print(text, file=sys.stderr))
     located = locate(registry, name, weights)

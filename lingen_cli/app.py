@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lingen_cli import __version__, console, stopping
+from lingen_cli import __version__
 from lingen_cli.commands import (
     batch,
     bench,
@@ -38,8 +38,9 @@ from lingen_cli.commands import (
     train,
     verify,
 )
-from lingen_cli.failures import TRACEBACK_VARIABLE, failure_of
-from lingen_cli.logfile import close_log, log, open_log
+from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.terminal import console, signals
+from lingen_cli.terminal.log_file import close_log, log, open_log
 
 app = typer.Typer(
     name="lingen",
@@ -107,14 +108,14 @@ def lingen(
     if log_file is not None:
         open_log(log_file, context.obj)
     if trace is not None:
-        from lingen_cli.tracing import trace_into
+        from lingen_cli.terminal.profiler import trace_into
 
         trace_into(trace)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; an error is one line on standard error."""
-    stopping.install()
+    signals.install()
     code = _run(arguments)
     close_log(code)
     return code

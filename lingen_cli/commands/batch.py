@@ -109,14 +109,14 @@ def batch(
     Every line is checked before the first video is made. A line may hold any option of generate,
     extend, continue, branch, retake or rerun, by its name.
     """
-    from lingen_cli import console, stopping
-    from lingen_cli.batch import Tally, beginning_at, plan, run
-    from lingen_cli.batch import shard as part_of
+    from lingen_cli.batch.job_list import read_jobs
+    from lingen_cli.batch.run import Tally, beginning_at, plan, run
+    from lingen_cli.batch.run import shard as part_of
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
-    from lingen_cli.events import Events as EventStream
-    from lingen_cli.joblist import read_jobs
-    from lingen_cli.media.write_errors import printable
-    from lingen_cli.progress import Progress
+    from lingen_cli.files.printable import printable
+    from lingen_cli.terminal import console, signals
+    from lingen_cli.terminal.events import Events as EventStream
+    from lingen_cli.terminal.progress import Progress
 
     if as_json and events not in (None, "-"):
         raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
@@ -127,7 +127,7 @@ def batch(
     lines = part_of(read_jobs(jobs), shard)
     target = folder or Path(jobs.stem)
     to = "-" if as_json else events
-    with stopping.announced(), EventStream(to) as stream:
+    with signals.announced(), EventStream(to) as stream:
         # Warnings come when a job is made; here they would come twice.
         tasks, problems = plan(lines, target, name, Progress(EventStream(None), quiet=True))
         for line, _, message in problems:
@@ -149,12 +149,12 @@ def batch(
         tally = Tally(stream)
         tasks = beginning_at(tasks, worker)
         if ray is not None:
-            from lingen_cli.on_ray import Share, run_on_ray
+            from lingen_cli.batch.on_ray import Share, run_on_ray
 
             share = Share(str(jobs), str(target), name, retry, str(Path.cwd()))
             run_on_ray(tasks, share, ray, processes, tally, quiet)
         elif processes is not None and processes > 1:
-            from lingen_cli.workers import run_in_processes
+            from lingen_cli.batch.processes import run_in_processes
 
             command = ["--shard", shard, *same]
             run_in_processes(tasks, command, processes, tally, quiet=quiet, retries=retry)
@@ -184,9 +184,9 @@ def _submit(
     to: str | None,
 ) -> None:
     """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
-    from lingen_cli import console
+    from lingen_cli.batch.on_slurm import submit
     from lingen_cli.errors import SomeFailedError
-    from lingen_cli.on_slurm import submit
+    from lingen_cli.terminal import console
 
     submitted = submit(folder, command, parts, cluster, given)
     if to != "-":

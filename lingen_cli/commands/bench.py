@@ -45,10 +45,10 @@ def bench(
     """
     import json
 
-    from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.preflight import check_device
-    from lingen_cli.publish import WorkFolder, check_target, publish
+    from lingen_cli.files.work_folder import WorkFolder, check_target, publish
+    from lingen_cli.requests.new_video import check_device
+    from lingen_cli.terminal import console, signals
 
     if not limit >= 0:  # also refuses nan
         raise InvalidOptionError("--limit must be a number of seconds, at least 0")
@@ -63,7 +63,7 @@ def bench(
         for target in drawn:
             check_target(target, overwrite)
         with (
-            stopping.announced(),
+            signals.announced(),
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
             result = _measured(preset, chosen, device, rounds, limit, clock)
@@ -90,8 +90,8 @@ def bench(
 def _measured(
     preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
 ) -> dict[str, Any]:
-    from lingen_cli import console
-    from lingen_cli.generation import find_device
+    from lingen_cli.terminal import console
+    from lingen_cli.zoo.load import find_device
     from lingen_training.bench import measure
 
     return measure.bench(
@@ -108,8 +108,8 @@ def _measured(
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.preflight import parse_size
-    from lingen_cli.timing import parse_lengths
+    from lingen_cli.requests.frame_rates import parse_lengths
+    from lingen_cli.requests.new_video import parse_size
     from lingen_models.config import PRESETS
     from lingen_training.bench.cases import PAPER, STRIDE, chosen
 

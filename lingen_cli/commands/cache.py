@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(
     help="Latents of finished videos, from which they are extended.", no_args_is_help=True
@@ -18,7 +18,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     """Print what is kept, what was used last first."""
     import json
 
-    from lingen_cli.latent_cache import entries
+    from lingen_cli.generation.latent_cache import entries
 
     found = entries()
     if as_json:
@@ -37,7 +37,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def path() -> None:
     """Print the folder."""
-    from lingen_cli.latent_cache import cache_folder
+    from lingen_cli.generation.latent_cache import cache_folder
 
     console.path(cache_folder())
 
@@ -50,7 +50,7 @@ def prune(
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
 ) -> None:
     """Remove what was used longest ago; the videos stay, and can be extended from their pixels."""
-    from lingen_cli import latent_cache
+    from lingen_cli.generation import latent_cache
     from lingen_cli.settings import load
 
     limit = load().values.cache_bytes if megabytes is None else megabytes * 1_000_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from lingen_cli.media.drift import Report, Series
@@ -62,8 +62,8 @@ def _look(path: Path) -> Series:
     import numpy as np
 
     from lingen_cli.media.drift import BOX, look
-    from lingen_cli.media.frames import frames_at
-    from lingen_cli.media.info import video_info
+    from lingen_cli.media.probe import video_info
+    from lingen_cli.media.reader import frames_at
 
     info = video_info(path)
     own = float(info.fps or _RATE)
@@ -110,7 +110,7 @@ def _more(found: tuple[object, ...]) -> str:
 def _draw(series: Series, report: Report, path: Path, *, overwrite: bool) -> None:
     from matplotlib.figure import Figure
 
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     colour, sharpness, change = figure.subplots(3, 1, sharex=True)

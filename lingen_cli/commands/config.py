@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="Show the settings and where they come from.", no_args_is_help=True)
 

@@ -28,13 +28,13 @@ def convert(
     result is where a short distillation begins, no finished model: `lingen train
     recipes/convert.toml --start-from OUTPUT --teacher WEIGHTS`.
     """
-    from lingen_cli import console, stopping
-    from lingen_cli.converting import convert_weights
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.terminal import console, signals
+    from lingen_cli.zoo.convert import convert_weights
+    from lingen_cli.zoo.locate import locate, open_registry
 
     registry = open_registry(console.warning)
     wanted = registry.model_variants[to]
-    with stopping.announced():
+    with signals.announced():
         located = locate(registry, model, weights)
         folder = output or Path("runs") / f"{model}-as-{to}"
         console.path(convert_weights(located, wanted, folder))

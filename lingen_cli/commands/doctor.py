@@ -17,9 +17,9 @@ def doctor(
     import json
     from dataclasses import asdict
 
-    from lingen_cli import console
-    from lingen_cli.diagnosis import diagnose
+    from lingen_cli.doctor import diagnose
     from lingen_cli.errors import NotAvailableError
+    from lingen_cli.terminal import console
 
     findings = []
     for finding in diagnose():

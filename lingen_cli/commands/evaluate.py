@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from lingen_cli.zoo import LocatedModel
+    from lingen_cli.zoo.locate import LocatedModel
 
 
 def evaluate(
@@ -60,12 +60,13 @@ def evaluate(
     """
     import json
 
-    from lingen_cli import console, stopping
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.preflight import check_device, parse_size
-    from lingen_cli.publish import WorkFolder, check_target
-    from lingen_cli.timing import MAX_SECONDS, parse_lengths
-    from lingen_cli.zoo import locate, open_registry, side_step
+    from lingen_cli.files.work_folder import WorkFolder, check_target
+    from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_lengths
+    from lingen_cli.requests.new_video import check_device, parse_size
+    from lingen_cli.terminal import console
+    from lingen_cli.terminal import signals as stopping
+    from lingen_cli.zoo.locate import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
         if not 0 < length <= MAX_SECONDS:  # also refuses nan
@@ -91,8 +92,8 @@ def evaluate(
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
-        from lingen_cli.generation import load_model
-        from lingen_cli.recording import versions
+        from lingen_cli.requests.write_recipe import versions
+        from lingen_cli.zoo.load import load_model
         from lingen_training import evaluate as evaluation
 
         def measured(one: LocatedModel) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def evaluate(
 
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
-    from lingen_cli import console
+    from lingen_cli.terminal import console
     from lingen_training.compare import comparison_table, draw_losses
 
     console.result(comparison_table(results))

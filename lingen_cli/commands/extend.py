@@ -21,10 +21,10 @@ from lingen_cli.commands.options import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lingen_cli.extend import Finished, Length, Wish
-    from lingen_cli.job import Job
-    from lingen_cli.progress import Progress
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.edit import Finished, Length, Wish
+    from lingen_cli.requests.job import Job
+    from lingen_cli.requests.read_recipe import Changes
+    from lingen_cli.terminal.progress import Progress
     from lingen_plugins.registry import Registry
 
     MakeJob = Callable[[Registry, Progress], Job]
@@ -150,8 +150,8 @@ def extend(
 
     def job(registry: Registry, progress: Progress) -> Job:
         from lingen_cli.errors import InvalidOptionError
-        from lingen_cli.foreign import extend_foreign
         from lingen_cli.media.metadata import read_recipe
+        from lingen_cli.requests.external_video import extend_foreign
         from lingen_cli.settings import load
 
         if read_recipe(video) is None:
@@ -302,7 +302,7 @@ def _wish(
     guidance: float | None,
     crossfade: float = 0.0,
 ) -> Wish:
-    from lingen_cli.extend import Wish
+    from lingen_cli.requests.edit import Wish
 
     return Wish(
         prompt=prompt,
@@ -324,7 +324,7 @@ def _finite(seconds: float) -> float:
 
 
 def _length(seconds: float | None, minutes: float | None, to: str | None) -> Length:
-    from lingen_cli.extend import Length
+    from lingen_cli.requests.edit import Length
     from lingen_cli.settings import load
 
     return Length(seconds=seconds, minutes=minutes, to=to, default=load().values.seconds)
@@ -338,7 +338,7 @@ def _changes(
     preview: bool,
     accept_licence: bool = False,
 ) -> Changes:
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
     from lingen_cli.settings import load
 
     return Changes(
@@ -356,8 +356,8 @@ def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], J
     """From the registry to a job that goes on with a video that lingen made."""
 
     def job(registry: Registry, progress: Progress) -> Job:
-        from lingen_cli.extend import Finished
-        from lingen_cli.repeat import differences
+        from lingen_cli.requests.edit import Finished
+        from lingen_cli.requests.read_recipe import differences
 
         finished = Finished(video, changes, registry, name)
         edited = edit(finished)
@@ -369,8 +369,8 @@ def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], J
 
 
 def _make(job: MakeJob, events: str | None, as_json: bool, quiet: bool, no_metadata: bool) -> None:
-    from lingen_cli.making import make
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.generation.run import make
+    from lingen_cli.zoo.locate import open_registry
 
     make(
         lambda progress: job(open_registry(progress.warn), progress),

@@ -127,12 +127,12 @@ def generate(
     ] = False,
 ) -> None:
     """Make a video from a prompt or from a story, and print its path."""
-    from lingen_cli.job import Job
-    from lingen_cli.making import make
-    from lingen_cli.preflight import Wishes, prepare
-    from lingen_cli.progress import Progress
+    from lingen_cli.generation.run import make
+    from lingen_cli.requests.job import Job
+    from lingen_cli.requests.new_video import Wishes, prepare
     from lingen_cli.settings import load
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.terminal.progress import Progress
+    from lingen_cli.zoo.locate import open_registry
 
     flags = {
         "model": model,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="Install GPU kernels.", no_args_is_help=True)
 
@@ -32,7 +32,7 @@ def install(
     import shlex
 
     from lingen_cli.errors import NotAvailableError
-    from lingen_cli.pip import pip_command, run_pip
+    from lingen_cli.plugin_admin.pip import pip_command, run_pip
 
     tools = ("install", *BUILD_TOOLS)
     kernel = ("install", "--no-build-isolation", "--no-deps", PACKAGE)

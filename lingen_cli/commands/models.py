@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli import console
 from lingen_cli.commands.options import Quiet
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
@@ -26,8 +26,7 @@ def list_models(as_json: AsJson = False) -> None:
     """List every model: whether its weights are here, their size, licence, trained length."""
     from rich.filesize import decimal
 
-    from lingen_cli.hub_catalogue import hub_rows
-    from lingen_cli.model_facts import row, ways
+    from lingen_cli.zoo.describe import hub_rows, row, ways
 
     registry = _registry()
     rows = [row(registry, name) for name in registry.model_variants]
@@ -60,8 +59,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     """Describe one model: size, licence, training, parts, files and their hashes, configuration."""
     from rich.filesize import decimal
 
-    from lingen_cli.hub_catalogue import hub_facts
-    from lingen_cli.model_facts import facts
+    from lingen_cli.zoo.describe import facts, hub_facts
 
     registry = _registry()
     ours = name not in registry.hub_models
@@ -96,9 +94,9 @@ def pull(
     quiet: Quiet = False,
 ) -> None:
     """Download the weights of a model that are not here; the same command goes on after a stop."""
-    from lingen_cli.events import Events
-    from lingen_cli.progress import Progress
-    from lingen_cli.pull import pull as download
+    from lingen_cli.terminal.events import Events
+    from lingen_cli.terminal.progress import Progress
+    from lingen_cli.zoo.download import pull as download
 
     registry = _registry()
     _check_ours(registry, name)
@@ -136,8 +134,8 @@ def verify(
     from dataclasses import asdict
 
     from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
-    from lingen_cli.inspection import inspect_weights
-    from lingen_cli.weights import state_of
+    from lingen_cli.zoo.availability import state_of
+    from lingen_cli.zoo.verify import inspect_weights
 
     if weights is not None and name is None:
         raise InvalidOptionError("--weights needs the NAME of the model that they are for")
@@ -183,8 +181,8 @@ def remove(
     """Remove downloaded weights; those of other models, and those of plugins, stay."""
     from rich.filesize import decimal
 
-    from lingen_cli import remove as removing
-    from lingen_cli.asking import agreed
+    from lingen_cli.terminal.confirm import agreed
+    from lingen_cli.zoo import remove as removing
 
     registry = _registry()
     _check_ours(registry, name)
@@ -201,7 +199,7 @@ def remove(
 
 
 def _registry() -> Registry:
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.zoo.locate import open_registry
 
     return open_registry(console.warning)
 
@@ -209,7 +207,7 @@ def _registry() -> Registry:
 def _check_ours(registry: Registry, name: str | None) -> None:
     """Raise InvalidOptionError (2) for open weights from elsewhere: the hub has its own tool."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.hub_weights import how_to_fetch
+    from lingen_cli.zoo.locate_hub import how_to_fetch
 
     if name is not None and name in registry.hub_models:
         raise InvalidOptionError(
@@ -228,7 +226,7 @@ def _in_words(part: dict[str, Any]) -> str:
     """One line of `show` for one file."""
     from rich.filesize import decimal
 
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     size = "" if part["bytes"] is None else f", {decimal(part['bytes'])}"
     digest = f", SHA-256 {part['sha256']}" if part["sha256"] else ""

@@ -25,8 +25,8 @@ def plan(
     """
     import shlex
 
-    from lingen_cli.batch import commands
-    from lingen_cli.making import collected
+    from lingen_cli.batch.run import commands
+    from lingen_cli.generation.run import collected
     from lingen_cli.planning.report import tell
 
     command = commands().commands["generate"]

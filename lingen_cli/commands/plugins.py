@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=True)
 
@@ -19,7 +19,7 @@ def list_plugins(
     import json
     from dataclasses import asdict
 
-    from lingen_cli.zoo import tell_skipped, tell_slow
+    from lingen_cli.zoo.locate import tell_skipped, tell_slow
     from lingen_plugins.manager import DISABLE_VARIABLE, load_plugins
     from lingen_plugins.registry import collect
 
@@ -57,7 +57,7 @@ def install(
     ],
 ) -> None:
     """Install plugins with pip, and say what they add. Install only what you trust."""
-    from lingen_cli import installing
+    from lingen_cli.plugin_admin import installing
     from lingen_plugins.installed import GROUP
 
     packages = installing.install(specs)
@@ -84,8 +84,8 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
-    from lingen_cli import installing
-    from lingen_cli.asking import agreed
+    from lingen_cli.plugin_admin import installing
+    from lingen_cli.terminal.confirm import agreed
 
     packages = installing.to_uninstall(names)
     if not yes and not agreed("uninstall", ", ".join(map(str, packages))):

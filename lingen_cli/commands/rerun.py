@@ -40,13 +40,13 @@ def rerun(
     quiet: Quiet = False,
 ) -> None:
     """Make the same video again, from the recipe inside it."""
-    from lingen_cli.job import Job
-    from lingen_cli.making import make
-    from lingen_cli.progress import Progress
-    from lingen_cli.recipe import recipe_from_video
-    from lingen_cli.repeat import Changes, check_base, differences, prepare_again
+    from lingen_cli.generation.run import make
+    from lingen_cli.requests.job import Job
+    from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
+    from lingen_cli.requests.recipe import recipe_from_video
     from lingen_cli.settings import load
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.terminal.progress import Progress
+    from lingen_cli.zoo.locate import open_registry
 
     changes = Changes(
         cache_bytes=load().values.cache_bytes,

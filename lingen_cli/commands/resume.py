@@ -18,8 +18,8 @@ from lingen_cli.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from lingen_cli.journal import Begun
-    from lingen_cli.repeat import Changes
+    from lingen_cli.generation.journal import Begun
+    from lingen_cli.requests.read_recipe import Changes
 
 
 Run = Annotated[
@@ -41,7 +41,7 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Go on with a run that was stopped, and print the path of its video."""
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(image=image, last_image=last_image, weights=weights, preview=preview)
     _go_on(run, moved, events, as_json, quiet)
@@ -56,7 +56,7 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Make the video of a stopped run that had sampled everything; never sample."""
-    from lingen_cli.repeat import Changes
+    from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(weights=weights, device=device)
     _go_on(run, moved, events, as_json, quiet, decode_only=True)
@@ -74,12 +74,12 @@ def _go_on(
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError
-    from lingen_cli.job import Job
-    from lingen_cli.making import make
-    from lingen_cli.progress import Progress
-    from lingen_cli.repeat import check_base, prepare_again
+    from lingen_cli.generation.run import make
+    from lingen_cli.requests.job import Job
+    from lingen_cli.requests.read_recipe import check_base, prepare_again
     from lingen_cli.settings import load
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.terminal.progress import Progress
+    from lingen_cli.zoo.locate import open_registry
 
     def job(progress: Progress) -> Job:
         folder, begun = _only(Path()) if run is None else _stopped(run)
@@ -108,8 +108,8 @@ def _go_on(
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
-    from lingen_cli.journal import read_begun
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
+    from lingen_cli.generation.journal import read_begun
 
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
@@ -124,8 +124,8 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     one that can be printed.
     """
     from lingen_cli.errors import InvalidOptionError, MissingInputError
-    from lingen_cli.journal import read_begun
-    from lingen_cli.publish import JOURNAL, WorkFolder
+    from lingen_cli.files.work_folder import JOURNAL, WorkFolder
+    from lingen_cli.generation.journal import read_begun
 
     found = {}
     for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from lingen_cli.media.info import VideoInfo
-    from lingen_cli.media.orientation import Image
+    from lingen_cli.media.images.orientation import Image
+    from lingen_cli.media.probe import VideoInfo
 
 _NO_RECIPE = "no lingen recipe"
 _SHEET_FRAME = (320, 320)  # box of one frame, pixels
@@ -39,8 +39,8 @@ def show(
 ) -> None:
     """Show how a video was made, and a contact sheet of it."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.media.info import video_info
     from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.probe import video_info
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
@@ -52,18 +52,18 @@ def show(
         return
     _print(video, info, recipe)
     if sheet is not None:
-        from lingen_cli.media.write_errors import printable
+        from lingen_cli.files.printable import printable
 
         console.result(f"contact sheet: {printable(sheet)}")
     elif sys.stdout is not None and sys.stdout.isatty():
-        from lingen_cli.media.terminal_picture import TerminalPicture
+        from lingen_cli.terminal.terminal_image import TerminalPicture
 
         _render(TerminalPicture(_contact_sheet(video, info, frames)))
 
 
 def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
-    from lingen_cli.media.contact_sheet import contact_sheet, sheet_times
-    from lingen_cli.media.frames import frames_at
+    from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
+    from lingen_cli.media.reader import frames_at
 
     count = min(count, info.frames or count)
     times = sheet_times(info.duration or 0.0, count) if info.duration else [0.0]
@@ -71,8 +71,8 @@ def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
 
 
 def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
-    from lingen_cli.media.images import write_png
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
+    from lingen_cli.media.images.image_files import write_png
 
     with WorkFolder(target, overwrite=overwrite) as work:
         temporary = work.temporary(".png")
@@ -133,7 +133,7 @@ def _table(title: str, rows: list[tuple[str, str]]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)

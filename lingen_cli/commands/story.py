@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli import console
+from lingen_cli.terminal import console
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
 
@@ -27,9 +27,9 @@ def check(
     import json
 
     from lingen_cli.errors import BadDataError
+    from lingen_cli.requests.story import StoryError, read_story
     from lingen_cli.settings import load
-    from lingen_cli.story import StoryError, read_story
-    from lingen_cli.zoo import locate, open_registry
+    from lingen_cli.zoo.locate import locate, open_registry
     from lingen_models.words import split_words
     from lingen_plugins.contracts import HubModel
 

@@ -41,11 +41,12 @@ def train(
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
-    from lingen_cli import console, stopping
     from lingen_cli.errors import BadDataError, MissingInputError
-    from lingen_cli.media.write_errors import printable
-    from lingen_cli.preflight import check_device
-    from lingen_cli.zoo import open_registry
+    from lingen_cli.files.printable import printable
+    from lingen_cli.requests.new_video import check_device
+    from lingen_cli.terminal import console
+    from lingen_cli.terminal import signals as stopping
+    from lingen_cli.zoo.locate import open_registry
 
     if not recipe.exists():
         raise MissingInputError(f"no such file: {printable(recipe)}")
@@ -60,8 +61,8 @@ def train(
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with stopping.announced():
-        from lingen_cli import plugin_parts
-        from lingen_cli.generation import find_device
+        from lingen_cli.plugin_admin import plugin_parts
+        from lingen_cli.zoo.load import find_device
         from lingen_training.recipe import RecipeError
         from lingen_training.run import train as run_stages
 
@@ -88,7 +89,7 @@ def train(
 def _check_parts(folder: Path, *parts: str) -> None:
     """Raise MissingInputError (66) for a folder without these weights."""
     from lingen_cli.errors import MissingInputError
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
 
     if not folder.is_dir():
         raise MissingInputError(f"no such folder of weights: {printable(folder)}")

@@ -21,9 +21,9 @@ def verify(
     """
     import json
 
-    from lingen_cli import console
     from lingen_cli.errors import CheckFailedError
-    from lingen_cli.media.write_errors import printable
+    from lingen_cli.files.printable import printable
+    from lingen_cli.terminal import console
 
     failed = 0
     for video in videos:
@@ -48,10 +48,10 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     Raises BadDataError (65) for a video with nothing to compare.
     """
     from lingen_cli.errors import BadDataError
+    from lingen_cli.files.printable import printable
     from lingen_cli.media.frame_hashes import FrameHasher
     from lingen_cli.media.open import open_video
-    from lingen_cli.media.write_errors import printable
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     known = recipe_from_video(video).frame_hashes
     if not known:

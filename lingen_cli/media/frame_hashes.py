@@ -9,14 +9,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from lingen_cli.media.open import open_video
+from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-    from lingen_cli.recipe import FrameHash
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class FrameHash(BaseModel):
+    """SHA-256 of the decoded pictures of the frames from `begin` to `end`, that one excluded."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    begin: int = Field(ge=0)
+    end: int = Field(ge=1)
+    sha256: Sha256
 
 
 class FrameHasher:
@@ -43,6 +53,8 @@ class FrameHasher:
 
 def hash_frames(path: Path) -> str:
     """The hash of all pictures of a video. Raises as `open_video`, and BadDataError (65)."""
+    from lingen_cli.media.open import open_video
+
     digest = hashlib.sha256()
     with open_video(path) as video:
         video.stream.thread_type = "AUTO"

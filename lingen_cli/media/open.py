@@ -6,7 +6,6 @@ at all, and a refusal of nested opens.
 """
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from lingen_cli.errors import BadDataError, LingenError, MissingInputError, PermissionDeniedError
-from lingen_cli.media.write_errors import printable
+from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.files.open_file import open_file
+from lingen_cli.files.printable import printable
 
 MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif"
@@ -40,33 +40,6 @@ class InputVideo:
     path: Path
     container: InputContainer
     stream: VideoStream
-
-
-@contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A regular, non-empty file, opened without ever waiting (a FIFO would block for good).
-
-    Raises MissingInputError (66), PermissionDeniedError (77), BadDataError (65: empty).
-    """
-    shown = printable(path)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingInputError(f"no such file: {shown}") from error
-    except PermissionError as error:
-        raise PermissionDeniedError(f"permission denied: {shown}") from error
-    except OSError as error:
-        raise MissingInputError(f"cannot open ({error.strerror}): {shown}") from error
-    except ValueError as error:  # a NUL in the name
-        raise MissingInputError(f"no such file: {shown}") from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise MissingInputError(f"not a regular file: {shown}")
-    with os.fdopen(descriptor, "rb") as file:
-        if status.st_size == 0:
-            raise BadDataError(f"file is empty: {shown}")
-        yield file
 
 
 @contextmanager

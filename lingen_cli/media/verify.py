@@ -12,13 +12,13 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, WriteFailedError
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colours import BT709, Colours
 from lingen_cli.media.frame_hashes import FrameHasher
 from lingen_cli.media.open import open_video
-from lingen_cli.media.write_errors import write_error
 
 if TYPE_CHECKING:
-    from lingen_cli.recipe import FrameHash
+    from lingen_cli.media.frame_hashes import FrameHash
 
 
 def verify_video(

@@ -16,9 +16,9 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colours import BT709, Colours
 from lingen_cli.media.metadata import clean_tag
-from lingen_cli.media.write_errors import write_error
 
 CODEC = "libx264"
 PRESETS = (

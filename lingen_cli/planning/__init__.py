@@ -1,1 +1,1 @@
-"""What a video will need, before its networks are read: memory, disk and time."""
+"""Memory, disk and time that a video will need, before its networks are read."""

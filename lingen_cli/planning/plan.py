@@ -14,10 +14,8 @@ from rich.filesize import decimal
 from torch import nn
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.generation import find_device
-from lingen_cli.job import Job
-from lingen_cli.planning.held import OVERHEAD, held_by_decoder, held_by_denoiser
-from lingen_cli.planning.passes import Pass, count_passes
+from lingen_cli.planning.count_passes import Pass, count_passes
+from lingen_cli.planning.peak_memory import OVERHEAD, held_by_decoder, held_by_denoiser
 from lingen_cli.planning.probe import (
     Measured,
     flops_of,
@@ -25,6 +23,8 @@ from lingen_cli.planning.probe import (
     probe_denoiser,
     probe_writer,
 )
+from lingen_cli.requests.job import Job
+from lingen_cli.zoo.load import find_device
 from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.checkpoint import read_metadata
 from lingen_models.config import LinGenConfig, TAEConfig
@@ -222,7 +222,7 @@ class Planner:
         return found + int(sum(path.stat().st_size for path in texts) * wider)
 
     def _download(self) -> int | None:
-        from lingen_cli.weights import size_of, state_of
+        from lingen_cli.zoo.availability import size_of, state_of
 
         if self.job.model.files:
             return 0

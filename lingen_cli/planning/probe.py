@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from lingen_cli.planning.held import WORDS
+from lingen_cli.planning.peak_memory import WORDS
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, step_flops

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from lingen_cli import console
-from lingen_cli.clock import minutes
-from lingen_cli.events import Events
-from lingen_cli.job import Job
-from lingen_cli.progress import Progress
-from lingen_cli.zoo import planning
+from lingen_cli.requests.job import Job
+from lingen_cli.terminal import console
+from lingen_cli.terminal.clock import minutes
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
+from lingen_cli.zoo.locate import planning
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Plan
@@ -34,7 +34,7 @@ def tell(
     Nothing is written, and no weights are loaded. Raises InvalidOptionError (2), NotAvailableError
     (69: it does not fit), and what `prepare` raises.
     """
-    from lingen_cli.planning.choose import Choice, fitted, paced, parse_budget, parse_size
+    from lingen_cli.planning.fit import Choice, fitted, paced, parse_budget, parse_size
 
     memory = None if fit is None else parse_size(fit)
     seconds = None if budget is None else parse_budget(budget)

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from lingen_cli.generation import load_model
-from lingen_cli.zoo import locate, open_registry
+from lingen_cli.zoo.load import load_model
+from lingen_cli.zoo.locate import locate, open_registry
 
 
 def test_a_small_run(benchmark_script, tiny_weights, tmp_path):

@@ -135,7 +135,8 @@ class TestOutputs:
 
 
 WITHOUT_RESERVE = (
-    "import sys; from lingen_cli import generation; generation.reserve_space = lambda *_: None; "
+    "import sys; from lingen_cli.generation import generate; "
+    "generate.reserve_space = lambda *_: None; "
     "from lingen_cli.app import run; sys.exit(run(sys.argv[1:]))"
 )
 

@@ -62,11 +62,11 @@ def test_again_it_makes_what_is_missing(jobs, lingen_here):
 
 
 def test_the_model_is_read_once(jobs, lingen_here, monkeypatch):
-    from lingen_cli import generation
+    from lingen_cli.zoo import load
 
-    read = generation.load_model
+    read = load.load_model
     seen = []
-    monkeypatch.setattr(generation, "load_model", lambda *given: seen.append(given) or read(*given))
+    monkeypatch.setattr(load, "load_model", lambda *given: seen.append(given) or read(*given))
     path = jobs(*({"prompt": f"ball {number}"} for number in range(3)))
     assert lingen_here("batch", path).returncode == 0
     assert len(seen) == 1
@@ -124,9 +124,9 @@ def test_the_good_lines_are_made_with_keep_going(jobs, lingen_here, fails):
 
 
 def test_a_job_that_fails_does_not_stop_the_others(jobs, lingen_here, monkeypatch):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
-    film = filming.film
+    film = encode.film
     seen = []
 
     def sometimes(job, *rest):
@@ -135,7 +135,7 @@ def test_a_job_that_fails_does_not_stop_the_others(jobs, lingen_here, monkeypatc
             raise RuntimeError("it broke")
         return film(job, *rest)
 
-    monkeypatch.setattr(filming, "film", sometimes)
+    monkeypatch.setattr(encode, "film", sometimes)
     path = jobs({"prompt": "a blue star"}, {"prompt": "a heart"})
     result = lingen_here("batch", path, "--retry", "1")
     assert result.returncode == 1

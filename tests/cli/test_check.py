@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.media.drift import _lab, judge, look
-from lingen_cli.media.images import read_image
+from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.writer import VideoWriter
 
 FPS = 16

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lingen_cli import diagnosis
-from lingen_cli.diagnosis import Finding, diagnose
+from lingen_cli import doctor
+from lingen_cli.doctor import Finding, diagnose
 from lingen_plugins.registry import collect
 
 
@@ -44,7 +44,7 @@ def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(lingen_h
     def broken():
         raise RuntimeError("no luck")
 
-    monkeypatch.setattr(diagnosis, "_encoder", broken)
+    monkeypatch.setattr(doctor, "_encoder", broken)
     assert Finding("encoder", "problem", "RuntimeError: no luck") in list(diagnose())
     result = lingen_here("doctor")
     assert result.returncode == 69

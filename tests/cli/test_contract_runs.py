@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from lingen_cli import latent_cache
-from lingen_cli.journal import SECONDS_VARIABLE
+from lingen_cli.generation import latent_cache
+from lingen_cli.generation.journal import SECONDS_VARIABLE
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import av
 import pytest
 
-from lingen_cli import latent_cache
+from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
-from lingen_cli.recipe import recipe_from_video
+from lingen_cli.requests.recipe import recipe_from_video
 
 SMALL = ("--size", "32", "--steps", "2")
 
@@ -106,7 +106,7 @@ def test_the_recipe_tells_every_part(generate, extend):
 def test_the_first_picture_is_not_needed_again(generate, extend):
     import numpy as np
 
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("begin.png"), np.full((40, 60, 3), 200, np.uint8))
     generate("--frames", "20", "--image", "begin.png")
@@ -162,7 +162,7 @@ def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
             object.__setattr__(variant, "windows", (4, 2))
         return registry
 
-    monkeypatch.setattr("lingen_cli.zoo.collect", collect)
+    monkeypatch.setattr("lingen_cli.zoo.locate.collect", collect)
     extend("first.mp4", "--seconds", "10", "-o", "long.mp4")
     extend("long.mp4", "-o", "again.mp4", command="rerun")
     assert recipe_from_video(Path("long.mp4")).edits[0].windows == (4, 2)

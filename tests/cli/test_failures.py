@@ -2,7 +2,7 @@ import pytest
 import typer
 
 from lingen_cli import errors
-from lingen_cli.failures import Terminated, failure_of
+from lingen_cli.exit_codes import Terminated, failure_of
 from lingen_plugins import UnknownNameError
 
 

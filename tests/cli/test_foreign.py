@@ -11,9 +11,9 @@ from pathlib import Path
 import av
 import pytest
 
-from lingen_cli import latent_cache
-from lingen_cli.media.frames import frames_at
-from lingen_cli.recipe import recipe_from_video
+from lingen_cli.generation import latent_cache
+from lingen_cli.media.reader import frames_at
+from lingen_cli.requests.recipe import recipe_from_video
 
 NEW = ("--prompt", "a red ball", "--seconds", "1", "--steps", "1", "--seed", "3")
 COPIED = "not copied"

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from lingen_cli import latent_cache
+from lingen_cli.generation import latent_cache
 
 NEW = ("--prompt", "a red ball", "--seconds", "0.5", "--steps", "1", "--seed", "3")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import pytest
 
-from lingen_cli.recipe import recipe_from_video
+from lingen_cli.requests.recipe import recipe_from_video
 
 SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
 
@@ -174,7 +174,7 @@ def test_another_frame_rate_keeps_the_length(generate, fps, rate):
 def test_a_picture_begins_the_video(generate, lingen_here):
     import numpy as np
 
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     picture = np.zeros((40, 60, 3), np.uint8)
     picture[:, 30:] = 255
@@ -193,7 +193,7 @@ def test_a_picture_begins_the_video(generate, lingen_here):
 def test_a_picture_ends_the_video(generate, lingen_here, seconds):
     import numpy as np
 
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("last.png"), np.full((40, 60, 3), 200, np.uint8))
     small = ("--size", "16", "--seconds", seconds, "--steps", "1", "--seed", "1")

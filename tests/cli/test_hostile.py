@@ -105,12 +105,12 @@ def test_weights_in_a_recipe_are_never_unpickled(plant, lingen_here, tiny_weight
 @pytest.fixture
 def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
     """Return a function that puts what a stopped run has left into a folder, and changes it."""
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
     command = ("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
         result = lingen_here(*command, "--weights", tiny_weights, "-o", "a.mp4")
     assert result.returncode == 70
     left = Path(".a.mp4.lingen").rename("../left")

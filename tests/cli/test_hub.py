@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lingen_cli import hub_weights
-from lingen_cli.licences import accept, is_accepted
+from lingen_cli.zoo import locate_hub
+from lingen_cli.zoo.licenses import accept, is_accepted
 from lingen_plugins import sums
 from lingen_plugins.hub import register_hub_models
 from lingen_plugins.hub.wan import WAN
@@ -36,7 +36,7 @@ def installed(monkeypatch):
                 raise PackageNotFoundError(package)
             return found
 
-        monkeypatch.setattr(hub_weights, "version", version)
+        monkeypatch.setattr(locate_hub, "version", version)
 
     return pretend
 
@@ -63,7 +63,7 @@ def test_as_long_as_it_can(lingen_here, fails):
 
 
 def test_pictures_and_stories(lingen_here, fails):
-    from lingen_cli.media.images import write_png
+    from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("first.png"), np.zeros((32, 32, 3), np.uint8))
     for option in ("--image", "--last-image"):

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-import lingen_cli.pip as house_pip
-from lingen_cli import installing
 from lingen_cli.errors import NotAvailableError
+from lingen_cli.plugin_admin import installing
+from lingen_cli.plugin_admin import pip as house_pip
 
 BROKEN = "import os\nopen(os.environ['IMPORTED'], 'w').close()\nimport no_such_module\n"
 

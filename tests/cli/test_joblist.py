@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lingen_cli.batch.job_list import Line, read_jobs
 from lingen_cli.errors import BadDataError
-from lingen_cli.joblist import Line, read_jobs
 
 
 def read(folder: Path, name: str, content: str | bytes) -> list[Line]:

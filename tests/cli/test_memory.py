@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lingen_cli.events import Events
-from lingen_cli.memory import with_less_if_needed
-from lingen_cli.progress import Progress
+from lingen_cli.generation.low_memory import with_less_if_needed
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
 from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.lingen import LinGen
 

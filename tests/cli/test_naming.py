@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lingen_cli.naming import MAX_BYTES, free_names, slug
+from lingen_cli.files.names import MAX_BYTES, free_names, slug
 
 
 @pytest.mark.parametrize(

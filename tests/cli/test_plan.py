@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from lingen_cli.planning.choose import parse_budget, parse_size
+from lingen_cli.planning.fit import parse_budget, parse_size
 from lingen_models.pipeline import TextToVideo
 
 SHORT = ("--seconds", 1, "--size", 64)

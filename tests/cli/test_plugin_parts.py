@@ -169,7 +169,7 @@ def test_they_keep_the_contract(on_plugins):
 
 
 def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_path, monkeypatch):
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
 
     out, recipe = on_plugins

@@ -12,12 +12,12 @@ import pytest
 import rich.progress
 import torch
 
-from lingen_cli import console
-from lingen_cli import progress as progress_module
-from lingen_cli.clock import Clock, minutes
-from lingen_cli.events import Events
-from lingen_cli.preview import sketch
-from lingen_cli.progress import Progress
+from lingen_cli.terminal import console
+from lingen_cli.terminal import progress as progress_module
+from lingen_cli.terminal.clock import Clock, minutes
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.latent_preview import sketch
+from lingen_cli.terminal.progress import Progress
 
 
 @pytest.fixture
@@ -116,9 +116,9 @@ def test_a_terminal_gets_bars_with_phases(tiny_weights, clean_environment):
 
 def test_a_second_signal_ends_the_process_at_once():
     code = (
-        "import time\nfrom lingen_cli import stopping\n"
-        "stopping.install()\n"
-        "with stopping.announced():\n"
+        "import time\nfrom lingen_cli.terminal import signals\n"
+        "signals.install()\n"
+        "with signals.announced():\n"
         "    word = 'ready\\n'\n"
         "    while True:\n"
         "        try:\n"

@@ -255,7 +255,8 @@ def test_without_the_package(published, pull, fails, monkeypatch):
 
     found = importlib.util.find_spec
     monkeypatch.setattr(
-        "lingen_cli.hub.find_spec", lambda name: None if name == "huggingface_hub" else found(name)
+        "lingen_cli.zoo.hub_client.find_spec",
+        lambda name: None if name == "huggingface_hub" else found(name),
     )
     fails(pull(), 69, "pip install 'lingen[hub]'")
     assert published.requests == []

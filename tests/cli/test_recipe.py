@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.recipe import Recipe, recipe_from_video
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 
 GOOD = {
     "prompt": "a red ball",

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lingen_cli.journal import SECONDS_VARIABLE
-from lingen_cli.media.images import write_png
+from lingen_cli.generation.journal import SECONDS_VARIABLE
+from lingen_cli.media.images.image_files import write_png
 
 PROMPT = "a red ball"
 
@@ -162,7 +162,7 @@ def test_latents_are_safe_before_they_are_decoded(
     clean_environment, lingen_here, made, monkeypatch, every
 ):
     """However many windows have waited when the journal falls due; the clock counts its looks."""
-    from lingen_cli import filming, journal
+    from lingen_cli.generation import encode, journal
     from lingen_models.lingen import LinGen
 
     monkeypatch.setenv(SECONDS_VARIABLE, str(every))
@@ -175,7 +175,7 @@ def test_latents_are_safe_before_they_are_decoded(
         raise DecoderError
 
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "decoded", broken)
+        patch.setattr(encode, "decoded", broken)
         failed = lingen_here(*command, "-o", "long.mp4")
     assert failed.returncode == 70
     assert "to go on: lingen resume long.mp4" in failed.stderr
@@ -193,14 +193,14 @@ def test_latents_are_safe_before_they_are_decoded(
 
 
 def test_decoding_alone_never_samples(clean_environment, lingen_here, stopped, tiny_weights, fails):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     options = ("--steps", 12, "--frames", 17, "--size", 64, "--seed", 1, "-o", "a.mp4")
     assert stopped("generate", PROMPT, *options) == -signal.SIGKILL
     fails(lingen_here("decode"), 65, "not all is sampled yet; to go on: lingen resume a.mp4")
     assert journals(clean_environment)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
         assert lingen_here("resume").returncode == 70
     result = lingen_here("decode", "a.mp4")
     assert (result.returncode, result.stdout) == (0, "a.mp4\n")
@@ -213,12 +213,12 @@ def test_decoding_alone_never_samples(clean_environment, lingen_here, stopped, t
 def test_pieces_that_were_encoded_are_not_encoded_again(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     command = ["generate", PROMPT, "--frames", 700, "--steps", 2, "--size", 64, "--seed", 1]
     command += ["--weights", tiny_weights]
     assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
-    decoded = filming.decoded
+    decoded = encode.decoded
 
     def breaks(pipe, latents, first, last):
         for number, chunk in enumerate(decoded(pipe, latents, first, last)):
@@ -227,7 +227,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
             yield chunk
 
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "decoded", breaks)
+        patch.setattr(encode, "decoded", breaks)
         assert lingen_here(*command, "-o", "a.mp4").returncode == 74
     (journal,) = journals(clean_environment)
     pieces = sorted(path.name for path in (journal / "pieces").iterdir())
@@ -238,7 +238,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
         begins.append(first)
         return decoded(pipe, latents, first, last)
 
-    monkeypatch.setattr(filming, "decoded", watched)
+    monkeypatch.setattr(encode, "decoded", watched)
     (journal / "pieces" / "233-466.mp4").write_bytes(b"damaged")
     assert lingen_here("resume").returncode == 0
     assert begins == [233]
@@ -272,7 +272,7 @@ def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
 def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
-    from lingen_cli.publish import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder
 
     command = ["generate", PROMPT, "--frames", 9, "--steps", 2, "--size", 64, "-o", "a.mp4"]
     command += ["--weights", tiny_weights]
@@ -288,11 +288,11 @@ def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
 
 
 def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, always, monkeypatch):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
         lingen_here(*command, "-o", "long.mp4")
     (journal,) = journals(clean_environment)
     second = journal / "1.safetensors"
@@ -308,11 +308,11 @@ def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, a
 def test_a_retake_with_a_drawn_seed_goes_on(
     clean_environment, lingen_here, made, always, monkeypatch
 ):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     command = ("retake", made, "--from", "0.5", "--to", "1", "--steps", 3)
     with monkeypatch.context() as patch:
-        patch.setattr(filming, "decoded", lambda *_: 1 / 0)
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
         lingen_here(*command)
     (journal,) = journals(clean_environment)
     seed = json.loads((journal / "job.json").read_text())["recipe"]["edits"][0]["seed"]
@@ -341,10 +341,10 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
 
 
 def test_a_short_run_leaves_nothing(clean_environment, lingen_here, tiny_weights, monkeypatch):
-    from lingen_cli import filming
+    from lingen_cli.generation import encode
 
     began = time.monotonic()
-    monkeypatch.setattr(filming, "decoded", lambda *_: 1 / 0)
+    monkeypatch.setattr(encode, "decoded", lambda *_: 1 / 0)
     result = lingen_here("generate", PROMPT, "--frames", 9, "--steps", 2, "--weights", tiny_weights)
     assert time.monotonic() - began < 10
     assert result.returncode == 70

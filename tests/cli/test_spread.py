@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lingen_cli.journal import SECONDS_VARIABLE
-from lingen_cli.on_slurm import settings_of
+from lingen_cli.batch.on_slurm import settings_of
+from lingen_cli.generation.journal import SECONDS_VARIABLE
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_every_slurm_part_is_made_though_the_first_fails(listed, lingen, fails):
 
 TOLD = """
 import signal, sys
-from lingen_cli.on_slurm import Part
+from lingen_cli.batch.on_slurm import Part
 part = Part(sys.argv[1:], ".", leaves=True)
 def requeue(*_):
     part.checkpoint()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lingen_cli.media.contact_sheet import contact_sheet, grid_columns, sheet_times
-from lingen_cli.media.terminal_picture import TerminalPicture
+from lingen_cli.media.images.contact_sheet import contact_sheet, grid_columns, sheet_times
+from lingen_cli.terminal.terminal_image import TerminalPicture
 
 
 def frames(count: int, height: int = 40, width: int = 60) -> list[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lingen_cli.media.fit import Fit, canvas_size, crop_size
+from lingen_cli.media.images.resize import Fit, canvas_size, crop_size
 
 
 def ramp(width: int, height: int) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.media.frames import fit_box, frames_at
-from lingen_cli.media.info import video_info
+from lingen_cli.media.probe import video_info
+from lingen_cli.media.reader import fit_box, frames_at
 from lingen_cli.media.writer import VideoWriter
 
 Make = Callable[..., Path]

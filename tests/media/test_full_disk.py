@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lingen_cli.errors import DiskFullError, WriteFailedError
-from lingen_cli.publish import WorkFolder, reserve_space
+from lingen_cli.files.work_folder import WorkFolder, reserve_space
 
 RUN = """
 import resource, sys
@@ -19,7 +19,7 @@ import numpy as np
 from lingen_cli.errors import DiskFullError
 from lingen_cli.media.verify import verify_video
 from lingen_cli.media.writer import VideoWriter
-from lingen_cli.publish import WorkFolder
+from lingen_cli.files.work_folder import WorkFolder
 
 target, limit = Path(sys.argv[1]), int(sys.argv[2])
 if limit:

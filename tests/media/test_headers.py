@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from lingen_cli.media.headers import AvcHeaders, HeaderError
+from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.writer import VideoWriter
 
 Record = Callable[..., bytes]

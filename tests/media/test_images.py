@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BadDataError, BugError, LingenError, MissingInputError
-from lingen_cli.media.images import fit_image, read_image, scale_image, write_png
-from lingen_cli.media.picture_headers import PNG
+from lingen_cli.media.images.image_files import fit_image, read_image, scale_image, write_png
+from lingen_cli.media.images.image_headers import PNG
 
 Reader = Callable[[bytes], np.ndarray]
 

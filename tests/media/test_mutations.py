@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.media.frames import frames_at
-from lingen_cli.media.info import video_info
 from lingen_cli.media.metadata import read_recipe, recipe_tags
+from lingen_cli.media.probe import video_info
+from lingen_cli.media.reader import frames_at
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "nut"])

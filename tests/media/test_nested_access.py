@@ -10,7 +10,7 @@ import av
 import pytest
 
 from lingen_cli.errors import BadDataError, MissingInputError
-from lingen_cli.media.images import read_image
+from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.open import open_video
 
 

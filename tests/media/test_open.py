@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BadDataError, LingenError, MissingInputError
-from lingen_cli.media.frames import frames_at
-from lingen_cli.media.images import write_png
-from lingen_cli.media.info import video_info
+from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.open import open_video
+from lingen_cli.media.probe import video_info
+from lingen_cli.media.reader import frames_at
 
 Make = Callable[..., Path]
 
@@ -160,9 +160,9 @@ DENIED = """
 import os, sys
 from pathlib import Path
 from lingen_cli.errors import LingenError
-from lingen_cli.media.images import read_image
-from lingen_cli.media.info import video_info
-from lingen_cli.publish import WorkFolder
+from lingen_cli.media.images.image_files import read_image
+from lingen_cli.media.probe import video_info
+from lingen_cli.files.work_folder import WorkFolder
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

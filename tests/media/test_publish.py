@@ -18,8 +18,8 @@ from lingen_cli.errors import (
     OutputExistsError,
     WriteFailedError,
 )
-from lingen_cli.media.write_errors import printable
-from lingen_cli.publish import WorkFolder, publish, reserve_space
+from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder, publish, reserve_space
 
 
 def put(work: WorkFolder, content: bytes = b"video") -> None:
@@ -183,7 +183,7 @@ RACER = """
 import sys
 from pathlib import Path
 from lingen_cli.errors import LingenError
-from lingen_cli.publish import WorkFolder
+from lingen_cli.files.work_folder import WorkFolder
 sys.stdin.readline()
 try:
     with WorkFolder(Path(sys.argv[1])) as work:
@@ -221,7 +221,7 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from lingen_cli.media.writer import VideoWriter
-from lingen_cli.publish import WorkFolder
+from lingen_cli.files.work_folder import WorkFolder
 with WorkFolder(Path(sys.argv[1])) as work:
     with VideoWriter(work.temporary(".mp4"), width=64, height=64, fps=Fraction(16)) as video:
         while True:

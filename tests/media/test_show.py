@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from lingen_cli.commands.show import show
 from lingen_cli.errors import BadDataError, InvalidOptionError, OutputExistsError
-from lingen_cli.media.images import read_image
+from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.metadata import recipe_tags
 
 Make = Callable[..., Path]

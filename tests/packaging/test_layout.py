@@ -1,6 +1,7 @@
 """The floors of the house: imports point downwards only, and torch stays where it belongs."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,38 @@ SOURCES = {
 }
 FLOORS = list(SOURCES)
 CONSOLES = {"typer", "rich", "av", "pluggy"}
+
+LAYERS = (
+    {"__main__"},
+    {"app"},
+    {"commands"},
+    {"batch", "planning", "doctor"},
+    {"generation"},
+    {"requests"},
+    {"zoo"},
+    {"plugin_admin"},
+    {"terminal"},
+    {"media"},
+    {"files"},
+    {"settings", "exit_codes"},
+    {"errors"},
+    {"__init__"},
+)
+"""The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not
+import each other."""
+UPWARD = {("lingen_cli.batch.run", "lingen_cli.app")}
+"""A batch parses its lines with the commands themselves, until there are records of requests."""
+
+MOST_MODULES = 12
+CROWDED = {
+    "lingen_cli/commands",  # one file for each command: this one stays
+    "lingen_models",
+    "lingen_plugins",
+    "lingen_plugins/hub",
+    "lingen_training",
+    "lingen_training/playground",
+}
+"""Folders with more modules; each leaves this list when it is divided."""
 
 
 def imports(path, *, at_import_time=False):
@@ -32,6 +65,73 @@ def imports(path, *, at_import_time=False):
         elif not (at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
             nodes += ast.iter_child_nodes(node)
     return names
+
+
+def modules():
+    """Names of all modules of the four packages -> their files."""
+    found = {}
+    for source in SOURCES.values():
+        for path in source.rglob("*.py"):
+            name = ".".join(path.relative_to(source.parent).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def graph():
+    """Each module -> those that it imports: inside functions and for type checking, too."""
+    known = modules()
+    found = {}
+    for name, path in known.items():
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                start = ".".join([*above, *filter(None, [node.module])])
+                start = start if node.level else node.module
+                wanted = [f"{start}.{alias.name}" for alias in node.names]
+                wanted = [one if one in known else start for one in wanted]
+            else:
+                continue
+            found[name] |= {one for one in wanted if one in known and one != name}
+    return found
+
+
+def layer_of(name):
+    """The number of the layer of a module of lingen_cli; the top one is 0."""
+    unit = [*name.split("."), "__init__"][1]
+    (number,) = [number for number, units in enumerate(LAYERS) if unit in units]
+    return number
+
+
+def test_imports_in_lingen_cli_point_downwards():
+    upward = set()
+    for name, imported in graph().items():
+        for other in imported:
+            if not (name.startswith("lingen_cli") and other.startswith("lingen_cli")):
+                continue
+            if name.split(".")[1:2] != other.split(".")[1:2] and layer_of(name) >= layer_of(other):
+                upward.add((name, other))
+    assert upward == UPWARD
+
+
+def test_there_are_no_import_cycles():
+    imported = graph()
+    for upper, lower in UPWARD:
+        imported[upper].remove(lower)
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names one
+
+
+def test_no_folder_is_crowded():
+    crowded = set()
+    for source in SOURCES.values():
+        for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
+            own = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            if len(own) > MOST_MODULES:
+                crowded.add(folder.relative_to(source.parent).as_posix())
+    assert crowded == CROWDED
 
 
 @pytest.mark.parametrize("floor", FLOORS)
@@ -77,9 +177,3 @@ def test_nothing_is_called_helpers():
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
     names = {path.name for source in SOURCES.values() for path in source.rglob("*.py")}
     assert not names & vague
-
-
-def test_no_file_is_past_400_lines():
-    for source in SOURCES.values():
-        for path in source.rglob("*.py"):
-            assert len(path.read_text(encoding="utf-8").splitlines()) <= 400, path

@@ -256,7 +256,7 @@ def direct():
     import diffusers
     import torch
 
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     def load(name, folder, video):
         dtype = getattr(torch, recipe_from_video(video).dtype)
@@ -313,7 +313,9 @@ def streamed(monkeypatch, written):
     """Return a function that runs a command with `-o -` and returns the frames that it wrote."""
 
     def collect(generate, *arguments):
-        monkeypatch.setattr("lingen_cli.streaming._Sink.write", lambda self, data: len(data))
+        monkeypatch.setattr(
+            "lingen_cli.generation.stream._Sink.write", lambda self, data: len(data)
+        )
         with written() as frames:
             result = generate(*arguments, "-o", "-")
         assert result.returncode == 0, result.stderr

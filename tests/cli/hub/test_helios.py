@@ -54,8 +54,8 @@ def test_its_frames_are_those_of_diffusers(
 def test_on_from_its_own_latents(
     generate, hub, direct, fails, written, plain, tiny_helios, tmp_path
 ):
-    from lingen_cli import latent_cache
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.generation import latent_cache
+    from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.extension import place_seed
 
     video, longer = tmp_path / "v.mp4", tmp_path / "longer.mp4"

@@ -22,8 +22,8 @@ def generate(hub, tiny_ltx):
 
 
 def latents_of(video):
-    from lingen_cli import latent_cache
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.generation import latent_cache
+    from lingen_cli.requests.recipe import recipe_from_video
 
     return latent_cache.load(recipe_from_video(video).latents)
 

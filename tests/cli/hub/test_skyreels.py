@@ -78,8 +78,8 @@ def test_a_long_video_in_windows_and_on_from_there(generate, hub, load, written,
 
 def video_latents(hub, video):
     """The latents that the cache keeps of a video."""
-    from lingen_cli import latent_cache
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.generation import latent_cache
+    from lingen_cli.requests.recipe import recipe_from_video
 
     return latent_cache.load(recipe_from_video(video).latents)
 

@@ -75,7 +75,7 @@ def generate(hub, weights, *more):
 
 def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
     from lingen_cli.media.open import open_video
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoint import load_tensors, read_metadata
 
     latents, _ = load_tensors(next((on_wan / "latents").iterdir()))
@@ -120,7 +120,7 @@ def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
 
 
 def test_ltx_and_several_text_encoders(hub, tiny_ltx, tiny_wan, tmp_path):
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoint import load_tensors, read_metadata
 
     several = f"""

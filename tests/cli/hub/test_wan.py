@@ -20,7 +20,7 @@ def generate(hub, tiny_wan):
 
 
 def recipe_of(path):
-    from lingen_cli.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import recipe_from_video
 
     return recipe_from_video(path)
 

@@ -1,0 +1,272 @@
+"""Many videos in one run: every line checked first, each video made once, the model read once.
+
+What is done is known from the videos themselves: an output whose recipe is what the line asks for
+is done, and a run that was stopped inside one goes on there. So there is no ledger that could
+contradict the files: the same command again does what is missing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.batch.job_list import Line
+from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
+from lingen_cli.exit_codes import failure_of
+from lingen_cli.files.names import slug
+from lingen_cli.generation.run import Prepare, collected
+from lingen_cli.requests.job import Job
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
+    from lingen_cli.generation.generate import Load
+
+COMMANDS = ("generate", "extend", "continue", "branch", "retake", "rerun")
+TEMPLATE = "{index}-{prompt}"
+_OURS = frozenset({"command", "id", "output"})
+_NOT_HERE = frozenset(
+    {"events", "json", "quiet", "preview", "overwrite", "no-metadata", "dry-run", "help"}
+)
+"""A batch is told by its command line; and it knows what is made by the recipe inside."""
+_WORTH_ANOTHER = frozenset({70, 71, 74})
+_FIELD = re.compile(r"\{([^{}]*)\}")
+_FIELDS = ("index", "prompt", "seed", "id", "command", "model")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A line that can be made: its output, and how its job is prepared."""
+
+    line: int
+    output: Path
+    prepare: Prepare
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a line: `status` is `done`, `skipped` (there already) or `failed`."""
+
+    line: int
+    output: str
+    status: str
+    code: int = 0
+    message: str = ""
+
+
+@dataclass
+class Tally:
+    """What became of all lines that could be made; each is told to `events` as it ends."""
+
+    events: Events
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    """By their lines."""
+
+    def add(self, outcome: Outcome) -> None:
+        """One more; what is done stays done."""
+        self.outcomes[outcome.line] = outcome
+        facts = asdict(outcome)
+        if outcome.status != "failed":
+            del facts["code"], facts["message"]
+        self.events.emit("job", **facts)
+
+    def count(self, status: str) -> int:
+        """How many lines came to `status`."""
+        return sum(one.status == status for one in self.outcomes.values())
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The lines that failed, in their order."""
+        return [one for _, one in sorted(self.outcomes.items()) if one.status == "failed"]
+
+
+def plan(
+    lines: Sequence[Line], folder: Path, template: str, progress: Progress
+) -> tuple[list[Task], list[tuple[int, int, str]]]:
+    """What can be made, and line, exit code and message of what cannot: all is checked that can be
+    checked without torch. Raises InvalidOptionError (2) for a template with unknown fields."""
+    for name in _FIELD.findall(template):
+        if name not in _FIELDS:
+            raise InvalidOptionError(f"--name knows {', '.join(_FIELDS)}, not {{{name}}}")
+    tasks: list[Task] = []
+    problems: list[tuple[int, int, str]] = []
+    taken: dict[Path, int] = {}
+    for line in lines:
+        try:
+            if line.problem is not None:
+                raise BadDataError(line.problem)
+            output = _output(line, folder, template)
+            if output in taken:
+                raise BadDataError(f"the output {output.name} is that of line {taken[output]} too")
+            task = Task(line.number, output, _prepare(line, output))
+            task.prepare(progress)
+        except Exception as error:
+            failure = failure_of(error)
+            problems.append((line.number, failure.code, failure.message))
+        else:
+            taken[output] = line.number
+            tasks.append(task)
+    return tasks, problems
+
+
+def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int) -> None:
+    """Make what is missing, in order; a job that fails is told and passed over."""
+    load = loader()
+    for number, task in enumerate(tasks, start=1):
+        with Progress(tally.events, quiet=quiet) as progress:
+            progress.note(f"job {number} of {len(tasks)}, line {task.line}: {task.output}")
+            outcome = make_one(task, progress, load, retries)
+            if outcome.status == "failed":
+                progress.note(f"line {task.line} failed: {outcome.message}")
+        tally.add(outcome)
+
+
+def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcome:
+    """Make one video, if it is not there, with up to `retries` more attempts."""
+    from lingen_cli.generation.generate import generate
+
+    line, output = task.line, str(task.output)
+    for attempt in range(retries + 1):
+        try:
+            made = generate(task.prepare(progress), progress, load)
+        except LockedError:
+            progress.note(f"line {line}: another run is at it")
+            return Outcome(line, output, "skipped")
+        except Exception as error:
+            failure = failure_of(error)
+            if attempt == retries or failure.code not in _WORTH_ANOTHER:
+                return Outcome(line, output, "failed", failure.code, failure.message)
+            progress.warn(f"line {line}, attempt {attempt + 1}: {failure.message}")
+        else:
+            return Outcome(line, output, "skipped" if made.skipped else "done")
+    raise AssertionError("no attempt was made")
+
+
+def loader() -> Load:
+    """Reads each model once."""
+    from lingen_cli.generation.generate import load_for
+
+    loaded: dict[tuple[Any, ...], Any] = {}
+
+    def load(job: Job) -> Any:
+        key = (tuple(job.model.hashes.items()), job.device, job.dtype, job.threads)
+        if key not in loaded:
+            loaded.clear()
+            loaded[key] = load_for(job)
+        return loaded[key]
+
+    return load
+
+
+def _output(line: Line, folder: Path, template: str) -> Path:
+    """Where a line's video goes: inside `folder`, whatever it says (reliability.md C10)."""
+    given = line.values.get("output")
+    if given is not None:
+        name = str(given)
+        if not name.isprintable():
+            raise BadDataError("control characters in the output")
+    else:
+        values = {key: str(line.values.get(key, "")) for key in _FIELDS}
+        values["prompt"] = slug(values["prompt"] or str(line.values.get("video", "")))
+        values = {key: slug(value) if value else "" for key, value in values.items()}
+        values["index"] = f"{line.index:04d}"
+        name = _FIELD.sub(lambda found: values[found[1]], template)
+    path = folder / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BadDataError(f"the output {name!r} is outside {folder}")
+    return path
+
+
+def _prepare(line: Line, output: Path) -> Prepare:
+    """What the line's command would make. Raises BadDataError (65), and what the command raises."""
+    values = dict(line.values)
+    name = str(values.pop("command", "generate"))
+    if name not in COMMANDS:
+        raise BadDataError(f"unknown command {name!r}: {', '.join(COMMANDS)}")
+    for key in _OURS:
+        values.pop(key, None)
+    command = commands().commands[name]
+    arguments = _arguments(command.params, values) + _positional(command.params, values)
+    context = command.make_context(name, ["--output", str(output), *arguments])
+    with context, collected() as found:
+        command.invoke(context)
+    (prepare,) = found
+    return prepare
+
+
+@cache
+def commands() -> TyperGroup:
+    from typer.core import TyperGroup
+    from typer.main import get_command
+
+    from lingen_cli.app import app
+
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def _arguments(params: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
+    """The options of a line as a command line has them."""
+    options = {
+        option[2:]: (param, option)
+        for param in params
+        if param.param_type_name == "option"
+        for option in param.opts
+        if option.startswith("--") and option[2:] not in _NOT_HERE
+    }
+    positional = {param.name for param in params if param.param_type_name == "argument"}
+    found: list[str] = []
+    for key, value in values.items():
+        name = key.replace("_", "-")
+        if name in positional or value is None:
+            continue
+        if name not in options:
+            known = [*options, *positional, "output", "command", "id"]
+            near = difflib.get_close_matches(name, known, n=1)
+            raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
+        param, option = options[name]
+        if isinstance(value, dict | list):
+            raise BadDataError(f"{key} must be one value")
+        if param.is_flag:
+            if value not in (True, False, "true", "false"):
+                raise BadDataError(f"{key} must be true or false, not {value!r}")
+            wanted = [option] if value in (True, "true") else param.secondary_opts[:1]
+            found += wanted
+        else:
+            found.append(f"{option}={value}")
+    return found
+
+
+def _positional(params: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
+    names = [param.name for param in params if param.param_type_name == "argument"]
+    given = [str(values[name]) for name in names if values.get(name) is not None]
+    return ["--", *given] if given else []
+
+
+def part_of(text: str, option: str) -> tuple[int, int]:
+    """`i/n` as two numbers. Raises InvalidOptionError (2)."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise InvalidOptionError(f"{option} must be like 1/4, not {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def shard(lines: Sequence[Line], text: str) -> list[Line]:
+    """The lines of `i/n`: every n-th, from the i-th on. Raises InvalidOptionError (2)."""
+    part, parts = part_of(text, "--shard")
+    return list(lines[part - 1 :: parts])
+
+
+def beginning_at(tasks: Sequence[Task], text: str) -> list[Task]:
+    """All tasks, those of part `i/n` first, then those of the parts after it."""
+    part, parts = part_of(text, "--worker")
+    order = [(part - 1 + number) % parts for number in range(parts)]
+    return [task for number in order for task in tasks[number::parts]]

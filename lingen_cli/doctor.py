@@ -1,0 +1,201 @@
+"""Checks of `lingen doctor`. Each is one line that says what is, and what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from lingen_cli import __version__
+from lingen_cli.errors import LingenError
+from lingen_cli.settings import Settings
+
+PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
+
+EXTRAS = (
+    ("huggingface_hub", "hub", "`lingen models pull`"),
+    ("matplotlib", "train", "loss curves and `lingen check --plot`"),
+    ("diffusers", "hub", "open weights such as wan-1.3b"),
+    ("ray", "ray", "`lingen batch --ray`"),
+    ("submitit", "slurm", "`lingen batch --slurm`"),
+)
+"""Packages that nobody needs: package, extra, and what it is for."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`problem` keeps lingen from making a video here; `hint` only makes it slower."""
+
+    check: str
+    state: Literal["ok", "hint", "problem"]
+    detail: str
+
+
+def diagnose() -> Iterator[Finding]:
+    """Run every check; one that fails unexpectedly is a finding too."""
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("versions", _versions),
+        ("torch", _torch),
+        ("encoder", _encoder),
+        ("kernels", _kernels),
+        ("weights", _weights),
+        ("output folder", _folder),
+        ("self-test", _self_test),
+        ("extras", _extras),
+    ]
+    for name, check in checks:
+        try:
+            yield from check()
+        except (Exception, SystemExit) as error:
+            yield Finding(name, "problem", f"{type(error).__name__}: {error}")
+
+
+def _versions() -> Iterator[Finding]:
+    python = f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("lingen", "ok", f"{__version__}, {python}")
+    for package in PACKAGES:
+        try:
+            yield Finding(package, "ok", version(package))
+        except PackageNotFoundError:
+            yield Finding(package, "problem", "not installed; install lingen again")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    yield Finding("threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        detail = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+        yield Finding("device", "ok", detail)
+    else:
+        yield Finding("device", "ok", "cpu (no CUDA GPU)")
+    policy = os.environ.get("OMP_WAIT_POLICY", "")
+    if policy.lower() == "passive":
+        yield Finding("OMP_WAIT_POLICY", "ok", policy)
+    else:
+        yield Finding("OMP_WAIT_POLICY", "hint", f"{policy}; passive is faster on a busy machine")
+    yield _bf16()
+
+
+def _bf16() -> Finding:
+    """Compare one matrix product in bfloat16 with the same in float32."""
+    import time
+
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x = torch.ones(512, 512, device=device, dtype=dtype)
+        x @ x
+        start = time.perf_counter()
+        for _ in range(5):
+            result = x @ x
+        float(result[0, 0])
+        seconds[dtype] = time.perf_counter() - start
+    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+    return Finding("bfloat16", "ok" if ratio > 1 else "hint", f"{ratio:.1f} x the speed of float32")
+
+
+def _encoder() -> Iterator[Finding]:
+    from fractions import Fraction
+
+    from lingen_cli.media.writer import CODEC, check_encoder
+
+    try:
+        check_encoder(width=128, height=128, fps=Fraction(16), crf=18, preset="medium")
+    except LingenError as error:
+        yield Finding("encoder", "problem", str(error))
+    else:
+        yield Finding("encoder", "ok", CODEC)
+
+
+def _kernels() -> Iterator[Finding]:
+    import torch
+
+    from lingen_models.kernels import scan_route
+
+    if not torch.cuda.is_available():
+        yield Finding("kernels", "ok", "PyTorch; Triton and mamba-ssm are for CUDA GPUs")
+        return
+    device = torch.device("cuda")
+    sampling, training = (scan_route(device, gradients=known) for known in (False, True))
+    found = f"{sampling} for sampling, {training} for training"
+    if training == "pytorch":
+        yield Finding("kernels", "hint", f"{found}; `lingen kernels install` makes that faster")
+    else:
+        yield Finding("kernels", "ok", found)
+
+
+def _weights() -> Iterator[Finding]:
+    from lingen_cli.zoo.availability import how_to_get, state_of
+    from lingen_cli.zoo.locate import locate
+    from lingen_plugins.registry import collect
+
+    registry = collect()
+    for name, variant in registry.model_variants.items():
+        if state_of(variant) in ("none", "to pull"):
+            what = "no weights exist" if variant.weights is None else "weights are not here"
+            yield Finding(name, "ok", f"{what}: {how_to_get(variant)}")
+            continue
+        try:
+            model = locate(registry, name)
+        except LingenError as error:
+            yield Finding(name, "problem", str(error))
+        else:
+            sums = ", ".join(f"{part} {digest[:12]}" for part, digest in model.hashes.items())
+            yield Finding(name, "ok", sums)
+
+
+def _folder() -> Iterator[Finding]:
+    folder = Path.cwd()
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            yield Finding("output folder", "ok", f"{folder} can be written")
+    except OSError as error:
+        yield Finding("output folder", "hint", f"{folder}: {error.strerror}")
+
+
+def _self_test() -> Iterator[Finding]:
+    """Make a second of video with the shipped model, write it, and read it back."""
+    import time
+    from fractions import Fraction
+
+    from lingen_cli.media.verify import verify_video
+    from lingen_cli.media.writer import VideoWriter
+    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.locate import locate
+    from lingen_plugins.registry import collect
+
+    begin = time.perf_counter()
+    pipe = load_model(locate(collect(), Settings.model_fields["model"].default), "auto")
+    side, frames = 64, 17
+    latents = pipe.sample(
+        "a red ball", frames=frames, height=side, width=side, steps=2, guidance=2.0
+    )
+    facts: dict[str, Any] = {"width": side, "height": side, "fps": Fraction(16)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "test.mp4"
+        with VideoWriter(path, **facts) as writer:
+            for images in pipe.decode(latents, frames):
+                writer.write(images)
+        verify_video(path, frames=frames, **facts)
+    seconds = time.perf_counter() - begin
+    detail = f"{frames} frames sampled, written and read back in {seconds:.1f} s on {pipe.device}"
+    yield Finding("self-test", "ok", detail)
+
+
+def _extras() -> Iterator[Finding]:
+    for package, extra, use in EXTRAS:
+        if find_spec(package) is None:
+            detail = f"not installed; for {use}: pip install 'lingen[{extra}]'"
+            yield Finding(package, "ok", detail)
+        else:
+            yield Finding(package, "ok", version(package))

@@ -1,0 +1,1 @@
+"""Generation of the video of a job: sampling, encoding, the journal, publishing."""

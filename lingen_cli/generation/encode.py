@@ -1,0 +1,213 @@
+"""From latents to an mp4: encoded in pieces of some seconds, joined by copying packets.
+
+So the frames of a video that is extended stay the bytes that they were, and a `rerun` of the
+longer video gives the same bytes as the steps that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.files.work_folder import WorkFolder
+from lingen_cli.generation.journal import Journal
+from lingen_cli.generation.latent_cache import digest_of
+from lingen_cli.generation.sample import Latents
+from lingen_cli.generation.segments import Segment, Segments, in_pieces
+from lingen_cli.requests.frame_rates import picked
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.recipe import Recipe
+from lingen_cli.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lingen_cli.media.writer import VideoWriter
+    from lingen_models.video_pipeline import VideoPipeline
+
+
+@dataclass(frozen=True)
+class Film:
+    """A whole video, not yet published, and its recipe, which now has the hashes of its frames."""
+
+    path: Path
+    recipe: Recipe
+
+
+def film(
+    job: Job,
+    pipe: VideoPipeline,
+    latents: Latents,
+    work: WorkFolder,
+    journal: Journal,
+    recipe: Recipe,
+    progress: Progress,
+) -> Film:
+    """Write the whole video under a temporary name, in constant memory."""
+    from lingen_cli.media.concat import CannotJoinError, has_sound, join
+    from lingen_cli.media.probe import end_is_whole
+
+    progress.phase("decode and write", job.frames - job.kept)
+    segments = _write(job, pipe, latents, work, journal, progress)
+    hashes = (*job.kept_hashes, *(one.hashed for one in segments))
+    recipe = recipe.model_copy(update={"frame_hashes": hashes})
+    files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
+    path, old, sound = work.temporary(".mp4"), job.kept_from, None
+    common: dict[str, Any] = {
+        "fps": job.rate,
+        "metadata": tags_of(recipe) if job.metadata else {},
+        "chapters": job.chapters,
+        "target": work.target,
+    }
+    if old is None:
+        join(files, path, ends=ends, **common)
+        return Film(path, recipe)
+    if job.base is not None:
+        kept = has_sound(old)
+        sound = old if kept else None
+        if kept is False:
+            progress.warn("the sound is left out: its codec does not go into an mp4")
+    ends = [job.kept, *ends]
+    try:
+        if job.must_encode:
+            raise CannotJoinError("its packets cannot stand beside new ones")
+        if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
+            raise CannotJoinError("its last packets are damaged")
+        join([old, *files], path, ends=ends, sound=sound, **common)
+    except CannotJoinError as error:
+        progress.warn(f"the old frames are encoded again, not copied: {error}")
+        again = _encode_old(job, old, work, progress)
+        hashes = tuple(one.hashed for one in segments)
+        recipe = recipe.model_copy(update={"frame_hashes": hashes})
+        common["metadata"] = tags_of(recipe) if job.metadata else {}
+        join([again, *files], path, ends=ends, sound=sound, **common)
+    return Film(path, recipe)
+
+
+def tags_of(recipe: Recipe) -> dict[str, str]:
+    """The tags of a video that say how it was made."""
+    from lingen_cli.media.metadata import recipe_tags
+
+    facts = recipe.model_dump(mode="json", exclude_none=True)
+    return recipe_tags(facts, title=recipe.prompt)
+
+
+def _write(
+    job: Job,
+    pipe: VideoPipeline,
+    latents: Latents,
+    work: WorkFolder,
+    journal: Journal,
+    progress: Progress,
+) -> list[Segment]:
+    """Encode the new frames, piece by piece; those that a run before has encoded are taken over."""
+    bounds = in_pieces([job.kept, *(end for end in job.bounds if end > job.kept)])
+    kept, found = Segments(journal, digest_of(latents.values)), []
+    for begin, end in pairwise(bounds):
+        if (segment := kept.find(begin, end)) is None:
+            break
+        found.append(segment)
+    written = bounds[len(found)]
+    if written == job.frames:
+        return found
+    source = [job.grid.source(number) for number in range(written, job.frames)]
+    frames = Stream(picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
+    for begin, end in pairwise(bounds[len(found) :]):
+        path = work.temporary(".mp4")
+        with writer_for(job, path, work.target) as writer:
+            for batch in frames.take(end - begin):
+                writer.write(job.fit_of_video.back(batch))
+                progress.advance(begin - job.kept + writer.frames)
+        found.append(kept.keep(path, begin, end))
+    return found
+
+
+def decoded(
+    pipe: VideoPipeline, latents: Latents, first: int, last: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Decode the model's frames `first` to `last`, and only as much before as they depend on."""
+    begin = first - latents.begin
+    start, there = pipe.entry(begin)
+    skip = begin - there
+    left = last - first + 1
+    for chunk in pipe.decode(latents.values, skip + left, start):
+        part = chunk[skip:] if skip < len(chunk) else chunk[:0]
+        skip = max(0, skip - len(chunk))
+        if len(part):
+            yield part.numpy()
+
+
+def _rebased(source: list[int]) -> list[int]:
+    return [number - source[0] for number in source]
+
+
+class Stream:
+    """Hands out batches of frames so that each taking ends where it should."""
+
+    def __init__(self, batches: Iterator[np.ndarray[Any, Any]]) -> None:
+        self._batches = batches
+        self._rest: np.ndarray[Any, Any] | None = None
+
+    def take(self, count: int) -> Iterator[np.ndarray[Any, Any]]:
+        """The next `count` frames."""
+        while count > 0:
+            batch = next(self._batches) if self._rest is None else self._rest
+            yield batch[:count]
+            self._rest = batch[count:] if len(batch) > count else None
+            count -= min(count, len(batch))
+
+
+def writer_for(job: Job, path: Path, target: Path | None, **more: Any) -> VideoWriter:
+    """A writer for new frames of the model's size; `more` as it takes it."""
+    from lingen_cli.media.writer import VideoWriter
+
+    fit = job.fit_of_video
+    return VideoWriter(
+        path,
+        source=fit.scaled if fit.name == "pad" else fit.size,
+        headers=0 if job.base is None else job.base.headers,
+        target=target,
+        **_settings(job),
+        **more,
+    )
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """What all parts of a video have in common."""
+    from lingen_cli.media.colours import BT709, Colours
+    from lingen_cli.media.open import open_video
+
+    (width, height), colours = job.size, BT709
+    if job.base is not None and job.base.headers:
+        assert job.kept_from is not None
+        with open_video(job.kept_from) as video:
+            colours = Colours.of(video.stream.codec_context)
+    return {
+        "width": width,
+        "height": height,
+        "fps": job.rate,
+        "crf": job.crf,
+        "preset": job.encoder_preset,
+        "colours": colours,
+    }
+
+
+def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Path:
+    """The frames of `old` that are kept, decoded and encoded with this job's settings."""
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import seen_size
+    from lingen_cli.media.reader import frames_at
+    from lingen_cli.media.writer import VideoWriter
+
+    path = work.temporary(".mp4")
+    fit = Fit(name="crop", seen=seen_size(old), size=job.size)
+    times = [float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept)]
+    progress.phase("encode the old part", job.kept)
+    with VideoWriter(path, target=work.target, **_settings(job)) as writer:
+        for image in frames_at(old, times, fit=fit):
+            writer.write(image[None])
+            progress.advance(writer.frames)
+    return path

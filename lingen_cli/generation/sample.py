@@ -1,0 +1,296 @@
+"""The latents of a job: those that the video before has, and those that are sampled now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_cli.generation import latent_cache
+from lingen_cli.requests.job import Base, Cut, Job, Stretch
+from lingen_cli.terminal import profiler
+from lingen_cli.terminal.progress import Progress
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lingen_cli.media.images.resize import Fit
+    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_plugins.contracts import Sampler
+
+OnStep = Callable[[int, int, "Tensor"], None]
+OnFinal = Callable[["Tensor"], None]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents (1, C, T, h, w), float32, and the number of the model's frame that they begin with.
+
+    `whole` says that they are all of the video's, as they were sampled.
+    """
+
+    values: Tensor
+    begin: int
+    whole: bool
+
+
+class Keeps(Protocol):
+    """What latents are sampled with: a journal, or what only looks like one."""
+
+    def begin(self, history: Tensor | None) -> None: ...
+
+    def loop(self, sampler: Sampler) -> SamplingLoop: ...
+
+    def flush(self) -> bool: ...
+
+
+def latents_of(
+    job: Job,
+    pipe: VideoPipeline,
+    journal: Keeps,
+    progress: Progress,
+    on_final: OnFinal = lambda latents: None,
+) -> Latents:
+    """What `job` has from the video before, and on it what is sampled for it.
+
+    `on_final` is handed the latents of a new video (1, C, t, h, w) in their order, as soon as they
+    will not change any more.
+    """
+    before = None
+    if job.origin is not None:
+        before = _history(job, pipe, progress)
+    elif job.base is not None:
+        progress.note("the end of the video is encoded")
+        before = _base_end(job, job.base, pipe, progress)
+    begin = 0 if before is None else before.begin
+    values = pipe.empty_latents(job.height, job.width) if before is None else before.values
+    steps = _plan(job, pipe, values.shape[2], begin)
+    journal.begin(None if before is None else values)
+    work = _Work(job, pipe, journal, progress, sum(step.steps for step in steps), on_final)
+    for step in steps:
+        values = work.do(step, values)
+    journal.flush()
+    return Latents(values.cpu().float(), begin, before is None or before.whole)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An edit in latent frames: those from `begin` to `end` are made, or are all that is kept."""
+
+    edit: Stretch | Cut
+    begin: int
+    end: int
+    steps: int
+    """Calls of the listener while it is made."""
+
+
+def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
+    grid = job.grid
+    found, frames = [], job.frames_before
+
+    def needed(count: int) -> int:
+        return pipe.latent_frames(grid.source(count - 1) + 1 - shift)
+
+    for edit in job.making:
+        if isinstance(edit, Cut):
+            frames, have = edit.keep, needed(edit.keep)
+            found.append(_Step(edit, 0, have, 0))
+        elif edit.at is not None:
+            first, last = edit.at
+            begin, end = needed(first + 1) - 1, needed(last)
+            if end - begin > pipe.positions:
+                most = pipe.positions * pipe.time_stride / job.model.variant.fps
+                raise BadDataError(f"this model can make at most {most:g} s anew at a time")
+            found.append(_Step(edit, begin, end, edit.steps))
+        else:
+            frames += edit.frames
+            end = max(have, needed(frames))
+            pieces = pipe.passes(have, end - have, edit.windows, edit.cut)
+            found.append(_Step(edit, have, end, pieces * edit.steps))
+            have = end
+    return found
+
+
+def _past(stretch: Stretch) -> int:
+    return 0 if stretch.windows is None else stretch.windows[1]
+
+
+class _Work:
+    """Makes edit after edit, with one bar over all of them."""
+
+    def __init__(
+        self,
+        job: Job,
+        pipe: VideoPipeline,
+        journal: Keeps,
+        progress: Progress,
+        total: int,
+        on_final: OnFinal,
+    ) -> None:
+        self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
+        self.on_final = on_final
+        self.done = 0
+        progress.phase("sample", total)
+
+    def do(self, step: _Step, values: Tensor) -> Tensor:
+        """`values` after one edit."""
+        import torch
+
+        edit, pipe = step.edit, self.pipe
+        if isinstance(edit, Cut):
+            return values[:, :, : step.end]
+        sampler = edit.sampler
+        more: dict[str, Any] = {}
+        if edit.step_cache:  # what a step borrows is not in the journal
+            sampler = replace(sampler, restartable=False)
+            more = {"step_cache": edit.step_cache}
+        choices: dict[str, Any] = {
+            "steps": edit.steps,
+            "negative": edit.negative,
+            "seed": edit.seed,
+            "on_step": self._listener(),
+            **sampler.choices(edit.guidance, edit.guidance_interval),
+            "sampler": self.journal.loop(sampler),
+            **more,
+        }
+        if edit.at is not None:
+            return pipe.retake(
+                values, step.begin, step.end, edit.prompt, past=_past(edit), **choices
+            )
+        begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
+        first, last = (
+            None
+            if picture is None or begun or picture.pixels is None
+            else torch.from_numpy(picture.pixels)
+            for picture in (self.job.image, self.job.last_image)
+        )
+        choices["last_frame"] = last
+        if edit.windows is None:
+            frames = 1 + pipe.time_stride * (step.end - 1)
+            whole = pipe.sample(
+                edit.prompt,
+                frames=frames,
+                height=self.job.height,
+                width=self.job.width,
+                first_frame=first,
+                **choices,
+            )
+            self.on_final(whole.cpu())
+            return whole.cpu()
+        if first is not None:
+            values = pipe.encode_image(first)
+            self.on_final(values.cpu())
+        count = step.end - values.shape[2]
+        pieces = pipe.go_on(
+            values,
+            count,
+            edit.prompt,
+            windows=edit.windows,
+            fresh=edit.cut,
+            fade=self._fade(edit),
+            **choices,
+        )
+        found = [values.cpu()]
+        for piece in pieces:
+            found.append(piece.cpu())
+            self.on_final(found[-1])
+        return torch.cat(found, 2)
+
+    def _fade(self, edit: Stretch) -> tuple[str, int] | None:
+        """The prompt before, and in how many latent frames it gives way to this one's."""
+        place = next(number for number, one in enumerate(self.job.edits) if one is edit)
+        before = [one for one in self.job.edits[:place] if isinstance(one, Stretch) and one.frames]
+        if not edit.crossfade or not before or before[-1].prompt == edit.prompt:
+            return None
+        frames = edit.crossfade * self.job.model.variant.fps / self.pipe.time_stride
+        return before[-1].prompt, max(1, round(frames))
+
+    def _listener(self) -> OnStep:
+        begin = self.done
+
+        def on_step(done: int, total: int, estimate: Tensor) -> None:
+            self.done = begin + done
+            profiler.step()
+            if self.job.preview and self.progress.draws_pictures:
+                from lingen_cli.terminal.latent_preview import sketch
+
+                first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))
+                self.progress.picture(sketch(estimate, first[0]))
+            self.progress.advance(self.done)
+
+        return on_step
+
+
+def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
+    """The latents of the video before: from the cache, else of its end, encoded from pixels."""
+    assert job.origin is not None
+    found = None if job.origin.latents is None else latent_cache.load(job.origin.latents)
+    if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
+        begin = 0 if job.base is None else _base_begin(job, job.base, pipe)
+        return Latents(found, begin, whole=True)
+    model = job.model.variant
+    if not job.origin.copy or (isinstance(model, HubModel) and not model.from_pixels):
+        raise NotAvailableError(
+            "the latents of this video are not in the cache; `lingen rerun` makes it once more "
+            "with them, if the weights are those it was made with"
+        )
+    progress.warn(
+        "the latents of this video are not in the cache (`lingen cache`): its end is encoded from "
+        "pixels, which costs a little quality"
+    )
+    last = job.grid.source(job.kept - 1)
+    begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
+    images = _pictures(job, job.origin.path, job.fit_of_video, begin, last, progress)
+    return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
+
+
+def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> Latents:
+    """The end of a video that lingen did not make, encoded from pixels."""
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import seen_size
+
+    last = job.grid.source(base.frames - 1)
+    begin = _base_begin(job, base, pipe)
+    fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
+    images = _pictures(job, base.path, fit, begin, last, progress)
+    return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
+
+
+def _base_begin(job: Job, base: Base, pipe: VideoPipeline) -> int:
+    """The model's frame with which the latents of a video begin that has such a base."""
+    first, last = job.edits[0], job.grid.source(base.frames - 1)
+    assert isinstance(first, Stretch)
+    return last - _groups(last, first, pipe) * pipe.time_stride
+
+
+def _groups(last: int, stretch: Stretch, pipe: VideoPipeline) -> int:
+    """Latent frames before the model's frame `last` that are encoded, so that the past of the
+    stretch and what its decoding depends on is there."""
+    return min(last // pipe.time_stride, _past(stretch) + pipe.reach)
+
+
+def _pictures(
+    job: Job, path: Path, fit: Fit, begin: int, last: int, progress: Progress
+) -> torch.Tensor:
+    """The model's frames `begin` to `last` of a video, uint8 (T, H, W, 3)."""
+    import numpy as np
+    import torch
+
+    from lingen_cli.media.reader import frames_at
+
+    quarter = Fraction(1, 4) / job.rate
+    times = [float(job.grid.moment(number) + quarter) for number in range(begin, last + 1)]
+
+    def tell(count: int) -> None:
+        progress.warn(
+            f"{count} damaged packets near the end were stepped over", damaged_packets=count
+        )
+
+    images = frames_at(path, times, fit=fit, on_damage=tell)
+    return torch.from_numpy(np.stack(list(images)))

@@ -1,0 +1,101 @@
+"""The encoded pieces of a video, kept in the journal as they are finished (reliability.md C2)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lingen_cli.media.frame_hashes import FrameHash, hash_frames
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lingen_cli.generation.journal import Journal
+
+PIECE = 240
+"""Frames after which a new piece begins, about; an encoder begins anew as often by itself."""
+
+
+def in_pieces(bounds: Sequence[int]) -> list[int]:
+    """`bounds`, and between each two of them more, at equal distances of about `PIECE` frames."""
+    found = [bounds[0]]
+    for begin, end in pairwise(bounds):
+        count = max(1, round((end - begin) / PIECE))
+        found += [begin + (end - begin) * number // count for number in range(1, count + 1)]
+    return found
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A finished piece: its file, and the hash of its pictures."""
+
+    path: Path
+    hashed: FrameHash
+
+
+class _Note(BaseModel):
+    """What stands beside a piece in the journal; without it the piece does not count."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    latents: str
+    """The hash of those it was decoded from."""
+    av: str
+    sha256: str
+    """Of the file."""
+    pictures: str
+
+
+class Segments:
+    """Finds pieces that a run before has encoded, and keeps those of this one.
+
+    What is found was made from the same latents with the same PyAV.
+    """
+
+    def __init__(self, journal: Journal, latents: str) -> None:
+        self._journal, self._latents = journal, latents
+        self._av = version("av")
+
+    def find(self, begin: int, end: int) -> Segment | None:
+        """The piece of the frames `begin` to `end`, if it is there and whole."""
+        path = self._path(begin, end)
+        try:
+            note = _Note.model_validate_json(path.with_suffix(".json").read_bytes())
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except (OSError, ValidationError):
+            return None
+        if (note.latents, note.av, note.sha256) != (self._latents, self._av, digest):
+            return None
+        return Segment(path, FrameHash(begin=begin, end=end, sha256=note.pictures))
+
+    def keep(self, file: Path, begin: int, end: int) -> Segment:
+        """`file` as the piece of the frames `begin` to `end`, in the journal if there is one."""
+        segment = Segment(file, FrameHash(begin=begin, end=end, sha256=hash_frames(file)))
+        if not self._journal.flush():
+            return segment
+        path = self._path(begin, end)
+        note = _Note(
+            latents=self._latents,
+            av=self._av,
+            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+            pictures=segment.hashed.sha256,
+        )
+        with contextlib.suppress(OSError):  # then it is encoded again after a stop
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)
+            os.link(file, path)
+            part = path.with_suffix(".tmp")
+            part.write_text(note.model_dump_json(), encoding="utf-8")
+            os.replace(part, path.with_suffix(".json"))
+        return segment
+
+    def _path(self, begin: int, end: int) -> Path:
+        return self._journal.folder / "pieces" / f"{begin}-{end}.mp4"

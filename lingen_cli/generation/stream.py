@@ -1,0 +1,134 @@
+"""`lingen generate -o -`: a video that is written to standard output while it is sampled.
+
+A fragmented mp4, which can be played before it is complete, in the length that is there. Nothing is
+kept for a resume: standard output cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import WriteFailedError
+from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
+from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
+from lingen_cli.generation.sample import Latents, latents_of
+from lingen_cli.requests.frame_rates import picked
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.write_recipe import recipe_of
+from lingen_cli.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from torch import Tensor
+
+    from lingen_cli.media.writer import VideoWriter
+    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_plugins.contracts import Sampler
+
+NAME = "-"
+
+
+def stream(job: Job, progress: Progress) -> Result:
+    """Make the video of `job`, a new one, on standard output.
+
+    Raises as `generate` does for a file; WriteFailedError (74) when the reader goes away.
+    """
+    tell_start(job, NAME, progress)
+    pipe = load_networks(job, progress, load_for)
+    sink = _Sink(sys.stdout.buffer)
+    tags = tags_of(recipe_of(job, pipe, None)) if job.metadata else {}
+    with writer_for(job, Path("standard output"), None, metadata=tags, sink=sink) as writer:
+        ready = _Ready(job, pipe, writer)
+        latents_of(job, pipe, NoJournal(), progress, ready.take)
+        ready.finish()
+    progress.events.summarise(
+        output=NAME, sha256=sink.digest, frames=job.frames, seconds=job.seconds
+    )
+    return Result(Path(NAME), job.frames, job.seconds)
+
+
+class _Ready:
+    """Decodes and writes what is final of the latents."""
+
+    def __init__(self, job: Job, pipe: VideoPipeline, writer: VideoWriter) -> None:
+        self._job, self._pipe, self._writer = job, pipe, writer
+        self._latents: list[Tensor] = []
+
+    def take(self, piece: Tensor) -> None:
+        """More latents (1, C, t, h, w), which follow those before."""
+        self._latents.append(piece)
+        if not self._pipe.causal:
+            return
+        count = sum(one.shape[2] for one in self._latents)
+        # The decoder takes two at a time: so its pictures are those of one pass over all.
+        self._write(count - count % 2)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._write(sum(one.shape[2] for one in self._latents))
+
+    def _write(self, count: int) -> None:
+        import torch
+
+        job, begin = self._job, self._writer.frames
+        end, needed = begin, self._pipe.latent_frames
+        while end < job.frames and needed(job.grid.source(end) + 1) <= count:
+            end += 1
+        if end == begin:
+            return
+        latents = Latents(torch.cat(self._latents, 2)[:, :, :count], 0, whole=True)
+        source = [job.grid.source(number) for number in range(begin, end)]
+        images = decoded(self._pipe, latents, source[0], source[-1])
+        frames = Stream(picked(images, [number - source[0] for number in source]))
+        for batch in frames.take(end - begin):
+            self._writer.write(job.fit_of_video.back(batch))
+
+
+class NoJournal:
+    """Keeps nothing."""
+
+    def begin(self, history: Tensor | None) -> None:
+        """Nothing was kept before."""
+
+    def loop(self, sampler: Sampler) -> SamplingLoop:
+        """The loop of `sampler` as it is."""
+        found: Callable[..., Tensor] = sampler.build()
+        return found
+
+    def flush(self) -> bool:
+        """Nothing is kept."""
+        return False
+
+
+class _Sink:
+    """Standard output as libav writes to it."""
+
+    name = "standard output"
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was written."""
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        """Write at once. Raises WriteFailedError (74)."""
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except OSError as error:
+            reason = (
+                "its reader went away" if isinstance(error, BrokenPipeError) else error.strerror
+            )
+            raise WriteFailedError(f"cannot write to standard output: {reason}") from error
+        self._digest.update(data)
+        return len(data)

@@ -1,0 +1,1 @@
+"""Single images, as files and as arrays: reading, writing, turning, scaling, contact sheets."""

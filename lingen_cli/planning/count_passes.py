@@ -1,0 +1,94 @@
+"""Counts how often a job asks its denoiser, and about what, by going through its sampling loops
+with networks that answer nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lingen_cli.generation.sample import latents_of
+from lingen_cli.generation.stream import NoJournal
+from lingen_cli.requests.job import Job, Stretch
+from lingen_cli.terminal.events import Events
+from lingen_cli.terminal.progress import Progress
+from lingen_models.config import LinGenConfig
+from lingen_models.pipeline import TextToVideo
+
+if TYPE_CHECKING:
+    from lingen_models.lingen import LinGen
+    from lingen_models.loading import TextEncoder, VideoAutoencoder
+
+Pass = tuple[int, int]
+"""Rows of the batch, and latent frames."""
+_WORDS = 12
+"""Text tokens, as a prompt of the playground has them."""
+
+
+class _Silent(nn.Module):
+    """In the place of a denoiser."""
+
+    def __init__(self, config: LinGenConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_in = nn.Linear(1, 1)
+        self.asked: Counter[Pass] = Counter()
+
+    def forward(self, latents: Tensor, *_: Any) -> Tensor:
+        self.asked[latents.shape[0], latents.shape[2]] += 1
+        return torch.zeros_like(latents)
+
+
+class _Blind(nn.Module):
+    """In the place of an autoencoder: latents of the right shape."""
+
+    causal, reach = True, 0
+
+    def __init__(self, channels: int, time_stride: int, space_stride: int) -> None:
+        super().__init__()
+        self.channels, self.time_stride, self.space_stride = channels, time_stride, space_stride
+        self.place = nn.Parameter(torch.zeros(()))
+
+    def encode(self, video: Tensor) -> Tensor:
+        rows, _, frames, high, wide = video.shape
+        space = (high // self.space_stride, wide // self.space_stride)
+        return torch.zeros(rows, self.channels, 1 + (frames - 1) // self.time_stride, *space)
+
+
+class _Deaf(nn.Module):
+    """In the place of a text encoder."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        return torch.zeros(len(prompts), _WORDS)
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return tokens.new_zeros(*tokens.shape, self.width), tokens.bool()
+
+
+def count_passes(
+    job: Job, config: LinGenConfig, space_stride: int, *, frugal: bool
+) -> Counter[Pass]:
+    """How often the denoiser is asked about so many rows of so many latent frames.
+
+    `frugal` asks about one row at a time. What a step cache saves depends on the video, so it is
+    not counted. Raises as `latents_of` does.
+    """
+    edits = tuple(
+        replace(edit, step_cache=0.0) if isinstance(edit, Stretch) else edit for edit in job.edits
+    )
+    denoiser = _Silent(config)
+    texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]
+    codec = _Blind(config.latent_channels, job.model.time_stride, space_stride)
+    pipe = TextToVideo(cast("LinGen", denoiser), cast("VideoAutoencoder", codec), texts)
+    pipe.frugal = frugal
+    with Progress(Events(None), quiet=True) as progress:
+        latents_of(replace(job, edits=edits), pipe, NoJournal(), progress)
+    return denoiser.asked

@@ -1,0 +1,127 @@
+"""Choices of what to give up so that a video fits into memory, or into a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import InvalidOptionError, NotAvailableError
+from lingen_cli.requests.frame_rates import parse_moment
+from lingen_cli.requests.job import Job, Stretch
+
+if TYPE_CHECKING:
+    from lingen_cli.planning.plan import Planner
+
+FEWEST_STEPS = 4
+SMALLEST = 64
+_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([kmgt])(i?)b?", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A job that does with less, and the options that make it so."""
+
+    job: Job
+    options: tuple[str, ...] = ()
+
+    def with_steps(self, steps: int) -> Choice:
+        """Fewer steps."""
+        edits = tuple(
+            replace(edit, steps=steps) if isinstance(edit, Stretch) else edit
+            for edit in self.job.edits
+        )
+        return self._but(replace(self.job, edits=edits), "--steps", str(steps))
+
+    def with_size(self, width: int, height: int) -> Choice:
+        """Smaller pictures."""
+        job = replace(self.job, width=width, height=height)
+        return self._but(job, "--size", str(width) if width == height else f"{width}x{height}")
+
+    def saving_memory(self) -> Choice:
+        """Smaller parts at a time."""
+        return self._but(replace(self.job, frugal=True), "--save-memory")
+
+    def _but(self, job: Job, *options: str) -> Choice:
+        return Choice(job, (*self.options, *options))
+
+
+def parse_size(text: str) -> int:
+    """`12GB`, `800 MB` or `4GiB` in bytes. Raises InvalidOptionError (2)."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None or not float(found[1]):
+        raise InvalidOptionError(f"--fit must be a size such as 12GB or 800MB, not {text[:40]!r}")
+    unit = _UNITS[found[2].lower()]
+    if found[3]:
+        unit = 1 << (10 * (1 + list(_UNITS).index(found[2].lower())))
+    return int(float(found[1]) * unit)
+
+
+def parse_budget(text: str) -> float:
+    """`20m`, `90s` or `1:30:00` in seconds. Raises InvalidOptionError (2)."""
+    seconds = float(parse_moment(text, "--budget"))
+    if not seconds:
+        raise InvalidOptionError("--budget must be above 0")
+    return seconds
+
+
+def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
+    """The first that fits into `limit` bytes of memory: as asked, then in smaller parts, then with
+    smaller pictures. Raises NotAvailableError (69) where none does."""
+    saving = choice if choice.job.frugal else choice.saving_memory()
+    least = None
+    for one in (choice, saving, *_smaller(planner, saving)):
+        needed = planner.plan(one.job).memory
+        if needed is None:
+            raise NotAvailableError("--fit: this system does not tell how much memory is held")
+        if needed <= limit:
+            return one
+        least = needed, one
+    assert least is not None
+    raise NotAvailableError(
+        f"--fit: it takes {_bytes(least[0])} even with {_told(least[1])}, and {_bytes(limit)} are "
+        "there; make a shorter video"
+    )
+
+
+def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
+    """The first that takes at most `limit` seconds: with fewer steps, then with smaller pictures.
+
+    Raises NotAvailableError (69) where none does.
+    """
+    steps = max(edit.steps for edit in choice.job.sampled)
+    fewer = [choice.with_steps(n) for n in range(steps - 1, min(steps, FEWEST_STEPS) - 1, -1)]
+    fewest = fewer[-1] if fewer else choice
+    least = None
+    for one in (choice, *fewer, *_smaller(planner, fewest)):
+        needed = planner.plan(one.job).total
+        if needed <= limit:
+            return one
+        least = needed, one
+    assert least is not None
+    raise NotAvailableError(
+        f"--budget: it takes {math.ceil(least[0])} s even with {_told(least[1])}; make a shorter "
+        "video"
+    )
+
+
+def _smaller(planner: Planner, choice: Choice) -> Iterator[Choice]:
+    """Ever smaller pictures of about the same shape."""
+    unit = planner.stride * planner.config.patch[1]
+    last = wide, high = choice.job.width, choice.job.height
+    for eighths in (7, 6, 5, 4, 3, 2):
+        size = (wide * eighths // 8 // unit * unit, high * eighths // 8 // unit * unit)
+        if min(size) >= SMALLEST and size != last:
+            last = size
+            yield choice.with_size(*size)
+
+
+def _told(choice: Choice) -> str:
+    return " ".join(choice.options) or "what was asked for"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

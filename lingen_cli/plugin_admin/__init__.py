@@ -1,0 +1,1 @@
+"""Installing and removing plugins, and what can be wrong with their parts."""

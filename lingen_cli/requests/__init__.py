@@ -1,0 +1,1 @@
+"""Requests for videos, checked and turned into jobs; recipes, which are jobs written down."""

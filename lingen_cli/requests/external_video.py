@@ -1,0 +1,143 @@
+"""From a video that lingen did not make to a job that goes on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.edit import Length, Wish, more_frames
+from lingen_cli.requests.job import Base, Destination, Job, Stretch
+from lingen_cli.requests.new_video import check_device, check_seed, parse_interval, parse_size
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.requests.read_recipe import Changes
+from lingen_cli.requests.recipe import MAX_BASE_FRAMES
+from lingen_cli.settings import Settings
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    from lingen_cli.media.images.resize import FitName
+    from lingen_cli.media.probe import ForeignVideo
+    from lingen_cli.terminal.progress import Progress
+    from lingen_plugins.registry import Registry
+
+FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
+
+
+def extend_foreign(
+    video: Path,
+    length: Length,
+    wish: Wish,
+    fit: str,
+    changes: Changes,
+    settings: Settings,
+    registry: Registry,
+    progress: Progress,
+) -> Job:
+    """The video, longer, in its own size and at its own rate.
+
+    The model sees it at `settings.size`, or at a size of the same proportions with about as many
+    pixels as the model was trained with. Raises what `examine` and `prepare` raise.
+    """
+    from lingen_cli.media.images.resize import canvas_size, crop_size
+    from lingen_cli.media.probe import examine, fingerprint
+    from lingen_cli.media.writer import check_encoder
+
+    if wish.prompt is None:
+        raise InvalidOptionError(
+            "lingen did not make this video: say with --prompt what it shows and what follows"
+        )
+    prompt = check_prompt(wish.prompt)
+    name = next((one for one in FITS if one == fit), None)
+    if name is None:
+        raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
+    variant = registry.model(settings.model)
+    step = side_step(registry, variant, changes.weights or settings.weights)
+    found = examine(video)
+    seen = (found.width, found.height)
+    if settings.size is not None:
+        canvas = parse_size(settings.size, step)
+    elif name == "stretch":
+        canvas = canvas_size(seen, parse_size(variant.size, step), step)
+    else:
+        canvas = parse_size(variant.size, step)
+    width, height = crop_size(seen, canvas if name == "crop" else seen)
+    check_encoder(
+        width=width,
+        height=height,
+        fps=found.rate,
+        crf=settings.crf,
+        preset=settings.encoder_preset,
+    )
+    _say(found, (width, height), progress)
+    if found.frames > MAX_BASE_FRAMES:
+        raise BadDataError(f"{video} has more than {MAX_BASE_FRAMES} frames")
+    base = Base(
+        path=video.absolute(),
+        fingerprint=fingerprint(video),
+        frames=found.frames,
+        width=width,
+        height=height,
+        fit=name,
+        headers=found.headers if (width, height) == seen else 0,
+    )
+    stretch = Stretch(
+        prompt=prompt,
+        negative=check_prompt(wish.negative or "", name="--negative", may_be_empty=True),
+        seed=check_seed(wish.seed),
+        frames=more_frames(length, found.frames, found.rate, found.frames),
+        sampler=sampler_of(registry, variant, wish.sampler or settings.sampler),
+        steps=wish.steps or settings.steps or variant.steps,
+        guidance=next(
+            one for one in (wish.guidance, settings.guidance, variant.guidance) if one is not None
+        ),
+        guidance_interval=parse_interval(settings.guidance_interval),
+        step_cache=settings.step_cache,
+        windows=variant.windows,
+    )
+    if variant.windows is None:
+        raise InvalidOptionError(f"{variant.name} cannot go on with a video (lingen extend)")
+    if isinstance(variant, HubModel) and not variant.from_pixels:
+        raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
+    check_edits(variant, (stretch,), found.rate)
+    if changes.accept_licence and isinstance(variant, HubModel):
+        licenses.accept(variant)
+    return Job(
+        edits=(stretch,),
+        model=locate(registry, settings.model, changes.weights or settings.weights),
+        rate=found.rate,
+        width=canvas[0],
+        height=canvas[1],
+        base=base,
+        image=None,
+        device=check_device(changes.device or settings.device),
+        crf=settings.crf,
+        encoder_preset=settings.encoder_preset,
+        destination=Destination(
+            path=None if changes.output is None else check_output(changes.output),
+            folder=Path(),
+            stem=f"{video.stem}-longer",
+            overwrite=changes.overwrite,
+        ),
+        preview=changes.preview,
+        cache_bytes=changes.cache_bytes,
+        draws_seeds=wish.seed is None,
+    )
+
+
+def _say(found: ForeignVideo, size: tuple[int, int], progress: Progress) -> None:
+    """What a user should know before hours of work."""
+    if found.missing:
+        progress.warn(
+            f"the video is cut short: {found.missing:.1f} s are missing at its end; "
+            "it goes on after its last frame"
+        )
+    if size != (found.width, found.height):
+        width, height = size
+        progress.warn(f"its pictures of {found.width}x{found.height} are cut to {width}x{height}")
+    if found.why_not:
+        progress.warn(f"its packets cannot be copied ({found.why_not}): it is encoded again")

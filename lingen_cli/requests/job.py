@@ -1,0 +1,276 @@
+"""One video to be made: every choice settled, every check done that needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.requests.frame_rates import Grid
+from lingen_cli.zoo.locate import LocatedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lingen_cli.media.frame_hashes import FrameHash
+    from lingen_cli.media.images.resize import Fit, FitName
+    from lingen_plugins.contracts import Sampler
+
+_BYTES_PER_PIXEL = 0.2
+"""H.264 at crf 18 took 0.015 to 0.13 bytes per pixel in tests; better quality takes more."""
+_CONTAINER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenImage:
+    """A picture that a video starts from or ends in, already at the video's size."""
+
+    path: Path
+    sha256: str
+    pixels: np.ndarray[Any, Any] | None
+    """uint8 (H, W, 3); None where the part that it belongs to is there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where the video goes: a name of the user's own, or the first free one like `stem`."""
+
+    path: Path | None
+    folder: Path
+    stem: str
+    overwrite: bool = False
+    streams: bool = False
+    """To standard output, in place of a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of a video that is sampled with one prompt and one seed."""
+
+    prompt: str
+    negative: str
+    seed: int
+    frames: int
+    """Frames that it adds to the video; 0 where it is sampled in the place of others."""
+    sampler: Sampler
+    steps: int
+    guidance: float
+    windows: tuple[int, int] | None
+    """Latent frames of a window, and of its past; None samples the stretch in one piece."""
+    cut: bool = False
+    """It begins anew: nothing of what was before is its past."""
+    crossfade: float = 0.0
+    """Seconds in which the prompt of the stretch before gives way to this one's."""
+    guidance_interval: tuple[float, float] | None = None
+    """The times, from 0 (noise) to 1, between which there is guidance; None: as the sampler has
+    it."""
+    step_cache: float = 0.0
+    """How little may change for a step to borrow from the one before; 0: nothing is borrowed."""
+    at: tuple[int, int] | None = None
+    """The frames, the second excluded, that it takes the place of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """Everything after the first `keep` frames is dropped."""
+
+    keep: int
+
+
+Edit = Stretch | Cut
+"""One step in the making of a video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A video that lingen did not make, with which a video begins."""
+
+    path: Path
+    fingerprint: str
+    """Of its size and of its first and last bytes."""
+    frames: int
+    """Frames that are taken over from it, at the rate of the job."""
+    width: int
+    """Of the whole video, in pixels; the model works at the job's own size."""
+    height: int
+    fit: FitName
+    """How its pictures come to the model's size."""
+    headers: int
+    """Number of the new part's parameter sets where its packets are copied; 0: encoded again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The video that a job goes on with, in which the first `done` edits are."""
+
+    path: Path
+    latents: str | None
+    """SHA-256 of its latents, if its recipe names them."""
+    done: int
+    copy: bool
+    """Whether its packets stand unchanged at the beginning of the new video."""
+    hashes: tuple[FrameHash, ...] = ()
+    """Of its frames, as far as its recipe has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The settled choices of `generate`, `rerun` and `extend`."""
+
+    edits: tuple[Edit, ...]
+    model: LocatedModel
+    rate: Fraction
+    width: int
+    """Of the model's pictures, and of the video's where it has no other base."""
+    height: int
+    base: Base | None = None
+    image: GivenImage | None
+    last_image: GivenImage | None = None
+    origin: Origin | None = None
+    device: str
+    dtype: str | None = None
+    """None: the model's choice for the device."""
+    threads: int | None = None
+    crf: int
+    encoder_preset: str
+    destination: Destination
+    cache_bytes: int
+    """How much the cache of latents may hold."""
+    draws_seeds: bool = False
+    """The user gave no seed: that of a stopped run is as good."""
+    metadata: bool = True
+    """Write into the video how it was made."""
+    subtitles: bool = False
+    """Write the prompts beside the video, as subtitles."""
+    preview: bool = False
+    """Draw the latents while they form."""
+    decode_only: bool = False
+    """Everything must be in the journal already."""
+    frugal: bool = False
+    """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
+
+    @property
+    def bounds(self) -> list[int]:
+        """Where each separately encoded segment of the video ends, in frames."""
+        return _bounds(self.edits, self.base)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        base = self.base
+        return (self.width, self.height) if base is None else (base.width, base.height)
+
+    @property
+    def must_encode(self) -> bool:
+        """Whether what is kept is known to be no neighbour for new packets."""
+        return self.base is not None and not self.base.headers and self.origin is None
+
+    @property
+    def frames_before(self) -> int:
+        """Frames of the video that the job goes on with."""
+        done = 0 if self.origin is None else self.origin.done
+        return (_bounds(self.edits[:done], self.base) or [0])[-1]
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole video."""
+        return self.bounds[-1]
+
+    @property
+    def parts(self) -> list[tuple[Fraction, Fraction, str]]:
+        """Begin and end in seconds of every part with a prompt of its own, and the prompt."""
+        found: list[tuple[int, int, str]] = []
+        place = 0 if self.base is None else self.base.frames
+        for edit in self.edits:
+            if isinstance(edit, Cut):
+                found = [(a, min(b, edit.keep), text) for a, b, text in found if a < edit.keep]
+                place = edit.keep
+            elif edit.frames:
+                if found and found[-1][2] == edit.prompt and not edit.cut:
+                    found[-1] = (found[-1][0], place + edit.frames, edit.prompt)
+                else:
+                    found.append((place, place + edit.frames, edit.prompt))
+                place += edit.frames
+        return [(begin / self.rate, end / self.rate, text) for begin, end, text in found]
+
+    @property
+    def chapters(self) -> list[tuple[Fraction, Fraction, str]]:
+        """As `parts`, and what was there before; none where there is one prompt alone."""
+        found = self.parts
+        if self.base is not None:
+            end = self.base.frames / self.rate
+            found = [(Fraction(0), end, self.base.path.stem), *found]
+        return found if len(found) > 1 else []
+
+    @property
+    def kept(self) -> int:
+        """Frames that are taken over from the video before, as they are encoded there."""
+        if self.origin is not None and self.origin.copy:
+            return self.bounds[-2]
+        return 0 if self.base is None else self.base.frames
+
+    @property
+    def kept_hashes(self) -> tuple[FrameHash, ...]:
+        """Of the frames that are taken over."""
+        return self.origin.hashes if self.origin is not None and self.origin.copy else ()
+
+    @property
+    def kept_from(self) -> Path | None:
+        """The video whose first frames are kept."""
+        if self.origin is not None and self.origin.copy:
+            return self.origin.path
+        return None if self.base is None else self.base.path
+
+    @property
+    def making(self) -> tuple[Edit, ...]:
+        """The edits that are still to be made."""
+        return self.edits if self.origin is None else self.edits[self.origin.done :]
+
+    @property
+    def sampled(self) -> tuple[Stretch, ...]:
+        """The stretches among `making`."""
+        return tuple(edit for edit in self.making if isinstance(edit, Stretch))
+
+    @property
+    def seconds(self) -> float:
+        """Length of the whole video."""
+        return float(self.frames / self.rate)
+
+    @property
+    def grid(self) -> Grid:
+        """Which of the model's frames is behind each frame of the video."""
+        old = 0 if self.base is None else self.base.frames
+        fps, group = Fraction(self.model.variant.fps), self.model.time_stride
+        return Grid(self.rate, fps, old, group)
+
+    @property
+    def fit_of_video(self) -> Fit:
+        """How the pictures of the video, or of one before it, come to the model's size."""
+        from lingen_cli.media.images.resize import Fit
+
+        name: FitName = "stretch"
+        if self.base is not None and self.base.fit == "pad":
+            name = "pad"
+        return Fit(name=name, seen=self.size, size=(self.width, self.height))
+
+    @property
+    def expected_bytes(self) -> int:
+        """A generous guess at the size of the file."""
+        quality = 2 ** max(0.0, (18 - self.crf) / 6)
+        width, height = self.size
+        frames, old = self.frames, 0
+        if self.base is not None and self.base.headers:
+            frames, old = frames - self.base.frames, self.base.path.stat().st_size
+        pixels = frames * width * height
+        return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
+
+
+def _bounds(edits: tuple[Edit, ...], base: Base | None) -> list[int]:
+    ends = [] if base is None else [base.frames]
+    for edit in edits:
+        if isinstance(edit, Cut):
+            ends = [*(end for end in ends if end < edit.keep), edit.keep]
+        elif edit.frames:
+            ends.append((ends[-1] if ends else 0) + edit.frames)
+    return ends

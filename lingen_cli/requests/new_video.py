@@ -1,0 +1,220 @@
+"""Everything about a run that can be checked before torch is imported or a weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.names import slug
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.frame_rates import frame_count, parse_rate
+from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.settings import Settings
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    from lingen_cli.requests.story import Shot
+    from lingen_plugins.registry import Registry
+
+MAX_SIDE = 2048
+_SEED_LIMIT = 2**63
+_RANDOM_SEEDS = 2**31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What only the command line can say; the rest is in `Settings`."""
+
+    prompt: str | None = None
+    story: Path | None = None
+    minutes: float | None = None
+    seconds: float | None = None
+    frames: int | None = None
+    seed: int | None = None
+    image: Path | None = None
+    last_image: Path | None = None
+    output: str | None = None
+    overwrite: bool = False
+    accept_licence: bool = False
+    """Of open weights from elsewhere."""
+    save_memory: bool = False
+
+
+def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
+    """Check everything and settle every open choice.
+
+    Raises InvalidOptionError and UnknownNameError (2), MissingInputError (66), BadDataError (65),
+    NotAvailableError (69), PermissionDeniedError (77).
+    """
+    from lingen_cli.media.writer import check_encoder
+
+    shots = [] if wishes.story is None else _shots(wishes, wishes.story)
+    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(wishes))
+    negative = check_prompt(settings.negative, name="--negative", may_be_empty=True)
+    variant = registry.model(settings.model)
+    rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
+    if shots:
+        frames = max(1, round(shots[0].end * rate))
+    else:
+        frames = frame_count(
+            rate,
+            minutes=wishes.minutes,
+            seconds=wishes.seconds,
+            frames=wishes.frames,
+            default_seconds=settings.seconds,
+        )
+    size = variant.size if settings.size is None else settings.size
+    width, height = parse_size(size, side_step(registry, variant, settings.weights))
+    seed = check_seed(wishes.seed)
+    streams = wishes.output == "-"
+    destination = Destination(
+        path=None if wishes.output is None or streams else check_output(wishes.output),
+        folder=settings.output_folder,
+        stem=slug(prompt) if wishes.story is None else slug(wishes.story.stem),
+        overwrite=wishes.overwrite,
+        streams=streams,
+    )
+    check_encoder(
+        width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
+    )
+    stretch = Stretch(
+        prompt=prompt,
+        negative=negative,
+        seed=seed,
+        frames=frames,
+        sampler=sampler_of(registry, variant, settings.sampler),
+        steps=variant.steps if settings.steps is None else settings.steps,
+        guidance=variant.guidance if settings.guidance is None else settings.guidance,
+        guidance_interval=parse_interval(settings.guidance_interval),
+        step_cache=settings.step_cache,
+        windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
+    )
+    edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
+    pictures = wishes.image is not None or wishes.last_image is not None
+    check_edits(variant, edits, rate, pictures=pictures)
+    if wishes.accept_licence and isinstance(variant, HubModel):
+        licenses.accept(variant)
+    model = locate(registry, settings.model, settings.weights)
+    image = None if wishes.image is None else given_image(wishes.image, width, height)
+    last_image = None
+    if wishes.last_image is not None:
+        if frames < 2:
+            raise InvalidOptionError("--last-image needs a video of at least 2 frames")
+        last_image = given_image(wishes.last_image, width, height)
+    return Job(
+        edits=edits,
+        model=model,
+        rate=rate,
+        width=width,
+        height=height,
+        image=image,
+        last_image=last_image,
+        device=settings.device,
+        crf=settings.crf,
+        encoder_preset=settings.encoder_preset,
+        destination=destination,
+        cache_bytes=settings.cache_bytes,
+        preview=settings.preview,
+        subtitles=bool(shots) and not streams,
+        draws_seeds=wishes.seed is None,
+        frugal=wishes.save_memory,
+    )
+
+
+def _prompt_of(wishes: Wishes) -> str:
+    if wishes.prompt is None:
+        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
+    return wishes.prompt
+
+
+def _shots(wishes: Wishes, story: Path) -> list[Shot]:
+    """The shots of the story; nothing else may say what they say."""
+    from lingen_cli.requests.story import read_story
+
+    others = {
+        "a PROMPT": wishes.prompt,
+        "--minutes": wishes.minutes,
+        "--seconds": wishes.seconds,
+        "--frames": wishes.frames,
+        "--last-image": wishes.last_image,
+    }
+    for name, value in others.items():
+        if value is not None:
+            raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
+    return read_story(story)
+
+
+def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Stretch:
+    """A shot that is not the first; its noise is its own."""
+    begin, end = round(shot.begin * rate), round(shot.end * rate)
+    if begin == end:
+        raise InvalidOptionError(f"line {shot.line} of the story: a shot shorter than a frame")
+    return replace(
+        first,
+        prompt=shot.prompt,
+        frames=end - begin,
+        windows=windows,
+        cut=shot.cut,
+        crossfade=shot.crossfade,
+    )
+
+
+def check_device(name: str) -> str:
+    """Return `name`; raises InvalidOptionError (2) unless it is auto, cpu or cuda. No torch."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise InvalidOptionError(f"--device must be auto, cpu or cuda, not {name!r}")
+    return name
+
+
+def parse_size(value: int | str, step: int) -> tuple[int, int]:
+    """`128` or `192x128` as (width, height). Raises InvalidOptionError (2)."""
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", str(value).strip())
+    sides = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if any(side % step or not step <= side <= MAX_SIDE for side in sides):
+        raise InvalidOptionError(
+            f"--size must be one side or WIDTHxHEIGHT, each a multiple of {step} "
+            f"up to {MAX_SIDE}, not {str(value)[:20]!r}"
+        )
+    return sides
+
+
+def parse_interval(text: str | None) -> tuple[float, float] | None:
+    """`0.05,0.8` as two times from 0 to 1; None for None. Raises InvalidOptionError (2)."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([01]?\.?\d{1,9})\s*,\s*([01]?\.?\d{1,9})\s*", text)
+    begin, end = (float(found[1]), float(found[2])) if found else (1.0, 0.0)
+    if not 0 <= begin < end <= 1:
+        raise InvalidOptionError(
+            "--guidance-interval must be two times from 0 (noise) to 1, the smaller first, such as "
+            f"0.05,0.8, not {text[:20]!r}"
+        )
+    return begin, end
+
+
+def check_seed(seed: int | None) -> int:
+    """The seed, or a new random one. Raises InvalidOptionError (2) when it is out of range."""
+    if seed is None:
+        return secrets.randbelow(_RANDOM_SEEDS)
+    if not 0 <= seed < _SEED_LIMIT:
+        raise InvalidOptionError(f"--seed must be from 0 to {_SEED_LIMIT - 1}, not {seed}")
+    return seed
+
+
+def given_image(path: Path, width: int, height: int) -> GivenImage:
+    """Read a picture and cut and scale it to the video's size. Raises as `read_image` does."""
+    from lingen_cli.media.images.image_files import fit_image, read_image
+
+    pixels = fit_image(read_image(path), width, height)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return GivenImage(path=path.absolute(), sha256=digest, pixels=pixels)

@@ -1,0 +1,190 @@
+"""From the recipe of a video back to a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import BadDataError
+from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
+from lingen_cli.requests.new_video import check_device, given_image, parse_size
+from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.requests.recipe import (
+    MAX_FRAMES,
+    Added,
+    Dropped,
+    ForeignBase,
+    GivenPicture,
+    Recipe,
+    Retaken,
+)
+from lingen_cli.zoo import licenses
+from lingen_cli.zoo.locate import locate, side_step
+from lingen_plugins.contracts import HubModel, ModelVariant
+
+if TYPE_CHECKING:
+    from lingen_plugins.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What may differ from the first time."""
+
+    output: str | None = None
+    overwrite: bool = False
+    image: Path | None = None
+    last_image: Path | None = None
+    weights: Path | None = None
+    device: str | None = None
+    preview: bool = False
+    cache_bytes: int = 0
+    accept_licence: bool = False
+
+
+def prepare_again(
+    recipe: Recipe, changes: Changes, registry: Registry, *, stem: str, read_image: bool = True
+) -> Job:
+    """As `preflight.prepare`, for what `recipe` asks for; raises the same errors.
+
+    A recipe comes out of a file that anybody may have written, so its values are checked like
+    those of a command line.
+    """
+    from lingen_cli.media.writer import check_encoder
+
+    used = "cpu" if recipe.device.startswith("cpu") else "cuda"
+    device = check_device(changes.device or used)
+    variant = registry.model(recipe.model)
+    folder = changes.weights
+    if folder is None and recipe.weights_folder is not None:
+        folder = Path(recipe.weights_folder)
+    step = side_step(registry, variant, folder)
+    width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
+    check_encoder(
+        width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
+    )
+    base = None if recipe.base is None else _base(recipe.base)
+    if base is not None:
+        check_encoder(
+            width=base.width,
+            height=base.height,
+            fps=recipe.rate,
+            crf=recipe.crf,
+            preset=recipe.encoder_preset,
+        )
+
+    def picture(given: GivenPicture | None, moved: Path | None) -> GivenImage | None:
+        if given is None:
+            return None
+        if read_image:
+            return given_image(moved or Path(given.path), width, height)
+        return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
+
+    edits = edits_of(recipe, registry)
+    given = recipe.image is not None or recipe.last_image is not None
+    check_edits(variant, edits, recipe.rate, pictures=given)
+    if changes.accept_licence and isinstance(variant, HubModel):
+        licenses.accept(variant)
+    return Job(
+        edits=edits,
+        model=locate(registry, recipe.model, folder),
+        rate=recipe.rate,
+        width=width,
+        height=height,
+        base=base,
+        image=picture(recipe.image, changes.image),
+        last_image=picture(recipe.last_image, changes.last_image),
+        device=device,
+        dtype=recipe.dtype,
+        threads=recipe.threads,
+        crf=recipe.crf,
+        encoder_preset=recipe.encoder_preset,
+        destination=Destination(
+            path=None if changes.output is None else check_output(changes.output),
+            folder=Path(),
+            stem=stem,
+            overwrite=changes.overwrite,
+        ),
+        preview=changes.preview,
+        cache_bytes=changes.cache_bytes,
+    )
+
+
+def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
+    """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
+    model = registry.model(recipe.model)
+    edits: list[Edit] = [_stretch(recipe, registry, model)]
+    total = recipe.frames
+    for later in recipe.edits:
+        if isinstance(later, Dropped):
+            if later.keep >= total:
+                raise BadDataError(f"damaged recipe: {total} frames are not cut to {later.keep}")
+            edits.append(Cut(keep=later.keep))
+            total = later.keep
+        elif isinstance(later, Retaken):
+            end = later.begin + later.frames
+            if end > total:
+                raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
+            edits.append(replace(_stretch(later, registry, model), frames=0, at=(later.begin, end)))
+        else:
+            stretch = _stretch(later, registry, model)
+            edits.append(replace(stretch, cut=later.cut, crossfade=later.crossfade))
+            total += later.frames
+        if total > MAX_FRAMES:
+            raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")
+    return tuple(edits)
+
+
+def _base(base: ForeignBase) -> Base:
+    return Base(**base.model_dump() | {"path": Path(base.path)})
+
+
+def check_base(base: Base) -> None:
+    """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
+    from lingen_cli.files.printable import printable
+    from lingen_cli.media.probe import fingerprint
+
+    if fingerprint(base.path) != base.fingerprint:
+        raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
+
+
+def _stretch(
+    part: Recipe | Added | Retaken, registry: Registry, model: ModelVariant | HubModel
+) -> Stretch:
+    windows = part.windows
+    if windows is not None and windows[1] >= windows[0]:
+        raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
+    return Stretch(
+        prompt=check_prompt(part.prompt),
+        negative=check_prompt(part.negative, name="negative prompt", may_be_empty=True),
+        seed=part.seed,
+        frames=part.frames,
+        sampler=sampler_of(registry, model, part.sampler),
+        steps=part.steps,
+        guidance=part.guidance,
+        guidance_interval=part.guidance_interval,
+        step_cache=part.step_cache,
+        windows=windows,
+    )
+
+
+def differences(recipe: Recipe, job: Job) -> Iterator[str]:
+    """One line for each reason why the frames may differ from the first time."""
+    from lingen_cli.requests.write_recipe import versions
+
+    now = versions()
+    for name, then in recipe.versions.items():
+        if name in now and now[name] != then:
+            yield f"{name} is {now[name]}, the video was made with {then}"
+    for part, digest in recipe.weights.items():
+        if job.model.hashes.get(part) != digest:
+            yield f"the {part} weights are not those the video was made with"
+    pictures = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
+    for name, asked, given in pictures:
+        if asked and given and asked.sha256 != given.sha256:
+            yield f"the {name} picture is not the one the video was made with"
+    if not recipe.device.startswith(job.device):
+        yield f"device is {job.device}, the video was made on {recipe.device}"

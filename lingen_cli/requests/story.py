@@ -1,0 +1,220 @@
+"""Stories: a TOML file of shots, each with a prompt and a length, read and checked whole.
+
+transition = "smooth"            # how a shot begins where it says nothing itself
+
+[[shot]]
+prompt = "a red ball bounces on green grass"
+seconds = 4
+
+[[shot]]
+prompt = "a red ball circles on green grass"
+to = "0:10"
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_moment
+from lingen_cli.requests.prompts import check_prompt
+
+MAX_SHOTS = 1000
+_MAX_BYTES = 1 << 20
+_MOST_PROBLEMS = 20
+Moment = Annotated[str | int | float, Field(union_mode="left_to_right")]
+Transition = Literal["smooth", "cut"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Shot(_Part):
+    prompt: str
+    seconds: float | None = Field(None, gt=0, le=MAX_SECONDS, allow_inf_nan=False)
+    begin: Moment | None = Field(None, alias="from")
+    end: Moment | None = Field(None, alias="to")
+    transition: Transition | None = None
+    crossfade: float = Field(0.0, ge=0, le=MAX_SECONDS, allow_inf_nan=False)
+
+
+class _Story(_Part):
+    transition: Transition = "smooth"
+    seconds: float | None = Field(None, gt=0, le=MAX_SECONDS, allow_inf_nan=False)
+    shot: tuple[_Shot, ...] = Field(max_length=MAX_SHOTS)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """`begin` and `end` in seconds; `cut`: nothing of the shot before is seen in it; `crossfade`
+    in seconds."""
+
+    prompt: str
+    begin: Fraction
+    end: Fraction
+    cut: bool
+    crossfade: float
+    line: int
+    """Where it stands in the file."""
+
+
+class StoryError(BadDataError):
+    """A story with problems; one line each, `file:line: what`."""
+
+    def __init__(self, problems: list[str]) -> None:
+        more = len(problems) - 1
+        super().__init__(problems[0] + (f" (and {more} more: lingen story check)" if more else ""))
+        self.problems = problems[:_MOST_PROBLEMS]
+
+
+def read_story(path: Path) -> list[Shot]:
+    """The shots of a story, one after the other without gaps.
+
+    Raises StoryError (65) naming lines, MissingInputError (66), PermissionDeniedError (77).
+    """
+    text = _read(path)
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        found = re.search(r"line (\d+)", str(error))
+        raise StoryError([f"{path}:{found[1] if found else 1}: not valid TOML: {error}"]) from None
+    lines = _Lines(text)
+    try:
+        story = _Story.model_validate(values)
+    except ValidationError as error:
+        raise StoryError(
+            [
+                f"{path}:{lines.of(one['loc'])}: {_name(one['loc'])}: {one['msg']}"
+                for one in error.errors()
+            ]
+        ) from None
+    problems: list[str] = [] if story.shot else [f"{path}:1: a story has at least one [[shot]]"]
+    shots = list(_place(story, lines, path, problems))
+    if problems:
+        raise StoryError(problems)
+    return shots
+
+
+def _read(path: Path) -> str:
+    from lingen_cli.files.open_file import open_file
+
+    with open_file(path) as file:
+        data = file.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise StoryError([f"{path}:1: a story has at most {_MAX_BYTES} bytes"])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise StoryError([f"{path}:{line}: not valid UTF-8"]) from None
+
+
+def _place(story: _Story, lines: _Lines, path: Path, problems: list[str]) -> Iterator[Shot]:
+    """Shots with their times; what is wrong goes into `problems`."""
+    now = Fraction(0)
+    for number, shot in enumerate(story.shot):
+
+        def wrong(key: str, what: str, number: int = number) -> None:
+            problems.append(f"{path}:{lines.of(('shot', number, key))}: shot {number + 1}: {what}")
+
+        try:
+            prompt = check_prompt(shot.prompt)
+        except LingenError as error:
+            wrong("prompt", str(error))
+            prompt = ""
+        begin = _moment(shot.begin, "from", wrong)
+        if begin is not None and begin != now:
+            what = "a gap" if begin > now else "an overlap"
+            wrong(
+                "from",
+                f"begins at {float(begin):g} s, the shot before ends at {float(now):g} s: {what}",
+            )
+            now = begin
+        end = _moment(shot.end, "to", wrong)
+        if shot.seconds is not None:
+            length = now + Fraction(shot.seconds).limit_denominator(1000)
+            if end is not None and end != length:
+                wrong(
+                    "seconds",
+                    f"{shot.seconds:g} s from {float(now):g} s do not end at {float(end):g} s",
+                )
+            end = length
+        if end is None:
+            if shot.end is None:
+                wrong("prompt", "has no length: give it seconds, or to")
+            end = now
+        elif end <= now:
+            wrong("to", f"ends at {float(end):g} s, before it begins at {float(now):g} s")
+        cut = (shot.transition or story.transition) == "cut" and number > 0
+        if cut and shot.crossfade:
+            wrong("crossfade", "begins with a cut, so there is nothing to fade from")
+        yield Shot(prompt, now, end, cut, shot.crossfade, lines.of(("shot", number)))
+        now = end
+    if story.seconds is not None and Fraction(story.seconds).limit_denominator(1000) != now:
+        line = lines.of(("seconds",))
+        problems.append(f"{path}:{line}: the shots last {float(now):g} s, not {story.seconds:g} s")
+    if now > MAX_SECONDS:
+        problems.append(f"{path}:1: the shots last {float(now):g} s, at most {MAX_SECONDS:g} s")
+
+
+def _moment(value: str | int | float | None, key: str, wrong: Any) -> Fraction | None:
+    if value is None:
+        return None
+    try:
+        return parse_moment(str(value), key)
+    except LingenError as error:
+        wrong(key, str(error))
+        return None
+
+
+def _name(place: tuple[int | str, ...]) -> str:
+    """`shot 3: to` for ("shot", 2, "to")."""
+    parts = [str(part + 1) if isinstance(part, int) else part for part in place]
+    return ": ".join([" ".join(parts[:2]), *parts[2:3]])
+
+
+class _Lines:
+    """Where the tables and keys of a story stand; tomllib does not say."""
+
+    def __init__(self, text: str) -> None:
+        self._found: dict[tuple[int | str, ...], int] = {}
+        place: tuple[int | str, ...] = ()
+        shots = 0
+        for number, line in enumerate(text.split("\n"), start=1):
+            if re.match(r"\s*\[\[\s*shot\s*\]\]", line):
+                place, shots = ("shot", shots), shots + 1
+                self._found[place] = number
+            elif key := re.match(r"\s*[\"']?([A-Za-z_-]+)[\"']?\s*=", line):
+                self._found.setdefault((*place, key[1]), number)
+
+    def of(self, place: tuple[int | str, ...]) -> int:
+        """The line of a key, or of the nearest table about it."""
+        while place:
+            if place in self._found:
+                return self._found[place]
+            place = place[:-1]
+        return 1
+
+
+def subtitles(shots: list[tuple[Fraction, Fraction, str]]) -> str:
+    """SubRip text of (begin, end, prompt) in seconds."""
+    parts = [
+        f"{number}\n{_clock(begin)} --> {_clock(end)}\n{prompt}\n"
+        for number, (begin, end, prompt) in enumerate(shots, start=1)
+    ]
+    return "\n".join(parts)
+
+
+def _clock(moment: Fraction) -> str:
+    milliseconds = round(moment * 1000)
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02},{rest:03}"

@@ -1,0 +1,96 @@
+"""From a job to the recipe that travels inside its video."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import fields
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli import __version__
+from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
+from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
+
+if TYPE_CHECKING:
+    from lingen_models.video_pipeline import VideoPipeline
+
+_MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
+"""What a recipe says about where it ran and what came out."""
+
+
+def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
+    """What was asked for, and what it runs on; `digest` names the latents in the cache."""
+    import torch
+
+    return Recipe(
+        **_asked(job),
+        latents=digest,
+        device=str(pipe.device),
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        versions=versions(),
+    )
+
+
+def asked_of(job: Job) -> dict[str, Any]:
+    """What was asked for alone, as JSON: two jobs with the same make the same video."""
+    recipe = Recipe(**_asked(job), device="", dtype="", threads=1, versions={})
+    return recipe.model_dump(mode="json", exclude=set(_MACHINE))
+
+
+def asked_in(recipe: Recipe) -> dict[str, Any]:
+    """As `asked_of`, from a recipe."""
+    return recipe.model_dump(mode="json", exclude=set(_MACHINE))
+
+
+def _asked(job: Job) -> dict[str, Any]:
+    first, *rest = job.edits
+    assert isinstance(first, Stretch)
+    return _sampled(first) | {
+        "model": job.model.variant.name,
+        "weights": job.model.hashes,
+        "weights_folder": None if job.model.folder is None else str(job.model.folder),
+        "edits": tuple(_later(edit) for edit in rest),
+        "fps": str(job.rate),
+        "width": job.width,
+        "height": job.height,
+        "image": _picture(job.image),
+        "last_image": _picture(job.last_image),
+        "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
+        "crf": job.crf,
+        "encoder_preset": job.encoder_preset,
+    }
+
+
+def _later(edit: Edit) -> Added | Retaken | Dropped:
+    if isinstance(edit, Cut):
+        return Dropped(keep=edit.keep)
+    if edit.at is None:
+        return Added(**_sampled(edit), cut=edit.cut, crossfade=edit.crossfade)
+    begin, end = edit.at
+    return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
+
+
+def _picture(image: GivenImage | None) -> GivenPicture | None:
+    return None if image is None else GivenPicture(path=str(image.path), sha256=image.sha256)
+
+
+def _plain(base: Base) -> dict[str, Any]:
+    plain = {field.name: getattr(base, field.name) for field in fields(base)}
+    return plain | {"path": str(base.path)}
+
+
+def _sampled(stretch: Stretch) -> dict[str, Any]:
+    plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
+    del plain["at"], plain["cut"], plain["crossfade"]
+    return plain | {"sampler": stretch.sampler.name}
+
+
+def versions() -> dict[str, str]:
+    """What the frames and the bytes of a video depend on, beside the recipe."""
+    return {
+        "lingen": __version__,
+        "torch": version("torch"),
+        "av": version("av"),
+        "python": platform.python_version(),
+    }

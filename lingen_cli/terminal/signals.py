@@ -1,0 +1,103 @@
+"""SIGINT, SIGTERM and SIGHUP stop a run; SIGUSR1 has it write its journal (reliability.md C5).
+
+Python runs a signal handler only between two bytecodes of the main thread, so it waits for the
+current torch operation, which can take seconds. The operating system's wake-up byte does not: a
+small thread reads it, tells the user at once that the signal was heard, and ends the process at
+the second one. A scheduler may signal a process and also its group: what comes within half a second
+of the first counts as the first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from lingen_cli.exit_codes import Terminated
+from lingen_cli.terminal import console
+
+_KEEP = getattr(signal, "SIGUSR1", None)
+_SAME = 0.5
+"""Seconds after a signal in which another one says nothing new."""
+_asked = threading.Event()
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+def install() -> None:
+    """Make SIGTERM and SIGHUP raise Terminated. One that is ignored (nohup) stays ignored."""
+    terminate = _Terminate()
+    for number in _ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, terminate)
+
+
+class _Terminate:
+    """Raises Terminated, but not into the writing of the journal when the signal comes twice."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._last > _SAME:
+            self._last = now
+            raise Terminated
+
+
+def journal_asked() -> bool:
+    """Whether SIGUSR1 has come since the last writing of the journal."""
+    return _asked.is_set()
+
+
+def journal_written() -> None:
+    """What was asked for is done."""
+    _asked.clear()
+
+
+@contextlib.contextmanager
+def announced() -> Iterator[None]:
+    """While inside, the first signal is acknowledged at once and the second ends the process.
+
+    SIGUSR1, with which Slurm warns of its time limit, does not stop the run: the journal is
+    written after the present step. Enter it before torch does work. What a second signal leaves
+    behind is one hidden work folder, which the next run with the same output takes over.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    _asked.clear()
+    old = None if _KEEP is None else signal.signal(_KEEP, lambda *_: _asked.set())
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        if _KEEP is not None:
+            signal.signal(_KEEP, old)
+        writer.close()
+        listener.join()
+        reader.close()
+
+
+def _listen(reader: socket.socket) -> None:
+    heard: float | None = None
+    while data := reader.recv(1):
+        number = data[0]
+        if number == _KEEP:
+            console.note("lingen: what is sampled is written down after this step")
+        if number not in (signal.SIGINT, *_ENDING):
+            continue
+        now = time.monotonic()
+        if heard is not None:
+            if now - heard > _SAME:
+                os._exit(128 + number)
+            continue
+        heard = now
+        console.note("lingen: stopping after this step (once more to stop at once)")

@@ -1,0 +1,1 @@
+"""Models and their weights: finding, checking, describing, downloading, loading, converting."""

@@ -1,0 +1,180 @@
+"""Weights from the hub into its cache: each file whole and with the right hash, or not there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
+from rich.filesize import decimal
+
+from lingen_cli.errors import BadDataError, DiskFullError, NotAvailableError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
+from lingen_cli.terminal.progress import Progress
+from lingen_cli.zoo.availability import not_here, state_of
+from lingen_cli.zoo.compatibility import file_hash
+from lingen_cli.zoo.hub_client import Repository, is_offline
+from lingen_plugins.contracts import ModelVariant, Weights
+from lingen_plugins.hub_cache import repository_folder
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file of a download."""
+
+    part: str
+    file: str
+    """Its path in the repository."""
+    path: Path
+    """Where it is going to be."""
+    blob: Path
+    """Where its bytes are: `path` is a link to them, where the file system has links."""
+    lock: Path
+    """Held while it is downloaded; the hub's library uses the same where it knows the hash."""
+    sha256: str
+    size: int
+
+    @property
+    def partial(self) -> Path:
+        """What has come of it."""
+        return self.blob.with_name(f"{self.sha256}.incomplete")
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not come yet."""
+        return self.size - (self.partial.stat().st_size if self.partial.is_file() else 0)
+
+    def is_right(self) -> bool:
+        """Whether it is there, and is what it should be."""
+        return _is(self.path, self.size, self.sha256)
+
+
+def wanted(weights: Weights) -> list[Wanted]:
+    """The files of a download, in the order of `Weights.names`."""
+    folder = repository_folder(weights.repository or "")
+    locks = folder.parent / ".locks" / folder.name
+    paths = weights.files()
+    return [
+        Wanted(
+            part=part,
+            file=str(PurePosixPath(weights.folder, name)),
+            path=paths[part],
+            blob=folder / "blobs" / weights.sha256[part],
+            lock=locks / f"{weights.sha256[part]}.lock",
+            sha256=weights.sha256[part],
+            size=weights.sizes[part],
+        )
+        for part, name in weights.names().items()
+    ]
+
+
+def pull(variant: ModelVariant, progress: Progress, *, offline: bool = False) -> list[Wanted]:
+    """Download what is not here of the weights of `variant`; returns the files that came.
+
+    Raises NotAvailableError (69: no weights exist, no package for downloads, no network, no such
+    file on the hub), BadDataError (65: the hub has another file), DiskFullError (74) and others
+    where the cache cannot be written. What came is kept, and the same call goes on with it.
+    """
+    weights = variant.weights
+    if weights is None or weights.repository is None:
+        if state_of(variant) != "ready":
+            raise NotAvailableError(not_here(variant))
+        return []
+    missing = [one for one in wanted(weights) if not one.is_right()]
+    if not missing:
+        return []
+    first = missing[0]
+    if offline or is_offline():
+        state = "is not what it should be" if first.path.is_file() else "is not here"
+        raise NotAvailableError(
+            f"offline: {first.file} of {weights.repository}, the {first.part} of "
+            f"{variant.name!r}, {state}"
+        )
+    repository = Repository(weights.repository, weights.revision or "", progress.warn)
+    for one in missing:
+        if (size := repository.size(one.file)) not in (None, one.size):
+            raise BadDataError(
+                f"wrong size: {one.file} of {weights.repository} has {size} bytes, that of "
+                f"{variant.name} has {one.size}; nothing was downloaded"
+            )
+    try:
+        first.blob.parent.mkdir(parents=True, exist_ok=True)
+        _check_space(first.blob.parent, sum(one.left for one in missing))
+        for one in missing:
+            _get(one, repository, progress)
+    except OSError as error:
+        raise write_error(error, first.blob.parent) from error
+    return missing
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise DiskFullError(
+            f"disk full, free some space and run again: {printable(folder)} has {decimal(free)} "
+            f"left, the download needs {decimal(size)}"
+        )
+
+
+def _get(one: Wanted, repository: Repository, progress: Progress) -> None:
+    one.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(one.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        progress.note(f"waiting for another process that downloads {one.file}")
+        lock.acquire()
+    try:
+        if one.is_right():
+            return
+        if one.path.is_file():
+            progress.warn(f"{one.path} has the wrong hash; it is downloaded again")
+        if not _is(one.blob, one.size, one.sha256):
+            _download(one, repository, progress)
+        _put(one)
+    finally:
+        lock.release()
+
+
+def _download(one: Wanted, repository: Repository, progress: Progress) -> None:
+    """Until the bytes are those of the record; then they are the blob."""
+    begun = one.partial.is_file()
+    if one.left < 0:
+        one.partial.unlink()
+    million = 1_000_000
+    progress.phase(f"{one.part} (MB)", -(-one.size // million))
+    repository.fetch(
+        one.file, one.partial, one.size, lambda done: progress.advance(done // million)
+    )
+    progress.advance(-(-one.size // million))
+    if (found := file_hash(one.partial)) == one.sha256:
+        os.replace(one.partial, one.blob)
+        return
+    one.partial.unlink()
+    if begun:
+        progress.warn(f"what an earlier download left of {one.file} was damaged; it begins anew")
+        _download(one, repository, progress)
+        return
+    raise BadDataError(
+        f"wrong hash: {one.file} of {repository.name} has the SHA-256 {found}, its record says "
+        f"{one.sha256}; it was not kept"
+    )
+
+
+def _put(one: Wanted) -> None:
+    """Make `path` a link to the blob, as the hub's library does, or the file itself."""
+    one.path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = one.path.with_name(f".{one.path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.symlink_to(os.path.relpath(one.blob, one.path.parent))
+    except (NotImplementedError, OSError):  # a file system, or a Windows, without links
+        os.replace(one.blob, one.path)
+    else:
+        os.replace(temporary, one.path)
+
+
+def _is(path: Path, size: int, sha256: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and file_hash(path) == sha256

@@ -1,0 +1,147 @@
+"""The hub's side of a download: its addresses, what it says of a file, and what its errors mean."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from lingen_cli.errors import LingenError, NotAvailableError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
+
+_TRUE = {"1", "ON", "YES", "TRUE"}
+
+
+class Repository:
+    """One commit of a model repository: needs the package huggingface_hub, and a network.
+
+    Raises NotAvailableError (69) where the package is missing.
+    """
+
+    def __init__(self, name: str, revision: str, warn: Callable[[str], None]) -> None:
+        if find_spec("huggingface_hub") is None:
+            raise NotAvailableError(
+                "downloads need the package huggingface_hub: pip install 'lingen[hub]'"
+            )
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # before it is imported
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+        disable_progress_bars()
+        library = logging.getLogger("huggingface_hub")
+        library.handlers[:] = [_Passing(warn)]
+        self.name = name
+        self.revision = revision
+
+    def size(self, file: str) -> int | None:
+        """Bytes of a file, or None where the hub does not say. Raises NotAvailableError (69)."""
+        from huggingface_hub import get_hf_file_metadata
+
+        with self._told(file, None):
+            return get_hf_file_metadata(self._address(file)).size
+
+    def fetch(self, file: str, target: Path, size: int, on_bytes: Callable[[int], None]) -> None:
+        """Add to `target` what it lacks of a file of `size` bytes; what came is kept on any error.
+
+        `on_bytes` is told how many are there. Raises NotAvailableError (69), and DiskFullError or
+        WriteFailedError (74).
+        """
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
+        with self._told(file, target), _Counted(target, on_bytes) as opened:
+            there = opened.tell()
+            http_get(
+                self._address(file),
+                opened,
+                resume_size=there,
+                headers=headers,
+                expected_size=size,
+            )
+            opened.flush()
+            os.fsync(opened.fileno())
+
+    def _address(self, file: str) -> str:
+        from huggingface_hub import hf_hub_url
+
+        return hf_hub_url(self.name, file, revision=self.revision)
+
+    @contextmanager
+    def _told(self, file: str, target: Path | None) -> Iterator[None]:
+        """Errors of the library, of the network and of the disk as ours."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        # Version 1 of the library has its HTTPError from httpx, version 2 from httpx2.
+        expected: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+        try:
+            yield
+        except expected as error:
+            if target is not None and isinstance(error, OSError) and error.errno is not None:
+                raise write_error(error, target) from error
+            raise self._meaning(error, file, kept=target is not None) from error
+
+    def _meaning(self, error: Exception, file: str, *, kept: bool) -> LingenError:
+        from huggingface_hub import errors
+        from huggingface_hub.constants import ENDPOINT
+
+        page = f"{ENDPOINT}/{self.name}"
+        if isinstance(error, errors.GatedRepoError):
+            return NotAvailableError(
+                f"{page} asks for its licence to be accepted: do that on the page, then log in "
+                "with `hf auth login`"
+            )
+        refused = isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401
+        if refused or isinstance(error, errors.RepositoryNotFoundError):
+            return NotAvailableError(
+                f"there is no {page}, or it is private: then log in with `hf auth login`"
+            )
+        if isinstance(error, errors.RevisionNotFoundError):
+            return NotAvailableError(f"{page} has no commit {self.revision}")
+        if isinstance(error, errors.EntryNotFoundError):
+            return NotAvailableError(f"{page} has no file {file} at {self.revision}")
+        if isinstance(error, errors.HfHubHTTPError):
+            status = error.response.status_code
+            return NotAvailableError(f"{page} answers with the error {status} for {file}")
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return NotAvailableError(f"offline: {file} of {page} cannot be downloaded")
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if not kept:
+            return NotAvailableError(f"cannot reach {page}: {printable(reason)}")
+        return NotAvailableError(
+            f"{file} of {page} did not arrive whole: {printable(reason)}; what came is kept, "
+            "and the same command goes on with it"
+        )
+
+
+def is_offline() -> bool:
+    """Whether the hub's own variable forbids downloads."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
+
+
+class _Counted(io.BufferedWriter):
+    """A file that is added to, and tells how long it is."""
+
+    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
+        super().__init__(io.FileIO(path, "ab"))
+        self._on_bytes = on_bytes
+
+    def write(self, data: object) -> int:
+        written = super().write(data)  # type: ignore[arg-type]
+        self._on_bytes(self.tell())
+        return written
+
+
+class _Passing(logging.Handler):
+    """What the library warns of, such as a connection that was lost and is tried again."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._warn(" ".join(record.getMessage().split()))

@@ -1,0 +1,92 @@
+"""Pipelines of located models: weights are read, and placed on a device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_plugins.contracts import HubModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from lingen_cli.zoo.locate import LocatedModel
+    from lingen_models.pipeline import TextToVideo
+    from lingen_models.video_pipeline import VideoPipeline
+
+
+def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) -> VideoPipeline:
+    """Read the weights of `model`, whichever kind of model that is; else as `load_model`."""
+    if isinstance(model.variant, HubModel):
+        return _load_hub(model, model.variant, device, dtype)
+    return load_model(model, device, dtype)
+
+
+def _load_hub(
+    located: LocatedModel, model: HubModel, device: str, dtype: str | None
+) -> VideoPipeline:
+    from lingen_models.checkpoint import CheckpointError
+
+    precision = None if dtype is None else _dtype(dtype)
+    try:
+        return model.build(located.files["denoiser"].parent, find_device(device), precision)
+    except CheckpointError as error:
+        raise BadDataError(str(error)) from error
+
+
+def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:
+    """Read the weights of `model`; `device` may be `auto`, `dtype` defaults to the device's own.
+
+    Raises BadDataError (65) for weights that are damaged, NotAvailableError (69) for a device that
+    is not there.
+    """
+    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.frozen import FrozenText
+    from lingen_models.pipeline import TextToVideo
+    from lingen_models.precision import compute_dtype
+
+    place = find_device(device)
+    precision = compute_dtype(place) if dtype is None else _dtype(dtype)
+    try:
+        given = {model.files[part]: one.build() for part, one in model.foreign.items()}
+        return TextToVideo.load(
+            denoiser=model.files["denoiser"],
+            autoencoder=model.files["autoencoder"],
+            text_encoders=model.text_encoders,
+            device=place,
+            dtype=precision,
+            given={
+                path: one.to(place, precision if isinstance(one, FrozenText) else None)
+                for path, one in given.items()
+            },
+        )
+    except CheckpointError as error:
+        raise BadDataError(str(error)) from error
+
+
+def find_device(name: str) -> str:
+    """`auto` is the GPU where there is one; for a CPU, this process then keeps what it frees.
+
+    Raises NotAvailableError (69) for an absent one.
+    """
+    import torch
+
+    from lingen_models.allocation import keep_freed_memory
+
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise NotAvailableError("device cuda is not available; use --device cpu")
+    if name == "auto":
+        name = "cuda" if available else "cpu"
+    if name == "cpu":
+        keep_freed_memory()
+    return name
+
+
+def _dtype(name: str) -> torch.dtype:
+    import torch
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise BadDataError(f"the recipe names an unknown dtype: {name!r}")
+    return known[name]
