@@ -12,8 +12,19 @@ from __future__ import annotations
 from .caption import canonical_caption, caption
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
-from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
+from .oracle import (
+    Consistency,
+    Measurement,
+    SaidVerdict,
+    Sighting,
+    Verdict,
+    consistency,
+    judge,
+    judge_said,
+    measure,
+)
 from .render import FPS, as_frames, extent, render
+from .said import Said, SaidObject, natural_prompts
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
@@ -21,6 +32,9 @@ __all__ = [
     "FPS",
     "Consistency",
     "Measurement",
+    "Said",
+    "SaidObject",
+    "SaidVerdict",
     "Scene",
     "SceneObject",
     "Sighting",
@@ -33,7 +47,9 @@ __all__ = [
     "extent",
     "is_heldout",
     "judge",
+    "judge_said",
     "measure",
+    "natural_prompts",
     "render",
     "sample_scene",
     "vocabulary",
