@@ -169,7 +169,9 @@ def _count(masks: Iterable[Tensor]) -> int:
 
 
 def _backed(pixels: Tensor, beside: Tensor, background: str) -> float:
-    """Share of the pixels (T, H, W, 3) in `beside` (T, H, W) that look like the background."""
+    """Share of the pixels (T, H, W, 3) in `beside` (T, H, W) that look like the background, in the
+    tenth of the frames where it is least; every fourth pixel is looked at."""
+    pixels, beside = pixels[:, ::2, ::2], beside[:, ::2, ::2]
     names = [name for name, tones in _TONES.items() for _ in tones]
     table = pixels.new_tensor([tone for tones in _TONES.values() for tone in tones])
     near = torch.cdist(pixels.flatten(1, 2), table.expand(len(pixels), -1, -1))
