@@ -5,11 +5,13 @@ Nothing here knows what was asked for. Every decision goes to the nearest class.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .palette import BACKGROUNDS, COLOURS, RGB, visible
@@ -33,10 +35,15 @@ _TONES: Final[dict[str, tuple[RGB, ...]]] = {
 _VOTERS: Final = 3
 """Tones of each that tell backgrounds apart; the others are clouds and stars, which are near white
 and grey."""
+_ALIKE: Final = 60.0
+"""Distance in sRGB steps up to which a pixel has the tone of a background, and an object on the
+whole the colour that it is nearest to: what is further off is part of another background."""
 
 _LEAST_AREA: Final = 0.004
 """Share of the clip's pixels that an object must have: half a small ball seen a quarter of the
-time. Anything less is a speck."""
+time. Anything less is a speck. Of a frame, a piece that large counts as an object."""
+_COUNTED_AT: Final = 64
+"""Width to which masks are thinned before their pieces are counted."""
 _SPECK: Final = 5 / 128
 """Width in frame widths of what counts as a speck: stars of the night, fringes of an edge."""
 
@@ -44,11 +51,15 @@ _SPECK: Final = 5 / 128
 @dataclass(frozen=True)
 class Layers:
     """A clip taken apart. `masks` bool (objects, T, H, W), in the order of `colours`, which is
-    largest first."""
+    largest first. `count` is the number of connected objects, of any colour, that at least a third
+    of the frames show. `backed` is the share of what is beside all objects that looks like the
+    background, in the tenth of the frames where it is least."""
 
     background: str
     colours: tuple[str, ...]
     masks: Tensor
+    count: int
+    backed: float
 
 
 def as_float(video: Tensor) -> Tensor:
@@ -75,13 +86,100 @@ def take_apart(video: Tensor, most: int) -> Layers:
             core = _open(raw)
             if float(core.float().mean()) >= _LEAST_AREA:
                 cores[name] = core
+    wide = {name: _grow(core) for name, core in cores.items()}
+    count = _count([(nearest == names.index(name)) & near for name, near in wide.items()])
+    objects = torch.zeros_like(nearest, dtype=torch.bool)
+    for name, core in cores.items():
+        if math.dist(pixels[core].mean(0).tolist(), COLOURS[name]) < _ALIKE:
+            objects |= wide[name]
+    backed = _backed(pixels, ~objects, background)
     found = sorted(cores, key=lambda name: -int(cores[name].sum()))[:most]
     if not found:
-        return Layers(background, (), torch.zeros(0, *pixels.shape[:3], dtype=torch.bool))
+        none = torch.zeros(0, *pixels.shape[:3], dtype=torch.bool)
+        return Layers(background, (), none, count, backed)
     chosen = before[..., [names.index(name) for name in found]]
     owner = torch.cat((chosen, behind), -1).argmax(-1)
-    masks = [(owner == i) & _grow(cores[name]) for i, name in enumerate(found)]
-    return Layers(background, tuple(found), torch.stack(masks))
+    masks = [(owner == i) & wide[name] for i, name in enumerate(found)]
+    return Layers(background, tuple(found), torch.stack(masks), count, backed)
+
+
+def divide(mask: Tensor) -> Tensor | None:
+    """The masks (2, T, H, W) of two objects of one colour, which together are `mask` (T, H, W): one
+    stays left of the other, or above it. None where they do not."""
+    labels = _label(mask)
+    frames = [_pieces(frame) for frame in labels]
+    least = _LEAST_AREA * mask[0].numel()
+    pairs = []
+    for pieces in frames:
+        large = [place for _, mass, place in pieces if mass >= least]
+        if len(large) == 2:
+            pairs.append(large)
+    if len(pairs) < 3:
+        return None
+    places = torch.tensor(pairs)  # (N, 2 objects, 2 axes)
+    low, high = places.amin(1).amax(0), places.amax(1).amin(0)
+    axis = int((high - low).argmax())
+    if high[axis] <= low[axis]:
+        return None
+    border = float(low[axis] + high[axis]) / 2
+    first = torch.zeros_like(mask)
+    for index, pieces in enumerate(frames):
+        for label, _, place in pieces:
+            if place[axis] < border:
+                first[index] |= labels[index] == label
+    return torch.stack((first, mask & ~first))
+
+
+def _pieces(labels: Tensor) -> list[tuple[int, int, tuple[float, float]]]:
+    """Label, area and centroid (x, y) of each piece of a labelled frame (H, W)."""
+    high, wide = labels.shape
+    flat = labels.flatten()
+    areas = flat.bincount()
+    x = flat.bincount(weights=torch.arange(wide).repeat(high).double()) / areas
+    y = flat.bincount(weights=torch.arange(high).repeat_interleave(wide).double()) / areas
+    return [
+        (name, int(areas[name]), (float(x[name]), float(y[name])))
+        for name in areas.nonzero()[:, 0].tolist()
+        if name
+    ]
+
+
+def _label(mask: Tensor) -> Tensor:
+    """Mask (T, H, W) with a number for each connected piece of a frame, 0 outside."""
+    numbers = torch.arange(1.0, mask[0].numel() + 1).view(mask.shape[1:])
+    labels = mask * numbers
+    while True:
+        spread = F.max_pool2d(labels[:, None], 3, 1, 1)[:, 0] * mask
+        if torch.equal(spread, labels):
+            return labels.long()
+        labels = spread
+
+
+def _count(masks: Iterable[Tensor]) -> int:
+    """How many pieces of these masks (T, H, W) at least a third of the frames show: objects may
+    leave the frame for a while."""
+    totals = []
+    for mask in masks:
+        step = max(1, mask.shape[-1] // _COUNTED_AT)
+        labels = _label(mask[:, ::step, ::step])
+        least = _LEAST_AREA * labels[0].numel()
+        totals.append([sum(mass >= least for _, mass, _ in _pieces(frame)) for frame in labels])
+    counts = sorted((sum(frame) for frame in zip(*totals, strict=True)), reverse=True)
+    return counts[len(counts) // 3] if counts else 0
+
+
+def _backed(pixels: Tensor, beside: Tensor, background: str) -> float:
+    """Share of the pixels (T, H, W, 3) in `beside` (T, H, W) that look like the background, in the
+    tenth of the frames where it is least; every fourth pixel is looked at."""
+    pixels, beside = pixels[:, ::2, ::2], beside[:, ::2, ::2]
+    names = [name for name, tones in _TONES.items() for _ in tones]
+    table = pixels.new_tensor([tone for tones in _TONES.values() for tone in tones])
+    near = torch.cdist(pixels.flatten(1, 2), table.expand(len(pixels), -1, -1))
+    distance, index = near.min(-1)
+    own = torch.tensor([name == background for name in names])[index] & (distance < _ALIKE)
+    there = beside.flatten(1)
+    shares = (own & there).sum(1) / there.sum(1).clamp(min=1)
+    return float(torch.quantile(shares, 0.1))
 
 
 def _background(pixels: Tensor) -> str:
