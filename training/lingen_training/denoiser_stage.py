@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -164,11 +163,15 @@ def train_stage(
     stage: DenoiserStage,
     data: StageData,
     report: Report,
+    keep: Callable[[], None],
     teacher: LinGen | None = None,
     group: Group = ALONE,
 ) -> dict[str, Tensor]:
-    """Train `pair` in place through one stage; returns the averaged parameters by name. A stage
-    that distils needs the network that it learns from."""
+    """Train `pair` in place through one stage; returns the averaged parameters by name.
+
+    `keep` writes the weights that are in `pair`: it is called with the averaged ones whenever these
+    are measured. A stage that distils needs the network that it learns from.
+    """
     supply = Supply(stage, data, report, group)
     device = pair.denoiser.patch_in.weight.device
     begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
@@ -208,10 +211,15 @@ def train_stage(
             loss = distil_loss(pair.denoiser, teacher, question_of(pair, stage, batch, rng))
         return {"loss": loss, "tokens": tokens}
 
-    validate = None
+    validate: Callable[[], dict[str, float]] | None = None
     if stage.validate_every:
         clips = fixed_clips(data.autoencoder, 24, group)
-        validate = partial(object_loss, pair, clips, group)
+
+        def validate() -> dict[str, float]:
+            if group.leads:
+                keep()
+            return object_loss(pair, clips, group)
+
     run_loop(
         name=stage.name,
         weights=weights,

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,8 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
         if not trained:
-            average = train_stage(pair, stage, data, report, run.teacher, group)
+            keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out)
+            average = train_stage(pair, stage, data, report, keep, run.teacher, group)
             if group.leads:
                 save_tensors(done, average, {})
                 draw_curves(out)
@@ -219,14 +221,12 @@ def write_weights(
     ):
         if network is None:
             continue
-        state = {key: value.clone() for key, value in network.state_dict().items()}
-        network.to(torch.bfloat16)
         save_network(
             out / f"{name}.safetensors",
             network,
             {"kind": kind, "config": network.config.to_dict(), "training": training},
+            torch.bfloat16,
         )
-        network.float().load_state_dict(state)
 
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
