@@ -19,7 +19,7 @@ from lingen_models.loading import VideoAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling import TextFeatures
 from lingen_models.words import WordEncoder
-from lingen_training.alignment import AlignmentHead, ground_truth
+from lingen_training.alignment import AlignmentHead, ground_truth, layout_words
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.few_steps import Jump, jump_loss
@@ -218,7 +218,7 @@ def train_stage(
         def validate() -> dict[str, float]:
             if group.leads:
                 keep()
-            return object_loss(pair, clips, group)
+            return object_loss(pair, clips, group, layout=stage.layout > 0)
 
     run_loop(
         name=stage.name,
@@ -258,23 +258,25 @@ def draw_batch(
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
     picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
+    starts = [cached.starts[index] for index in picked.indices]
+    total, stride = cached.latents.shape[2], cached.time_stride
     captions = []
-    for scene in picked.scenes:
+    for row, scene in enumerate(picked.scenes):
         seed = rng.randrange(2**31)
         more: dict[str, Any] = {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
         if stage.natural:
             more["natural"] = stage.natural
+        if stage.layout and rng.random() < stage.layout:
+            more["layout"] = layout_words(picked, row, starts[row], total, source.size, stride)
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment:
         high, wide = picked.latents.shape[-2:]
-        starts = [cached.starts[index] for index in picked.indices]
-        facts = ground_truth(
-            picked, starts, (high // 2, wide // 2), source.size, cached.time_stride
-        )
+        grid = (high // 2, wide // 2)
+        facts = ground_truth(picked, starts, total, grid, source.size, stride)
     return Batch(picked.latents, captions, first, source.time_shift, facts)
 
 

@@ -243,7 +243,7 @@ def _pair(run: TrainingRun) -> Pair:
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
-    natural = any(stage.natural for stage in run.recipe.stage)
+    natural = any(stage.natural or stage.layout for stage in run.recipe.stage)
     if run.world is PLAYGROUND and not natural:
         words = set(lexicon.plain_vocabulary())
     else:
