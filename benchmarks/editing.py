@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_plugins.contracts import ModelVariant, Sampler
 from lingen_training.evaluate import steady_scene
 from lingen_training.playground import (

@@ -120,7 +120,7 @@ def _encoder() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    from lingen_models.kernels import scan_route
+    from lingen_models.kernels.dispatch import scan_route
 
     if not torch.cuda.is_available():
         yield Finding("kernels", "ok", "PyTorch; Triton and mamba-ssm are for CUDA GPUs")

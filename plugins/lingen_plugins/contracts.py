@@ -20,8 +20,8 @@ from lingen_plugins.hub_cache import snapshot_folder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lingen_models.sampling import Sampler as SamplingLoop
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 Config = Mapping[str, Any]
 
@@ -272,7 +272,7 @@ class Sampler(Component):
 
     build: Callable[[], SamplingLoop]
     schedule: str = "linear-quadratic"
-    """Where its steps lie in time: a name in `lingen_models.flow.SCHEDULES`."""
+    """Where its steps lie in time: a name in `lingen_models.sampling.flow.SCHEDULES`."""
     guided_after: float = 0.0
     """The time, from 0 (noise) to 1, before which there is no guidance."""
     restartable: bool = False
@@ -290,7 +290,7 @@ class Sampler(Component):
 
         `interval` has the times between which there is guidance, in place of its own.
         """
-        from lingen_models.sampling import guided_from
+        from lingen_models.sampling.denoise import guided_from
 
         start, end = (self.guided_after, None) if interval is None else interval
         return {

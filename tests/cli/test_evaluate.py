@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lingen_models.solvers import dpm_multistep
+from lingen_models.sampling.solvers import dpm_multistep
 from lingen_plugins.registry import collect
 
 
@@ -65,7 +65,7 @@ def tiny_dit(tiny_weights, tmp_path):
     """The folder of `tiny_weights` with a diffusion transformer for a denoiser."""
     import torch
 
-    from lingen_models.checkpoint import save_network
+    from lingen_models.checkpoints.safetensors import save_network
     from lingen_plugins.registry import collect
 
     folder = shutil.copytree(tiny_weights, tmp_path / "tiny-dit")

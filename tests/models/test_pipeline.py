@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
-from lingen_models.checkpoint import CheckpointError, save_network
+from lingen_models.checkpoints.safetensors import CheckpointError, save_network
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.precision import compute_dtype
-from lingen_models.words import WordEncoder
 
 DENOISER = LinGenConfig(
     width=16,

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.flow import uniform_times
-from lingen_models.lingen import LinGen
-from lingen_models.sampling import (
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.sampling.denoise import (
     Fade,
     TextFeatures,
     ancestral,
@@ -19,6 +18,7 @@ from lingen_models.sampling import (
     guided_from,
     sample_latents,
 )
+from lingen_models.sampling.flow import uniform_times
 
 Call = tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from lingen_models.config import LinGenConfig
-from lingen_models.flow import uniform_times
-from lingen_models.lingen import LinGen
-from lingen_models.sampling import TextFeatures, guided_from, sample_latents
-from lingen_models.step_cache import StepCache
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.sampling.denoise import TextFeatures, guided_from, sample_latents
+from lingen_models.sampling.flow import uniform_times
+from lingen_models.sampling.step_cache import StepCache
 
 TINY = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),

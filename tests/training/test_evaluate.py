@@ -6,11 +6,11 @@ import math
 
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_training.evaluate import MARKS, evaluate, markdown_table
 from lingen_training.playground import vocabulary
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
-from lingen_models.pipeline import TextToVideo
+from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
+from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_training.curves import read_log
 from lingen_training.playground import vocabulary
 from lingen_training.playground.lexicon import plain_vocabulary

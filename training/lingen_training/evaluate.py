@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.flow import SCHEDULES
-from lingen_models.pipeline import TextToVideo
-from lingen_models.sampling import Guidance, Sampler, euler, guided_from, sample_latents
-from lingen_models.step_cache import StepCache
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.denoise import Guidance, Sampler, euler, guided_from, sample_latents
+from lingen_models.sampling.flow import SCHEDULES
+from lingen_models.sampling.step_cache import StepCache
 from lingen_training.playground import (
     FPS,
     Scene,

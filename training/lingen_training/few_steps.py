@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lingen_models.flow import SCHEDULES, interpolate
-from lingen_models.sampling import (
+from lingen_models.sampling.denoise import (
     Guidance,
     Network,
     Sampler,
@@ -19,7 +18,8 @@ from lingen_models.sampling import (
     guided_from,
     sample_latents,
 )
-from lingen_models.solvers import dpm_multistep
+from lingen_models.sampling.flow import SCHEDULES, interpolate
+from lingen_models.sampling.solvers import dpm_multistep
 from lingen_training.recipe import FewSteps
 
 

@@ -46,7 +46,7 @@ class SkyReels(WindowedPipeline):
         so what it prepares is replaced."""
         import torch
 
-        from lingen_models.extension import place_seed
+        from lingen_models.sampling.windows import place_seed
 
         frames = noise.shape[2]
         count = 1 + self.time_stride * (frames - 1)

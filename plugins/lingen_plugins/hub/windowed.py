@@ -11,7 +11,7 @@ from lingen_plugins.hub.on_wan import OnWanLatents
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import Guidance, OnStep, Sampler
+    from lingen_models.sampling.denoise import Guidance, OnStep, Sampler
 
 LONGEST_PROMPT = 512
 """Tokens; what the pipelines take by themselves."""
@@ -50,7 +50,7 @@ class WindowedPipeline(OnWanLatents):
         """
         import torch
 
-        from lingen_models.extension import place_seed
+        from lingen_models.sampling.windows import place_seed
 
         self._refuse(last_frame is not None or fade is not None)
         have = history.shape[2]

@@ -47,7 +47,7 @@ def test_a_clip_in_one_piece(generate, load, written, plain, tmp_path):
 def test_a_long_video_in_windows_and_on_from_there(generate, hub, load, written, plain, tmp_path):
     import torch
 
-    from lingen_models.extension import place_seed
+    from lingen_models.sampling.windows import place_seed
 
     video, longer = tmp_path / "v.mp4", tmp_path / "longer.mp4"
     with written() as frames:
@@ -91,7 +91,7 @@ def extended(load, video, latents, plain):
     """
     import torch
 
-    from lingen_models.extension import place_seed
+    from lingen_models.sampling.windows import place_seed
     from lingen_plugins.hub.wan_codec import decode_frames
 
     pipe = load("SkyReelsV2DiffusionForcingVideoToVideoPipeline", video)

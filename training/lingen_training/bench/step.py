@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from lingen_models.config import LinGenConfig
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import TextFeatures, row_by_row, sample_latents
+from lingen_models.sampling.denoise import TextFeatures, row_by_row, sample_latents
 from lingen_training.bench.cases import Case
 
 Step = Callable[[], object]

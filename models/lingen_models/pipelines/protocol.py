@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lingen_models.sampling import Guidance, OnStep, Sampler
+    from lingen_models.sampling.denoise import Guidance, OnStep, Sampler
 
 
 class VideoPipeline(Protocol):

@@ -9,14 +9,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE
-from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
-from lingen_models.flow import SCHEDULES
-from lingen_models.frozen import FrozenAutoencoder
-from lingen_models.lingen import LinGen
-from lingen_models.loading import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import (
+from lingen_models.sampling.denoise import (
     Fade,
     Guidance,
     Network,
@@ -27,7 +25,9 @@ from lingen_models.sampling import (
     row_by_row,
     sample_latents,
 )
-from lingen_models.step_cache import StepCache
+from lingen_models.sampling.flow import SCHEDULES
+from lingen_models.sampling.step_cache import StepCache
+from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
 
 class TextToVideo:
