@@ -9,8 +9,9 @@ import torch
 
 from lingen_models.config import LinGenConfig
 from lingen_models.networks.denoiser import LinGen
-from lingen_models.sampling.denoise import TextFeatures, guided_from, sample_latents
+from lingen_models.sampling.denoise import TextFeatures, sample_latents
 from lingen_models.sampling.flow import uniform_times
+from lingen_models.sampling.guidance import Guidance
 from lingen_models.sampling.step_cache import StepCache
 
 TINY = LinGenConfig(
@@ -39,7 +40,7 @@ def sampled(network, guided_after: float = 0.05) -> torch.Tensor:
         prompt,
         negative,
         times=uniform_times(STEPS),
-        guidance=guided_from(guided_after, 3.0),
+        guidance=Guidance(3.0, start=guided_after),
         prefix=torch.randn(1, 16, 1, 4, 4),
     )
 

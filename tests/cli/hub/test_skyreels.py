@@ -127,11 +127,11 @@ def test_a_run_that_was_stopped_goes_on_between_windows(generate, monkeypatch, t
     assert generate("--frames", "101", "-o", whole).returncode == 0
     windows, breaks = [], [True]
 
-    def counted(self, noise, wish, **more):
+    def counted(self, noise, prompt, params, **more):
         windows.append(noise.shape[2])
         if breaks and len(windows) == 2:
             raise RuntimeError("the power is gone")
-        return call(self, noise, wish, **more)
+        return call(self, noise, prompt, params, **more)
 
     monkeypatch.setattr(SkyReels, "_call", counted)
     assert "lingen resume" in generate("--frames", "101", "-o", video).stderr
