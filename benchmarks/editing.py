@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import ModelVariant, Sampler
 from lingen_training.evaluate import steady_scene
 from lingen_training.playground import (
@@ -49,8 +50,7 @@ class Model:
     pipe: TextToVideo
     variant: ModelVariant
     sampler: Sampler
-    steps: int
-    guidance: float
+    params: SamplingParams
 
     def begin(
         self,
@@ -64,19 +64,24 @@ class Model:
         side = self.variant.size
         return self.pipe.sample(
             prompt,
+            replace(self.params, seed=seed),
             frames=frames,
             height=side,
             width=side,
-            seed=seed,
+            method=self.sampler.method(),
             first_frame=first_frame,
             last_frame=last_frame,
-            **self._how(),
         )
 
     def go_on(self, history: Tensor, count: int, prompt: str, seed: int) -> Tensor:
         """`history` and `count` latent frames after it."""
-        pieces = self.pipe.go_on(
-            history, count, prompt, windows=self.variant.windows, seed=seed, **self._how()
+        pieces = self.pipe.extend(
+            history,
+            count,
+            prompt,
+            replace(self.params, seed=seed),
+            windows=self.variant.windows,
+            method=self.sampler.method(),
         )
         return torch.cat([history.float(), *pieces], 2)
 
@@ -84,9 +89,6 @@ class Model:
         """uint8 (T, H, W, 3)."""
         frames = 1 + self.pipe.time_stride * (latents.shape[2] - 1)
         return torch.cat(list(self.pipe.decode(latents, frames)))
-
-    def _how(self) -> dict[str, Any]:
-        return {"steps": self.steps, **self.sampler.choices(self.guidance)}
 
 
 def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way: str) -> Tensor:
@@ -234,8 +236,11 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
         load_model(located, "auto"),
         variant,
         registry.samplers[variant.sampler],
-        variant.steps if steps is None else steps,
-        variant.guidance if guidance is None else guidance,
+        SamplingParams(
+            steps=variant.steps if steps is None else steps,
+            guidance_scale=variant.guidance if guidance is None else guidance,
+            sampler=variant.sampler,
+        ),
     )
 
 

@@ -90,9 +90,9 @@ def shares(steps: int = 3) -> dict[str, float]:
     from torch.profiler import ProfilerActivity, profile
 
     from lingen_models.config import PRESETS, WordsConfig
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
+    from lingen_models.networks.word_encoder import WordEncoder
     from lingen_models.precision import compute_dtype
-    from lingen_models.words import WordEncoder
     from lingen_training.denoiser_stage import Pair
     from lingen_training.optimiser import MasterWeights
 

@@ -13,11 +13,11 @@ def tiny_weights(tmp_path_factory):
     """A folder with the weights of a very small, untrained model: the whole path in a second."""
     import torch
 
-    from lingen_models.autoencoder import TemporalAutoencoder
-    from lingen_models.checkpoint import save_network
+    from lingen_models.checkpoints.safetensors import save_network
     from lingen_models.config import PRESETS, TAEConfig, WordsConfig
-    from lingen_models.lingen import LinGen
-    from lingen_models.words import WordEncoder
+    from lingen_models.networks.denoiser import LinGen
+    from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+    from lingen_models.networks.word_encoder import WordEncoder
     from lingen_plugins.variants import tiny
 
     torch.manual_seed(0)

@@ -97,6 +97,7 @@ def evaluate(
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
         from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load import load_model
+        from lingen_models.sampling.params import SamplingParams
         from lingen_training import evaluate as evaluation
 
         def measured(one: LocatedModel) -> dict[str, Any]:
@@ -106,19 +107,20 @@ def evaluate(
             side = variant.size if size is None else size
             found = evaluation.evaluate(
                 pipe,
+                SamplingParams(
+                    steps=variant.steps if steps is None else steps,
+                    guidance_scale=variant.guidance if guidance is None else guidance,
+                    step_cache=step_cache,
+                    sampler=solver.name,
+                    seed=seed,
+                ),
+                solver.method(),
                 clips=clips,
                 seconds=seconds,
                 natural_clips=natural_clips if clips else 0,
                 long_clips=long_clips,
                 long_seconds=long_seconds,
-                steps=variant.steps if steps is None else steps,
-                guidance=variant.guidance if guidance is None else guidance,
-                sampler=solver.build(),
-                schedule=solver.schedule,
-                guided_after=solver.guided_after,
-                step_cache=step_cache,
                 size=side,
-                seed=seed,
                 report=console.note,
             )
             if models is not None:

@@ -28,7 +28,7 @@ from lingen_cli.zoo.load import load_pipeline
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 
 Load = Callable[[Job], "VideoPipeline"]

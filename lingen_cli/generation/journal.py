@@ -34,8 +34,8 @@ from lingen_cli.terminal.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import OnStep, Velocity
-    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import OnStep, Velocity
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_plugins.contracts import Sampler
 
 SECONDS_VARIABLE = "LINGEN_JOURNAL_SECONDS"
@@ -252,7 +252,7 @@ class Journal:
     def _write(self, state: dict[str, Tensor], **facts: str) -> None:
         """All calls that are finished, then where the present one stands, with `facts`: each in a
         file that is whole or absent."""
-        from lingen_models.checkpoint import save_tensors
+        from lingen_models.checkpoints.safetensors import save_tensors
 
         if not self._writes:
             return
@@ -277,7 +277,7 @@ class Journal:
 
     def _load(self, name: str, like: Tensor, *, call: str | None = None) -> Tensor | None:
         """What a run before has written, if it is whole and was meant for this call."""
-        from lingen_models.checkpoint import CheckpointError, load_tensors
+        from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
         if not self._found:
             return None

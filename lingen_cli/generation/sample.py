@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
+from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.images.resize import Fit
-    from lingen_models.sampling import Sampler as SamplingLoop
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
@@ -145,23 +146,29 @@ class _Work:
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
+        params = SamplingParams(
+            steps=edit.steps,
+            guidance_scale=edit.guidance,
+            guidance_interval=edit.guidance_interval,
+            step_cache=edit.step_cache,
+            sampler=edit.sampler.name,
+            negative_prompt=edit.negative,
+            seed=edit.seed,
+        )
         sampler = edit.sampler
-        more: dict[str, Any] = {}
-        if edit.step_cache:  # what a step borrows is not in the journal
+        if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
-            more = {"step_cache": edit.step_cache}
-        choices: dict[str, Any] = {
-            "steps": edit.steps,
-            "negative": edit.negative,
-            "seed": edit.seed,
-            "on_step": self._listener(),
-            **sampler.choices(edit.guidance, edit.guidance_interval),
-            "sampler": self.journal.loop(sampler),
-            **more,
-        }
+        method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()
         if edit.at is not None:
-            return pipe.retake(
-                values, step.begin, step.end, edit.prompt, past=_past(edit), **choices
+            return pipe.inpaint(
+                values,
+                step.begin,
+                step.end,
+                edit.prompt,
+                params,
+                past=_past(edit),
+                method=method,
+                on_step=on_step,
             )
         begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
         first, last = (
@@ -170,16 +177,18 @@ class _Work:
             else torch.from_numpy(picture.pixels)
             for picture in (self.job.image, self.job.last_image)
         )
-        choices["last_frame"] = last
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
             whole = pipe.sample(
                 edit.prompt,
+                params,
                 frames=frames,
                 height=self.job.height,
                 width=self.job.width,
+                method=method,
                 first_frame=first,
-                **choices,
+                last_frame=last,
+                on_step=on_step,
             )
             self.on_final(whole.cpu())
             return whole.cpu()
@@ -187,14 +196,17 @@ class _Work:
             values = pipe.encode_image(first)
             self.on_final(values.cpu())
         count = step.end - values.shape[2]
-        pieces = pipe.go_on(
+        pieces = pipe.extend(
             values,
             count,
             edit.prompt,
+            params,
             windows=edit.windows,
+            method=method,
+            last_frame=last,
             fresh=edit.cut,
             fade=self._fade(edit),
-            **choices,
+            on_step=on_step,
         )
         found = [values.cpu()]
         for piece in pieces:

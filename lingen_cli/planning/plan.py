@@ -25,11 +25,11 @@ from lingen_cli.planning.probe import (
 )
 from lingen_cli.requests.job import Job
 from lingen_cli.zoo.load import find_device
-from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import read_metadata
+from lingen_models.checkpoints.safetensors import read_metadata
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, token_grid
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.parts import KIND as PLUGIN

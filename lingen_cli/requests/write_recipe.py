@@ -12,7 +12,7 @@ from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 _MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
 """What a recipe says about where it ran and what came out."""

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import torch
 
     from lingen_cli.zoo.locate import LocatedModel
-    from lingen_models.pipeline import TextToVideo
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
 
 def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) -> VideoPipeline:
@@ -25,7 +25,7 @@ def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) ->
 def _load_hub(
     located: LocatedModel, model: HubModel, device: str, dtype: str | None
 ) -> VideoPipeline:
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     precision = None if dtype is None else _dtype(dtype)
     try:
@@ -40,9 +40,9 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     Raises BadDataError (65) for weights that are damaged, NotAvailableError (69) for a device that
     is not there.
     """
-    from lingen_models.checkpoint import CheckpointError
-    from lingen_models.frozen import FrozenText
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.checkpoints.pretrained import FrozenText
+    from lingen_models.checkpoints.safetensors import CheckpointError
+    from lingen_models.pipelines.text_to_video import TextToVideo
     from lingen_models.precision import compute_dtype
 
     place = find_device(device)
@@ -71,7 +71,7 @@ def find_device(name: str) -> str:
     """
     import torch
 
-    from lingen_models.allocation import keep_freed_memory
+    from lingen_models.malloc import keep_freed_memory
 
     available = torch.cuda.is_available()
     if name == "cuda" and not available:

@@ -17,7 +17,7 @@ SCAN_ORDERS: dict[str, tuple[str, ...]] = {
     "hilbert": ("hilbert-thw", "hilbert-twh", "hilbert-hwt", "hilbert-wht"),
 }
 """Flatten orders, outer axis to inner; layer i uses entry i modulo the length (paper.md 2.3). The
-name of a curve (`lingen_models.curves`) may stand before the axes."""
+name of a curve (`lingen_models.networks.space_filling_curves`) may stand before the axes."""
 
 
 MOST_LAYERS = 1000

@@ -10,12 +10,12 @@ from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
 
 def build_lingen(config: Config) -> LinGen:
     """A fresh denoiser with random weights."""
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
     return LinGen(LinGenConfig.from_dict(config))
 

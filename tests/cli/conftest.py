@@ -115,7 +115,7 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
 
     Returns a function: name of a model -> fields of its `Weights`.
     """
-    from lingen_models.checkpoint import read_metadata
+    from lingen_models.checkpoints.safetensors import read_metadata
 
     folder = tmp_path / "plugin"
     info = folder / "tiny_video-1.0.dist-info"

@@ -95,7 +95,7 @@ def moved_weights(tiny_weights, tmp_path):
     """As `tiny_weights`, with a denoiser that asks for something: a fresh one does not."""
     import torch
 
-    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     folder = shutil.copytree(tiny_weights, tmp_path / "moved")
     path = folder / "denoiser.safetensors"
@@ -135,7 +135,7 @@ def test_rerun_keeps_the_sampler(generate, lingen_here):
 
 
 def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_path):
-    from lingen_models.checkpoint import load_tensors, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     generate("--seed", 3, "-o", "first.mp4")
     other = tmp_path / "other"
@@ -305,7 +305,7 @@ def test_a_preview_is_drawn_when_forced(generate, monkeypatch):
 def test_accidents_while_sampling(
     generate, fails, clean_environment, monkeypatch, error, code, part
 ):
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
     def sample(self, *arguments, **options):
         raise error

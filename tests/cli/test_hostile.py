@@ -206,7 +206,7 @@ def test_a_journal_with_links_to_elsewhere(stopped, lingen_here, tiny_weights, l
 
 @pytest.mark.parametrize("step", ["x", "-1", "1e3", "9" * 5000, ESCAPE])
 def test_a_state_with_a_step_that_is_none(stopped, lingen_here, step):
-    from lingen_models.checkpoint import load_tensors, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     stopped()
     journal = Path(".a.mp4.lingen/journal")
@@ -238,7 +238,7 @@ def test_names_that_are_derived_can_be_printed(make, lingen_here):
 def test_weights_that_ask_for_more_than_they_hold(
     lingen_here, tiny_weights, clean_environment, part, key, value
 ):
-    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     file = Path(shutil.copytree(tiny_weights, "weights")) / f"{part}.safetensors"
     facts = read_metadata(file)

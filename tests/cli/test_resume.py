@@ -163,7 +163,7 @@ def test_latents_are_safe_before_they_are_decoded(
 ):
     """However many windows have waited when the journal falls due; the clock counts its looks."""
     from lingen_cli.generation import encode, journal
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
     monkeypatch.setenv(SECONDS_VARIABLE, str(every))
     ticks = itertools.count()
@@ -325,12 +325,12 @@ def test_a_retake_with_a_drawn_seed_goes_on(
 def test_a_journal_that_cannot_be_written_stops_nothing(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
-    from lingen_models import checkpoint
+    from lingen_models.checkpoints import safetensors
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    monkeypatch.setattr(safetensors, "save_tensors", full)
     result = lingen_here(
         *("generate", PROMPT, "--frames", 9, "--steps", 4),
         *("--weights", tiny_weights, "-o", "a.mp4"),

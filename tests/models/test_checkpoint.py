@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lingen_models.checkpoint import (
+from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     load_network,
     read_metadata,
@@ -202,7 +202,7 @@ def test_saving_is_whole_or_absent(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"lingen_models.checkpoint.os.{failing}", fail)
+        patch.setattr(f"lingen_models.checkpoints.safetensors.os.{failing}", fail)
         with pytest.raises(OSError, match="No space left"):
             save_tensors(good, {"other": torch.ones(4)}, {})
     assert good.read_bytes() == before

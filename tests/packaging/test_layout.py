@@ -40,7 +40,6 @@ UPWARD = {("lingen_cli.batch.run", "lingen_cli.app")}
 MOST_MODULES = 12
 CROWDED = {
     "lingen_cli/commands",  # one file for each command: this one stays
-    "lingen_models",
     "lingen_plugins",
     "lingen_plugins/hub",
     "lingen_training",

@@ -6,11 +6,13 @@ import math
 
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.denoise import SamplingMethod
+from lingen_models.sampling.params import SamplingParams
 from lingen_training.evaluate import MARKS, evaluate, markdown_table
 from lingen_training.playground import vocabulary
 
@@ -27,12 +29,13 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
     lines: list[str] = []
     result = evaluate(
         tiny_pipeline(),
+        SamplingParams(steps=1),
+        SamplingMethod(),
         clips=3,
         seconds=1.5,
         natural_clips=2,
         long_clips=1,
         long_seconds=5.5,
-        steps=1,
         size=64,
         batch=2,
         report=lines.append,

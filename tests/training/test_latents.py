@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import TAEConfig
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.playground import Scene, extent, render, sample_scene
 

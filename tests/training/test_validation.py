@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.flow import REST
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.sampling.flow import REST
 from lingen_training.denoiser_stage import Pair
 from lingen_training.parallel import Group
 from lingen_training.validation import TIMES, FixedClips, fixed_clips, object_loss

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from lingen_models.flow import interpolate, velocity
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.flow import interpolate, velocity
 from lingen_training.evaluate import share_and_interval, whole_groups
 from lingen_training.playground import canonical_caption, render, sample_scene
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import SPACE_STRIDE
-from lingen_models.flow import interpolate, logit_normal_times, velocity
-from lingen_models.frozen import FrozenText
-from lingen_models.lingen import LinGen
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.pretrained import FrozenText
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE
+from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import TextFeatures
-from lingen_models.words import WordEncoder
+from lingen_models.sampling.denoise import TextFeatures
+from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
 from lingen_training.alignment import AlignmentHead, ground_truth, layout_words
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only

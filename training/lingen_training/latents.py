@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lingen_models.autoencoder import TIME_STRIDE
-from lingen_models.checkpoint import load_tensors, save_tensors
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+from lingen_models.networks.video_autoencoder import TIME_STRIDE
 from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report
 from lingen_training.parallel import ALONE, Group

@@ -143,7 +143,7 @@ class FewSteps(_Section):
 
     steps: int = Field(default=4, ge=1)
     schedule: Literal["uniform", "shifted"] = "shifted"
-    """Where the steps lie in time: a name in `lingen_models.flow.SCHEDULES` whose grids divide."""
+    """Where the steps lie in time: a name in `sampling.flow.SCHEDULES` whose grids divide."""
     substeps: int = Field(default=3, ge=1)
     """Steps of the teacher for one of the student."""
     guidance: float = Field(default=4.5, ge=0)

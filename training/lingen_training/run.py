@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from lingen_models.allocation import keep_freed_memory
-from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import (
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     build_network,
     load_network,
@@ -26,11 +26,11 @@ from lingen_models.checkpoint import (
     save_tensors,
 )
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.frozen import FrozenAutoencoder, FrozenText
-from lingen_models.lingen import LinGen
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.malloc import keep_freed_memory
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
-from lingen_models.words import WordEncoder, hand_on_words
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lingen_models.flow import interpolate, velocity
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.sampling.flow import interpolate, velocity
 from lingen_training.parallel import ALONE, Group
 from lingen_training.playground import FPS, canonical_caption, extent, render, sample_scene
 from lingen_training.playground.layout import layout_of

@@ -74,7 +74,7 @@ def _check_captions(whose: str, data: Any) -> None:
             )
             captions.append(text)
     expect(len(set(captions)) > 1, whose, "all captions are the same", "let the seed choose")
-    from lingen_models.words import split_words
+    from lingen_models.networks.word_encoder import split_words
 
     unknown = {word for text in captions for word in split_words(text)} - words
     expect(

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lingen_models.words import known_form, split_words
+from lingen_models.networks.word_encoder import known_form, split_words
 from lingen_training.playground import (
     Said,
     SaidObject,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from lingen_models.attention import SelfAttention, attend, attend_by_kind, bias_of
+from lingen_models.networks.attention import SelfAttention, attend, attend_by_kind, bias_of
 
 Grid = tuple[int, int, int]
 

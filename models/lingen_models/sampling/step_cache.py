@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lingen_models.lingen import Hidden, LinGen
-from lingen_models.sampling import Features
+from lingen_models.networks.denoiser import Hidden, LinGen
+from lingen_models.sampling.denoise import Features
 
 
 class StepCache:

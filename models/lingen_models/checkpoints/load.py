@@ -8,12 +8,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
-from lingen_models.checkpoint import CheckpointError, build_network, load_network, read_metadata
-from lingen_models.frozen import FrozenAutoencoder, FrozenText
-from lingen_models.lingen import LinGen
-from lingen_models.networks import NETWORKS
-from lingen_models.words import WordEncoder
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.registry import NETWORKS
+from lingen_models.checkpoints.safetensors import (
+    CheckpointError,
+    build_network,
+    load_network,
+    read_metadata,
+)
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
 
 VideoAutoencoder = TemporalAutoencoder | FrozenAutoencoder
 TextEncoder = WordEncoder | FrozenText

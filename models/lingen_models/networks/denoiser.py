@@ -11,10 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lingen_models.block import Block
 from lingen_models.config import LinGenConfig
-from lingen_models.embeddings import TimestepEmbedding
-from lingen_models.norms import modulate
+from lingen_models.networks.block import Block
+from lingen_models.networks.embeddings import TimestepEmbedding
+from lingen_models.networks.norms import modulate
 
 
 @dataclass(frozen=True)

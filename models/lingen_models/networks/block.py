@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lingen_models.attention import CrossAttention, FullAttention
 from lingen_models.config import LinGenConfig
-from lingen_models.embeddings import PositionTables
-from lingen_models.mate import Mate
-from lingen_models.norms import modulate
+from lingen_models.networks.attention import CrossAttention, FullAttention
+from lingen_models.networks.embeddings import PositionTables
+from lingen_models.networks.mate import Mate
+from lingen_models.networks.norms import modulate
 
 _HELD, _HELD_ON_GPU = 2**21, 2**28
 """Hidden values that are held at once where no gradient is asked for (on a CPU: in the cache)."""

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lingen_models.config import LinGenConfig
-from lingen_models.kernels import scan_with_review
-from lingen_models.norms import GatedRMSNorm
+from lingen_models.kernels.dispatch import scan_with_review
+from lingen_models.networks.norms import GatedRMSNorm
 
 
 class BidirectionalMamba2(nn.Module):

@@ -1,6 +1,6 @@
 """Solvers of a higher order than Euler's: fewer steps for the same error.
 
-Each is a sampler as `lingen_models.sampling.euler` is.
+Each is a sampler as `lingen_models.sampling.denoise.euler` is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from lingen_models.sampling import OnStep, Velocity
+from lingen_models.sampling.denoise import OnStep, Velocity
 
 
 def heun(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:

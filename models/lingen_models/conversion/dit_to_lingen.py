@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lingen_models.attention import FullAttention, SelfAttention
-from lingen_models.block import Block
 from lingen_models.config import LinGenConfig
-from lingen_models.lingen import LinGen
-from lingen_models.mamba import BidirectionalMamba2
-from lingen_models.mate import Mate
+from lingen_models.networks.attention import FullAttention, SelfAttention
+from lingen_models.networks.block import Block
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.mamba2 import BidirectionalMamba2
+from lingen_models.networks.mate import Mate
 
 _SHARED = (
     "width",

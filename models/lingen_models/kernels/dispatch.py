@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lingen_models.ssd import bidirectional_ssd, final_states
+from lingen_models.kernels.ssd import bidirectional_ssd, final_states
 
 Prefix = tuple[Tensor, Tensor, Tensor]
 """Review tokens as x (B, R, K, P), dt (2, B, R, K) and B (B, R, S)."""
@@ -32,14 +32,14 @@ def scan_with_review(
 ) -> Tensor:
     """Sum of both directions over the tokens, with `prefix` read before them.
 
-    Shapes as in `lingen_models.ssd.bidirectional_ssd`. `both_ends` gives the backward direction
+    Shapes as in `kernels.ssd.bidirectional_ssd`. `both_ends` gives the backward direction
     the prefix as well, read in its own order (paper.md 2.4).
     """
     route = scan_route(x.device, gradients=torch.is_grad_enabled())
     if route == "mamba_ssm":
         return _triton(x, dt, A, B, C, prefix, both_ends, chunk, diagonal)
     if route == "triton":
-        from lingen_models import triton_ssd
+        from lingen_models.kernels import triton_ssd
 
         start = _start(triton_ssd.final_states_triton, A, prefix, both_ends)
         return triton_ssd.bidirectional_ssd_triton(
@@ -81,7 +81,7 @@ def own_kernels_work(device: torch.device) -> bool:
         dt, A = torch.rand(2, 1, 200, 2, device=device) / 10, -torch.ones(2, 2, device=device)
         wanted = bidirectional_ssd(x, dt, A, B, C)
         try:
-            from lingen_models.triton_ssd import bidirectional_ssd_triton
+            from lingen_models.kernels.triton_ssd import bidirectional_ssd_triton
 
             found = bidirectional_ssd_triton(x, dt, A, B, C)
             error = float((found - wanted).norm() / wanted.norm())
@@ -98,7 +98,7 @@ def triton_scan() -> Any | None:
     """`mamba_chunk_scan_combined` if the package is installed and imports, else None."""
     if importlib.util.find_spec("mamba_ssm") is None or importlib.util.find_spec("triton") is None:
         return None
-    from lingen_models.mamba_ssm_import import import_scan
+    from lingen_models.kernels.mamba_ssm import import_scan
 
     return import_scan()
 

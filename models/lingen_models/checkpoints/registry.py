@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "lingen": lambda config: LinGen(LinGenConfig.from_dict(config)),

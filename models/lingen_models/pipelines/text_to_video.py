@@ -9,25 +9,26 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import SPACE_STRIDE, TIME_STRIDE
-from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
-from lingen_models.flow import SCHEDULES
-from lingen_models.frozen import FrozenAutoencoder
-from lingen_models.lingen import LinGen
-from lingen_models.loading import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import (
+from lingen_models.sampling.denoise import (
     Fade,
-    Guidance,
     Network,
     OnStep,
-    Sampler,
+    SamplingMethod,
     TextFeatures,
-    euler,
     row_by_row,
     sample_latents,
 )
-from lingen_models.step_cache import StepCache
+from lingen_models.sampling.params import SamplingParams
+from lingen_models.sampling.step_cache import StepCache
+from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
+
+DEFAULTS = SamplingParams()
+EULER = SamplingMethod()
 
 
 class TextToVideo:
@@ -165,34 +166,27 @@ class TextToVideo:
     def sample(
         self,
         prompt: str,
+        params: SamplingParams = DEFAULTS,
         *,
         frames: int,
         height: int,
         width: int,
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod = EULER,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
-        sampler: Sampler = euler,
-        schedule: str = "linear-quadratic",
-        step_cache: float = 0.0,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
 
-        Noise is drawn on the CPU from `seed`, so it does not depend on the device.
+        Noise is drawn on the CPU from the seed, so it does not depend on the device.
         `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
-        ends in; a single frame cannot have both. `step_cache` is the threshold of a `StepCache`,
-        0 for none.
+        ends in; a single frame cannot have both.
         Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
         """
         unit = self.space_stride * self.patch[1]
         if height % unit or width % unit:
             raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
-        if schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {schedule!r}: {', '.join(SCHEDULES)}")
+        times = method.times(params.steps)
         shape = (
             1,
             self.denoiser.config.latent_channels,
@@ -200,38 +194,33 @@ class TextToVideo:
             height // self.space_stride,
             width // self.space_stride,
         )
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
+        generator = torch.Generator().manual_seed(params.seed)
         return sample_latents(
-            self._network(step_cache),
-            noise,
+            self._network(params),
+            torch.randn(shape, generator=generator).to(self.device),
             self.encode_texts([prompt]),
-            self.encode_texts([negative]),
-            times=SCHEDULES[schedule](steps),
-            guidance=guidance,
-            sampler=sampler,
+            self.encode_texts([params.negative_prompt]),
+            times=times,
+            guidance=params.guidance(method.guided_after),
+            sampler=method.loop,
             prefix=None if first_frame is None else self.encode_image(first_frame),
             suffix=None if last_frame is None else self.encode_still(last_frame),
             on_step=on_step,
         )
 
     @torch.inference_mode()
-    def go_on(
+    def extend(
         self,
         history: Tensor,
         frames: int,
         prompt: str,
+        params: SamplingParams = DEFAULTS,
         *,
         windows: tuple[int, int],
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod = EULER,
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
-        sampler: Sampler = euler,
-        schedule: str = "linear-quadratic",
-        step_cache: float = 0.0,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
@@ -244,12 +233,12 @@ class TextToVideo:
         """
         plan = Windows(*windows, positions=max(windows[0], self.positions))
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
-        total = count * steps
+        steps, total = params.steps, count * params.steps
         end = None if last_frame is None else self.encode_still(last_frame)
         before = None if fade is None else self.encode_texts([fade[0]])
         made = 0  # latent frames of the windows before
-        text, away = self.encode_texts([prompt]), self.encode_texts([negative])
-        times = SCHEDULES[schedule](steps)
+        text, away = self.encode_texts([prompt]), self.encode_texts([params.negative_prompt])
+        times = method.times(steps)
 
         def share(new: int, of: int) -> Fade | None:
             """How the last `new` of `of` frames fade; None where that is over."""
@@ -269,13 +258,13 @@ class TextToVideo:
                     on_step(number * steps + done, total, estimate)
 
             return sample_latents(
-                self._network(step_cache),
+                self._network(params),
                 noise,
                 text,
                 away,
                 times=times,
-                guidance=guidance,
-                sampler=sampler,
+                guidance=params.guidance(method.guided_after),
+                sampler=method.loop,
                 prefix=past if past.shape[2] else None,
                 suffix=end if number == count - 1 else None,
                 fade=mixed,
@@ -284,25 +273,20 @@ class TextToVideo:
             )
 
         yield from continue_latents(
-            history.to(self.device), frames, plan, seed, sample, fresh=fresh
+            history.to(self.device), frames, plan, params.seed, sample, fresh=fresh
         )
 
     @torch.inference_mode()
-    def retake(
+    def inpaint(
         self,
         latents: Tensor,
         begin: int,
         end: int,
         prompt: str,
+        params: SamplingParams = DEFAULTS,
         *,
         past: int,
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
-        sampler: Sampler = euler,
-        schedule: str = "linear-quadratic",
-        step_cache: float = 0.0,
+        method: SamplingMethod = EULER,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
@@ -317,15 +301,15 @@ class TextToVideo:
         past = min(past, (positions - (end - begin)) // 2)
         first, last = max(0, begin - past), min(latents.shape[2], end + past)
         old = latents.to(self.device).float()
-        noise = window_noise(seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
+        noise = window_noise(params.seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
         new = sample_latents(
-            self._network(step_cache),
+            self._network(params),
             noise.to(self.device),
             self.encode_texts([prompt]),
-            self.encode_texts([negative]),
-            times=SCHEDULES[schedule](steps),
-            guidance=guidance,
-            sampler=sampler,
+            self.encode_texts([params.negative_prompt]),
+            times=method.times(params.steps),
+            guidance=params.guidance(method.guided_after),
+            sampler=method.loop,
             prefix=old[:, :, first:begin] if first < begin else None,
             suffix=old[:, :, end:last] if end < last else None,
             first_frame=min(first, positions - (last - first)),
@@ -364,10 +348,10 @@ class TextToVideo:
         """Where the autoencoder is."""
         return next(self.autoencoder.parameters()).device
 
-    def _network(self, step_cache: float) -> Network:
-        """What one sampling asks."""
-        if step_cache:
-            return StepCache(self.denoiser, step_cache, one_row=self.frugal)
+    def _network(self, params: SamplingParams) -> Network:
+        """The denoiser as one run calls it: with a step cache of its own, or row by row."""
+        if params.step_cache:
+            return StepCache(self.denoiser, params.step_cache, one_row=self.frugal)
         return row_by_row(self.denoiser) if self.frugal else self.denoiser
 
     def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
 """The orders in which layers read the token grid.
 
 Those of Rotary Major Scan are a permute and a reshape of (B, T, H, W, D), never an index gather
-(paper.md 2.3). Curves (`lingen_models.curves`) cost a gather.
+(paper.md 2.3). Curves (`lingen_models.networks.space_filling_curves`) cost a gather.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.config import ConfigError
-from lingen_models.curves import CURVES, Curve, Grid
+from lingen_models.networks.space_filling_curves import CURVES, Curve, Grid
 
 _AXIS = {"t": 1, "h": 2, "w": 3}
 

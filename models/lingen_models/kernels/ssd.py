@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lingen_models.ssd_chunk import ChunkOutputs
+from lingen_models.kernels.ssd_chunk import ChunkOutputs
 
 
 def bidirectional_ssd(

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lingen_models.sampling import Guidance, OnStep, Sampler
+    from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.params import SamplingParams
 
 
 class VideoPipeline(Protocol):
@@ -71,56 +72,44 @@ class VideoPipeline(Protocol):
     def sample(
         self,
         prompt: str,
+        params: SamplingParams,
         *,
         frames: int,
         height: int,
         width: int,
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
-        sampler: Sampler,
-        schedule: str = "",
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, in one piece."""
 
-    def go_on(
+    def extend(
         self,
         history: Tensor,
         frames: int,
         prompt: str,
+        params: SamplingParams,
         *,
         windows: tuple[int, int],
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod,
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
-        sampler: Sampler,
-        schedule: str = "",
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """`frames` latent frames that follow `history`, window by window."""
 
-    def retake(
+    def inpaint(
         self,
         latents: Tensor,
         begin: int,
         end: int,
         prompt: str,
+        params: SamplingParams,
         *,
         past: int,
-        steps: int,
-        guidance: Guidance,
-        negative: str = "",
-        seed: int = 0,
-        sampler: Sampler,
-        schedule: str = "",
+        method: SamplingMethod,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` with those from `begin` to `end` (exclusive) made anew."""

@@ -11,7 +11,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from lingen_models.allocation import keep_freed_memory
+from lingen_models.malloc import keep_freed_memory
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -10,9 +10,9 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from lingen_models.attention import SelfAttention
-from lingen_models.block import FeedForward
 from lingen_models.config import WordsConfig
+from lingen_models.networks.attention import SelfAttention
+from lingen_models.networks.block import FeedForward
 
 _PAD, _BEGIN, _UNKNOWN = 0, 1, 2
 _SPECIAL = 3

@@ -1,6 +1,6 @@
 """The bidirectional scan as three Triton kernels, both directions in each launch.
 
-The mathematics are those of `lingen_models.ssd` (Mamba2, arXiv 2405.21060): what each chunk adds to
+The mathematics are those of `kernels.ssd` (Mamba2, arXiv 2405.21060): what each chunk adds to
 the states that leave it, those states passed from chunk to chunk, and the outputs, whose one matrix
 per chunk decays forwards below its diagonal and backwards above it. C B^T, which the heads share,
 is one batched product of the library's. States are kept in the dtype of x, sums in float32.
@@ -37,7 +37,7 @@ def bidirectional_ssd_triton(
     diagonal: bool = True,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """As `lingen_models.ssd.bidirectional_ssd`, without gradients; `chunk` is a power of two, at
+    """As `kernels.ssd.bidirectional_ssd`, without gradients; `chunk` is a power of two, at
     least 16. x may have any strides but in its last axis."""
     batch, length, heads, features = x.shape
     states, sums = _states(x, dt, A, B, chunk)
@@ -77,7 +77,7 @@ def bidirectional_ssd_triton(
 def final_states_triton(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, *, chunk: int = CHUNK
 ) -> Tensor:
-    """As `lingen_models.ssd.final_states`."""
+    """As `lingen_models.kernels.ssd.final_states`."""
     states, sums = _states(x, dt, A, B, chunk)
     return _pass(states, sums, None)
 

@@ -10,12 +10,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lingen_models.sampling.flow import SCHEDULES
+from lingen_models.sampling.guidance import Guidance
+
 OnStep = Callable[[int, int, Tensor], None]
 """Called with steps done, steps in all, and the present estimate of the clean latents."""
 Velocity = Callable[[Tensor, float], Tensor]
 Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
-Guidance = float | Callable[[float], float]
-"""How strict guidance is, at all times or as a function of the time from 0 (noise) to 1."""
 
 Features = tuple[Tensor, ...]
 Network = Callable[[Tensor, Tensor, Features, Features, int], Tensor]
@@ -80,13 +81,19 @@ def _noise_of(x: Tensor) -> Tensor:
     return torch.randn(x.shape, generator=generator).to(x)
 
 
-def guided_from(start: float, guidance: float, end: float | None = None) -> Guidance:
-    """`guidance` from time `start` on, until `end` where there is one, and none before and after
-    (Kynkaanniemi et al., arXiv 2404.07724).
+@dataclass(frozen=True)
+class SamplingMethod:
+    """Loop of a sampler, the schedule of its steps, and the time from which it guides by itself."""
 
-    Out of pure noise, guidance asks for the prompt's thing everywhere at once.
-    """
-    return lambda now: guidance if start <= now and (end is None or now < end) else 1.0
+    loop: Sampler = euler
+    schedule: str = "linear-quadratic"
+    guided_after: float = 0.0
+
+    def times(self, steps: int) -> Tensor:
+        """(steps + 1,) times from 0 to 1. Raises ValueError for an unknown schedule."""
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}: {', '.join(SCHEDULES)}")
+        return SCHEDULES[self.schedule](steps)
 
 
 def row_by_row(network: Network) -> Network:
@@ -152,7 +159,7 @@ def sample_latents(
         return torch.cat(parts, 2) if len(parts) > 1 else x
 
     def velocity(x: Tensor, now: float) -> Tensor:
-        strength = guidance(now) if callable(guidance) else guidance
+        strength = guidance.at(now)
         guided = strength != 1
         pair = with_negative if guided else asked
         t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)

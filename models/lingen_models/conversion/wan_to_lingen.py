@@ -2,8 +2,8 @@
 
 Its modules and the names of its tensors stay: self-attention keeps its weights and looks inside
 windows from now on, with the rotary positions that the tokens have in the clip, and beside it there
-is a Mamba branch that begins from the same weights (`lingen_models.convert`). Nothing here imports
-diffusers.
+is a Mamba branch that begins from the same weights (`conversion.dit_to_lingen`). Nothing here
+imports diffusers.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.config import SCAN_ORDERS, LinGenConfig
-from lingen_models.convert import begin_mamba
-from lingen_models.mate import MambaBranch
-from lingen_models.tesa import Grid, Windows
+from lingen_models.conversion.dit_to_lingen import begin_mamba
+from lingen_models.networks.mate import MambaBranch
+from lingen_models.networks.window_attention import Grid, Windows
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, (1, T*H*W, 1, P) each."""
