@@ -11,7 +11,7 @@ import typer
 from lingen_cli import errors
 from lingen_cli.app import app
 from lingen_cli.settings import Settings
-from lingen_training.playground import vocabulary
+from lingen_playground import vocabulary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

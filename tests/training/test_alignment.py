@@ -7,10 +7,10 @@ import random
 import pytest
 import torch
 
+from lingen_playground import Scene, close_up_scene, course_of, render, sample_scene
+from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
 from lingen_training.alignment import FACTS, AlignmentHead, ground_truth
 from lingen_training.latents import LatentClips
-from lingen_training.playground import Scene, close_up_scene, course_of, render, sample_scene
-from lingen_training.playground.palette import BACKGROUNDS, COLOURS, SHAPES
 
 STRIDE = 8
 

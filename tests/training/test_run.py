@@ -12,9 +12,9 @@ import torch
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.params import SamplingParams
+from lingen_playground import vocabulary
+from lingen_playground.lexicon import plain_vocabulary
 from lingen_training.curves import read_log
-from lingen_training.playground import vocabulary
-from lingen_training.playground.lexicon import plain_vocabulary
 from lingen_training.recipe import RecipeError
 from lingen_training.run import train
 

@@ -11,7 +11,7 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.flow import REST
-from lingen_training.denoiser_stage import Pair
+from lingen_training.pair import Pair
 from lingen_training.parallel import Group
 from lingen_training.validation import TIMES, FixedClips, fixed_clips, object_loss
 

@@ -14,10 +14,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from lingen_playground import FPS, Scene, course_of
+from lingen_playground.layout import words_of
+from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
 from lingen_training.latents import Picked
-from lingen_training.playground import FPS, Scene, course_of
-from lingen_training.playground.layout import words_of
-from lingen_training.playground.palette import BACKGROUNDS, COLOURS, SHAPES
 
 _TOKEN = 16
 """Pixels of a token's side: the autoencoder's stride times the patch."""

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lingen_models.checkpoints.load import VideoAutoencoder
-from lingen_models.checkpoints.pretrained import FrozenText
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE
-from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
@@ -26,41 +24,13 @@ from lingen_training.few_steps import Jump, jump_loss
 from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
+from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
 from lingen_training.recipe import DenoiserStage, FewSteps, Source
 from lingen_training.validation import fixed_clips, object_loss
 
 _ALIGNED_AFTER = 4
 """The block whose tokens are aligned with the ground truth."""
-
-
-class Pair(nn.Module):
-    """The denoiser and its word encoder, trained as one; or the denoiser, with frozen encoders."""
-
-    def __init__(
-        self,
-        denoiser: LinGen,
-        text_encoder: WordEncoder | None,
-        frozen: Sequence[FrozenText] = (),
-    ) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.text_encoder = text_encoder
-        self.alignment: AlignmentHead | None = None
-        """Of a stage that aligns with the ground truth."""
-        self.frozen = tuple(frozen)
-        """Not registered: they are neither trained, nor saved, nor cast."""
-
-    def read(self, prompts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
-        """Features and masks of prompts, by text encoder."""
-        pairs: list[tuple[Tensor, Tensor]] = []
-        if self.text_encoder is not None:
-            pairs.append(self.text_encoder(self.text_encoder.tokens(prompts)))
-        with torch.no_grad():
-            pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
-        like = self.denoiser.patch_in.weight
-        masks = [mask.to(like.device) for _, mask in pairs]
-        return [features.to(like) for features, _ in pairs], masks
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
-from lingen_training.playground import (
+from lingen_playground import (
     FPS,
     Scene,
     Verdict,
@@ -26,7 +26,7 @@ from lingen_training.playground import (
     render,
     sample_scene,
 )
-from lingen_training.playground.oracle import SAID_MARKS
+from lingen_playground.oracle import SAID_MARKS
 
 MARKS = ("colour", "background", "direction", "shape", "size", "motion", "count")
 TARGETS = {

@@ -31,12 +31,14 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
+from lingen_playground import lexicon
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.data import PLAYGROUND, World, find_world
-from lingen_training.denoiser_stage import Pair, StageData, train_stage
+from lingen_training.denoiser_stage import StageData, train_stage
 from lingen_training.loop import Report
+from lingen_training.pair import Pair
 from lingen_training.parallel import Group, grouped
 from lingen_training.parts import (
     FoundParts,
@@ -47,7 +49,6 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
-from lingen_training.playground import lexicon
 from lingen_training.recipe import (
     AutoencoderStage,
     DataSection,

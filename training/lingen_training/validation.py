@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lingen_models.checkpoints.load import VideoAutoencoder
 from lingen_models.sampling.flow import interpolate, velocity
+from lingen_playground import FPS, canonical_caption, extent, render, sample_scene
+from lingen_playground.layout import layout_of
+from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
-from lingen_training.playground import FPS, canonical_caption, extent, render, sample_scene
-from lingen_training.playground.layout import layout_of
-
-if TYPE_CHECKING:
-    from lingen_training.denoiser_stage import Pair
 
 TIMES = (0.08, 0.15, 0.25, 0.4)
 """Flow times at which what a clip shows is decided."""

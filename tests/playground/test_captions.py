@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-from lingen_training.playground import (
+from lingen_playground import (
     Scene,
     SceneObject,
     canonical_caption,
@@ -14,7 +14,7 @@ from lingen_training.playground import (
     sample_scene,
     vocabulary,
 )
-from lingen_training.playground.lexicon import (
+from lingen_playground.lexicon import (
     CAMERA,
     COLOUR,
     DEEDS,

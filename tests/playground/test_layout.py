@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from lingen_training.playground import (
+from lingen_playground import (
     canonical_caption,
     caption,
     course_of,
@@ -17,10 +17,10 @@ from lingen_training.playground import (
     sample_scene,
     vocabulary,
 )
-from lingen_training.playground.layout import CELL, expand, layout_of, motions_of, words_of
-from lingen_training.playground.lexicon import LAYOUT
-from lingen_training.playground.motion import phase_at
-from lingen_training.playground.palette import COLOURS
+from lingen_playground.layout import CELL, expand, layout_of, motions_of, words_of
+from lingen_playground.lexicon import LAYOUT
+from lingen_playground.motion import phase_at
+from lingen_playground.palette import COLOURS
 
 
 def split(text: str) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from lingen_models.networks.word_encoder import known_form, split_words
-from lingen_training.playground import (
+from lingen_playground import (
     Said,
     SaidObject,
     Scene,
@@ -25,7 +25,7 @@ from lingen_training.playground import (
     sample_scene,
     vocabulary,
 )
-from lingen_training.playground.palette import (
+from lingen_playground.palette import (
     BACKGROUNDS,
     COLOURS,
     DIRECTIONS,
@@ -36,7 +36,7 @@ from lingen_training.playground.palette import (
     distinct,
     visible,
 )
-from lingen_training.playground.shapes import BOUND
+from lingen_playground.shapes import BOUND
 
 ATTRIBUTES = ("colour", "background", "direction", "shape", "size", "motion", "count")
 
