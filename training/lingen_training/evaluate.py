@@ -252,6 +252,7 @@ class _Generator:
     ) -> None:
         self.pipe, self.params, self.method, self.size = pipe, params, method, size
         self.noise = torch.Generator().manual_seed(params.seed)
+        self.made = 0
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], frames: int) -> Iterator[Tensor]:
@@ -260,10 +261,13 @@ class _Generator:
         channels = pipe.denoiser.config.latent_channels
         shape = (len(prompts), channels, pipe.latent_frames(frames), side, side)
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
+        first = params.seed * 1_000_003 + self.made
+        self.made += len(prompts)
+        expanded = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
             StepCache(pipe.denoiser, params.step_cache) if params.step_cache else pipe.denoiser,
             noise,
-            pipe.encode_texts(list(prompts)),
+            pipe.encode_texts(expanded),
             pipe.encode_texts([params.negative_prompt] * len(prompts)),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),
