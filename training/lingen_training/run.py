@@ -175,7 +175,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     pair = _pair(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
-        if new := load_network(begun, pair.denoiser, anew=".mixer."):
+        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in")):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
@@ -251,7 +251,8 @@ def _pair(run: TrainingRun) -> Pair:
         words = set(run.world.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
-    return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
+    config = run.recipe.text.config(tuple(sorted(words)))
+    return Pair(denoiser, WordEncoder(dataclasses.replace(config, layout=run.config.layout)))
 
 
 def _words_of(path: Path) -> tuple[str, ...]:
@@ -270,7 +271,8 @@ def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
     )
     assert isinstance(earlier, WordEncoder)
     load_network(path, earlier)
-    if dataclasses.replace(config, words=()) != dataclasses.replace(earlier.config, words=()):
+    # Neither the words nor the layout change the size of what is handed on.
+    if dataclasses.replace(earlier.config, words=config.words, layout=config.layout) != config:
         raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
     hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
 

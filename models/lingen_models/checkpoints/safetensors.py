@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,9 @@ def _read_header(path: Path) -> dict[str, Any]:
         size = os.path.getsize(path)
         with open(path, "rb") as file:
             prefix = file.read(10)
-            if prefix[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05"):
+            # The length of a header may look like the begin of a pickle.
+            magic = prefix[:2] in (b"PK", b"\x80\x02", b"\x80\x04", b"\x80\x05")
+            if magic and prefix[8:9] != b"{":
                 raise CheckpointError(f"weights must be safetensors: {path} is a pickle or a zip")
             length = int.from_bytes(prefix[:8], "little")
             if size < 10 or prefix[8:9] != b"{" or length + 8 > size:
@@ -196,19 +198,21 @@ def check_network(path: Path, network: nn.Module) -> None:
             check_finite(path, name, file.get_tensor(name))
 
 
-def load_network(path: Path, network: nn.Module, *, anew: str | None = None) -> list[str]:
+def load_network(path: Path, network: nn.Module, *, anew: Sequence[str] = ()) -> list[str]:
     """Fill `network` (built on any device but meta), keeping its dtype.
 
-    Tensors with `anew` in their names may be missing, and stay as they are: those are returned.
-    Foreign ones with it are passed over. Raises CheckpointError for any other missing or foreign
-    tensors, other shapes, NaN or infinity.
+    Tensors with one of `anew` in their names may be missing, and stay as they are: those are
+    returned. Foreign ones with it are passed over. Raises CheckpointError for any other missing or
+    foreign tensors, other shapes, NaN or infinity.
     """
     tensors, _ = load_tensors(path)
     wanted = network.state_dict()
-    kept: list[str] = []
-    if anew is not None:
-        kept = sorted(name for name in wanted.keys() - tensors.keys() if anew in name)
-        tensors = {name: tensors[name] for name in tensors if name in wanted or anew not in name}
+
+    def free(name: str) -> bool:
+        return any(part in name for part in anew)
+
+    kept = sorted(name for name in wanted.keys() - tensors.keys() if free(name))
+    tensors = {name: tensors[name] for name in tensors if name in wanted or not free(name)}
     check_shapes(path, {name: tuple(one.shape) for name, one in tensors.items()}, network, kept)
     for name, tensor in tensors.items():
         check_finite(path, name, tensor)

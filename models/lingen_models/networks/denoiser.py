@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from lingen_models.config import LinGenConfig
 from lingen_models.networks.block import Block
 from lingen_models.networks.embeddings import TimestepEmbedding
+from lingen_models.networks.layout import CHANNELS, MAPS, layout_map
 from lingen_models.networks.norms import modulate
 
 
@@ -46,6 +47,7 @@ class LinGen(nn.Module):
         width = config.width
         patch_size = config.latent_channels * config.patch[1] * config.patch[2]
         self.patch_in = nn.Linear(patch_size, width)
+        self.layout_in = nn.Linear(MAPS, width, bias=False) if config.layout else None
         self.timestep = TimestepEmbedding(width)
         self.time_modulation = nn.Linear(width, 6 * width)
         self.text_in = nn.ModuleList(
@@ -71,6 +73,8 @@ class LinGen(nn.Module):
         rows = self.time_modulation.weight.view(6, width, width)
         rows[2].zero_()
         rows[5].zero_()
+        if self.layout_in is not None:
+            nn.init.zeros_(self.layout_in.weight)
         for layer in (self.final_modulation, self.patch_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -88,7 +92,8 @@ class LinGen(nn.Module):
         Args:
             latents: (B, C, T, H, W), noisy where t < 1.
             t: (B, T) flow time of each latent frame; 0 is noise, 1 is a clean frame.
-            texts: per text encoder (B, M, D_encoder) features.
+            texts: per text encoder (B, M, D_encoder) features; with `config.layout`, the first has
+                `layout.CHANNELS` more.
             text_masks: per text encoder (B, M), True at real tokens.
             first_frame: number of the first latent frame in its clip (for windows of a long clip).
 
@@ -110,6 +115,10 @@ class LinGen(nn.Module):
             )
         x = rearrange(latents, "b c t (h p) (w q) -> b t h w (c p q)", p=tall, q=wide)
         x = self.patch_in(x.to(self.patch_in.weight.dtype))
+        if self.layout_in is not None:
+            places = layout_map(texts[0][..., -CHANNELS:], (x.shape[1], x.shape[2], x.shape[3]))
+            x = x + self.layout_in(places.to(x.dtype))
+            texts = [texts[0][..., :-CHANNELS], *texts[1:]]
         time = F.silu(self.timestep(t))
         modulation = self.time_modulation(time).unflatten(-1, (6, -1))
         text = torch.cat(
