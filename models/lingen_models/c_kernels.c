@@ -1,0 +1,419 @@
+/* Fused passes of the networks on a processor, between the matrix products.
+ *
+ * Compiled at run time by c_kernels.py. This file includes itself once for each number type: `T` is
+ * what tensors hold, `GET` and `PUT` turn it into a float and back. All arithmetic is in float.
+ * Arrays are contiguous unless a stride says otherwise. No infinities are made and no subnormal
+ * numbers, which a processor takes 40 times as long for.
+ */
+#ifndef T
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int64_t I;
+
+/* exp(x); 0 below -64, where nothing is left of what a float is added to. */
+static inline float exponential(float x) {
+    float kept = x < -64.0f ? -64.0f : x;
+    kept = kept > 88.0f ? 88.0f : kept;
+    int power = (int)__builtin_floorf(kept * 1.44269504f + 0.5f);
+    float rest = kept - (float)power * 0.693359375f + (float)power * 2.12194440e-4f;
+    float series = 1.3981999507e-3f + 1.9875691500e-4f * rest;
+    series = 8.3334519073e-3f + series * rest;
+    series = 4.1665795894e-2f + series * rest;
+    series = 1.6666665459e-1f + series * rest;
+    series = 5.0000001201e-1f + series * rest;
+    series = 1.0f + rest + series * rest * rest;
+    union { int32_t bits; float value; } scale = {(power + 127) << 23 & -(x >= -64.0f)};
+    return series * scale.value;
+}
+
+#define LESSER(a, b) ((a) < (b) ? (a) : (b))
+
+static inline float from_bfloat(uint16_t half) {
+    union { uint32_t bits; float value; } wide = {(uint32_t)half << 16};
+    return wide.value;
+}
+
+static inline uint16_t to_bfloat(float value) {
+    union { float value; uint32_t bits; } wide = {value};
+    return (uint16_t)((wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16);
+}
+
+#define T float
+#define NAME(name) name##_float
+#define GET(x) (x)
+#define PUT(x) (x)
+#include __FILE__
+#undef T
+#undef NAME
+#undef GET
+#undef PUT
+
+#define T uint16_t
+#define NAME(name) name##_bfloat
+#define GET(x) from_bfloat(x)
+#define PUT(x) to_bfloat(x)
+#include __FILE__
+
+#else
+
+/* The chunked scan; see ssd_fused.py for the plan and ssd_chunk.py for the formulas.
+ *
+ * B sequences of L tokens are n = B c chunks of Q tokens, with K heads of P features and S states.
+ * steps, sums and their gradients are (2, n, K, Q): forwards, then backwards.
+ * values is (n, K, Q + 2 S, P): what tokens hold, then what enters from the left and the right. */
+
+/* Sort x (B, L, K, P), dt (2, B, L, K), B (B, L, S) and, unless it is null, C into chunks; sum the
+ * decays; weight B by what is left of each token at the end of its chunk: (n, K, Q, 2 S). */
+void NAME(scan_prepare)(
+    const I *size, const T *restrict x, const I *x_stride, const float *restrict dt,
+    const float *restrict rate, const T *restrict map_in, const I *in_stride,
+    const T *restrict map_out, const I *out_stride, T *restrict values, float *restrict steps,
+    float *restrict sums, T *restrict chunk_in, T *restrict chunk_out, T *restrict weighted) {
+    const I B = size[0], L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
+    const I S = size[6], rows = size[7], n = B * c;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < n; at++) {
+        const I b = at / c, first = at % c * Q;
+        const I had = L - first < Q ? L - first : Q;
+        for (I q = 0; q < Q; q++) {
+            T *to_in = chunk_in + (at * Q + q) * S;
+            T *to_out = chunk_out + (at * Q + q) * S;
+            if (q >= had) {
+                memset(to_in, 0, S * sizeof(T));
+                if (map_out) memset(to_out, 0, S * sizeof(T));
+                continue;
+            }
+            memcpy(to_in, map_in + b * in_stride[0] + (first + q) * in_stride[1], S * sizeof(T));
+            if (map_out)
+                memcpy(to_out, map_out + b * out_stride[0] + (first + q) * out_stride[1],
+                       S * sizeof(T));
+        }
+        for (I k = 0; k < K; k++) {
+            const I block = at * K + k;
+            float *step0 = steps + block * Q, *step1 = step0 + n * K * Q;
+            float *sum0 = sums + block * Q, *sum1 = sum0 + n * K * Q;
+            for (I q = 0; q < Q; q++) {
+                T *row = values + (block * rows + q) * P;
+                if (q < had) {
+                    memcpy(row, x + b * x_stride[0] + (first + q) * x_stride[1] + k * P,
+                           P * sizeof(T));
+                    step0[q] = dt[(b * L + first + q) * K + k];
+                    step1[q] = dt[((B + b) * L + first + q) * K + k];
+                } else {
+                    memset(row, 0, P * sizeof(T));
+                    step0[q] = step1[q] = 0;
+                }
+            }
+            double total = 0;
+            for (I q = 0; q < Q; q++) sum0[q] = (float)(total += step0[q] * rate[k]);
+            total = 0;
+            for (I q = Q - 1; q >= 0; q--) sum1[q] = (float)(total += step1[q] * rate[K + k]);
+            for (I q = 0; q < Q; q++) {
+                const float into0 = exponential(sum0[Q - 1] - sum0[q]) * step0[q];
+                const float into1 = exponential(sum1[0] - sum1[q]) * step1[q];
+                const T *from = chunk_in + (at * Q + q) * S;
+                T *to = weighted + (block * Q + q) * 2 * S;
+                for (I s = 0; s < S; s++) {
+                    to[s] = PUT(GET(from[s]) * into0);
+                    to[S + s] = PUT(GET(from[s]) * into1);
+                }
+            }
+        }
+    }
+}
+
+/* Pass states (n, K, 2 S, P) on from chunk to chunk, from `initial` (2, B, K, S, P) or from zero,
+ * and write into values what enters each chunk. */
+void NAME(scan_pass)(const I *size, const T *restrict states, const float *restrict sums,
+                     const float *restrict initial, T *restrict values) {
+    const I B = size[0], c = size[2], Q = size[3], K = size[4], P = size[5], S = size[6];
+    const I rows = size[7], n = B * c, area = S * P;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I task = 0; task < 2 * B * K; task++) {
+        const I way = task / (B * K), b = task / K % B, k = task % K;
+        float *restrict held = malloc(area * sizeof(float));
+        if (initial) memcpy(held, initial + task * area, area * sizeof(float));
+        else memset(held, 0, area * sizeof(float));
+        for (I turn = 0; turn < c; turn++) {
+            const I block = (b * c + (way ? c - 1 - turn : turn)) * K + k;
+            const float decay =
+                exponential(sums[(way * n * K + block) * Q + (way ? 0 : Q - 1)]);
+            const T *restrict added = states + (block * 2 + way) * area;
+            T *restrict entering = values + (block * rows + Q) * P + way * area;
+            for (I i = 0; i < area; i++) {
+                entering[i] = PUT(held[i]);
+                held[i] = held[i] * decay + GET(added[i]);
+            }
+        }
+        free(held);
+    }
+}
+
+/* What a product with values is taken with, (., K, Q, Q + 2 S), for `count` chunks from `first`:
+ * scores (., Q, Q) times decays and steps, then C as entering states are seen. */
+void NAME(scan_weigh)(const I *size, I first, I count, const T *restrict scores,
+                      const float *restrict steps, const float *restrict sums,
+                      const T *restrict chunk_out, T *restrict left) {
+    const I n = size[0] * size[2], Q = size[3], K = size[4], S = size[6], W = Q + 2 * S;
+    const int diagonal = (int)size[9], width = (int)Q;
+    float *masks = malloc(3 * Q * sizeof(float)); /* ones, zeros, ones */
+    for (I j = 0; j < 3 * Q; j++) masks[j] = j < Q || j >= 2 * Q ? 1.0f : 0.0f;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < count; at++) {
+        for (I k = 0; k < K; k++) {
+            const I block = (first + at) * K + k;
+            const float *restrict step0 = steps + block * Q, *restrict step1 = step0 + n * K * Q;
+            const float *restrict sum0 = sums + block * Q, *restrict sum1 = sum0 + n * K * Q;
+            for (int i = 0; i < width; i++) {
+                const T *restrict score = scores + (at * Q + i) * Q;
+                T *restrict to = left + ((at * K + k) * Q + i) * W;
+                const float *restrict below = masks + Q - i, *restrict above = masks + 2 * Q - 1 - i;
+                const float here0 = sum0[i], here1 = sum1[i];
+                for (int j = 0; j < width; j++) {
+                    const float ahead = here0 - sum0[j], back = here1 - sum1[j];
+                    const float step = below[j] * step0[j] + above[j] * step1[j];
+                    to[j] = PUT(GET(score[j]) * (exponential(LESSER(ahead, back)) * step));
+                }
+                to[i] = diagonal ? PUT(GET(score[i]) * (step0[i] + step1[i])) : PUT(0.0f);
+                const T *restrict seen = chunk_out + ((first + at) * Q + i) * S;
+                const float reach0 = exponential(here0), reach1 = exponential(here1);
+                for (I s = 0; s < S; s++) {
+                    to[Q + s] = PUT(GET(seen[s]) * reach0);
+                    to[Q + S + s] = PUT(GET(seen[s]) * reach1);
+                }
+            }
+        }
+    }
+    free(masks);
+}
+
+/* Copy from (B, L, K, P) to (n, K, Q, P), and back. */
+void NAME(scan_sort)(const I *size, const T *restrict x, const I *x_stride, T *restrict sorted) {
+    const I L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < size[0] * c; at++) {
+        const I b = at / c, begin = at % c * Q;
+        for (I k = 0; k < K; k++)
+            for (I q = 0; q < Q; q++) {
+                T *to = sorted + ((at * K + k) * Q + q) * P;
+                if (begin + q < L)
+                    memcpy(to, x + b * x_stride[0] + (begin + q) * x_stride[1] + k * P,
+                           P * sizeof(T));
+                else
+                    memset(to, 0, P * sizeof(T));
+            }
+    }
+}
+
+void NAME(scan_restore)(const I *size, const T *restrict sorted, T *restrict x) {
+    const I L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < size[0] * c; at++) {
+        const I b = at / c, begin = at % c * Q;
+        for (I q = 0; q < Q && begin + q < L; q++)
+            for (I k = 0; k < K; k++)
+                memcpy(x + ((b * L + begin + q) * K + k) * P, sorted + ((at * K + k) * Q + q) * P,
+                       P * sizeof(T));
+    }
+}
+
+/* The gradient of scan_weigh's result taken apart; the result itself is made again. d_scores is
+ * summed over the heads, as is d_out (n, Q, S), what C gets from the states that enter. */
+void NAME(scan_unweigh)(const I *size, I first, I count, const T *restrict d_left,
+                        const T *restrict scores, const float *restrict steps,
+                        const float *restrict sums, const T *restrict chunk_out, T *restrict left,
+                        T *restrict d_scores, float *restrict d_steps, float *restrict d_sums,
+                        float *restrict d_out) {
+    const I n = size[0] * size[2], Q = size[3], K = size[4], S = size[6], W = Q + 2 * S;
+    const int diagonal = (int)size[9], width = (int)Q;
+    float *masks = malloc(3 * Q * sizeof(float)); /* ones, zeros, ones */
+    for (I j = 0; j < 3 * Q; j++) masks[j] = j < Q || j >= 2 * Q ? 1.0f : 0.0f;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < count; at++) {
+        float *restrict total = calloc(Q * Q + 2 * Q, sizeof(float));
+        float *restrict from0 = total + Q * Q, *restrict from1 = from0 + Q;
+        float *restrict d_map = d_out + (first + at) * Q * S;
+        memset(d_map, 0, Q * S * sizeof(float));
+        for (I k = 0; k < K; k++) {
+            const I block = (first + at) * K + k;
+            const float *restrict step0 = steps + block * Q, *restrict step1 = step0 + n * K * Q;
+            const float *restrict sum0 = sums + block * Q, *restrict sum1 = sum0 + n * K * Q;
+            float *restrict d_step0 = d_steps + block * Q, *restrict d_step1 = d_step0 + n * K * Q;
+            float *restrict d_sum0 = d_sums + block * Q, *restrict d_sum1 = d_sum0 + n * K * Q;
+            memset(from0, 0, 2 * Q * sizeof(float));
+            for (int i = 0; i < width; i++) {
+                const T *restrict score = scores + (at * Q + i) * Q;
+                const T *restrict d_row = d_left + ((at * K + k) * Q + i) * W;
+                T *restrict to = left + ((at * K + k) * Q + i) * W;
+                float *restrict sum = total + i * Q;
+                const float *restrict below = masks + Q - i, *restrict above = masks + 2 * Q - 1 - i;
+                const float here0 = sum0[i], here1 = sum1[i];
+                float to0 = 0, to1 = 0;
+                for (int j = 0; j < width; j++) {
+                    const float ahead = here0 - sum0[j], back = here1 - sum1[j];
+                    const float step = below[j] * step0[j] + above[j] * step1[j];
+                    const float decay = exponential(LESSER(ahead, back));
+                    const float given = GET(d_row[j]), its = GET(score[j]);
+                    to[j] = PUT(its * (decay * step));
+                    sum[j] += given * (decay * step);
+                    const float part = given * its * decay;
+                    const float lower = below[j] * part, upper = above[j] * part;
+                    from0[j] += lower;
+                    from1[j] += upper;
+                    to0 += lower * step;
+                    to1 += upper * step;
+                }
+                const float given = GET(d_row[i]), its = GET(score[i]);
+                float own = 0;
+                if (diagonal) {
+                    own = given * its;
+                    to[i] = PUT(its * (step0[i] + step1[i]));
+                    sum[i] += given * (step0[i] + step1[i]);
+                }
+                const T *restrict seen = chunk_out + ((first + at) * Q + i) * S;
+                const float reach0 = exponential(here0), reach1 = exponential(here1);
+                float seen0 = 0, seen1 = 0;
+                for (I s = 0; s < S; s++) {
+                    const float map = GET(seen[s]);
+                    const float given0 = GET(d_row[Q + s]), given1 = GET(d_row[Q + S + s]);
+                    to[Q + s] = PUT(map * reach0);
+                    to[Q + S + s] = PUT(map * reach1);
+                    seen0 += given0 * map;
+                    seen1 += given1 * map;
+                    d_map[i * S + s] += given0 * reach0 + given1 * reach1;
+                }
+                d_sum0[i] = to0 + seen0 * reach0;
+                d_sum1[i] = to1 + seen1 * reach1;
+                d_step0[i] = d_step1[i] = own;
+            }
+            for (I j = 0; j < Q; j++) {
+                d_step0[j] += from0[j];
+                d_step1[j] += from1[j];
+                d_sum0[j] -= from0[j] * step0[j];
+                d_sum1[j] -= from1[j] * step1[j];
+            }
+        }
+        for (I i = 0; i < Q * Q; i++) d_scores[at * Q * Q + i] = PUT(total[i]);
+        free(total);
+    }
+    free(masks);
+}
+
+/* The gradient of scan_pass: d_states (n, K, 2 S, P), d_initial (2, B, K, S, P) unless it is null,
+ * and what the sums at the ends of chunks get. */
+void NAME(scan_pass_back)(const I *size, const T *restrict d_values, const T *restrict values,
+                          const float *restrict sums, float *restrict d_sums, T *restrict d_states,
+                          float *restrict d_initial) {
+    const I B = size[0], c = size[2], Q = size[3], K = size[4], P = size[5], S = size[6];
+    const I rows = size[7], n = B * c, area = S * P;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I task = 0; task < 2 * B * K; task++) {
+        const I way = task / (B * K), b = task / K % B, k = task % K;
+        float *restrict later = calloc(area, sizeof(float));
+        for (I turn = c - 1; turn >= 0; turn--) {
+            const I block = (b * c + (way ? c - 1 - turn : turn)) * K + k;
+            const I end = (way * n * K + block) * Q + (way ? 0 : Q - 1);
+            const I place = (block * rows + Q) * P + way * area;
+            const float decay = exponential(sums[end]);
+            const T *restrict entering = values + place, *restrict given = d_values + place;
+            T *restrict to = d_states + (block * 2 + way) * area;
+            float along = 0;
+            for (I i = 0; i < area; i++) {
+                to[i] = PUT(later[i]);
+                along += later[i] * GET(entering[i]);
+                later[i] = GET(given[i]) + decay * later[i];
+            }
+            d_sums[end] += along * decay;
+        }
+        if (d_initial) memcpy(d_initial + task * area, later, area * sizeof(float));
+        free(later);
+    }
+}
+
+/* The gradient of scan_prepare. d_inside (n, K, rows, P) is that of values, and may be null;
+ * d_outside (n, K, Q, P) and d_weighted (n, K, Q, 2 S) come through the states; d_in, d_seen and
+ * d_out (n, Q, S) from the scores, where there are any. d_rates is (n, 2, K), to be summed. */
+void NAME(scan_prepare_back)(
+    const I *size, const float *restrict rate, const T *restrict chunk_in,
+    const float *restrict steps, const float *restrict sums, const T *restrict d_inside,
+    const T *restrict d_outside, const T *restrict d_weighted, const T *restrict d_in,
+    const T *restrict d_seen, const float *restrict d_out, float *restrict d_steps,
+    float *restrict d_sums, T *restrict d_x, float *restrict d_dt, T *restrict d_map_in,
+    T *restrict d_map_out, float *restrict d_rates) {
+    const I B = size[0], L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
+    const I S = size[6], rows = size[7], n = B * c;
+#pragma omp parallel for num_threads((int)size[8])
+    for (I at = 0; at < n; at++) {
+        const I b = at / c, first = at % c * Q;
+        const I had = L - first < Q ? L - first : Q;
+        float *restrict d_map = calloc(Q * S, sizeof(float));
+        for (I k = 0; k < K; k++) {
+            const I block = at * K + k, other = n * K * Q;
+            const float *step0 = steps + block * Q, *step1 = step0 + other;
+            const float *sum0 = sums + block * Q, *sum1 = sum0 + other;
+            float *d_step0 = d_steps + block * Q, *d_step1 = d_step0 + other;
+            float *d_sum0 = d_sums + block * Q, *d_sum1 = d_sum0 + other;
+            double end0 = 0, end1 = 0;
+            for (I q = 0; q < Q; q++) {
+                const float left0 = exponential(sum0[Q - 1] - sum0[q]);
+                const float left1 = exponential(sum1[0] - sum1[q]);
+                const float into0 = left0 * step0[q], into1 = left1 * step1[q];
+                const T *restrict map = chunk_in + (at * Q + q) * S;
+                const T *restrict given = d_weighted + (block * Q + q) * 2 * S;
+                float *restrict to = d_map + q * S;
+                float along0 = 0, along1 = 0;
+                for (I s = 0; s < S; s++) {
+                    const float given0 = GET(given[s]), given1 = GET(given[S + s]);
+                    along0 += given0 * GET(map[s]);
+                    along1 += given1 * GET(map[s]);
+                    to[s] += given0 * into0 + given1 * into1;
+                }
+                d_step0[q] += along0 * left0;
+                d_step1[q] += along1 * left1;
+                d_sum0[q] -= along0 * into0;
+                d_sum1[q] -= along1 * into1;
+                end0 += along0 * into0;
+                end1 += along1 * into1;
+            }
+            d_sum0[Q - 1] += (float)end0;
+            d_sum1[0] += (float)end1;
+            double total = 0, along = 0;
+            for (I q = Q - 1; q >= 0; q--) {
+                total += d_sum0[q];
+                along += total * step0[q];
+                d_step0[q] += (float)total * rate[k];
+            }
+            d_rates[(at * 2) * K + k] = (float)along;
+            total = along = 0;
+            for (I q = 0; q < Q; q++) {
+                total += d_sum1[q];
+                along += total * step1[q];
+                d_step1[q] += (float)total * rate[K + k];
+            }
+            d_rates[(at * 2 + 1) * K + k] = (float)along;
+            for (I q = 0; q < had; q++) {
+                d_dt[(b * L + first + q) * K + k] = d_step0[q];
+                d_dt[((B + b) * L + first + q) * K + k] = d_step1[q];
+                const T *restrict outside = d_outside + (block * Q + q) * P;
+                T *restrict to = d_x + ((b * L + first + q) * K + k) * P;
+                if (d_inside) {
+                    const T *restrict inside = d_inside + (block * rows + q) * P;
+                    for (I p = 0; p < P; p++) to[p] = PUT(GET(inside[p]) + GET(outside[p]));
+                } else
+                    memcpy(to, outside, P * sizeof(T));
+            }
+        }
+        const I place = at * Q * S, target = (b * L + first) * S;
+        for (I i = 0; i < had * S; i++)
+            d_map_in[target + i] = PUT(d_map[i] + (d_in ? GET(d_in[place + i]) : 0.0f));
+        if (d_map_out)
+            for (I i = 0; i < had * S; i++)
+                d_map_out[target + i] = PUT(d_out[place + i] + GET(d_seen[place + i]));
+        free(d_map);
+    }
+}
+
+#endif
