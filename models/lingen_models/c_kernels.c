@@ -7,6 +7,7 @@
  */
 #ifndef T
 
+#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,20 @@ static inline float from_bfloat(uint16_t half) {
 static inline uint16_t to_bfloat(float value) {
     union { float value; uint32_t bits; } wide = {value};
     return (uint16_t)((wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16);
+}
+
+static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+/* log(1 + exp(x)), by the series of 2 artanh(t / (2 + t)) = log(1 + t) for t = exp(-|x|). */
+static inline float softplus(float x) {
+    const float t = exponential(x < 0 ? x : -x), s = t / (2.0f + t), square = s * s;
+    float series = 1.0f / 13 + square * (1.0f / 15);
+    series = 1.0f / 11 + square * series;
+    series = 1.0f / 9 + square * series;
+    series = 1.0f / 7 + square * series;
+    series = 1.0f / 5 + square * series;
+    series = 1.0f / 3 + square * series;
+    return (x > 0 ? x : 0.0f) + 2 * s * (1.0f + square * series);
 }
 
 #define T float
@@ -252,6 +267,7 @@ void NAME(scan_unweigh)(const I *size, I first, I count, const T *restrict d_lef
                 const float *restrict below = masks + Q - i, *restrict above = masks + 2 * Q - 1 - i;
                 const float here0 = sum0[i], here1 = sum1[i];
                 float to0 = 0, to1 = 0;
+#pragma omp simd reduction(+ : to0, to1)
                 for (int j = 0; j < width; j++) {
                     const float ahead = here0 - sum0[j], back = here1 - sum1[j];
                     const float step = below[j] * step0[j] + above[j] * step1[j];
@@ -413,6 +429,199 @@ void NAME(scan_prepare_back)(
             for (I i = 0; i < had * S; i++)
                 d_map_out[target + i] = PUT(d_out[place + i] + GET(d_seen[place + i]));
         free(d_map);
+    }
+}
+
+/* What is before the scan: a depthwise convolution of `width` taps over (B, L, c) and silu, whose
+ * channels go to x, B and C; and softplus of the raw steps plus a bias, (B, L, 2 K) to
+ * (2, B, L, K). size is B, L, the channels of x and of B, taps, K and threads. */
+static void NAME(taps_first)(I channels, I taps, const T *restrict weight, float *restrict sorted) {
+    for (I tap = 0; tap < taps; tap++)
+        for (I c = 0; c < channels; c++) sorted[tap * channels + c] = GET(weight[c * taps + tap]);
+}
+
+static void NAME(convolve_row)(I channels, I taps, I l, I L, const T *restrict raw, I stride,
+                               const float *restrict weight, const T *restrict bias,
+                               float *restrict sum) {
+    for (I c = 0; c < channels; c++) sum[c] = GET(bias[c]);
+    for (I tap = 0; tap < taps; tap++) {
+        const I from = l + tap - taps / 2;
+        if (from < 0 || from >= L) continue;
+        const T *restrict row = raw + from * stride;
+        const float *restrict by = weight + tap * channels;
+        for (I c = 0; c < channels; c++) sum[c] += GET(row[c]) * by[c];
+    }
+}
+
+void NAME(convolve)(const I *size, const T *restrict raw, const I *raw_stride,
+                    const T *restrict weight, const T *restrict bias,
+                    const T *restrict raw_steps, const I *step_stride,
+                    const float *restrict step_bias, T *restrict x, T *restrict map_in,
+                    T *restrict map_out, float *restrict dt) {
+    const I B = size[0], L = size[1], inner = size[2], S = size[3], taps = size[4], K = size[5];
+    const I channels = inner + 2 * S;
+    float *by = malloc(taps * channels * sizeof(float));
+    NAME(taps_first)(channels, taps, weight, by);
+#pragma omp parallel for num_threads((int)size[6])
+    for (I block = 0; block < (B * L + 63) / 64; block++) {
+        float *restrict sum = malloc(channels * sizeof(float));
+        for (I row = block * 64; row < B * L && row < block * 64 + 64; row++) {
+            const I b = row / L, l = row % L;
+            NAME(convolve_row)(channels, taps, l, L, raw + b * raw_stride[0], raw_stride[1], by,
+                               bias, sum);
+            for (I c = 0; c < channels; c++) sum[c] *= sigmoid(sum[c]);
+            for (I c = 0; c < inner; c++) x[row * inner + c] = PUT(sum[c]);
+            for (I c = 0; c < S; c++) map_in[row * S + c] = PUT(sum[inner + c]);
+            for (I c = 0; c < S; c++) map_out[row * S + c] = PUT(sum[inner + S + c]);
+            const T *from = raw_steps + b * step_stride[0] + l * step_stride[1];
+            for (I k = 0; k < K; k++) dt[row * K + k] = softplus(GET(from[k]) + step_bias[k]);
+            for (I k = 0; k < K; k++)
+                dt[(B * L + row) * K + k] = softplus(GET(from[K + k]) + step_bias[K + k]);
+        }
+        free(sum);
+    }
+    free(by);
+}
+
+/* The gradient of convolve, sequence by sequence: d_weight (B, taps + 1, c), of which the last row
+ * is the bias's, and d_step_bias (B, 2 K) are to be summed. d_raw and d_raw_steps are dense. */
+void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stride,
+                         const T *restrict weight, const T *restrict bias,
+                         const T *restrict raw_steps, const I *step_stride,
+                         const float *restrict step_bias, const T *restrict d_x,
+                         const T *restrict d_map_in, const T *restrict d_map_out,
+                         const float *restrict d_dt, T *restrict d_raw, float *restrict d_weight,
+                         T *restrict d_raw_steps, float *restrict d_step_bias) {
+    const I B = size[0], L = size[1], inner = size[2], S = size[3], taps = size[4], K = size[5];
+    const I channels = inner + 2 * S, half = taps / 2;
+    float *by = malloc(taps * channels * sizeof(float));
+    NAME(taps_first)(channels, taps, weight, by);
+#pragma omp parallel for num_threads((int)size[6])
+    for (I b = 0; b < B; b++) {
+        const T *its = raw + b * raw_stride[0];
+        float *restrict sum = malloc(channels * sizeof(float));
+        float *ring = malloc(taps * channels * sizeof(float)); /* the last rows' gradients */
+        float *d_by = d_weight + b * (taps + 1) * channels;
+        float *restrict d_shift = d_by + taps * channels, *d_late = d_step_bias + b * 2 * K;
+        memset(d_by, 0, (taps + 1) * channels * sizeof(float));
+        memset(d_late, 0, 2 * K * sizeof(float));
+        for (I l = 0; l < L + half; l++) {
+            float *restrict now = ring + l % taps * channels;
+            if (l < L) {
+                const I row = b * L + l;
+                NAME(convolve_row)(channels, taps, l, L, its, raw_stride[1], by, bias, sum);
+                for (I c = 0; c < inner; c++) now[c] = GET(d_x[row * inner + c]);
+                for (I c = 0; c < S; c++) now[inner + c] = GET(d_map_in[row * S + c]);
+                for (I c = 0; c < S; c++) now[inner + S + c] = GET(d_map_out[row * S + c]);
+                for (I c = 0; c < channels; c++) {
+                    const float open = sigmoid(sum[c]);
+                    now[c] *= open * (1.0f + sum[c] * (1.0f - open));
+                    d_shift[c] += now[c];
+                }
+                for (I tap = 0; tap < taps; tap++) {
+                    const I from = l + tap - half;
+                    if (from < 0 || from >= L) continue;
+                    const T *restrict given = its + from * raw_stride[1];
+                    float *restrict to = d_by + tap * channels;
+                    for (I c = 0; c < channels; c++) to[c] += now[c] * GET(given[c]);
+                }
+                const T *from = raw_steps + b * step_stride[0] + l * step_stride[1];
+                for (I k = 0; k < 2 * K; k++) {
+                    const float given = d_dt[(k / K * B * L + row) * K + k % K];
+                    const float late = given * sigmoid(GET(from[k]) + step_bias[k]);
+                    d_late[k] += late;
+                    d_raw_steps[row * 2 * K + k] = PUT(late);
+                }
+            }
+            const I done = l - half;
+            if (done < 0) continue;
+            memset(sum, 0, channels * sizeof(float));
+            for (I tap = 0; tap < taps; tap++) {
+                const I from = done - tap + half;
+                if (from < 0 || from >= L) continue;
+                const float *restrict given = ring + from % taps * channels;
+                const float *restrict weighted = by + tap * channels;
+                for (I c = 0; c < channels; c++) sum[c] += given[c] * weighted[c];
+            }
+            for (I c = 0; c < channels; c++) d_raw[(b * L + done) * channels + c] = PUT(sum[c]);
+        }
+        free(ring);
+        free(sum);
+    }
+    free(by);
+}
+
+/* What is after the scan: RMS norm of (y + D x) silu(gate), times a weight. size is the rows, their
+ * width, P and threads; y is dense, x and gate have a stride between rows. */
+void NAME(gated_norm)(const I *size, const T *restrict y, const T *restrict x, I x_stride,
+                      const T *restrict skip, const T *restrict gate, I gate_stride,
+                      const T *restrict weight, T *restrict out) {
+    const I rows = size[0], N = size[1], P = size[2];
+#pragma omp parallel for num_threads((int)size[3])
+    for (I block = 0; block < (rows + 63) / 64; block++) {
+        float *restrict held = malloc(2 * N * sizeof(float)), *restrict its = held + N;
+        for (I i = 0; i < N; i++) its[i] = GET(skip[i / P]);
+        for (I row = block * 64; row < rows && row < block * 64 + 64; row++) {
+            const T *restrict read = y + row * N, *restrict direct = x + row * x_stride;
+            const T *restrict door = gate + row * gate_stride;
+            float square = 0;
+            for (I i = 0; i < N; i++) {
+                const float opening = GET(door[i]);
+                held[i] = (GET(read[i]) + its[i] * GET(direct[i])) * opening * sigmoid(opening);
+                square += held[i] * held[i];
+            }
+            const float scale = 1.0f / sqrtf(square / N + 1e-5f);
+            for (I i = 0; i < N; i++) out[row * N + i] = PUT(held[i] * scale * GET(weight[i]));
+        }
+        free(held);
+    }
+}
+
+/* The gradient of gated_norm: of the weight and of each channel's D for `parts` blocks of rows,
+ * (parts, 2, N), to be summed; the others are dense. */
+void NAME(gated_norm_back)(const I *size, const T *restrict gradient, const T *restrict y,
+                           const T *restrict x, I x_stride, const T *restrict skip,
+                           const T *restrict gate, I gate_stride, const T *restrict weight,
+                           I parts, T *restrict d_y, T *restrict d_x, T *restrict d_gate,
+                           float *restrict d_by_channel) {
+    const I rows = size[0], N = size[1], P = size[2];
+#pragma omp parallel for num_threads((int)size[3])
+    for (I part = 0; part < parts; part++) {
+        float *restrict held = malloc(4 * N * sizeof(float)), *restrict its = held + N;
+        float *restrict read_in = its + N, *restrict by = read_in + N;
+        float *restrict d_weight = d_by_channel + part * 2 * N, *restrict d_skip = d_weight + N;
+        for (I i = 0; i < N; i++) {
+            its[i] = GET(skip[i / P]);
+            by[i] = GET(weight[i]);
+            d_weight[i] = d_skip[i] = 0;
+        }
+        for (I row = rows * part / parts; row < rows * (part + 1) / parts; row++) {
+            const T *restrict read = y + row * N, *restrict direct = x + row * x_stride;
+            const T *restrict door = gate + row * gate_stride, *restrict given = gradient + row * N;
+            float square = 0, along = 0;
+            for (I i = 0; i < N; i++) {
+                const float opening = GET(door[i]);
+                read_in[i] = GET(read[i]) + its[i] * GET(direct[i]);
+                held[i] = read_in[i] * opening * sigmoid(opening);
+                square += held[i] * held[i];
+                along += GET(given[i]) * by[i] * held[i];
+            }
+            const float scale = 1.0f / sqrtf(square / N + 1e-5f);
+            along *= scale * scale / N;
+#pragma omp simd
+            for (I i = 0; i < N; i++) {
+                const float opening = GET(door[i]), open = sigmoid(opening);
+                const float d_held = (GET(given[i]) * by[i] - held[i] * along) * scale;
+                const float d_read = d_held * opening * open;
+                d_weight[i] += GET(given[i]) * held[i] * scale;
+                d_skip[i] += d_read * GET(direct[i]);
+                d_y[row * N + i] = PUT(d_read);
+                d_x[row * N + i] = PUT(d_read * its[i]);
+                d_gate[row * N + i] =
+                    PUT(d_held * read_in[i] * open * (1.0f + opening * (1.0f - open)));
+            }
+        }
+        free(held);
     }
 }
 

@@ -35,6 +35,7 @@ _FLAGS = [
     "-fno-signed-zeros",
     "-fassociative-math",
     "-freciprocal-math",
+    "-fopenmp-simd",
 ]
 """Not -ffast-math, with which old linkers change how the whole process rounds."""
 _EXTRAS: tuple[list[str], ...] = (

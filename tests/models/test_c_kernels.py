@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lingen_models import c_kernels
+from lingen_models import c_kernels, mamba_fused
 from lingen_models.ssd import bidirectional_ssd, final_states
 
+Parts = tuple[Tensor, ...]
 needs_compiler = pytest.mark.skipif(c_kernels.library() is None, reason="no C compiler")
 
 NARROW = {torch.float32: 3e-5, torch.bfloat16: 2e-2}
@@ -117,6 +119,59 @@ def test_scan_in_tiles_and_from_views(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = dt.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
     viewed = bidirectional_ssd(torch.unflatten(x, -1, (3, 4)), steps, A, B, C, chunk=8)
     torch.testing.assert_close(viewed, whole)
+
+
+def convolve(mixed: Tensor, weight: Tensor, bias: Tensor, raw: Tensor, late: Tensor) -> Parts:
+    """`mamba_fused.convolve`, and in float64 plain operators."""
+    heads, states = late.shape[1], 3
+    inner = mixed.shape[2] - 2 * states
+    if c_kernels.covers(mixed):
+        return mamba_fused.convolve(mixed, weight, bias, raw, late, inner)
+    channels, _, taps = weight.shape
+    y = F.conv1d(mixed.mT, weight, bias, padding=taps // 2, groups=channels).mT
+    steps = torch.unflatten(raw, -1, (2, heads)).permute(2, 0, 1, 3) + late[:, None, None]
+    return *torch.split(F.silu(y), [inner, states, states], -1), F.softplus(steps)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize(("length", "taps"), [(1, 3), (2, 5), (70, 3), (9, 1)])
+def test_convolution_and_steps(length: int, taps: int, dtype: torch.dtype) -> None:
+    sizes = [(2, length, 18), (18, 1, taps), (18,), (2, length, 6), (2, 3)]
+    compare(convolve, [3 * torch.randn(size) for size in sizes], (0, 1, 2, 3), dtype)
+
+
+def gated_norm(y: Tensor, x: Tensor, skip: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
+    """`mamba_fused.gated_norm`, and in float64 plain operators."""
+    if c_kernels.covers(y):
+        return mamba_fused.gated_norm(y, x, skip, gate, weight)
+    product = (y + x * skip[:, None]).flatten(2) * F.silu(gate)
+    return product / (product.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize(("length", "heads"), [(1, 1), (7, 3), (100, 4)])
+def test_gated_norm(length: int, heads: int, dtype: torch.dtype) -> None:
+    tokens, width = (2, length, heads, 8), heads * 8
+    sizes = [tokens, tokens, (heads,), (2, length, width), (width,)]
+    compare(gated_norm, [torch.randn(size) for size in sizes], range(5), dtype)
+
+
+@needs_compiler
+def test_inputs_that_are_views() -> None:
+    torch.manual_seed(0)
+    wide = torch.randn(2, 9, 40)
+    gate, mixed, raw = torch.split(wide, [12, 22, 6], -1)
+    weight, bias, late = torch.randn(22, 1, 3), torch.randn(22), torch.randn(2, 3)
+    viewed = mamba_fused.convolve(mixed, weight, bias, raw, late, 12)
+    whole = mamba_fused.convolve(mixed.contiguous(), weight, bias, raw.contiguous(), late, 12)
+    for one, other in zip(viewed, whole, strict=True):
+        torch.testing.assert_close(one, other)
+    x, skip = torch.unflatten(viewed[0], -1, (3, 4)), torch.randn(3)
+    normed = mamba_fused.gated_norm(x, x, skip, gate, torch.ones(12))
+    again = mamba_fused.gated_norm(x, x, skip, gate.contiguous(), torch.ones(12))
+    torch.testing.assert_close(normed, again)
 
 
 @pytest.fixture
