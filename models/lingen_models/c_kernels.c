@@ -625,4 +625,129 @@ void NAME(gated_norm_back)(const I *size, const T *restrict gradient, const T *r
     }
 }
 
+/* Tokens (B, N, D) to the heads of attention, (B G, K, n, P): `where` (G, n) says which token of its
+ * sequence stands at a place of a group, -1 for none, whose values are zero. Unless `weight` (P) is
+ * null each head is layer-normed. size is B, N, G, n, K, P and threads. */
+void NAME(heads_apart)(const I *size, const T *restrict x, const I *x_stride,
+                       const I *restrict where, const T *restrict weight, T *restrict heads) {
+    const I B = size[0], G = size[2], n = size[3], K = size[4], P = size[5];
+#pragma omp parallel for num_threads((int)size[6])
+    for (I group = 0; group < B * G; group++) {
+        const I b = group / G;
+        for (I k = 0; k < K; k++)
+            for (I place = 0; place < n; place++) {
+                const I token = where[group % G * n + place];
+                T *restrict to = heads + ((group * K + k) * n + place) * P;
+                const T *restrict from = x + b * x_stride[0] + token * x_stride[1] + k * P;
+                if (token < 0) {
+                    memset(to, 0, P * sizeof(T));
+                    continue;
+                }
+                if (!weight) {
+                    memcpy(to, from, P * sizeof(T));
+                    continue;
+                }
+                float mean = 0, square = 0;
+                for (I p = 0; p < P; p++) mean += GET(from[p]);
+                mean /= P;
+                for (I p = 0; p < P; p++) {
+                    const float apart = GET(from[p]) - mean;
+                    square += apart * apart;
+                }
+                const float scale = 1.0f / sqrtf(square / P + 1e-5f);
+                for (I p = 0; p < P; p++)
+                    to[p] = PUT((GET(from[p]) - mean) * scale * GET(weight[p]));
+            }
+    }
+}
+
+/* The gradient of heads_apart; without `weight`, its inverse too. d_weight is (B G, P), to be
+ * summed. */
+void NAME(heads_together)(const I *size, const T *restrict heads, const T *restrict x,
+                          const I *x_stride, const I *restrict where, const T *restrict weight,
+                          T *restrict tokens, const I *stride, float *restrict d_weight) {
+    const I B = size[0], G = size[2], n = size[3], K = size[4], P = size[5];
+#pragma omp parallel for num_threads((int)size[6])
+    for (I group = 0; group < B * G; group++) {
+        const I b = group / G;
+        float *restrict d_by = d_weight + group * P;
+        if (weight) memset(d_by, 0, P * sizeof(float));
+        for (I k = 0; k < K; k++)
+            for (I place = 0; place < n; place++) {
+                const I token = where[group % G * n + place];
+                if (token < 0) continue;
+                const T *restrict given = heads + ((group * K + k) * n + place) * P;
+                T *restrict to = tokens + b * stride[0] + token * stride[1] + k * P;
+                if (!weight) {
+                    memcpy(to, given, P * sizeof(T));
+                    continue;
+                }
+                const T *restrict from = x + b * x_stride[0] + token * x_stride[1] + k * P;
+                float mean = 0, square = 0, level = 0, along = 0;
+                for (I p = 0; p < P; p++) mean += GET(from[p]);
+                mean /= P;
+                for (I p = 0; p < P; p++) {
+                    const float apart = GET(from[p]) - mean;
+                    const float its = GET(given[p]) * GET(weight[p]);
+                    square += apart * apart;
+                    level += its;
+                    along += its * apart;
+                }
+                const float scale = 1.0f / sqrtf(square / P + 1e-5f);
+                level /= P;
+                along *= scale * scale / P;
+                for (I p = 0; p < P; p++) {
+                    const float apart = GET(from[p]) - mean;
+                    const float its = GET(given[p]) * GET(weight[p]);
+                    to[p] = PUT((its - level - apart * along) * scale);
+                    d_by[p] += GET(given[p]) * apart * scale;
+                }
+            }
+    }
+}
+
+/* Softmax over the last axis of `count` groups of scores (n, m), in place: of scores times `scale`
+ * plus the bias (n or 1, m) of the group's kind, unless it is null. size is n, m, the rows of a
+ * bias and threads. */
+void NAME(softmax)(const I *size, I count, double scale, const T *restrict biases,
+                   const I *restrict kinds, T *restrict scores) {
+    const I n = size[0], m = size[1], tall = size[2];
+    const float by = (float)scale;
+#pragma omp parallel for num_threads((int)size[3])
+    for (I group = 0; group < count; group++) {
+        float *restrict held = calloc(m, sizeof(float));
+        for (I row = 0; row < n; row++) {
+            T *restrict score = scores + (group * n + row) * m;
+            float most = -INFINITY, sum = 0;
+            if (biases) {
+                const T *restrict bias = biases + (kinds[group] * tall + (tall > 1 ? row : 0)) * m;
+                for (I i = 0; i < m; i++) held[i] = GET(score[i]) * by + GET(bias[i]);
+            } else
+                for (I i = 0; i < m; i++) held[i] = GET(score[i]) * by;
+#pragma omp simd reduction(max : most)
+            for (I i = 0; i < m; i++) most = most > held[i] ? most : held[i];
+            for (I i = 0; i < m; i++) sum += held[i] = exponential(held[i] - most);
+            sum = 1.0f / sum;
+            for (I i = 0; i < m; i++) score[i] = PUT(held[i] * sum);
+        }
+        free(held);
+    }
+}
+
+/* The gradient of the scores before their scale, in place of that of the softmax's result. */
+void NAME(softmax_back)(const I *size, I count, double scale, const T *restrict chances,
+                        T *restrict gradient) {
+    const I m = size[1];
+    const float by = (float)scale;
+#pragma omp parallel for num_threads((int)size[3])
+    for (I row = 0; row < count * size[0]; row++) {
+        const T *restrict chance = chances + row * m;
+        T *restrict given = gradient + row * m;
+        float along = 0;
+        for (I i = 0; i < m; i++) along += GET(chance[i]) * GET(given[i]);
+        for (I i = 0; i < m; i++)
+            given[i] = PUT((GET(given[i]) - along) * GET(chance[i]) * by);
+    }
+}
+
 #endif

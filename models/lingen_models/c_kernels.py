@@ -18,6 +18,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,11 +61,12 @@ def covers(*tensors: Tensor) -> bool:
     )
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | int | None) -> None:
-    """Run the kernel `name` for `dtype`: tensors and lists go as pointers, None as a null one."""
+def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | float | None) -> None:
+    """Run the kernel `name` for `dtype`: tensors and lists go as pointers, None as a null one, and
+    the numbers as they are, int or float."""
     found = library()
     assert found is not None
-    passed: list[ctypes.c_void_p | ctypes.c_int64 | ctypes.Array[ctypes.c_int64]] = []
+    passed: list[Any] = []
     for one in arguments:
         if isinstance(one, Tensor):
             passed.append(ctypes.c_void_p(one.data_ptr()))
@@ -72,6 +74,8 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | int
             passed.append(ctypes.c_void_p())
         elif isinstance(one, int):
             passed.append(ctypes.c_int64(one))
+        elif isinstance(one, float):
+            passed.append(ctypes.c_double(one))
         else:
             passed.append((ctypes.c_int64 * len(one))(*one))
     getattr(found, f"{name}_{_SUFFIXES[dtype]}")(*passed)
