@@ -14,20 +14,19 @@
 
 typedef int64_t I;
 
-/* exp(x); 0 below -64, where nothing is left of what a float is added to. */
+/* exp(x), as a power of two; 0 below -64, where nothing is left of what a float is added to. */
 static inline float exponential(float x) {
     float kept = x < -64.0f ? -64.0f : x;
-    kept = kept > 88.0f ? 88.0f : kept;
-    int power = (int)__builtin_floorf(kept * 1.44269504f + 0.5f);
-    float rest = kept - (float)power * 0.693359375f + (float)power * 2.12194440e-4f;
-    float series = 1.3981999507e-3f + 1.9875691500e-4f * rest;
-    series = 8.3334519073e-3f + series * rest;
-    series = 4.1665795894e-2f + series * rest;
-    series = 1.6666665459e-1f + series * rest;
-    series = 5.0000001201e-1f + series * rest;
-    series = 1.0f + rest + series * rest * rest;
-    union { int32_t bits; float value; } scale = {(power + 127) << 23 & -(x >= -64.0f)};
-    return series * scale.value;
+    kept = (kept > 88.0f ? 88.0f : kept) * 1.44269504f;
+    const float whole = __builtin_rintf(kept), rest = kept - whole;
+    float series = 1.339887440e-3f + 1.535336188e-4f * rest;
+    series = 9.618437357e-3f + series * rest;
+    series = 5.550332471e-2f + series * rest;
+    series = 2.402264791e-1f + series * rest;
+    series = 6.931472028e-1f + series * rest;
+    union { float value; int32_t bits; } power = {1.0f + series * rest};
+    power.bits = (power.bits + ((int32_t)whole << 23)) & -(x >= -64.0f);
+    return power.value;
 }
 
 #define LESSER(a, b) ((a) < (b) ? (a) : (b))
@@ -473,12 +472,24 @@ void NAME(convolve)(const I *size, const T *restrict raw, const I *raw_stride,
             for (I c = 0; c < inner; c++) x[row * inner + c] = PUT(sum[c]);
             for (I c = 0; c < S; c++) map_in[row * S + c] = PUT(sum[inner + c]);
             for (I c = 0; c < S; c++) map_out[row * S + c] = PUT(sum[inner + S + c]);
-            const T *from = raw_steps + b * step_stride[0] + l * step_stride[1];
-            for (I k = 0; k < K; k++) dt[row * K + k] = softplus(GET(from[k]) + step_bias[k]);
-            for (I k = 0; k < K; k++)
-                dt[(B * L + row) * K + k] = softplus(GET(from[K + k]) + step_bias[K + k]);
         }
         free(sum);
+    }
+    const I waiting = 64 * 2 * K; /* 64 rows at once, for there are few steps in one */
+#pragma omp parallel for num_threads((int)size[6])
+    for (I block = 0; block < (B * L + 63) / 64; block++) {
+        float *restrict held = calloc(waiting, sizeof(float));
+        const I first = block * 64, count = B * L - first < 64 ? B * L - first : 64;
+        for (I i = 0; i < count * 2 * K; i++) {
+            const I row = first + i / (2 * K), k = i % (2 * K);
+            held[i] = step_bias[k] +
+                      GET(raw_steps[row / L * step_stride[0] + row % L * step_stride[1] + k]);
+        }
+        for (I i = 0; i < waiting; i++) held[i] = softplus(held[i]);
+        for (I i = 0; i < count; i++)
+            for (I k = 0; k < 2 * K; k++)
+                dt[(k / K * B * L + first + i) * K + k % K] = held[i * 2 * K + k];
+        free(held);
     }
     free(by);
 }
@@ -525,13 +536,6 @@ void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stri
                     float *restrict to = d_by + tap * channels;
                     for (I c = 0; c < channels; c++) to[c] += now[c] * GET(given[c]);
                 }
-                const T *from = raw_steps + b * step_stride[0] + l * step_stride[1];
-                for (I k = 0; k < 2 * K; k++) {
-                    const float given = d_dt[(k / K * B * L + row) * K + k % K];
-                    const float late = given * sigmoid(GET(from[k]) + step_bias[k]);
-                    d_late[k] += late;
-                    d_raw_steps[row * 2 * K + k] = PUT(late);
-                }
             }
             const I done = l - half;
             if (done < 0) continue;
@@ -545,6 +549,24 @@ void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stri
             }
             for (I c = 0; c < channels; c++) d_raw[(b * L + done) * channels + c] = PUT(sum[c]);
         }
+        float *restrict held = calloc(64 * 2 * K, sizeof(float));
+        for (I first = 0; first < L; first += 64) {
+            const I count = L - first < 64 ? L - first : 64;
+            for (I i = 0; i < count; i++)
+                for (I k = 0; k < 2 * K; k++)
+                    held[i * 2 * K + k] = step_bias[k] + GET(raw_steps[b * step_stride[0] +
+                                                         (first + i) * step_stride[1] + k]);
+            for (I i = 0; i < 64 * 2 * K; i++) held[i] = sigmoid(held[i]);
+            for (I i = 0; i < count; i++)
+                for (I k = 0; k < 2 * K; k++) {
+                    const I row = b * L + first + i;
+                    const float given = d_dt[(k / K * B * L + row) * K + k % K];
+                    const float late = given * held[i * 2 * K + k];
+                    d_late[k] += late;
+                    d_raw_steps[row * 2 * K + k] = PUT(late);
+                }
+        }
+        free(held);
         free(ring);
         free(sum);
     }
@@ -625,6 +647,40 @@ void NAME(gated_norm_back)(const I *size, const T *restrict gradient, const T *r
     }
 }
 
+/* Layer norm of one head without a bias, and its gradient. Where P is a constant, the compiler
+ * keeps all of a head in registers. */
+static inline __attribute__((always_inline)) void NAME(norm_head)(
+    int P, const T *restrict from, const T *restrict weight, T *restrict to) {
+    float mean = 0, square = 0;
+    for (int p = 0; p < P; p++) mean += GET(from[p]);
+    mean /= P;
+    for (int p = 0; p < P; p++) square += (GET(from[p]) - mean) * (GET(from[p]) - mean);
+    const float scale = 1.0f / sqrtf(square / P + 1e-5f);
+    for (int p = 0; p < P; p++) to[p] = PUT((GET(from[p]) - mean) * scale * GET(weight[p]));
+}
+
+static inline __attribute__((always_inline)) void NAME(norm_head_back)(
+    int P, const T *restrict given, const T *restrict from, const T *restrict weight,
+    T *restrict to, float *restrict d_weight) {
+    float mean = 0, square = 0, level = 0, along = 0;
+    for (int p = 0; p < P; p++) mean += GET(from[p]);
+    mean /= P;
+    for (int p = 0; p < P; p++) {
+        const float apart = GET(from[p]) - mean, its = GET(given[p]) * GET(weight[p]);
+        square += apart * apart;
+        level += its;
+        along += its * apart;
+    }
+    const float scale = 1.0f / sqrtf(square / P + 1e-5f);
+    level /= P;
+    along *= scale * scale / P;
+    for (int p = 0; p < P; p++) {
+        const float apart = GET(from[p]) - mean, its = GET(given[p]) * GET(weight[p]);
+        to[p] = PUT((its - level - apart * along) * scale);
+        d_weight[p] += GET(given[p]) * apart * scale;
+    }
+}
+
 /* Tokens (B, N, D) to the heads of attention, (B G, K, n, P): `where` (G, n) says which token of its
  * sequence stands at a place of a group, -1 for none, whose values are zero. Unless `weight` (P) is
  * null each head is layer-normed. size is B, N, G, n, K, P and threads. */
@@ -647,16 +703,8 @@ void NAME(heads_apart)(const I *size, const T *restrict x, const I *x_stride,
                     memcpy(to, from, P * sizeof(T));
                     continue;
                 }
-                float mean = 0, square = 0;
-                for (I p = 0; p < P; p++) mean += GET(from[p]);
-                mean /= P;
-                for (I p = 0; p < P; p++) {
-                    const float apart = GET(from[p]) - mean;
-                    square += apart * apart;
-                }
-                const float scale = 1.0f / sqrtf(square / P + 1e-5f);
-                for (I p = 0; p < P; p++)
-                    to[p] = PUT((GET(from[p]) - mean) * scale * GET(weight[p]));
+                if (P == 64) NAME(norm_head)(64, from, weight, to);
+                else NAME(norm_head)((int)P, from, weight, to);
             }
     }
 }
@@ -683,25 +731,8 @@ void NAME(heads_together)(const I *size, const T *restrict heads, const T *restr
                     continue;
                 }
                 const T *restrict from = x + b * x_stride[0] + token * x_stride[1] + k * P;
-                float mean = 0, square = 0, level = 0, along = 0;
-                for (I p = 0; p < P; p++) mean += GET(from[p]);
-                mean /= P;
-                for (I p = 0; p < P; p++) {
-                    const float apart = GET(from[p]) - mean;
-                    const float its = GET(given[p]) * GET(weight[p]);
-                    square += apart * apart;
-                    level += its;
-                    along += its * apart;
-                }
-                const float scale = 1.0f / sqrtf(square / P + 1e-5f);
-                level /= P;
-                along *= scale * scale / P;
-                for (I p = 0; p < P; p++) {
-                    const float apart = GET(from[p]) - mean;
-                    const float its = GET(given[p]) * GET(weight[p]);
-                    to[p] = PUT((its - level - apart * along) * scale);
-                    d_by[p] += GET(given[p]) * apart * scale;
-                }
+                if (P == 64) NAME(norm_head_back)(64, given, from, weight, to, d_by);
+                else NAME(norm_head_back)((int)P, given, from, weight, to, d_by);
             }
     }
 }
@@ -715,7 +746,9 @@ void NAME(softmax)(const I *size, I count, double scale, const T *restrict biase
     const float by = (float)scale;
 #pragma omp parallel for num_threads((int)size[3])
     for (I group = 0; group < count; group++) {
-        float *restrict held = calloc(m, sizeof(float));
+        const I whole = (m + 15) / 16 * 16; /* what is over has a chance of zero */
+        float *restrict held = malloc(whole * sizeof(float));
+        for (I i = m; i < whole; i++) held[i] = -INFINITY;
         for (I row = 0; row < n; row++) {
             T *restrict score = scores + (group * n + row) * m;
             float most = -INFINITY, sum = 0;
@@ -725,10 +758,11 @@ void NAME(softmax)(const I *size, I count, double scale, const T *restrict biase
             } else
                 for (I i = 0; i < m; i++) held[i] = GET(score[i]) * by;
 #pragma omp simd reduction(max : most)
-            for (I i = 0; i < m; i++) most = most > held[i] ? most : held[i];
-            for (I i = 0; i < m; i++) sum += held[i] = exponential(held[i] - most);
+            for (I i = 0; i < whole; i++) most = most > held[i] ? most : held[i];
+            for (I i = 0; i < whole; i++) sum += held[i] = exponential(held[i] - most);
             sum = 1.0f / sum;
             for (I i = 0; i < m; i++) score[i] = PUT(held[i] * sum);
+            for (I i = m; i < whole; i++) held[i] = -INFINITY;
         }
         free(held);
     }
