@@ -6,6 +6,8 @@ import pytest
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Tests give processes homes of their own, and each of those would compile the kernels again.
+os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
 
 
 @pytest.fixture(scope="session")

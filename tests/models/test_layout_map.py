@@ -12,7 +12,7 @@ from lingen_models.checkpoints.load import load_networks
 from lingen_models.checkpoints.safetensors import CheckpointError, save_network
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
-from lingen_models.networks.layout import CHANNELS, MAPS, layout_map
+from lingen_models.networks.embeddings import LAYOUT_CHANNELS, LAYOUT_MAPS, layout_map
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 
@@ -27,9 +27,9 @@ def encoder(layout: bool = True) -> WordEncoder:
 def numbers(prompt: str) -> torch.Tensor:
     words = encoder()
     features, mask = words(words.tokens([prompt, "a " * 12]))
-    assert features.shape[-1] == 8 + CHANNELS == words.feature_dim + CHANNELS
+    assert features.shape[-1] == 8 + LAYOUT_CHANNELS == words.feature_dim + LAYOUT_CHANNELS
     assert mask[0].sum() == len(prompt.split()) + 1
-    return features[0, :, -CHANNELS:]
+    return features[0, :, -LAYOUT_CHANNELS:]
 
 
 def test_numbers_stand_where_the_layout_of_an_object_begins() -> None:
@@ -50,17 +50,17 @@ def test_words_mean_the_same_without_the_numbers() -> None:
     with_, without = encoder(), encoder(layout=False)
     without.load_state_dict(with_.state_dict())
     tokens = with_.tokens(["a red ball x3 y9"])
-    torch.testing.assert_close(with_(tokens)[0][..., :-CHANNELS], without(tokens)[0])
+    torch.testing.assert_close(with_(tokens)[0][..., :-LAYOUT_CHANNELS], without(tokens)[0])
 
 
 def test_the_map_is_that_of_a_loop() -> None:
-    places = torch.zeros(2, 4, CHANNELS)
+    places = torch.zeros(2, 4, LAYOUT_CHANNELS)
     places[0, 1] = torch.tensor([1, 0, 3.5, 9.5, 0.6, -0.8])
     places[0, 3] = torch.tensor([0, 1, 14.5, 0.5, 0, 0])
     found = layout_map(places, (3, 8, 6))
-    assert found.shape == (2, 3, 8, 6, MAPS)
+    assert found.shape == (2, 3, 8, 6, LAYOUT_MAPS)
     assert found[1].abs().sum() == 0
-    half = MAPS // 2
+    half = LAYOUT_MAPS // 2
     assert found[0, 1:, ..., half:].abs().sum() == 0
     torch.testing.assert_close(found[0, 0, ..., :half], found[0, 0, ..., half:])
     torch.testing.assert_close(found[0, 2, ..., :half], found[0, 0, ..., :half])
@@ -102,7 +102,7 @@ def test_a_denoiser_begins_without_its_layout_and_learns_from_it() -> None:
 
     features, mask = words(words.tokens(["red ball x3 y9"]))
     found = answer("red ball x3 y9")
-    torch.testing.assert_close(found, plain(latents, t, [features[..., :-CHANNELS]], [mask]))
+    torch.testing.assert_close(found, plain(latents, t, [features[..., :-LAYOUT_CHANNELS]], [mask]))
     found.square().sum().backward()
     assert network.layout_in is not None
     gradient = network.layout_in.weight.grad

@@ -16,7 +16,7 @@ PACKAGES = {
     "lingen_plugins": ROOT / "plugins" / "lingen_plugins",
     "lingen_training": ROOT / "training" / "lingen_training",
 }
-DATA = ("*.safetensors", "*.toml", "py.typed")
+DATA = ("*.safetensors", "*.toml", "*.c", "py.typed")
 
 
 @pytest.fixture(scope="module")

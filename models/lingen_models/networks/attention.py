@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lingen_models.kernels import attention_fused, c_kernels
+
 _SCORES = 2**20
 """Scores that are held at once on a CPU: what comes next finds them in the cache."""
 _KEYS = 1024
@@ -77,7 +79,14 @@ class _Attention(torch.autograd.Function):
         y = q.new_empty(*q.shape[:2], v.shape[2])
         keep = any(ctx.needs_input_grad)
         weights = []
+        fused = c_kernels.covers(q, k, v, *(() if biases is None else (biases,)))
         for part in _parts(q, k):
+            if fused:
+                chances = attention_fused.chances(q[part], k[part], biases, kinds, part)
+                torch.bmm(chances, v[part], out=y[part])
+                if keep:
+                    weights.append(chances)
+                continue
             bias = q.new_zeros(1, 1, 1) if biases is None else biases
             if kinds is not None:
                 bias = bias[kinds[part]]
@@ -106,6 +115,11 @@ class _Attention(torch.autograd.Function):
         for part, chances in zip(_parts(q, k), weights, strict=True):
             torch.bmm(chances.transpose(1, 2), gradient[part], out=d_v[part])
             d_chances = torch.bmm(gradient[part], v[part].transpose(1, 2))
+            if c_kernels.covers(d_chances, chances):
+                d_scores = attention_fused.softmax_backward(d_chances, chances, scale)
+                torch.bmm(d_scores, k[part], out=d_q[part])
+                torch.bmm(d_scores.transpose(1, 2), q[part], out=d_k[part])
+                continue
             d_scores = torch._softmax_backward_data(d_chances, chances, -1, chances.dtype)
             d_scores *= scale
             torch.bmm(d_scores, k[part], out=d_q[part])
@@ -140,11 +154,17 @@ class SelfAttention(nn.Module):
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(G, N, D) -> queries, keys and values (G, heads, N, P)."""
+        q_weight, k_weight = self.q_norm.weight, self.k_norm.weight
+        if c_kernels.covers(x, self.qkv.weight, q_weight, k_weight):
+            q, k, v = attention_fused.heads_apart(self.qkv(x), None, q_weight, k_weight, None)
+            return q, k, v
         q, k, v = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).unbind(2)
         return self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
 
     def joined(self, y: Tensor) -> Tensor:
         """What the heads found, (G, heads, N, P) -> (G, N, D)."""
+        if c_kernels.covers(y, self.out.weight):
+            return self.out(attention_fused.heads_together(y, None, y.shape[2]))  # type: ignore[no-any-return]
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
@@ -162,6 +182,14 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """(B, N, D) x (B, M, D) -> (B, N, D); `text_mask` (B, M) is True at real tokens."""
+        q_weight, k_weight = self.q_norm.weight, self.k_norm.weight
+        if c_kernels.covers(x, text, self.q.weight, q_weight, k_weight):
+            odd = -text.shape[1] % 16  # the softmax is quicker over whole vectors
+            text, text_mask = F.pad(text, (0, 0, 0, odd)), F.pad(text_mask, (0, odd))
+            (q,) = attention_fused.heads_apart(self.q(x), None, q_weight)
+            k, v = attention_fused.heads_apart(self.kv(text), None, k_weight, None)
+            y = attend(q, k, v, text_mask[:, None, None, :])
+            return self.out(attention_fused.heads_together(y, None, x.shape[1]))  # type: ignore[no-any-return]
         q = self.q_norm(self.q(x).unflatten(-1, (-1, self.head_dim))).transpose(1, 2)
         k, v = self.kv(text).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
         k, v = self.k_norm(k).transpose(1, 2), v.transpose(1, 2)

@@ -13,8 +13,12 @@ from torch.utils.checkpoint import checkpoint
 
 from lingen_models.config import LinGenConfig
 from lingen_models.networks.block import Block
-from lingen_models.networks.embeddings import TimestepEmbedding
-from lingen_models.networks.layout import CHANNELS, MAPS, layout_map
+from lingen_models.networks.embeddings import (
+    LAYOUT_CHANNELS,
+    LAYOUT_MAPS,
+    TimestepEmbedding,
+    layout_map,
+)
 from lingen_models.networks.norms import modulate
 
 
@@ -47,7 +51,7 @@ class LinGen(nn.Module):
         width = config.width
         patch_size = config.latent_channels * config.patch[1] * config.patch[2]
         self.patch_in = nn.Linear(patch_size, width)
-        self.layout_in = nn.Linear(MAPS, width, bias=False) if config.layout else None
+        self.layout_in = nn.Linear(LAYOUT_MAPS, width, bias=False) if config.layout else None
         self.timestep = TimestepEmbedding(width)
         self.time_modulation = nn.Linear(width, 6 * width)
         self.text_in = nn.ModuleList(
@@ -93,7 +97,7 @@ class LinGen(nn.Module):
             latents: (B, C, T, H, W), noisy where t < 1.
             t: (B, T) flow time of each latent frame; 0 is noise, 1 is a clean frame.
             texts: per text encoder (B, M, D_encoder) features; with `config.layout`, the first has
-                `layout.CHANNELS` more.
+                `embeddings.LAYOUT_CHANNELS` more.
             text_masks: per text encoder (B, M), True at real tokens.
             first_frame: number of the first latent frame in its clip (for windows of a long clip).
 
@@ -116,9 +120,11 @@ class LinGen(nn.Module):
         x = rearrange(latents, "b c t (h p) (w q) -> b t h w (c p q)", p=tall, q=wide)
         x = self.patch_in(x.to(self.patch_in.weight.dtype))
         if self.layout_in is not None:
-            places = layout_map(texts[0][..., -CHANNELS:], (x.shape[1], x.shape[2], x.shape[3]))
+            places = layout_map(
+                texts[0][..., -LAYOUT_CHANNELS:], (x.shape[1], x.shape[2], x.shape[3])
+            )
             x = x + self.layout_in(places.to(x.dtype))
-            texts = [texts[0][..., :-CHANNELS], *texts[1:]]
+            texts = [texts[0][..., :-LAYOUT_CHANNELS], *texts[1:]]
         time = F.silu(self.timestep(t))
         modulation = self.time_modulation(time).unflatten(-1, (6, -1))
         text = torch.cat(

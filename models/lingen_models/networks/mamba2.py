@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lingen_models.config import LinGenConfig
+from lingen_models.kernels import c_kernels, mamba_fused
 from lingen_models.kernels.dispatch import scan_with_review
 from lingen_models.networks.norms import GatedRMSNorm
 
@@ -70,12 +71,21 @@ class BidirectionalMamba2(nn.Module):
             chunk=self.chunk,
             diagonal=self.merge == "sum",
         )
+        if c_kernels.covers(y, x, gate, self.D, self.norm.weight):
+            normed = mamba_fused.gated_norm(y, x, self.D, gate, self.norm.weight)
+            return self.out_proj(normed)  # type: ignore[no-any-return]
         y = torch.addcmul(y, x, self.D.to(x.dtype).unsqueeze(-1))
         return self.out_proj(self.norm(y.flatten(2), gate))  # type: ignore[no-any-return]
 
     def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         gate, mixed, raw_dt = torch.split(self.in_proj(tokens), self._split, dim=-1)
-        mixed = F.silu(self.conv1d(mixed))
+        conv = self.conv1d
+        if c_kernels.covers(mixed, conv.weight, conv.bias):
+            x, B, C, dt = mamba_fused.convolve(
+                mixed, conv.weight, conv.bias, raw_dt, self.dt_bias.float(), self.inner
+            )
+            return gate, torch.unflatten(x, -1, (self.heads, -1)), B, C, dt
+        mixed = F.silu(conv(mixed))
         x, B, C = torch.split(mixed, [self.inner, self.state_size, self.state_size], dim=-1)
         raw_dt = torch.unflatten(raw_dt, -1, (2, self.heads)).permute(2, 0, 1, 3).float()
         dt = F.softplus(raw_dt + self.dt_bias.float()[:, None, None, :])

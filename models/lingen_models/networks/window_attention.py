@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from lingen_models.kernels import attention_fused, c_kernels
 from lingen_models.networks.attention import SelfAttention, attend, attend_by_kind, bias_of
 
 Grid = tuple[int, int, int]
@@ -30,7 +31,15 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H, W, D) -> the same shape."""
         windows = Windows((x.shape[1], x.shape[2], x.shape[3]), self.window, self.shifted)
-        q, k, v = self.attention.heads(windows.split(x))
+        own = self.attention
+        q_weight, k_weight = own.q_norm.weight, own.k_norm.weight
+        if c_kernels.covers(x, own.qkv.weight, q_weight, k_weight):
+            places = window_places(windows.grid, self.window, self.shifted)
+            qkv = own.qkv(x.flatten(1, 3))
+            q, k, v = attention_fused.heads_apart(qkv, places, q_weight, k_weight, None)
+            y = attention_fused.heads_together(windows.attend(q, k, v), places, qkv.shape[1])
+            return own.out(y).view(x.shape)  # type: ignore[no-any-return]
+        q, k, v = own.heads(windows.split(x))
         return windows.restore(self.attention.joined(windows.attend(q, k, v)))
 
 
@@ -85,6 +94,14 @@ class Windows:
     def mask(self, device: torch.device) -> Tensor | None:
         """`window_mask` of this grid."""
         return window_mask(self.grid, self.window, self.shift, device)
+
+
+@functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first, the next one may want gradients
+def window_places(grid: Grid, window: Grid, shifted: bool) -> Tensor:
+    """(windows, n) int64: which token stands at each place of a window, -1 for padding."""
+    numbers = torch.arange(1, 1 + grid[0] * grid[1] * grid[2]).view(1, *grid, 1)
+    return Windows(grid, window, shifted).split(numbers).squeeze(-1).contiguous() - 1
 
 
 def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:

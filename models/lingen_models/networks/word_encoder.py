@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lingen_models.config import WordsConfig
 from lingen_models.networks.attention import SelfAttention
 from lingen_models.networks.block import FeedForward
-from lingen_models.networks.layout import LayoutWords
+from lingen_models.networks.embeddings import LayoutWords
 
 _PAD, _BEGIN, _UNKNOWN = 0, 1, 2
 _SPECIAL = 3
@@ -119,7 +119,7 @@ class WordEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M) -> features (B, M, width), and a mask that is True at real tokens; with
-        `config.layout`, the features have `layout.CHANNELS` more."""
+        `config.layout`, the features have `embeddings.LAYOUT_CHANNELS` more."""
         mask = tokens != _PAD
         x = self.word_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
         looks = mask.unsqueeze(1).expand(-1, tokens.shape[1], -1)
