@@ -155,9 +155,10 @@ def extend(
         from lingen_cli.settings import load
 
         if read_recipe(video) is None:
-            settings = load({"size": size, "model": model}).values
+            flags = {"negative": negative, "seed": seed, "sampler": sampler, "steps": steps}
+            loaded = load({"size": size, "model": model, "guidance": guidance} | flags)
             how = fit or "stretch"
-            return extend_foreign(video, length, wish, how, changes, settings, registry, progress)
+            return extend_foreign(video, length, wish, how, changes, loaded, registry, progress)
         for option, value in foreign.items():
             if value is not None:
                 raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
@@ -303,14 +304,18 @@ def _wish(
     crossfade: float = 0.0,
 ) -> Wish:
     from lingen_cli.requests.edit import Wish
+    from lingen_cli.settings import sampling_given
 
+    flags = {
+        "negative": negative,
+        "seed": seed,
+        "sampler": sampler,
+        "steps": steps,
+        "guidance": guidance,
+    }
     return Wish(
         prompt=prompt,
-        negative=negative,
-        seed=seed,
-        sampler=sampler,
-        steps=steps,
-        guidance=guidance,
+        sampling=sampling_given(flags),
         crossfade=_finite(crossfade),
     )
 

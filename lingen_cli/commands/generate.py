@@ -146,6 +146,7 @@ def generate(
         "guidance_interval": guidance_interval,
         "step_cache": step_cache,
         "negative": negative,
+        "seed": seed,
         "preview": preview,
     }
     wishes = Wishes(
@@ -154,7 +155,6 @@ def generate(
         minutes=minutes,
         seconds=seconds,
         frames=frames,
-        seed=seed,
         image=image,
         last_image=last_image,
         output=output,
@@ -164,7 +164,7 @@ def generate(
     )
 
     def job(progress: Progress) -> Job:
-        return prepare(wishes, load(flags).values, open_registry(progress.warn))
+        return prepare(wishes, load(flags), open_registry(progress.warn))
 
     if dry_run:
         from lingen_cli.planning.report import tell

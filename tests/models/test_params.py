@@ -47,6 +47,8 @@ def test_the_interval_wins_over_the_samplers_start() -> None:
 
 def test_an_interval_is_read_from_text() -> None:
     assert parse_interval(" 0.05, .8") == (0.05, 0.8)
-    assert parse_interval((0.05, 0.8)) == (0.05, 0.8)
-    with pytest.raises(ValueError, match=r"such as 0\.05,0\.8"):
-        parse_interval("0,1e3")
+    assert parse_interval([0, 1]) == (0.0, 1.0)
+    assert parse_interval(None) is None
+    for wrong in ("0,1e3", "0.8,0.2", "0.1", "a,b", "nan,1", (0.0, 0.5, 1.0), 0.5):
+        with pytest.raises(ValueError, match=r"such as 0\.05,0\.8"):
+            parse_interval(wrong)
