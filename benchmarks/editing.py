@@ -24,9 +24,7 @@ from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.params import SamplingParams
-from lingen_plugins.contracts import ModelVariant, Sampler
-from lingen_training.evaluate import steady_scene
-from lingen_training.playground import (
+from lingen_playground import (
     FPS,
     Scene,
     as_frames,
@@ -36,6 +34,8 @@ from lingen_training.playground import (
     render,
     sample_scene,
 )
+from lingen_plugins.contracts import ModelVariant, Sampler
+from lingen_training.evaluate import steady_scene
 
 LOOK = 5 * FPS
 """Frames at the beginning and at the end of a chain that are compared."""
@@ -178,7 +178,7 @@ def pairs(count: int) -> Iterator[tuple[Scene, Scene]]:
 
 def canonical_place(scene: Scene) -> str:
     """The words of the plain caption that name the background."""
-    from lingen_training.playground import lexicon
+    from lingen_playground import lexicon
 
     return lexicon.PLACE[scene.background][0]
 

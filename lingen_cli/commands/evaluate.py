@@ -25,6 +25,9 @@ def evaluate(
     ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Clips that are judged.")] = 200,
     seconds: Annotated[float, typer.Option(help="Length of each of them.")] = 4.0,
+    natural_clips: Annotated[
+        int, typer.Option(min=0, help="Clips from prompts as people write them, also judged.")
+    ] = 60,
     long_clips: Annotated[
         int, typer.Option(min=0, help="Long clips, whose end is compared with their beginning.")
     ] = 20,
@@ -104,6 +107,7 @@ def evaluate(
                 registry.samplers[params.sampler].method(),
                 clips=clips,
                 seconds=seconds,
+                natural_clips=natural_clips if clips else 0,
                 long_clips=long_clips,
                 long_seconds=long_seconds,
                 size=side,

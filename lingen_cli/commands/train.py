@@ -31,6 +31,13 @@ def train(
         typer.Option(help="A folder with the network that stages with `distil` learn from."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that share the batches of a step on a CPU; else one per thread.",
+        ),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
@@ -41,11 +48,10 @@ def train(
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
-    from lingen_cli.errors import BadDataError, MissingInputError
+    from lingen_cli.errors import BadDataError, MissingInputError, OutOfMemory
     from lingen_cli.files.printable import printable
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import console
-    from lingen_cli.terminal import signals as stopping
+    from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
 
     if not recipe.exists():
@@ -60,9 +66,10 @@ def train(
     registry = open_registry(console.warning)
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
-    with stopping.announced():
+    with signals.announced():
         from lingen_cli.plugin_admin import plugin_parts
         from lingen_cli.zoo.load import find_device
+        from lingen_training.parallel import LostProcessError
         from lingen_training.recipe import RecipeError
         from lingen_training.run import train as run_stages
 
@@ -78,11 +85,17 @@ def train(
                     model=config,
                     teacher=teacher,
                     registry=registry,
+                    processes=processes,
                 )
         except RecipeError as error:
             raise BadDataError(str(error)) from error
         except FloatingPointError as error:
             raise BadDataError(f"{error}; lower its learning_rate in {recipe}") from error
+        except LostProcessError as error:
+            raise OutOfMemory(
+                f"{error}, as the system does when memory runs out; the same command goes on "
+                "from the last saved step, with --processes 1 in less memory"
+            ) from error
     console.path(folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +45,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     from lingen_models.pipelines.text_to_video import TextToVideo
     from lingen_models.precision import compute_dtype
 
+    variant = model.variant
     place = find_device(device)
     precision = compute_dtype(place) if dtype is None else _dtype(dtype)
     try:
@@ -59,6 +60,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
                 path: one.to(place, precision if isinstance(one, FrozenText) else None)
                 for path, one in given.items()
             },
+            expander=variant.expand_prompt if isinstance(variant, ModelVariant) else None,
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error

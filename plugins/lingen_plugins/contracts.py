@@ -147,6 +147,9 @@ class ModelVariant(Component):
     trained_seconds: float = 60.0
     steps: int = 20
     guidance: float = 3.0
+    expand_prompt: Callable[[str, int], str] | None = None
+    """Adds to a prompt what it leaves open, chosen by a seed; used where a video is made from a
+    prompt alone, and its words are known."""
     windows: tuple[int, int] = (33, 9)
     """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
     frames in one, and how many of them are its past."""

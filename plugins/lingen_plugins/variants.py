@@ -20,6 +20,13 @@ def build_lingen(config: Config) -> LinGen:
     return LinGen(LinGenConfig.from_dict(config))
 
 
+def expand_layout(prompt: str, seed: int) -> str:
+    """Add to a prompt where its objects are, as in a random scene of the playground."""
+    from lingen_playground.layout import expand
+
+    return expand(prompt, seed)
+
+
 def tiny(config: LinGenConfig) -> LinGenConfig:
     """The same architecture, small enough to run in a test: two layers of width 32."""
     return replace(
@@ -95,6 +102,7 @@ def register_model_variants() -> list[ModelVariant]:
         guidance=4.5,
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
+        expand_prompt=expand_layout,
     )
     few_steps = replace(
         shipped,

@@ -43,6 +43,7 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
         {
             "clips": 1,
             "seconds": 4.0,
+            "natural_clips": 60,
             "long_clips": 0,
             "long_seconds": 60.0,
             "size": variant.size,
@@ -80,7 +81,7 @@ def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit):
     """Without a stand-in: losses on real held-out clips, only shorter ones, and a picture."""
     named = f"lingen-mini={tiny_weights},dit-mini={tiny_dit}"
     lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
-    more = ("--loss-seconds", "0.5,1,3", "--size", 64)
+    more = ("--loss-seconds", "0.5,1,3", "--size", 64, "--natural-clips", 1)
     result = lingen_here("evaluate", "--models", named, *lengths, *more, "-o", "both.json")
     assert result.returncode == 0, result.stderr
     head, _, *rows = result.stdout.splitlines()
@@ -93,6 +94,7 @@ def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit):
     assert {length: len(rows[0]) for length, rows in losses.items()} == {"0.5": 2, "1": 3, "3": 7}
     assert losses == found["dit-mini"]["losses"]
     assert found["lingen-mini"]["weights"] != found["dit-mini"]["weights"]
+    assert found["dit-mini"]["natural"]["count"][1] == 1
     assert Path("both.png").read_bytes().startswith(b"\x89PNG")
 
 

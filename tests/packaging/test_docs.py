@@ -12,7 +12,7 @@ from lingen_cli import errors
 from lingen_cli.app import app
 from lingen_cli.settings import Settings
 from lingen_models.sampling import params as sampling
-from lingen_training.playground import vocabulary
+from lingen_playground import vocabulary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

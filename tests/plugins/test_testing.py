@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import lingen_training.playground as playground
+import lingen_playground as playground
 from lingen_models.networks.space_filling_curves import CURVES
 from lingen_models.sampling.denoise import euler
 from lingen_plugins import Dataset, Sampler, ScanOrder, TextEncoder, hookimpl

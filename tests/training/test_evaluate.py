@@ -13,8 +13,8 @@ from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod
 from lingen_models.sampling.params import SamplingParams
+from lingen_playground import vocabulary
 from lingen_training.evaluate import MARKS, evaluate, markdown_table
-from lingen_training.playground import vocabulary
 
 
 def tiny_pipeline() -> TextToVideo:
@@ -33,13 +33,14 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
         SamplingMethod(),
         clips=3,
         seconds=1.5,
+        natural_clips=2,
         long_clips=1,
         long_seconds=5.5,
         size=64,
         batch=2,
         report=lines.append,
     )
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert result["settings"]["seconds"] == 25 / 16
     for mark in MARKS:
         right, asked = result["short"][mark]
@@ -47,7 +48,35 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
         assert result["real"][mark][1] == result["restored"][mark][1] == asked
     assert result["real"]["colour"] == [3, 3]
     assert result["real"]["background"] == [3, 3]
+    assert result["real"]["count"] == [3, 3]
     assert result["long"]["colour"][1] == 1
+    objects = result["splits"]["objects"]
+    assert sum(tally["count"][1] for tally in objects.values()) == 3
+    assert {"objects", "motion", "speed", "camera"} == set(result["splits"])
+    natural = result["natural"]
+    # "two red balls bounce" and "a red ball bounces": colour, shape and motion.
+    assert (natural["said"][1], natural["shape"][1], natural["direction"][1]) == (6, 2, 0)
+    assert natural["background"][1] == natural["count"][1] == 2
+    assert [one["prompt"] for one in result["natural_failures"]] == [
+        "two red balls bounce",
+        "a red ball bounces",
+    ]
+
+
+def test_without_natural_clips_there_is_no_such_section() -> None:
+    result = evaluate(
+        tiny_pipeline(),
+        SamplingParams(steps=1),
+        SamplingMethod(),
+        clips=1,
+        seconds=0.5,
+        natural_clips=0,
+        long_clips=0,
+        size=64,
+        report=lambda line: None,
+    )
+    assert "natural" not in result
+    assert "people" not in markdown_table(result)
 
 
 def test_table_gives_share_interval_and_target() -> None:
@@ -55,6 +84,7 @@ def test_table_gives_share_interval_and_target() -> None:
         "settings": {
             "clips": 200,
             "seconds": 4.0,
+            "natural_clips": 60,
             "long_clips": 20,
             "long_seconds": 60.0,
             "steps": 20,
@@ -65,6 +95,14 @@ def test_table_gives_share_interval_and_target() -> None:
         "real": {mark: [199, 200] for mark in MARKS},
         "restored": {mark: [195, 200] for mark in MARKS},
         "long": {"colour": [18, 20], "size": [20, 20]},
+        "splits": {
+            "objects": {
+                "1": {mark: [100, 120] for mark in MARKS},
+                "2": {mark: [41, 80] for mark in MARKS},
+            },
+            "camera": {"zooms in": {"shape": [1, 2], "motion": [0, 2], "count": [2, 2]}},
+        },
+        "natural": {"said": [150, 160], "background": [60, 60], "count": [57, 60]},
     }
     table = markdown_table(result)
     row = next(line for line in table.splitlines() if line.startswith("| colour | 95.0%"))
@@ -77,3 +115,14 @@ def test_table_gives_share_interval_and_target() -> None:
     assert "97.5% (195/200)" in row
     assert "| direction | - | - |" in table
     assert "| size | 100.0% (20/20) |" in table
+    assert "| motion | 95.0% (190/200) | 91.0% to 97.3% | >= 80% |" in table
+    assert table.splitlines()[11:17] == [
+        "",
+        "| clips with | shape | motion | count |",
+        "|---|---|---|---|",
+        "| objects: 1 | 100/120 | 100/120 | 100/120 |",
+        "| objects: 2 | 41/80 | 41/80 | 41/80 |",
+        "| camera: zooms in | 1/2 | 0/2 | 2/2 |",
+    ]
+    assert "| what the prompt says | 93.8% (150/160) | 88.9% to 96.6% | >= 85% |" in table
+    assert "| one background | 100.0% (60/60) | 94.0% to 100.0% | >= 97% |" in table

@@ -13,7 +13,7 @@ from lingen_training.curves import read_log
 from lingen_training.loop import Schedule, run_loop
 from lingen_training.muon import _shared_out
 from lingen_training.optimiser import MasterWeights
-from lingen_training.parallel import ALONE, Group, grouped, pieces_like
+from lingen_training.parallel import ALONE, Group, LostProcessError, grouped, pieces_like
 
 
 class Network(nn.Module):
@@ -109,7 +109,7 @@ def fail(folder: Path, group: Group) -> None:
 
 def test_a_process_that_dies_ends_the_others(tmp_path: Path) -> None:
     with (
-        pytest.raises(RuntimeError),
+        pytest.raises(LostProcessError, match="process 2 of 2 ended with status 3"),
         grouped(2, fail, {"folder": tmp_path}) as group,
     ):
         group.sum(torch.zeros(1))

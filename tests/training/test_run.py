@@ -12,9 +12,9 @@ import torch
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.params import SamplingParams
+from lingen_playground import vocabulary
+from lingen_playground.lexicon import plain_vocabulary
 from lingen_training.curves import read_log
-from lingen_training.playground import vocabulary
-from lingen_training.playground.lexicon import plain_vocabulary
 from lingen_training.recipe import RecipeError
 from lingen_training.run import train
 
@@ -232,3 +232,33 @@ def test_natural_captions_bring_their_words(trained: Path, tmp_path: Path) -> No
     first = read_metadata(trained / "text_encoder.safetensors")["config"]["words"]
     assert tuple(first) == plain_vocabulary()
     assert words == {"natural": vocabulary(), "plain": vocabulary()}
+
+
+def test_a_stage_that_validates_keeps_the_average_and_trains_in_two_processes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "recipe.toml"
+    source = "[[stage.source]]\nsize = 64\nlatent_frames = 2\nbatch = 2\nclips = 2\n"
+    more = "batches = 2\nalignment = 0.3\nvalidate_every = 2\nnatural = 0.5\nrefresh = 2\n"
+    stage = f'[[stage]]\nname = "motion"\nsteps = 3\nlearning_rate = 1e-3\n{more}{source}'
+    path.write_text(
+        RECIPE[: RECIPE.index("[[stage]]")] + stage + "close_up = true\nfresh = 1\nalike = 0.5\n"
+    )
+    kept: list[str] = []
+
+    def report(line: str) -> None:
+        if line.startswith("motion 2: loss"):
+            kept.append(read_metadata(out / "denoiser.safetensors")["training"]["last_stage"])
+
+    out = tmp_path / "out"
+    train(path, out, report=report, processes=2)
+    assert kept == ["motion"]
+    checks = read_log(out / "motion.validation.jsonl")
+    assert [record["step"] for record in checks] == [2, 3]
+    assert (
+        checks[-1]["tokens"] == read_log(out / "motion.jsonl")[-1]["tokens"] == 3 * 2 * 2 * 2 * 16
+    )
+    assert set(checks[0]) == {"step", "tokens", "loss", "t0.08", "t0.15", "t0.25", "t0.4"}
+    tensors, _ = load_tensors(out / "motion.averaged.safetensors")
+    assert not any("alignment" in name for name in tensors)
+    assert len(list((out / "latents").iterdir())) == 1  # the first clips are gone

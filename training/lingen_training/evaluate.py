@@ -13,7 +13,7 @@ from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
-from lingen_training.playground import (
+from lingen_playground import (
     FPS,
     Scene,
     Verdict,
@@ -21,12 +21,27 @@ from lingen_training.playground import (
     canonical_caption,
     consistency,
     judge,
+    judge_said,
+    natural_prompts,
     render,
     sample_scene,
 )
+from lingen_playground.oracle import SAID_MARKS
 
-MARKS = ("colour", "background", "direction", "shape", "size", "motion")
-TARGETS = {"colour": 0.97, "background": 0.97, "direction": 0.90, "shape": 0.85}
+MARKS = ("colour", "background", "direction", "shape", "size", "motion", "count")
+TARGETS = {
+    "colour": 0.97,
+    "background": 0.97,
+    "direction": 0.90,
+    "shape": 0.85,
+    "size": 0.85,
+    "motion": 0.80,
+    "count": 0.95,
+}
+SPLITS = ("objects", "motion", "speed", "camera")
+SPLIT_MARKS = ("shape", "motion", "count")
+"""Marks of the table by split."""
+NATURAL_TARGETS = {"said": 0.85, "background": 0.97, "count": 0.95}
 LONG_MARKS = ("colour", "size")
 LONG_TARGET = 0.90
 
@@ -38,6 +53,7 @@ def evaluate(
     *,
     clips: int = 200,
     seconds: float = 4.0,
+    natural_clips: int = 60,
     long_clips: int = 20,
     long_seconds: float = 60.0,
     size: int = 128,
@@ -49,18 +65,25 @@ def evaluate(
     `params` chooses the prompts and the noise.
 
     Returns {"settings", "short": {mark: [right, asked]}, "real" and "restored": the same for
-    renders, "long": {mark: [right, asked]}, "failures": [...]}; `markdown_table` draws it.
+    renders, "splits": {"objects": {"1": {mark: [right, asked]}, ...}, ...}, "long" as "short",
+    "failures": [...]}, and with `natural_clips` "natural": `NATURAL_TARGETS`' marks for as many
+    clips from `natural_prompts`, more than there are being made with other noise, and
+    "natural_failures". `markdown_table` draws it.
     """
     frames, seed = whole_groups(seconds), params.seed
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
     generate = _Generator(pipe, params, method, size)
     short, real, restored = _tally(MARKS), _tally(MARKS), _tally(MARKS)
+    splits: dict[str, dict[str, dict[str, list[int]]]] = {name: {} for name in SPLITS}
     failures: list[dict[str, Any]] = []
     for first in range(0, clips, batch):
         part = scenes[first : first + batch]
-        for scene, video in zip(part, generate(part, frames), strict=True):
+        prompts = [canonical_caption(scene) for scene in part]
+        for scene, video in zip(part, generate(prompts, frames), strict=True):
             verdict = judge(video, scene, fps=FPS)
             _count(short, verdict)
+            for name, value in _kinds(scene):
+                _count(splits[name].setdefault(value, _tally(MARKS)), verdict)
             clean = render([scene], frames, size)
             _count(real, judge(as_frames(clean[0]), scene, fps=FPS))
             _count(restored, judge(_restored(pipe, clean), scene, fps=FPS))
@@ -73,16 +96,21 @@ def evaluate(
     long_frames = whole_groups(long_seconds)
     for index in range(long_clips):
         scene = steady_scene(seed, index)
-        (video,) = generate([scene], long_frames)
+        (video,) = generate([canonical_caption(scene)], long_frames)
         same = consistency(video[:tail], video[-tail:], scene)
         for mark in LONG_MARKS:
             long[mark][0] += int(getattr(same, mark))
             long[mark][1] += 1
         report(f"{index + 1}/{long_clips} long clips: {_brief(long)}")
+    natural = {}
+    if natural_clips:
+        generate.noise.manual_seed(seed)  # whatever was made before
+        natural = _natural(generate, natural_clips, frames, batch, report)
     return {
         "settings": {
             "clips": clips,
             "seconds": frames / FPS,
+            "natural_clips": natural_clips,
             "long_clips": long_clips,
             "long_seconds": long_frames / FPS,
             "steps": params.steps,
@@ -98,9 +126,51 @@ def evaluate(
         "short": short,
         "real": real,
         "restored": restored,
+        "splits": splits,
         "long": long,
         "failures": failures,
+        **natural,
     }
+
+
+def _natural(
+    generate: _Generator, clips: int, frames: int, batch: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """Clips from prompts as people write them, judged by what these say."""
+    listed = natural_prompts()
+    asked = [listed[index % len(listed)] for index in range(clips)]
+    tally = _tally((*NATURAL_TARGETS, *SAID_MARKS))
+    failures = []
+    for first in range(0, clips, batch):
+        part = asked[first : first + batch]
+        videos = generate([said.prompt for said in part], frames)
+        for said, video in zip(part, videos, strict=True):
+            verdict = judge_said(video, said, fps=FPS)
+            marks = {mark: getattr(verdict, mark) for mark in SAID_MARKS}
+            every = [*marks.values(), verdict.background]
+            tally["said"][0] += every.count(True)
+            tally["said"][1] += len(every) - every.count(None)
+            marks |= {"background": verdict.one_background, "count": verdict.count}
+            for mark, right in marks.items():
+                tally[mark][0] += right is True
+                tally[mark][1] += right is not None
+            wrong = [mark for mark, right in marks.items() if right is False]
+            if verdict.background is False:
+                wrong.append("said background")
+            if wrong:
+                failures.append({"prompt": said.prompt, "wrong": wrong})
+        report(f"{min(first + batch, clips)}/{clips} natural prompts: {_brief(tally)}")
+    return {"natural": tally, "natural_failures": failures}
+
+
+def _kinds(scene: Scene) -> Iterator[tuple[str, str]]:
+    """Where a scene belongs in each of `SPLITS`: one with two motions or speeds in both."""
+    yield "objects", str(len(scene.objects))
+    for motion in sorted({thing.motion for thing in scene.objects}):
+        yield "motion", motion
+    for speed in sorted({thing.speed for thing in scene.objects if thing.motion != "still"}):
+        yield "speed", speed or "medium"
+    yield "camera", scene.camera
 
 
 def markdown_table(result: dict[str, Any]) -> str:
@@ -119,6 +189,21 @@ def markdown_table(result: dict[str, Any]) -> str:
             f"| {mark} | {_share(result['short'][mark])} | {_interval(result['short'][mark])} | "
             f"{target} | {_share(result['restored'][mark])} | {_share(result['real'][mark])} |"
         )
+    lines += _split_rows(result.get("splits", {}))
+    if "natural" in result:
+        lines += [
+            "",
+            f"{settings['natural_clips']} clips from prompts as people write them:",
+            "",
+            "| judged | right | 95% interval | target |",
+            "|---|---|---|---|",
+        ]
+        names = {"said": "what the prompt says", "background": "one background"}
+        lines += [
+            f"| {names.get(mark, mark)} | {_share(result['natural'][mark])} | "
+            f"{_interval(result['natural'][mark])} | >= {target:.0%} |"
+            for mark, target in NATURAL_TARGETS.items()
+        ]
     if settings["long_clips"]:
         lines += [
             "",
@@ -136,6 +221,25 @@ def markdown_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _split_rows(splits: dict[str, dict[str, dict[str, list[int]]]]) -> list[str]:
+    """A table of `SPLIT_MARKS` by number of objects, motion, speed and camera."""
+    rows = [
+        f"| {name}: {value} | "
+        + " | ".join(f"{tally[mark][0]}/{tally[mark][1]}" for mark in SPLIT_MARKS)
+        + " |"
+        for name in SPLITS
+        for value, tally in sorted(splits.get(name, {}).items())
+    ]
+    if not rows:
+        return []
+    head = [
+        "",
+        f"| clips with | {' | '.join(SPLIT_MARKS)} |",
+        "|---" * (1 + len(SPLIT_MARKS)) + "|",
+    ]
+    return head + rows
+
+
 class _Generator:
     """Samples a few prompts as one batch and yields uint8 (T, H, W, 3) videos."""
 
@@ -148,19 +252,23 @@ class _Generator:
     ) -> None:
         self.pipe, self.params, self.method, self.size = pipe, params, method, size
         self.noise = torch.Generator().manual_seed(params.seed)
+        self.made = 0
 
     @torch.inference_mode()
-    def __call__(self, scenes: Sequence[Scene], frames: int) -> Iterator[Tensor]:
+    def __call__(self, prompts: Sequence[str], frames: int) -> Iterator[Tensor]:
         pipe, params, method = self.pipe, self.params, self.method
         side = self.size // pipe.space_stride
         channels = pipe.denoiser.config.latent_channels
-        shape = (len(scenes), channels, pipe.latent_frames(frames), side, side)
+        shape = (len(prompts), channels, pipe.latent_frames(frames), side, side)
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
+        first = params.seed * 1_000_003 + self.made
+        self.made += len(prompts)
+        expanded = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
             StepCache(pipe.denoiser, params.step_cache) if params.step_cache else pipe.denoiser,
             noise,
-            pipe.encode_texts([canonical_caption(scene) for scene in scenes]),
-            pipe.encode_texts([params.negative_prompt] * len(scenes)),
+            pipe.encode_texts(expanded),
+            pipe.encode_texts([params.negative_prompt] * len(prompts)),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),
             sampler=method.loop,

@@ -103,14 +103,12 @@ class MasterWeights:
             flat = torch.cat([gradient.flatten() for gradient in found])
             self.group.sum(flat)
             found = pieces_like(flat, found)
-        for part, live, gradient in zip(self.stepped, self.live, found, strict=True):
-            part.grad = gradient.to(torch.float32, copy=True).view_as(part)
-            live.grad = None
-        if batches > 1:
-            gradients = [part.grad for part in self.stepped if part.grad is not None]
-            torch._foreach_div_(gradients, float(batches))
-        norm = torch.nn.utils.clip_grad_norm_(self.stepped, self.clip)
+        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in found]
+        norm = torch.linalg.vector_norm(torch.stack(norms)) / batches
         if torch.isfinite(norm):
+            scale = (self.clip / (norm + 1e-6)).clamp(max=1.0) / batches
+            for part, gradient in zip(self.stepped, found, strict=True):
+                part.grad = gradient.to(torch.float32, copy=True).mul_(scale).view_as(part)
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate
@@ -119,8 +117,8 @@ class MasterWeights:
             rate = min(self.ema_rate, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(self.average, self.master, 1 - rate)
             torch._foreach_copy_(self.live, self.master)
-        for part in self.stepped:
-            part.grad = None
+        for stepped, live in zip(self.stepped, self.live, strict=True):
+            stepped.grad = live.grad = None
         return float(norm)
 
     def averaged(self) -> dict[str, Tensor]:

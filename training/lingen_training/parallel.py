@@ -20,6 +20,8 @@ from torch import Tensor
 
 _PATIENCE = datetime.timedelta(days=2)
 """Time that processes wait for one another: the first one may render a whole dataset."""
+_GRACE = 5.0
+"""Seconds after which a process is taken for alive when the connection to it has been cut."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Group:
 
 
 ALONE = Group()
+
+
+class LostProcessError(RuntimeError):
+    """A process of the group that ended before its work was done."""
 
 
 def pieces_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -94,6 +100,14 @@ def grouped(
             _open(store, 0, processes, threads)
             yield Group(0, processes)
             distributed.barrier()
+        except RuntimeError as error:  # as gloo raises for a connection that was cut
+            for rank, other in enumerate(others, start=1):
+                other.join(_GRACE)
+                if other.exitcode:
+                    raise LostProcessError(
+                        f"process {rank + 1} of {processes} ended with status {other.exitcode}"
+                    ) from error
+            raise
         finally:
             for other in others:
                 other.terminate()

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
+from lingen_playground import lexicon
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.data import PLAYGROUND, World, find_world
-from lingen_training.denoiser_stage import Pair, StageData, train_stage
+from lingen_training.denoiser_stage import StageData, train_stage
 from lingen_training.loop import Report
+from lingen_training.pair import Pair
 from lingen_training.parallel import Group, grouped
 from lingen_training.parts import (
     FoundParts,
@@ -46,7 +49,6 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
-from lingen_training.playground import lexicon
 from lingen_training.recipe import (
     AutoencoderStage,
     DataSection,
@@ -184,7 +186,8 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
         if not trained:
-            average = train_stage(pair, stage, data, report, run.teacher, group)
+            keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out)
+            average = train_stage(pair, stage, data, report, keep, run.teacher, group)
             if group.leads:
                 save_tensors(done, average, {})
                 draw_curves(out)
@@ -219,14 +222,12 @@ def write_weights(
     ):
         if network is None:
             continue
-        state = {key: value.clone() for key, value in network.state_dict().items()}
-        network.to(torch.bfloat16)
         save_network(
             out / f"{name}.safetensors",
             network,
             {"kind": kind, "config": network.config.to_dict(), "training": training},
+            torch.bfloat16,
         )
-        network.float().load_state_dict(state)
 
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
@@ -243,7 +244,7 @@ def _pair(run: TrainingRun) -> Pair:
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
-    natural = any(stage.natural for stage in run.recipe.stage)
+    natural = any(stage.natural or stage.layout for stage in run.recipe.stage)
     if run.world is PLAYGROUND and not natural:
         words = set(lexicon.plain_vocabulary())
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 HEADER_LIMIT = 8_000_000
@@ -96,9 +97,18 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"damaged weights file: {path}: {error}") from None
 
 
-def save_network(path: Path, network: nn.Module, metadata: Mapping[str, Any]) -> None:
-    """Write a network's state with `metadata` (kind, config, training) as the `lingen` JSON."""
-    save_tensors(path, network.state_dict(), {"lingen": json.dumps(metadata, sort_keys=True)})
+def save_network(
+    path: Path, network: nn.Module, metadata: Mapping[str, Any], dtype: torch.dtype | None = None
+) -> None:
+    """Write a network's state with `metadata` (kind, config, training) as the `lingen` JSON; its
+    floating point tensors in `dtype`, where that is given."""
+    state = network.state_dict()
+    if dtype is not None:
+        state = {
+            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in state.items()
+        }
+    save_tensors(path, state, {"lingen": json.dumps(metadata, sort_keys=True)})
 
 
 def build_network(

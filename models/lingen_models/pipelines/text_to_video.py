@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +27,8 @@ from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
+PromptExpander = Callable[[str, int], str]
+"""Adds to a prompt what it leaves open, chosen by a seed."""
 DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
@@ -48,6 +50,7 @@ class TextToVideo:
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
+        self.expander: PromptExpander | None = None
         self.frugal = False
         """The networks get one row, and one latent frame, at a time."""
 
@@ -60,15 +63,19 @@ class TextToVideo:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         given: Mapping[Path, nn.Module] | None = None,
+        expander: PromptExpander | None = None,
     ) -> Self:
         """Load safetensors whose metadata holds their configuration.
 
         `dtype` defaults to bfloat16 where the device computes in it, else float32. `given` has, by
-        their files, frozen networks that were built elsewhere, in their dtype and place.
+        their files, frozen networks that were built elsewhere, in their dtype and place. `expander`
+        adds to prompts what they leave open (`expand`).
         Raises CheckpointError for files that are damaged, foreign or do not fit together.
         """
         dtype = dtype or compute_dtype(device)
-        return cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
+        pipe = cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
+        pipe.expander = expander
+        return pipe
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -142,6 +149,15 @@ class TextToVideo:
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
 
+    def expand(self, prompt: str, seed: int) -> str:
+        """Return the prompt with what the model's expander adds to it for a seed; without an
+        expander, or where the text encoders do not know the added words, as it is."""
+        if self.expander is None or not prompt:
+            return prompt
+        expanded = self.expander(prompt, seed)
+        unknown = set(self.unknown_words(expanded)) - set(self.unknown_words(prompt))
+        return prompt if unknown else expanded
+
     @torch.inference_mode()
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
         """Features of some prompts, one row each, from every text encoder."""
@@ -195,10 +211,11 @@ class TextToVideo:
             width // self.space_stride,
         )
         generator = torch.Generator().manual_seed(params.seed)
+        given = first_frame is not None or last_frame is not None
         return sample_latents(
             self._network(params),
             torch.randn(shape, generator=generator).to(self.device),
-            self.encode_texts([prompt]),
+            self.encode_texts([prompt if given else self.expand(prompt, params.seed)]),
             self.encode_texts([params.negative_prompt]),
             times=times,
             guidance=params.guidance(method.guided_after),

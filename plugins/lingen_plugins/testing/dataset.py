@@ -16,7 +16,7 @@ def check_dataset(dataset: Dataset) -> None:
     """Clips and captions by seed, as the trainer draws them from the playground.
 
     What `build(config)` returns has `FPS`, `sample_scene(seed)`, `caption(scene, seed, still=)`,
-    `render(scenes, frames, size, start=)` and `vocabulary()`; see `lingen_training.playground`.
+    `render(scenes, frames, size, start=)` and `vocabulary()`; see `lingen_playground`.
     """
     whose = check_basics(dataset, Dataset)
     _check_refusal(whose, dataset)
@@ -26,7 +26,7 @@ def check_dataset(dataset: Dataset) -> None:
             callable(getattr(data, name, None)),
             whose,
             f"what build returns has no function {name}",
-            "the trainer calls it, as lingen_training.playground has it",
+            "the trainer calls it, as lingen_playground has it",
         )
     fps = getattr(data, "FPS", None)
     expect(

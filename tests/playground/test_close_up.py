@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lingen_training.playground import (
+from lingen_playground import (
     Scene,
     as_frames,
     close_up_scene,
@@ -19,7 +19,7 @@ from lingen_training.playground import (
     render,
     sample_scene,
 )
-from lingen_training.playground.palette import MOTIONS
+from lingen_playground.palette import MOTIONS
 
 SCENES = [close_up_scene(seed) for seed in range(300)]
 

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from lingen_training.playground import Scene, combinations, is_heldout, sample_scene
-from lingen_training.playground.palette import (
+from lingen_playground import Scene, combinations, is_heldout, sample_scene
+from lingen_playground.palette import (
     BACKGROUNDS,
     CAMERAS,
     COLOURS,
@@ -115,7 +115,7 @@ def test_twins_share_a_shape_and_are_told_apart() -> None:
     pairs = [scene.objects for scene in scenes]
     assert all(one.shape == other.shape for one, other in pairs)
     one_colour = [pair for pair in pairs if pair[0].colour == pair[1].colour]
-    assert 0.4 < len(one_colour) / len(pairs) < 0.7
+    assert 0.3 < len(one_colour) / len(pairs) < 0.7
     assert all(one.deed == other.deed or one.motion == "zigzags" for one, other in one_colour)
     for one, other in pairs:
         assert one.colour == other.colour or distinct(one.colour, other.colour)

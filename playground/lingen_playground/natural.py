@@ -42,11 +42,12 @@ class _Group:
     after: str = ""
 
 
-def natural_caption(rng: random.Random, scene: Scene, *, still: bool, place: bool) -> str:
-    """A caption of a scene as a person may write it: of a clip, or if `still` of a picture, with
-    or, without `place`, never with its background. All words are in `lexicon.vocabulary()`."""
-    things = list(scene.objects)
-    rng.shuffle(things)
+def natural_caption(
+    rng: random.Random, things: list[SceneObject], scene: Scene, *, still: bool, place: bool
+) -> str:
+    """A caption of a scene as a person may write it, that names its objects in the order of
+    `things`: of a clip, or if `still` of a picture, with or, without `place`, never with its
+    background. All words are in `lexicon.vocabulary()`."""
     telling = _Telling(
         colour=rng.random() < 0.82,
         shape=rng.random() < 0.92,

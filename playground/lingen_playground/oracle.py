@@ -7,8 +7,8 @@ each attribute as the nearest class, and compared afterwards.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from itertools import pairwise, permutations
+from typing import Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,14 +16,18 @@ from torch import Tensor
 from .course import Trace, follow, trace
 from .motion import GREATEST_SCALE, LEAST_SCALE, ZOOM
 from .palette import SHAPES, SIZES, UNSPINNABLE
+from .said import Said, SaidObject
 from .scene import Scene, SceneObject
-from .segment import take_apart
+from .segment import divide, take_apart
 from .silhouette import area, fits
 
 LEAST_FIT: Final = 0.75
 """Overlap with its best template below which an outline is no shape at all."""
 SAME_SIZE: Final = 1.3
 """Largest ratio of two radii that count as the same size; sizes are a factor of 1.4 apart."""
+LEAST_BACKED: Final = 0.8
+"""Share of what is beside the objects that one background must have."""
+SAID_MARKS: Final = ("colour", "shape", "size", "motion", "direction")
 _RATE: Final = 8
 """Frames per second that are looked at: enough for the quickest motion."""
 _LOOKS: Final = 10
@@ -49,16 +53,23 @@ class Sighting:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A video as measured: its background, and its objects with the largest first."""
+    """A video as measured: its background, and its objects with the largest first.
+
+    `count` is how many connected objects at least a third of the frames show, and `backed`, 0..1,
+    how much of what is beside them looks like the background, in all but the worst tenth.
+    """
 
     background: str
     objects: tuple[Sighting, ...]
+    count: int
+    backed: float
 
 
 @dataclass(frozen=True)
 class Verdict:
     """Which attributes are as asked for, in all objects. `direction` is None where nobody asked for
-    one, that is, where nothing moves left, right, up or down."""
+    one, that is, where nothing moves left, right, up or down. `count` is whether there are as many
+    objects as asked for: one that appears twice is one too many."""
 
     colour: bool
     background: bool
@@ -66,6 +77,23 @@ class Verdict:
     shape: bool
     size: bool
     motion: bool
+    count: bool
+    measured: Measurement
+
+
+@dataclass(frozen=True)
+class SaidVerdict:
+    """Which of the attributes that a prompt says are there; None for those that it leaves open.
+    `one_background` is whether there is one and no other, `count` as in `Verdict`."""
+
+    colour: bool | None
+    shape: bool | None
+    size: bool | None
+    motion: bool | None
+    direction: bool | None
+    background: bool | None
+    one_background: bool
+    count: bool
     measured: Measurement
 
 
@@ -79,29 +107,37 @@ class Consistency:
     last: Measurement
 
 
-def measure(video: Tensor, fps: float = 16, *, most: int = 2) -> Measurement:
+def measure(video: Tensor, fps: float = 16, *, most: int = 2, twins: bool = False) -> Measurement:
     """What a video (T, H, W, 3), uint8 or float in [-1, 1], shows: at most `most` objects.
 
-    Raises ValueError for another shape.
+    Objects are told apart by their colours. With `twins`, two may have one colour, if each keeps to
+    its own side of the frame. Raises ValueError for another shape.
     """
     step = max(1, round(fps / _RATE))
     layers = take_apart(video[::step].cpu(), most)
+    colours, masks = layers.colours, layers.masks
+    if twins and len(colours) == 1 < most:
+        both = divide(masks[0])
+        if both is not None:
+            colours, masks = colours * 2, both[both.sum((1, 2, 3)).argsort(descending=True)]
     sightings = []
-    for index, colour in enumerate(layers.colours):
-        mask = layers.masks[index]
-        others = (layers.masks.sum(0) - mask.long()) > 0
+    for index, colour in enumerate(colours):
+        mask = masks[index]
+        others = (masks.sum(0) - mask.long()) > 0
         sightings.append(_sight(colour, mask, trace(mask, others), fps / step))
-    return Measurement(layers.background, tuple(sightings))
+    return Measurement(layers.background, tuple(sightings), layers.count, layers.backed)
 
 
 def judge(video: Tensor, scene: Scene, fps: float = 16) -> Verdict:
     """Verdict on a video (T, H, W, 3), uint8 or float in [-1, 1], that should show `scene`.
 
     Objects are recognised by their colours; one of a wrong colour is still judged by its other
-    attributes, as what is left over.
+    attributes, as what is left over. Of two of one colour, each is the one that it is more like.
     """
-    measured = measure(video, fps, most=len(scene.objects))
-    pairs = _pair(scene.objects, measured.objects)
+    things = scene.objects
+    twins = len({thing.colour for thing in things}) < len(things)
+    measured = measure(video, fps, most=len(things), twins=twins)
+    pairs = _alike(things, measured.objects) if twins else _pair(things, measured.objects)
     complete = all(found is not None for _, found in pairs)
     both = [(asked, found) for asked, found in pairs if found is not None]
     ways = [(asked, found) for asked, found in pairs if asked.motion == "moves"]
@@ -112,6 +148,34 @@ def judge(video: Tensor, scene: Scene, fps: float = 16) -> Verdict:
         shape=complete and all(asked.shape == found.shape for asked, found in both),
         size=complete and all(asked.size == found.size for asked, found in both),
         motion=complete and all(asked.motion == found.motion for asked, found in both),
+        count=measured.count == len(things),
+        measured=measured,
+    )
+
+
+def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
+    """Verdict on a video (T, H, W, 3), uint8 or float in [-1, 1], by no more than a prompt says.
+
+    Each object is the one that has the most of what is said of it. What nobody asked for may be
+    anything, but there is one background, and as many objects as the prompt has.
+    """
+    things = said.objects
+    colours = [thing.colour for thing in things]
+    twins = len(things) == 2 and (None in colours or colours[0] == colours[1])
+    measured = measure(video, fps, most=len(things), twins=twins)
+    pairs = _alike(things, measured.objects)
+
+    def right(mark: str) -> bool | None:
+        asked = [(getattr(one, mark), found) for one, found in pairs if getattr(one, mark)]
+        if not asked:
+            return None
+        return all(found is not None and getattr(found, mark) == value for value, found in asked)
+
+    return SaidVerdict(
+        **{mark: right(mark) for mark in SAID_MARKS},
+        background=None if said.background is None else measured.background == said.background,
+        one_background=measured.backed >= LEAST_BACKED,
+        count=measured.count == len(things),
         measured=measured,
     )
 
@@ -173,6 +237,27 @@ def _size(radius: float) -> str:
 def _all_go(ways: list[tuple[SceneObject, Sighting | None]]) -> bool:
     """Whether each object goes where it was sent."""
     return all(found is not None and asked.direction == found.direction for asked, found in ways)
+
+
+Asked = TypeVar("Asked", SceneObject, SaidObject)
+
+
+def _alike(
+    asked: tuple[Asked, ...], found: tuple[Sighting, ...]
+) -> list[tuple[Asked, Sighting | None]]:
+    """Each object with what shows it: so that the most of what is asked for is there."""
+    rows = [*found, *[None] * (len(asked) - len(found))]
+
+    def score(order: tuple[Sighting | None, ...]) -> int:
+        return sum(
+            getattr(one, mark) == getattr(seen, mark)
+            for one, seen in zip(asked, order, strict=True)
+            for mark in SAID_MARKS
+            if seen is not None and getattr(one, mark)
+        )
+
+    best = max(permutations(rows, len(asked)), key=score)
+    return list(zip(asked, best, strict=True))
 
 
 def _pair(

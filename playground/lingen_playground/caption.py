@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from . import lexicon
@@ -38,24 +39,36 @@ _MOVES: Final[lexicon.Verb] = ("moves", "moving", "")
 
 
 def caption(
-    scene: Scene, seed: int, *, still: bool = False, place: bool = True, natural: float = 0.0
+    scene: Scene,
+    seed: int,
+    *,
+    still: bool = False,
+    place: bool = True,
+    natural: float = 0.0,
+    layout: Sequence[str] = (),
 ) -> str:
     """One of many English captions of a scene, fixed by the seed.
 
     `still` is for clips of one frame: nothing is said about motion or camera. Without `place`,
     nothing is said about the background. `natural` is the share of captions that are written as
-    people write prompts: most say less. All words are in `lexicon.vocabulary()`.
+    people write prompts: most say less. `layout` has the layout words of each object
+    (`layout.words_of`), which follow in the order in which the caption names the objects. All words
+    are in `lexicon.vocabulary()`.
     """
     rng = random.Random(f"caption {seed}")
-    if natural and rng.random() < natural:
-        return natural_caption(rng, scene, still=still, place=place)
-    things = list(scene.objects)
-    rng.shuffle(things)
-    say = _picture if still else _video
-    sentence = say(rng, things, scene, place)
-    if rng.random() < 0.6:
-        sentence = sentence[0].upper() + sentence[1:]
-    return sentence + ("." if rng.random() < 0.5 else "")
+    as_people_do = natural > 0 and rng.random() < natural
+    order = list(range(len(scene.objects)))
+    rng.shuffle(order)
+    things = [scene.objects[at] for at in order]
+    if as_people_do:
+        sentence = natural_caption(rng, things, scene, still=still, place=place)
+    else:
+        say = _picture if still else _video
+        sentence = say(rng, things, scene, place)
+        if rng.random() < 0.6:
+            sentence = sentence[0].upper() + sentence[1:]
+        sentence += "." if rng.random() < 0.5 else ""
+    return join(sentence, *(layout[at] for at in order)) if layout else sentence
 
 
 def _picture(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:

@@ -13,8 +13,19 @@ from .caption import canonical_caption, caption
 from .close_up import close_up_scene
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
-from .oracle import Consistency, Measurement, Sighting, Verdict, consistency, judge, measure
+from .oracle import (
+    Consistency,
+    Measurement,
+    SaidVerdict,
+    Sighting,
+    Verdict,
+    consistency,
+    judge,
+    judge_said,
+    measure,
+)
 from .render import FPS, as_frames, course_of, extent, render
+from .said import Said, SaidObject, natural_prompts
 from .sample import sample_scene
 from .scene import Scene, SceneObject
 
@@ -22,6 +33,9 @@ __all__ = [
     "FPS",
     "Consistency",
     "Measurement",
+    "Said",
+    "SaidObject",
+    "SaidVerdict",
     "Scene",
     "SceneObject",
     "Sighting",
@@ -36,7 +50,9 @@ __all__ = [
     "extent",
     "is_heldout",
     "judge",
+    "judge_said",
     "measure",
+    "natural_prompts",
     "render",
     "sample_scene",
     "vocabulary",

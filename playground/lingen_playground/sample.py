@@ -44,8 +44,12 @@ _DEEDS: Final[dict[str, float]] = {
 _SIDEWAYS: Final = frozenset({"moves left", "moves right", "zigzags"})
 _ROOM_TO_ZOOM: Final = 0.38
 _HALVES: Final = 0.5
+_OWN: Final = 0.23
+"""How far an object of a pair may reach from its middle and still never touch the other."""
+_ROAM: Final = {"circles": 0.13, "zigzags": 0.10}
+"""About how far from their middle line these go, where there are two."""
 _SAME_DEED: Final = 0.75
-_SAME_COLOUR: Final = 0.5
+_SAME_COLOUR: Final = 0.7
 _SAME_SIZE: Final = 0.6
 _TRIES: Final = 60
 _FLOOR: Final = 0.94
@@ -150,11 +154,11 @@ def _twin(rng: random.Random, part: _Part, other: _Part) -> _Part:
 
 
 def _fit(part: _Part, other: _Part) -> bool:
-    """Whether a twin is told from the other, and has room beside it."""
-    one_colour = part.colour == other.colour and part.deed == other.deed
-    return (one_colour or distinct(part.colour, other.colour)) and (
-        part.bound + other.bound <= _HALVES
-    )
+    """Whether a twin is told from the other: by its colour, or because each keeps to its half."""
+    if part.colour == other.colour:
+        roam = _ROAM.get(part.deed, 0.0)
+        return part.deed == other.deed and max(part.bound, other.bound) + roam <= _OWN
+    return distinct(part.colour, other.colour) and part.bound + other.bound <= _HALVES
 
 
 def _together(rng: random.Random, part: _Part, other: _Part) -> bool:

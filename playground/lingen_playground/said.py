@@ -1,0 +1,42 @@
+"""Prompts that people write and what they say, read from the one file that lists them."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True)
+class SaidObject:
+    """What a prompt says of one object, in the names of `palette`; None is left open."""
+
+    colour: str | None = None
+    shape: str | None = None
+    size: str | None = None
+    motion: str | None = None
+    direction: str | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """A prompt, and what it says: of each of its objects, and of the background, if anything."""
+
+    prompt: str
+    objects: tuple[SaidObject, ...]
+    background: str | None = None
+
+
+@cache
+def natural_prompts() -> tuple[Said, ...]:
+    """Prompts for evaluation, written by hand, in file order."""
+    text = files(__package__).joinpath("natural_prompts.toml").read_text(encoding="utf-8")
+    return tuple(
+        Said(
+            row["text"],
+            tuple(SaidObject(**thing) for thing in row["objects"]),
+            row.get("background"),
+        )
+        for row in tomllib.loads(text)["prompt"]
+    )
