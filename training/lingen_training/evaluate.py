@@ -12,7 +12,6 @@ from torch import Tensor
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
 from lingen_models.sampling.params import SamplingParams
-from lingen_models.sampling.step_cache import StepCache
 from lingen_playground import (
     FPS,
     Scene,
@@ -265,7 +264,7 @@ class _Generator:
         self.made += len(prompts)
         expanded = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
-            StepCache(pipe.denoiser, params.step_cache) if params.step_cache else pipe.denoiser,
+            pipe.denoiser_for(params),
             noise,
             pipe.encode_texts(expanded),
             pipe.encode_texts([params.negative_prompt] * len(prompts)),
