@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
-from lingen_models.sampling.params import SamplingParams
+from lingen_models.sampling.params import SamplingParams, options
 from lingen_playground import (
     FPS,
     Scene,
@@ -112,15 +112,10 @@ def evaluate(
             "natural_clips": natural_clips,
             "long_clips": long_clips,
             "long_seconds": long_frames / FPS,
-            "steps": params.steps,
-            "guidance": params.guidance_scale,
-            "guidance_interval": params.guidance_interval,
-            "negative": params.negative_prompt,
+            **{option: getattr(params, name) for option, name in options().items()},
             "schedule": method.schedule,
             "guided_after": method.guided_after,
-            "step_cache": params.step_cache,
             "size": size,
-            "seed": seed,
         },
         "short": short,
         "real": real,
