@@ -56,7 +56,7 @@ def other_python(tmp_path_factory):
     ask = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     root = Path(__file__).parents[1]
-    sources = [root, root / "models", root / "plugins", root / "training"]
+    sources = [root, root / "models", root / "plugins", root / "playground", root / "training"]
     theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     lines = [*map(str, sources), *sorted(theirs)]
     (Path(packages) / "lingen-under-test.pth").write_text("\n".join(lines) + "\n")

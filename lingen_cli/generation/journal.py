@@ -132,7 +132,8 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     edits: list[Edit] = []
     for edit, part in zip(job.edits, (begun.recipe, *begun.recipe.edits), strict=True):
         if isinstance(edit, Stretch) and not isinstance(part, Dropped):
-            edit = replace(edit, seed=part.seed)
+            seed = part.sampling.seed
+            edit = replace(edit, sampling=replace(edit.sampling, seed=seed))
         edits.append(edit)
     return replace(job, edits=tuple(edits))
 
@@ -148,11 +149,15 @@ def same_work(recipe: Recipe, job: Job) -> bool:
 
 def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
+
+    def without(edit: dict[str, Any]) -> dict[str, Any]:
+        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
+
     later = [
-        edit | {"seed": 0} if number >= made else edit
+        without(edit) if number >= made else edit
         for number, edit in enumerate(asked["edits"], start=1)
     ]
-    return asked | {"edits": later} | ({} if made else {"seed": 0})
+    return (asked if made else without(asked)) | {"edits": later}
 
 
 class Journal:

@@ -13,7 +13,6 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
-from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -108,12 +107,12 @@ def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
             if end - begin > pipe.positions:
                 most = pipe.positions * pipe.time_stride / job.model.variant.fps
                 raise BadDataError(f"this model can make at most {most:g} s anew at a time")
-            found.append(_Step(edit, begin, end, edit.steps))
+            found.append(_Step(edit, begin, end, edit.sampling.steps))
         else:
             frames += edit.frames
             end = max(have, needed(frames))
             pieces = pipe.passes(have, end - have, edit.windows, edit.cut)
-            found.append(_Step(edit, have, end, pieces * edit.steps))
+            found.append(_Step(edit, have, end, pieces * edit.sampling.steps))
             have = end
     return found
 
@@ -146,16 +145,7 @@ class _Work:
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
-        params = SamplingParams(
-            steps=edit.steps,
-            guidance_scale=edit.guidance,
-            guidance_interval=edit.guidance_interval,
-            step_cache=edit.step_cache,
-            sampler=edit.sampler.name,
-            negative_prompt=edit.negative,
-            seed=edit.seed,
-        )
-        sampler = edit.sampler
+        params, sampler = edit.sampling, edit.sampler
         if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
         method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()

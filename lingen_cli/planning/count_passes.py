@@ -82,7 +82,10 @@ def count_passes(
     not counted. Raises as `latents_of` does.
     """
     edits = tuple(
-        replace(edit, step_cache=0.0) if isinstance(edit, Stretch) else edit for edit in job.edits
+        replace(edit, sampling=replace(edit.sampling, step_cache=0.0))
+        if isinstance(edit, Stretch)
+        else edit
+        for edit in job.edits
     )
     denoiser = _Silent(config)
     texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]

@@ -148,8 +148,8 @@ class Planner:
             frames=job.frames,
             width=job.width,
             height=job.height,
-            steps=stretch.steps,
-            sampler=stretch.sampler.name,
+            steps=stretch.sampling.steps,
+            sampler=stretch.sampling.sampler,
             frugal=job.frugal,
             tokens=math.prod(token_grid(self.config, self._shape(job, frames))),
             passes=sum(rows * count for (rows, _), count in asked.items()),
@@ -170,7 +170,7 @@ class Planner:
         )
 
     def _asked(self, job: Job) -> Counter[Pass]:
-        key = (job.sampled[0].steps, job.frugal)
+        key = (job.sampled[0].sampling.steps, job.frugal)
         if key not in self._passes:
             self._passes[key] = count_passes(job, self.config, self.stride, frugal=job.frugal)
         return self._passes[key]

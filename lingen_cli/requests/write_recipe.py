@@ -81,9 +81,12 @@ def _plain(base: Base) -> dict[str, Any]:
 
 
 def _sampled(stretch: Stretch) -> dict[str, Any]:
-    plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
-    del plain["at"], plain["cut"], plain["crossfade"]
-    return plain | {"sampler": stretch.sampler.name}
+    return {
+        "prompt": stretch.prompt,
+        "sampling": stretch.sampling,
+        "frames": stretch.frames,
+        "windows": stretch.windows,
+    }
 
 
 def versions() -> dict[str, str]:

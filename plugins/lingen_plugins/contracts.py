@@ -187,6 +187,8 @@ class HubModel(Component):
     """The most video frames that it makes in one piece."""
     windows: tuple[int, int] | None = None
     """Latent frames of a window and of its past, with which it goes on; None: it cannot."""
+    supports: tuple[str, ...] = ("steps", "guidance_scale", "negative_prompt", "seed")
+    """Fields of `SamplingParams` that its pipeline follows; others are refused."""
     from_pixels: bool = True
     """Whether it goes on with any video, or only with latents of its own that are still there."""
     steps: int

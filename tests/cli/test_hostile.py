@@ -50,6 +50,7 @@ def is_harmless(result):
     return result
 
 
+SAMPLING = {"steps": 2, "guidance_scale": 2.0, "sampler": "euler", "seed": 1}
 COMMANDS = [
     ("show",),
     ("rerun", "-o", "out/b.mp4"),
@@ -66,9 +67,12 @@ COMMANDS = [
     "changes",
     [
         {"prompt": ESCAPE},
-        {"negative": ESCAPE},
+        {"sampling": SAMPLING | {"negative_prompt": ESCAPE}},
         {"model": ESCAPE},
-        {"sampler": ESCAPE},
+        {"sampling": SAMPLING | {"sampler": ESCAPE}},
+        {"sampling": SAMPLING | {ESCAPE: 1}},
+        {"sampling": ESCAPE},
+        {"format": ESCAPE},
         {"weights_folder": ESCAPE},
         {"weights_folder": "../../../../etc"},
         {"weights_folder": "x" * 10_000},
@@ -154,7 +158,7 @@ def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
     "changes",
     [
         {"recipe": {"prompt": ESCAPE}},
-        {"recipe": {"sampler": ESCAPE}},
+        {"recipe": {"sampling": SAMPLING | {"sampler": ESCAPE}}},
         {"recipe": {"device": "cpu", "dtype": ESCAPE}},
         {"recipe": {"weights_folder": ESCAPE}},
         {"recipe": {"versions": {"torch": ESCAPE}}},

@@ -42,7 +42,7 @@ def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkey
     asked = []
 
     class Counting(TextToVideo):
-        def _network(self, params):
+        def denoiser_for(self, params):
             def network(latents, *rest):
                 asked.append(latents.shape[0])
                 return self.denoiser(latents, *rest)

@@ -64,8 +64,17 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
 
 
 def test_without_natural_clips_there_is_no_such_section() -> None:
-    options = {"seconds": 0.5, "long_clips": 0, "steps": 1, "size": 64, "report": lambda line: None}
-    result = evaluate(tiny_pipeline(), clips=1, natural_clips=0, **options)  # type: ignore[arg-type]
+    result = evaluate(
+        tiny_pipeline(),
+        SamplingParams(steps=1),
+        SamplingMethod(),
+        clips=1,
+        seconds=0.5,
+        natural_clips=0,
+        long_clips=0,
+        size=64,
+        report=lambda line: None,
+    )
     assert "natural" not in result
     assert "people" not in markdown_table(result)
 

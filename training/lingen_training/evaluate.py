@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
-from lingen_models.sampling.params import SamplingParams
-from lingen_models.sampling.step_cache import StepCache
+from lingen_models.sampling.params import SamplingParams, options
 from lingen_playground import (
     FPS,
     Scene,
@@ -113,15 +112,10 @@ def evaluate(
             "natural_clips": natural_clips,
             "long_clips": long_clips,
             "long_seconds": long_frames / FPS,
-            "steps": params.steps,
-            "guidance": params.guidance_scale,
-            "guidance_interval": params.guidance_interval,
-            "negative": params.negative_prompt,
+            **{option: getattr(params, name) for option, name in options().items()},
             "schedule": method.schedule,
             "guided_after": method.guided_after,
-            "step_cache": params.step_cache,
             "size": size,
-            "seed": seed,
         },
         "short": short,
         "real": real,
@@ -265,7 +259,7 @@ class _Generator:
         self.made += len(prompts)
         expanded = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
-            StepCache(pipe.denoiser, params.step_cache) if params.step_cache else pipe.denoiser,
+            pipe.denoiser_for(params),
             noise,
             pipe.encode_texts(expanded),
             pipe.encode_texts([params.negative_prompt] * len(prompts)),

@@ -178,6 +178,12 @@ class TextToVideo:
         """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, h, w) of a stride of it."""
         return self.encode_video(image.repeat(1 + self.time_stride, 1, 1, 1))[:, :, 1:]
 
+    def denoiser_for(self, params: SamplingParams) -> Network:
+        """The denoiser as one sampling calls it: with a step cache of its own, or row by row."""
+        if params.step_cache:
+            return StepCache(self.denoiser, params.step_cache, one_row=self.frugal)
+        return row_by_row(self.denoiser) if self.frugal else self.denoiser
+
     @torch.inference_mode()
     def sample(
         self,
@@ -213,7 +219,7 @@ class TextToVideo:
         generator = torch.Generator().manual_seed(params.seed)
         given = first_frame is not None or last_frame is not None
         return sample_latents(
-            self._network(params),
+            self.denoiser_for(params),
             torch.randn(shape, generator=generator).to(self.device),
             self.encode_texts([prompt if given else self.expand(prompt, params.seed)]),
             self.encode_texts([params.negative_prompt]),
@@ -275,7 +281,7 @@ class TextToVideo:
                     on_step(number * steps + done, total, estimate)
 
             return sample_latents(
-                self._network(params),
+                self.denoiser_for(params),
                 noise,
                 text,
                 away,
@@ -320,7 +326,7 @@ class TextToVideo:
         old = latents.to(self.device).float()
         noise = window_noise(params.seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
         new = sample_latents(
-            self._network(params),
+            self.denoiser_for(params),
             noise.to(self.device),
             self.encode_texts([prompt]),
             self.encode_texts([params.negative_prompt]),
@@ -364,12 +370,6 @@ class TextToVideo:
     def _pixels_on(self) -> torch.device:
         """Where the autoencoder is."""
         return next(self.autoencoder.parameters()).device
-
-    def _network(self, params: SamplingParams) -> Network:
-        """The denoiser as one run calls it: with a step cache of its own, or row by row."""
-        if params.step_cache:
-            return StepCache(self.denoiser, params.step_cache, one_row=self.frugal)
-        return row_by_row(self.denoiser) if self.frugal else self.denoiser
 
     def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
         pieces = self.autoencoder.decode_in_chunks(

@@ -6,7 +6,7 @@ environment variables, batch lines and recipes are derived from them.
 
 from __future__ import annotations
 
-import re
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
@@ -18,14 +18,22 @@ MAX_PROMPT_CHARACTERS = 2000
 Interval = tuple[float, float]
 
 
-def parse_interval(value: object) -> object:
-    """`0.05,0.8` as two numbers; anything but text as it is. Raises ValueError."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*([01]?\.?\d{1,9})\s*,\s*([01]?\.?\d{1,9})\s*", value)
-    if found is None:
-        raise ValueError("must be two times from 0 (noise) to 1 (data), such as 0.05,0.8")
-    return float(found[1]), float(found[2])
+def parse_interval(value: object) -> Interval | None:
+    """Two flow times from text such as `0.05,0.8`, or from two numbers; None for None.
+
+    Raises ValueError unless they are from 0 to 1 and the smaller comes first.
+    """
+    if value is None:
+        return None
+    parts = value.split(",") if isinstance(value, str) else value
+    if isinstance(parts, list | tuple) and len(parts) == 2:
+        with contextlib.suppress(TypeError, ValueError):
+            start, stop = map(float, parts)
+            if 0 <= start < stop <= 1:
+                return start, stop
+    raise ValueError(
+        "must be two times from 0 (noise) to 1 (data), the smaller first, such as 0.05,0.8"
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Param:
     """Name of the option and of the setting; empty where it is the field's."""
     metavar: str | None = None
     parse: Callable[[object], object] | None = None
-    """Reads the text of an option or a setting; raises ValueError. None: plain numbers or text."""
+    """Reads and checks a value that is no plain number or text; raises ValueError."""
     default: str = "the model's"
     """Meaning of a setting that is not set."""
 
@@ -113,14 +121,12 @@ class SamplingParams:
                 raise ValueError(f"{name} must have at most {param.longest} characters")
             least, most = param.least, param.most
             if least is not None and most is not None and not least <= value <= most:  # nan, too
-                raise ValueError(f"{name} must be from {least:g} to {most:g}, not {value}")
-        if self.guidance_interval is not None:
-            start, stop = self.guidance_interval
-            if not 0 <= start < stop <= 1:
-                raise ValueError(
-                    "guidance_interval must be two times from 0 (noise) to 1 (data), the smaller "
-                    f"first, not {start:g},{stop:g}"
-                )
+                raise ValueError(f"{name} must be from {least} to {most}, not {value}")
+            if param.parse is not None:
+                try:
+                    param.parse(value)
+                except ValueError as error:
+                    raise ValueError(f"{name} {error}") from error
 
     def guidance(self, start: float = 0.0) -> Guidance:
         """Guidance in `guidance_interval`; without one, from `start`, the sampler's own, on."""
