@@ -168,10 +168,12 @@ class WindowKinds:
 def window_kinds(grid: Grid, window: Grid, shift: Grid, device: torch.device) -> WindowKinds:
     """A few masks, however long the clip."""
     labels, kind = torch.unique(window_labels(grid, window, shift), dim=0, return_inverse=True)
-    masks, kind = same_label(labels).to(device), kind.to(device)
-    members = tuple(
-        (None if mask.all() else mask, (kind == number).nonzero()[:, 0])
-        for number, mask in enumerate(masks)
+    whole = same_label(labels)
+    places = [(kind == number).nonzero()[:, 0] for number in range(len(whole))]
+    back = torch.cat(places).argsort().to(device)
+    masks, kind = whole.to(device), kind.to(device)
+    members = tuple(  # looked at before they are moved: a meta device holds no values
+        (None if mask.all() else masks[number], places[number].to(device))
+        for number, mask in enumerate(whole)
     )
-    back = torch.cat([places for _, places in members]).argsort()
     return WindowKinds(masks, kind, members, back)
