@@ -19,6 +19,7 @@ OTHER = SamplingParams(
     step_cache=0.3,
     sampler="heun",
     negative_prompt="a star",
+    expand_prompt=False,
     seed=7,
 )
 """Each field differs from what the models and the tests below have."""
@@ -34,9 +35,15 @@ def option_of(name):
     return option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def flag_name(name):
+    return "--" + option_of(name)[0].replace("_", "-")
+
+
 def flag_of(name):
-    option, value = option_of(name)
-    return f"--{option.replace('_', '-')}", value
+    """The option with its value, as words of a command line."""
+    if getattr(OTHER, name) is False:
+        return (flag_name(name).replace("--", "--no-", 1),)
+    return flag_name(name), option_of(name)[1]
 
 
 @pytest.fixture
@@ -97,14 +104,14 @@ def test_it_is_a_setting_and_a_variable(clean_environment, monkeypatch, name):
     loaded = load()
     assert loaded.sampling.values == {name: text}
     assert loaded.sampling.sources[name] == str(Path("lingen.toml").absolute())
-    assert sampling_given({option: text}).sources == {name: flag_of(name)[0]}
+    assert sampling_given({option: text}).sources == {name: flag_name(name)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_that_samples_has_every_option(command):
     params = typer.main.get_command(app).commands[command].params
     known = {option for param in params for option in param.opts}
-    assert {flag_of(name)[0] for name in FIELDS} <= known
+    assert {flag_name(name) for name in FIELDS} <= known
 
 
 def test_a_line_of_a_batch_takes_them_all(lingen_here, tiny_weights, clean_environment):

@@ -63,6 +63,16 @@ def test_a_given_image_says_where_things_are() -> None:
     assert sampled(pipe, 3, image=True) == ["red ball", ""]
 
 
+def test_prompts_stay_as_they_are_where_that_is_asked_for() -> None:
+    pipe = pipeline("red", "ball", "x3")
+    pipe.expander = place
+    params = SamplingParams(steps=1, seed=3, expand_prompt=False)
+    pipe.sample("red ball", params, frames=9, height=32, width=32)
+    encoder = pipe.text_encoders[0]
+    assert isinstance(encoder, Recorder)
+    assert encoder.seen[0] == "red ball"
+
+
 def test_without_an_expander_or_a_prompt_nothing_is_added() -> None:
     pipe = pipeline("red", "ball", "x3")
     assert sampled(pipe, 3) == ["red ball", ""]

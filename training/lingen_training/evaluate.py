@@ -257,11 +257,12 @@ class _Generator:
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
         first = params.seed * 1_000_003 + self.made
         self.made += len(prompts)
-        expanded = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
+        if params.expand_prompt:
+            prompts = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
             pipe.denoiser_for(params),
             noise,
-            pipe.encode_texts(expanded),
+            pipe.encode_texts(list(prompts)),
             pipe.encode_texts([params.negative_prompt] * len(prompts)),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),

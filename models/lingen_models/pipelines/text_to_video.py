@@ -217,11 +217,11 @@ class TextToVideo:
             width // self.space_stride,
         )
         generator = torch.Generator().manual_seed(params.seed)
-        given = first_frame is not None or last_frame is not None
+        expands = params.expand_prompt and first_frame is None and last_frame is None
         return sample_latents(
             self.denoiser_for(params),
             torch.randn(shape, generator=generator).to(self.device),
-            self.encode_texts([prompt if given else self.expand(prompt, params.seed)]),
+            self.encode_texts([self.expand(prompt, params.seed) if expands else prompt]),
             self.encode_texts([params.negative_prompt]),
             times=times,
             guidance=params.guidance(method.guided_after),

@@ -104,6 +104,14 @@ class SamplingParams:
             default="empty",
         ),
     ] = ""
+    expand_prompt: Annotated[
+        bool,
+        Param(
+            "Let the model add to the prompt of a new video what it leaves open, such as where "
+            "things are, chosen by the seed.",
+            default="yes",
+        ),
+    ] = True
     seed: Annotated[
         int,
         Param(
