@@ -32,6 +32,8 @@ def option_of(name):
     """The name of the setting, and the value of the field as a command line has it."""
     (option,) = [option for option, field in options().items() if field == name]
     value = getattr(OTHER, name)
+    if isinstance(value, bool):
+        return option, str(value).lower()
     return option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
