@@ -78,7 +78,7 @@ def test_the_map_is_that_of_a_loop() -> None:
                         *(wide, wide * across, wide * down),
                     ]
                 )
-            both = torch.tensor(expected).T.flatten()
+            both = 16 * torch.tensor(expected).T.flatten()
             torch.testing.assert_close(found[0, 0, line, column, :half], both, rtol=1e-5, atol=1e-6)
 
 

@@ -81,6 +81,9 @@ _CELLS_PER_TOKEN = 2
 _BUMPS = (0.7, 1.5)
 """Standard deviations of the bumps that stand for an object, in tokens."""
 _SLOTS = 2
+_GAIN = 16.0
+"""Scale of the map, which makes it about as large as the embedded latents to which it is added: a
+weaker one was learnt ten times more slowly."""
 LAYOUT_MAPS = 2 * _SLOTS * (3 * len(_BUMPS) + 2)
 """Channels of `layout_map`."""
 _KINDS = {"x": 1, "y": 2, "p": 3}
@@ -130,7 +133,7 @@ def _later(row: Tensor, by: int) -> Tensor:
 def layout_map(places: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """Draw the layout of (B, M, LAYOUT_CHANNELS) words on a grid of (T, H, W) tokens.
 
-    Returns (B, T, H, W, LAYOUT_MAPS), float32: for each of two objects, bumps of two widths about
+    Returns (B, T, H, W, LAYOUT_MAPS), float32, scaled by `_GAIN`: for each of two objects, bumps of two widths about
     its place, these times the distance in x and in y, and the narrow one times sine and cosine of
     the phase; the second half of the channels has the same in the first frame alone.
     """
@@ -152,4 +155,4 @@ def layout_map(places: Tensor, grid: tuple[int, int, int]) -> Tensor:
     drawn = torch.cat(maps, -1)[:, None].expand(-1, frames, -1, -1, -1)
     first = torch.zeros_like(drawn)
     first[:, 0] = drawn[:, 0]
-    return torch.cat((drawn, first), -1)
+    return _GAIN * torch.cat((drawn, first), -1)
