@@ -133,9 +133,10 @@ def _later(row: Tensor, by: int) -> Tensor:
 def layout_map(places: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """Draw the layout of (B, M, LAYOUT_CHANNELS) words on a grid of (T, H, W) tokens.
 
-    Returns (B, T, H, W, LAYOUT_MAPS), float32, scaled by `_GAIN`: for each of two objects, bumps of two widths about
+    Returns (B, T, H, W, LAYOUT_MAPS), float32: for each of two objects, bumps of two widths about
     its place, these times the distance in x and in y, and the narrow one times sine and cosine of
-    the phase; the second half of the channels has the same in the first frame alone.
+    the phase, all times `_GAIN`; the second half of the channels has the same in the first frame
+    alone.
     """
     frames, high, wide = grid
     places = places.float()
