@@ -47,6 +47,8 @@ _EXTRAS: tuple[list[str], ...] = (
 )
 """What may be added to the flags; the first of these that the compiler takes is used."""
 _TYPES = {torch.float32: "FLOAT", torch.bfloat16: "BFLOAT"}
+_PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors whose numbers lie in memory, as those of some subclasses do not."""
 _PATIENCE = 60
 
 
@@ -55,8 +57,12 @@ def covers(*tensors: Tensor) -> bool:
     first = tensors[0]
     return (
         first.dtype in _TYPES
-        and all(one.device.type == "cpu" and one.dtype is first.dtype for one in tensors)
+        and all(
+            type(one) in _PLAIN and one.device.type == "cpu" and one.dtype is first.dtype
+            for one in tensors
+        )
         and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0  # or who counts operators would miss some
         and library(first.dtype) is not None
     )
 

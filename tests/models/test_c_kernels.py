@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lingen_models import attention_fused, c_kernels, mamba_fused
 from lingen_models.attention import attend
@@ -233,6 +234,15 @@ def test_inputs_that_are_views() -> None:
     normed = mamba_fused.gated_norm(x, x, skip, gate, torch.ones(12))
     again = mamba_fused.gated_norm(x, x, skip, gate.contiguous(), torch.ones(12))
     torch.testing.assert_close(normed, again)
+
+
+@needs_compiler
+def test_tensors_without_numbers_of_their_own_are_not_covered() -> None:
+    assert c_kernels.covers(torch.zeros(2), torch.nn.Parameter(torch.zeros(2)))
+    assert not c_kernels.covers(torch.zeros(2, device="meta"))
+    assert not c_kernels.covers(torch.zeros(2), torch.zeros(2).bfloat16())
+    with FakeTensorMode():
+        assert not c_kernels.covers(torch.zeros(2))
 
 
 @pytest.fixture
