@@ -22,10 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.pipeline import TextToVideo
-from lingen_plugins.contracts import ModelVariant, Sampler
-from lingen_training.evaluate import steady_scene
-from lingen_training.playground import (
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.params import SamplingParams
+from lingen_playground import (
     FPS,
     Scene,
     as_frames,
@@ -35,6 +34,8 @@ from lingen_training.playground import (
     render,
     sample_scene,
 )
+from lingen_plugins.contracts import ModelVariant, Sampler
+from lingen_training.evaluate import steady_scene
 
 LOOK = 5 * FPS
 """Frames at the beginning and at the end of a chain that are compared."""
@@ -49,8 +50,7 @@ class Model:
     pipe: TextToVideo
     variant: ModelVariant
     sampler: Sampler
-    steps: int
-    guidance: float
+    params: SamplingParams
 
     def begin(
         self,
@@ -64,19 +64,24 @@ class Model:
         side = self.variant.size
         return self.pipe.sample(
             prompt,
+            replace(self.params, seed=seed),
             frames=frames,
             height=side,
             width=side,
-            seed=seed,
+            method=self.sampler.method(),
             first_frame=first_frame,
             last_frame=last_frame,
-            **self._how(),
         )
 
     def go_on(self, history: Tensor, count: int, prompt: str, seed: int) -> Tensor:
         """`history` and `count` latent frames after it."""
-        pieces = self.pipe.go_on(
-            history, count, prompt, windows=self.variant.windows, seed=seed, **self._how()
+        pieces = self.pipe.extend(
+            history,
+            count,
+            prompt,
+            replace(self.params, seed=seed),
+            windows=self.variant.windows,
+            method=self.sampler.method(),
         )
         return torch.cat([history.float(), *pieces], 2)
 
@@ -84,9 +89,6 @@ class Model:
         """uint8 (T, H, W, 3)."""
         frames = 1 + self.pipe.time_stride * (latents.shape[2] - 1)
         return torch.cat(list(self.pipe.decode(latents, frames)))
-
-    def _how(self) -> dict[str, Any]:
-        return {"steps": self.steps, **self.sampler.choices(self.guidance)}
 
 
 def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way: str) -> Tensor:
@@ -176,7 +178,7 @@ def pairs(count: int) -> Iterator[tuple[Scene, Scene]]:
 
 def canonical_place(scene: Scene) -> str:
     """The words of the plain caption that name the background."""
-    from lingen_training.playground import lexicon
+    from lingen_playground import lexicon
 
     return lexicon.PLACE[scene.background][0]
 
@@ -234,8 +236,11 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
         load_model(located, "auto"),
         variant,
         registry.samplers[variant.sampler],
-        variant.steps if steps is None else steps,
-        variant.guidance if guidance is None else guidance,
+        SamplingParams(
+            steps=variant.steps if steps is None else steps,
+            guidance_scale=variant.guidance if guidance is None else guidance,
+            sampler=variant.sampler,
+        ),
     )
 
 

@@ -24,12 +24,12 @@ from statistics import fmean, stdev
 import torch
 from torch import Tensor, nn
 
-from lingen_models.flow import interpolate, velocity
-from lingen_models.mate import MambaBranch, review_tokens
-from lingen_models.pipeline import TextToVideo
+from lingen_models.networks.mate import MambaBranch, review_tokens
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.flow import interpolate, velocity
+from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.compare import TIMES
 from lingen_training.evaluate import whole_groups
-from lingen_training.playground import canonical_caption, render, sample_scene
 
 
 class Remembering(nn.Module):

@@ -64,12 +64,12 @@ def decode_and_write(minutes: float, size: int) -> dict[str, Any]:
     import torch
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.autoencoder import TemporalAutoencoder
     from lingen_models.config import PRESETS, TAEConfig, WordsConfig
-    from lingen_models.lingen import LinGen
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.networks.denoiser import LinGen
+    from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+    from lingen_models.networks.word_encoder import WordEncoder
+    from lingen_models.pipelines.text_to_video import TextToVideo
     from lingen_models.precision import compute_dtype
-    from lingen_models.words import WordEncoder
 
     config = replace(PRESETS["mini"], depth=1)  # the denoiser is not used here
     pipe = TextToVideo(

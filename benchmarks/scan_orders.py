@@ -22,9 +22,9 @@ import torch
 from torch import Tensor
 
 from lingen_models.config import PRESETS, SCAN_ORDERS
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.scan_orders import scan_of_layer
 from lingen_models.precision import compute_dtype
-from lingen_models.scan import scan_of_layer
 
 ORDERS = ("rms", "row-major", "zigzag", "hilbert")
 

@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.kernels import triton_scan
-from lingen_models.ssd import bidirectional_ssd
+from lingen_models.kernels.dispatch import triton_scan
+from lingen_models.kernels.ssd import bidirectional_ssd
 
 OURS = "lingen"
 PIECE = 256
@@ -100,7 +100,7 @@ def ours(chunk: int) -> Both:
 def ours_triton() -> Both | None:
     """Our Triton kernels."""
     try:
-        from lingen_models.triton_ssd import bidirectional_ssd_triton
+        from lingen_models.kernels.triton_ssd import bidirectional_ssd_triton
     except ImportError:
         return None
     return lambda given: bidirectional_ssd_triton(given.x, given.dt, given.A, given.B, given.C)

@@ -90,11 +90,11 @@ def shares(steps: int = 3) -> dict[str, float]:
     from torch.profiler import ProfilerActivity, profile
 
     from lingen_models.config import PRESETS, WordsConfig
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
+    from lingen_models.networks.word_encoder import WordEncoder
     from lingen_models.precision import compute_dtype
-    from lingen_models.words import WordEncoder
-    from lingen_training.denoiser_stage import Pair
     from lingen_training.optimiser import MasterWeights
+    from lingen_training.pair import Pair
 
     torch.manual_seed(0)
     pair = Pair(LinGen(PRESETS["mini"]), WordEncoder(WordsConfig(words=("red", "ball"))))

@@ -120,7 +120,7 @@ def _encoder() -> Iterator[Finding]:
 def _kernels() -> Iterator[Finding]:
     import torch
 
-    from lingen_models.kernels import scan_route
+    from lingen_models.kernels.dispatch import scan_route
 
     if not torch.cuda.is_available():
         yield Finding("kernels", "ok", "PyTorch; Triton and mamba-ssm are for CUDA GPUs")
@@ -172,14 +172,14 @@ def _self_test() -> Iterator[Finding]:
     from lingen_cli.media.writer import VideoWriter
     from lingen_cli.zoo.load import load_model
     from lingen_cli.zoo.locate import locate
+    from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.registry import collect
 
     begin = time.perf_counter()
     pipe = load_model(locate(collect(), Settings.model_fields["model"].default), "auto")
     side, frames = 64, 17
-    latents = pipe.sample(
-        "a red ball", frames=frames, height=side, width=side, steps=2, guidance=2.0
-    )
+    params = SamplingParams(steps=2, guidance_scale=2.0)
+    latents = pipe.sample("a red ball", params, frames=frames, height=side, width=side)
     facts: dict[str, Any] = {"width": side, "height": side, "fps": Fraction(16)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "test.mp4"

@@ -11,14 +11,21 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from lingen_cli.errors import (
     ConfigFileError,
@@ -26,6 +33,8 @@ from lingen_cli.errors import (
     LingenError,
     PermissionDeniedError,
 )
+from lingen_models.sampling import params
+from lingen_models.sampling.params import SamplingParams
 
 FILE_NAME = "lingen.toml"
 PREFIX = "LINGEN_"
@@ -34,8 +43,20 @@ _MAX_BYTES = 1 << 20
 _FOLDER_KEYS = ("output_folder", "weights")
 
 
-class Settings(BaseModel):
-    """Everything that can be set once instead of on every command line."""
+@dataclass(frozen=True)
+class SamplingOverrides:
+    """Fields of `SamplingParams` that were set, and the option, variable or file of each."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def on(self, base: SamplingParams) -> SamplingParams:
+        """`base` with what was set."""
+        return replace(base, **self.values)
+
+
+class _General(BaseModel):
+    """Settings beside the sampling parameters."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,18 +66,6 @@ class Settings(BaseModel):
     seconds: float = Field(4.0, gt=0, le=3600, allow_inf_nan=False)
     size: int | str | None = Field(None, description="128 or 128x128; default: the model's")
     fps: float | str | None = Field(None, description="24 or 24000/1001; default: the model's")
-    sampler: str | None = Field(None, description="default: the model's")
-    steps: int | None = Field(None, ge=1, le=1000, description="default: the model's")
-    guidance: float | None = Field(
-        None, ge=0, le=100, allow_inf_nan=False, description="default: the model's"
-    )
-    guidance_interval: str | None = Field(
-        None, description="0.05,0.8: from 0 (noise) to 1; default: the sampler's"
-    )
-    step_cache: float = Field(
-        0.0, ge=0, le=10, allow_inf_nan=False, description="0 computes every step"
-    )
-    negative: str = Field("", max_length=2000)
     output_folder: Path = Path()
     preview: bool = False
     cache_megabytes: int = Field(
@@ -71,12 +80,47 @@ class Settings(BaseModel):
         return self.cache_megabytes * 1_000_000
 
 
+def _sampling_fields() -> dict[str, Any]:
+    """A field for each of `SamplingParams`, under the name of its option; None is not set."""
+    found: dict[str, Any] = {}
+    for option, name in params.options().items():
+        param, kind = params.described()[name], params.types()[name]
+        if param.parse is not None:
+            kind = Annotated[kind, BeforeValidator(param.parse)]
+        limits: dict[str, Any] = {
+            "ge": param.least,
+            "le": param.most,
+            "max_length": param.longest,
+            "allow_inf_nan": False if kind is float else None,
+        }
+        default = Field(None, description=f"{param.help} Default: {param.default}.", **limits)
+        found[option] = (kind | None, default)
+    return found
+
+
+if TYPE_CHECKING:
+
+    class Settings(_General):
+        """Everything that can be set once instead of on every command line."""
+else:
+    Settings = create_model("Settings", __base__=_General, **_sampling_fields())
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Settings, and where each value comes from."""
 
     values: Settings
     sources: dict[str, str]
+
+    @property
+    def sampling(self) -> SamplingOverrides:
+        """The sampling parameters among them that are set."""
+        values = {name: getattr(self.values, option) for option, name in params.options().items()}
+        return SamplingOverrides(
+            {name: value for name, value in values.items() if value is not None},
+            {name: self.sources[option] for option, name in params.options().items()},
+        )
 
 
 def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> Loaded:
@@ -94,14 +138,31 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     if project is not None and project != user:
         layers.append((_read(project, confined=True), str(project)))
     layers += [({name: value}, variable) for name, variable, value in _environment()]
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    for name, value in given.items():
-        option = f"--{name.replace('_', '-')}"
-        layers.append((_check({name: value}, partial(_wrong, option)), option))
+    layers += _given(flags or {})
     for layer, source in layers:
         merged.update(layer)
         sources.update(dict.fromkeys(layer, source))
     return Loaded(Settings(**merged), sources)
+
+
+def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
+    """The sampling parameters of a command line alone. Raises InvalidOptionError (2)."""
+    values, sources = {}, {}
+    for layer, source in _given(flags):
+        for option, value in layer.items():
+            name = params.options()[option]
+            values[name], sources[name] = value, source
+    return SamplingOverrides(values, sources)
+
+
+def _given(flags: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
+    """Checked values of those flags that are not None, and their options."""
+    found: list[tuple[Mapping[str, Any], str]] = []
+    for name, value in flags.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is not None:
+            found.append((_check({name: value}, partial(_wrong, option)), option))
+    return found
 
 
 def user_file() -> Path:
@@ -190,7 +251,7 @@ def _check(
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        why = first["msg"].replace("Input should", "must")
+        why = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
         raise bad(key, f"{why}, not {_shown(first['input'])}") from error
     return {key: getattr(settings, key) for key in values}
 

@@ -15,11 +15,11 @@ def tiny_weights(tmp_path_factory):
     """A folder with the weights of a very small, untrained model: the whole path in a second."""
     import torch
 
-    from lingen_models.autoencoder import TemporalAutoencoder
-    from lingen_models.checkpoint import save_network
+    from lingen_models.checkpoints.safetensors import save_network
     from lingen_models.config import PRESETS, TAEConfig, WordsConfig
-    from lingen_models.lingen import LinGen
-    from lingen_models.words import WordEncoder
+    from lingen_models.networks.denoiser import LinGen
+    from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+    from lingen_models.networks.word_encoder import WordEncoder
     from lingen_plugins.variants import tiny
 
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def other_python(tmp_path_factory):
     ask = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip()
     root = Path(__file__).parents[1]
-    sources = [root, root / "models", root / "plugins", root / "training"]
+    sources = [root, root / "models", root / "plugins", root / "playground", root / "training"]
     theirs = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     lines = [*map(str, sources), *sorted(theirs)]
     (Path(packages) / "lingen-under-test.pth").write_text("\n".join(lines) + "\n")

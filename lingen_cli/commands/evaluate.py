@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import GivenSampling, sampling_options
+
 if TYPE_CHECKING:
     from lingen_cli.zoo.locate import LocatedModel
 
 
+@sampling_options
 def evaluate(
     model: Annotated[str, typer.Option(help="A name from `lingen models list`.")] = "lingen-mini",
     weights: Annotated[Path | None, typer.Option(help="A folder with weights of your own.")] = None,
@@ -38,17 +41,7 @@ def evaluate(
     size: Annotated[
         int | None, typer.Option(min=64, help="Pixels per side; else the model's.")
     ] = None,
-    sampler: Annotated[str | None, typer.Option(help="A sampler; else the model's.")] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Sampling steps; else the model's.")
-    ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Guidance; else the model's.")
-    ] = None,
-    step_cache: Annotated[
-        float, typer.Option(min=0, max=10, help="As in `lingen generate`; 0 is none.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Chooses the prompts and the noise.")] = 0,
+    sampling: GivenSampling = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .json file for the full result.")
@@ -57,16 +50,19 @@ def evaluate(
 ) -> None:
     """Measure how well a model follows prompts, or several models side by side.
 
-    Clips are made from held-out prompts and judged from their pixels. Prints a table in markdown,
-    in which real renders stand beside the model. With --models, their losses on the same held-out
-    clips are compared too, and drawn over the position in time beside the output.
+    Clips are made from held-out prompts and judged from their pixels; --seed chooses the prompts
+    and the noise. Prints a table in markdown, in which real renders stand beside the model. With
+    --models, their losses on the same held-out clips are compared too, and drawn over the position
+    in time beside the output.
     """
     import json
 
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
+    from lingen_cli.requests.capabilities import overridden, params_of
     from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.requests.new_video import check_device, parse_size
+    from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
     from lingen_cli.zoo.locate import locate, open_registry, side_step
@@ -90,8 +86,9 @@ def evaluate(
     if size is not None:
         for name, folder in named.values():
             parse_size(size, side_step(registry, registry.model_variants[name], folder))
-    if sampler is not None:
-        registry.samplers[sampler]
+    given = sampling_given(sampling or {})
+    for name, _ in named.values():
+        registry.samplers[overridden(params_of(registry.model_variants[name]), given).sampler]
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
@@ -101,24 +98,19 @@ def evaluate(
 
         def measured(one: LocatedModel) -> dict[str, Any]:
             variant = registry.model_variants[one.variant.name]
-            solver = registry.samplers[sampler or variant.sampler]
+            params = overridden(params_of(variant), given)
             pipe = load_model(one, device)
             side = variant.size if size is None else size
             found = evaluation.evaluate(
                 pipe,
+                params,
+                registry.samplers[params.sampler].method(),
                 clips=clips,
                 seconds=seconds,
                 natural_clips=natural_clips if clips else 0,
                 long_clips=long_clips,
                 long_seconds=long_seconds,
-                steps=variant.steps if steps is None else steps,
-                guidance=variant.guidance if guidance is None else guidance,
-                sampler=solver.build(),
-                schedule=solver.schedule,
-                guided_after=solver.guided_after,
-                step_cache=step_cache,
                 size=side,
-                seed=seed,
                 report=console.note,
             )
             if models is not None:
@@ -129,12 +121,12 @@ def evaluate(
                     clips=loss_clips,
                     seconds=lengths,
                     size=side,
-                    seed=seed,
+                    seed=params.seed,
                     report=console.note,
                 )
             return found | {
                 "model": variant.name,
-                "sampler": solver.name,
+                "sampler": params.sampler,
                 "weights": one.hashes,
                 "versions": versions(),
             }

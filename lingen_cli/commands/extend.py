@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,13 +10,16 @@ import typer
 
 from lingen_cli.commands.options import (
     OUTPUT,
+    SAMPLING,
     AcceptLicence,
     AsJson,
     Events,
+    GivenSampling,
     NoMetadata,
     Overwrite,
     Preview,
     Quiet,
+    sampling_options,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     MakeJob = Callable[[Registry, Progress], Job]
 
 _LENGTH = "Length"
-_SAMPLING = "Sampling"
 _FOREIGN = "For a video that lingen did not make"
 
 Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video that lingen made.")]
@@ -61,29 +64,7 @@ To = Annotated[
     typer.Option(help="How long the video is to be: 90, 1:30 or 1m30s.", rich_help_panel=_LENGTH),
 ]
 Prompt = Annotated[
-    str | None, typer.Option(help="Another prompt than before.", rich_help_panel=_SAMPLING)
-]
-Negative = Annotated[
-    str | None,
-    typer.Option(help="What must not be shown; else as before.", rich_help_panel=_SAMPLING),
-]
-Seed = Annotated[
-    int | None, typer.Option(help="Another seed than before.", rich_help_panel=_SAMPLING)
-]
-Sampler = Annotated[
-    str | None, typer.Option(help="Another sampler than before.", rich_help_panel=_SAMPLING)
-]
-Steps = Annotated[
-    int | None,
-    typer.Option(
-        min=1, max=1000, help="Sampling steps; else as before.", rich_help_panel=_SAMPLING
-    ),
-]
-Guidance = Annotated[
-    float | None,
-    typer.Option(
-        min=0, max=100, help="How strictly the prompt is followed.", rich_help_panel=_SAMPLING
-    ),
+    str | None, typer.Option(help="Another prompt than before.", rich_help_panel=SAMPLING)
 ]
 Crossfade = Annotated[
     float,
@@ -91,15 +72,15 @@ Crossfade = Annotated[
         min=0,
         max=3600,
         help="Seconds in which the prompt before gives way to the new one.",
-        rich_help_panel=_SAMPLING,
+        rich_help_panel=SAMPLING,
     ),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="The folder of its weights, if that has moved.", rich_help_panel=_SAMPLING),
+    typer.Option(help="The folder of its weights, if that has moved.", rich_help_panel=SAMPLING),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="auto, cpu or cuda; else as before.", rich_help_panel=_SAMPLING)
+    str | None, typer.Option(help="auto, cpu or cuda; else as before.", rich_help_panel=SAMPLING)
 ]
 Output = Annotated[
     str | None,
@@ -112,18 +93,15 @@ Output = Annotated[
 ]
 
 
+@sampling_options
 def extend(
     video: AnyVideo,
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
     prompt: Prompt = None,
-    negative: Negative = None,
-    seed: Seed = None,
-    sampler: Sampler = None,
     crossfade: Crossfade = 0.0,
-    steps: Steps = None,
-    guidance: Guidance = None,
+    sampling: GivenSampling = None,
     fit: Fit = None,
     size: Size = None,
     model: Model = None,
@@ -141,44 +119,26 @@ def extend(
     """Make a video longer, and print the path of the new one; the old one is not touched.
 
     It may be any video. One that lingen did not make needs a --prompt, keeps its size, its rate
-    and, up to where it ended, its sound.
+    and, up to where it ended, its sound. Sampling options that are not given are those of the end
+    of the video.
     """
-    length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
-    changes = _changes(weights, device, output, overwrite, preview, accept_licence)
-    foreign = {"size": size, "model": model, "fit": fit}
-
-    def job(registry: Registry, progress: Progress) -> Job:
-        from lingen_cli.errors import InvalidOptionError
-        from lingen_cli.media.metadata import read_recipe
-        from lingen_cli.requests.external_video import extend_foreign
-        from lingen_cli.settings import load
-
-        if read_recipe(video) is None:
-            settings = load({"size": size, "model": model}).values
-            how = fit or "stretch"
-            return extend_foreign(video, length, wish, how, changes, settings, registry, progress)
-        for option, value in foreign.items():
-            if value is not None:
-                raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
-        edit = _edit(video, "longer", changes, lambda finished: finished.extend(length, wish))
-        return edit(registry, progress)
-
+    length = partial(_length, seconds, minutes, to)
+    wish = partial(_wish, prompt, sampling, crossfade)
+    changes = partial(_changes, weights, device, output, overwrite, preview, accept_licence)
+    external = {"size": size, "model": model, "fit": fit}
+    job = _longer(video, length, wish, changes, external, sampling)
     _make(job, events, as_json, quiet, no_metadata)
 
 
+@sampling_options
 def continue_(
     video: AnyVideo,
     prompt: NewPrompt,
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
-    negative: Negative = None,
-    seed: Seed = None,
-    sampler: Sampler = None,
     crossfade: Crossfade = 0.0,
-    steps: Steps = None,
-    guidance: Guidance = None,
+    sampling: GivenSampling = None,
     fit: Fit = None,
     size: Size = None,
     model: Model = None,
@@ -194,34 +154,15 @@ def continue_(
     quiet: Quiet = False,
 ) -> None:
     """Go on with something new: `lingen extend` with another prompt."""
-    extend(
-        video,
-        seconds,
-        minutes,
-        to,
-        prompt=prompt,
-        negative=negative,
-        seed=seed,
-        sampler=sampler,
-        crossfade=crossfade,
-        steps=steps,
-        guidance=guidance,
-        fit=fit,
-        size=size,
-        model=model,
-        weights=weights,
-        accept_licence=accept_licence,
-        device=device,
-        output=output,
-        overwrite=overwrite,
-        preview=preview,
-        events=events,
-        as_json=as_json,
-        quiet=quiet,
-        no_metadata=no_metadata,
-    )
+    length = partial(_length, seconds, minutes, to)
+    wish = partial(_wish, prompt, sampling, crossfade)
+    changes = partial(_changes, weights, device, output, overwrite, preview, accept_licence)
+    external = {"size": size, "model": model, "fit": fit}
+    job = _longer(video, length, wish, changes, external, sampling)
+    _make(job, events, as_json, quiet, no_metadata)
 
 
+@sampling_options
 def branch(
     video: Video,
     prompt: NewPrompt,
@@ -232,12 +173,8 @@ def branch(
     seconds: Seconds = None,
     minutes: Minutes = None,
     to: To = None,
-    negative: Negative = None,
-    seed: Seed = None,
-    sampler: Sampler = None,
     crossfade: Crossfade = 0.0,
-    steps: Steps = None,
-    guidance: Guidance = None,
+    sampling: GivenSampling = None,
     weights: Weights = None,
     device: Device = None,
     output: Output = None,
@@ -248,14 +185,18 @@ def branch(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make another video that is the same up to a moment, and something else after it."""
-    length = _length(seconds, minutes, to)
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance, crossfade)
-    changes = _changes(weights, device, output, overwrite, preview)
-    edit = _edit(video, "branch", changes, lambda finished: finished.branch(at, length, wish))
+    """Make another video that is the same up to a moment, and something else after it.
+
+    Sampling options that are not given are those of the end of the video.
+    """
+    length = partial(_length, seconds, minutes, to)
+    wish = partial(_wish, prompt, sampling, crossfade)
+    changes = partial(_changes, weights, device, output, overwrite, preview)
+    edit = _edit(video, "branch", changes, lambda one: one.branch(at, length(), wish()))
     _make(edit, events, as_json, quiet, no_metadata)
 
 
+@sampling_options
 def retake(
     video: Video,
     begin: Annotated[
@@ -266,16 +207,7 @@ def retake(
         str | None, typer.Option("--to", help="Where it ends; else with the video.")
     ] = None,
     prompt: Prompt = None,
-    negative: Negative = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            help="Random if neither this nor a prompt is given.", rich_help_panel=_SAMPLING
-        ),
-    ] = None,
-    sampler: Sampler = None,
-    steps: Steps = None,
-    guidance: Guidance = None,
+    sampling: GivenSampling = None,
     weights: Weights = None,
     device: Device = None,
     output: Output = None,
@@ -286,33 +218,56 @@ def retake(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a stretch of a video anew between its neighbours; all other latents stay the same."""
-    wish = _wish(prompt, negative, seed, sampler, steps, guidance)
-    changes = _changes(weights, device, output, overwrite, preview)
-    edit = _edit(video, "retake", changes, lambda finished: finished.retake(begin, end, wish))
+    """Make a stretch of a video anew between its neighbours; all other latents stay the same.
+
+    Sampling options that are not given are those of the end of the video; the seed is random if
+    neither it nor a prompt is given.
+    """
+    wish = partial(_wish, prompt, sampling)
+    changes = partial(_changes, weights, device, output, overwrite, preview)
+    edit = _edit(video, "retake", changes, lambda one: one.retake(begin, end, wish()))
     _make(edit, events, as_json, quiet, no_metadata)
 
 
-def _wish(
-    prompt: str | None,
-    negative: str | None,
-    seed: int | None,
-    sampler: str | None,
-    steps: int | None,
-    guidance: float | None,
-    crossfade: float = 0.0,
-) -> Wish:
-    from lingen_cli.requests.edit import Wish
+def _longer(
+    video: Path,
+    length: Callable[[], Length],
+    wish: Callable[[], Wish],
+    changes: Callable[[], Changes],
+    external: dict[str, str | None],
+    sampling: GivenSampling,
+) -> MakeJob:
+    """From the registry to a job that makes any video longer; `external` has the options that
+    only a video of another origin takes."""
 
-    return Wish(
-        prompt=prompt,
-        negative=negative,
-        seed=seed,
-        sampler=sampler,
-        steps=steps,
-        guidance=guidance,
-        crossfade=_finite(crossfade),
-    )
+    def job(registry: Registry, progress: Progress) -> Job:
+        from lingen_cli.errors import InvalidOptionError
+        from lingen_cli.media.metadata import read_recipe
+        from lingen_cli.requests.external_video import extend_foreign
+        from lingen_cli.settings import load
+
+        given = wish()
+        if read_recipe(video) is None:
+            flags = {"size": external["size"], "model": external["model"]}
+            loaded, fit = load(flags | (sampling or {})), external["fit"] or "stretch"
+            return extend_foreign(
+                video, length(), given, fit, changes(), loaded, registry, progress
+            )
+        for option, value in external.items():
+            if value is not None:
+                raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+        edit = _edit(video, "longer", changes, lambda one: one.extend(length(), given))
+        return edit(registry, progress)
+
+    return job
+
+
+def _wish(prompt: str | None, sampling: GivenSampling, crossfade: float = 0.0) -> Wish:
+    from lingen_cli.requests.edit import Wish
+    from lingen_cli.settings import sampling_given
+
+    given = sampling_given(sampling or {})
+    return Wish(prompt=prompt, sampling=given, crossfade=_finite(crossfade))
 
 
 def _finite(seconds: float) -> float:
@@ -352,14 +307,16 @@ def _changes(
     )
 
 
-def _edit(video: Path, name: str, changes: Changes, edit: Callable[[Finished], Job]) -> MakeJob:
+def _edit(
+    video: Path, name: str, changes: Callable[[], Changes], edit: Callable[[Finished], Job]
+) -> MakeJob:
     """From the registry to a job that goes on with a video that lingen made."""
 
     def job(registry: Registry, progress: Progress) -> Job:
         from lingen_cli.requests.edit import Finished
         from lingen_cli.requests.read_recipe import differences
 
-        finished = Finished(video, changes, registry, name)
+        finished = Finished(video, changes(), registry, name)
         edited = edit(finished)
         for difference in differences(finished.recipe, edited):
             progress.warn(difference)

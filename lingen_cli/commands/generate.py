@@ -12,15 +12,18 @@ from lingen_cli.commands.options import (
     AcceptLicence,
     AsJson,
     Events,
+    GivenSampling,
     NoMetadata,
     Overwrite,
     Quiet,
+    sampling_options,
 )
 
 _LENGTH = "Length"
-_MODEL = "Model and sampling"
+_MODEL = "Model"
 
 
+@sampling_options
 def generate(
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="What the video shows.")
@@ -53,39 +56,7 @@ def generate(
     last_image: Annotated[
         Path | None, typer.Option(help="A PNG or JPEG that the video ends in.")
     ] = None,
-    negative: Annotated[str | None, typer.Option(help="What the video must not show.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Same seed, same machine: same frames. Random if not given.")
-    ] = None,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="dpm-multistep, heun, euler and its variants, or a plugin's.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Sampling steps.", rich_help_panel=_MODEL)
-    ] = None,
-    guidance: Annotated[
-        float | None,
-        typer.Option(help="How strictly the prompt is followed.", rich_help_panel=_MODEL),
-    ] = None,
-    guidance_interval: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FROM,TO",
-            help="When there is guidance: times from 0 (noise) to 1, such as 0.05,0.8.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    step_cache: Annotated[
-        float | None,
-        typer.Option(
-            help="Steps that change less than this, such as 0.2, borrow from the one before.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
+    sampling: GivenSampling = None,
     model: Annotated[
         str | None, typer.Option(help="A name from `lingen models list`.", rich_help_panel=_MODEL)
     ] = None,
@@ -140,12 +111,6 @@ def generate(
         "device": device,
         "size": size,
         "fps": fps,
-        "sampler": sampler,
-        "steps": steps,
-        "guidance": guidance,
-        "guidance_interval": guidance_interval,
-        "step_cache": step_cache,
-        "negative": negative,
         "preview": preview,
     }
     wishes = Wishes(
@@ -154,7 +119,6 @@ def generate(
         minutes=minutes,
         seconds=seconds,
         frames=frames,
-        seed=seed,
         image=image,
         last_image=last_image,
         output=output,
@@ -164,7 +128,7 @@ def generate(
     )
 
     def job(progress: Progress) -> Job:
-        return prepare(wishes, load(flags).values, open_registry(progress.warn))
+        return prepare(wishes, load(flags | (sampling or {})), open_registry(progress.warn))
 
     if dry_run:
         from lingen_cli.planning.report import tell

@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lingen_models.sampling.params import described, options, types
+
 OUTPUT = "Output"
-"""The panel of the help text."""
+SAMPLING = "Sampling"
+"""Panels of the help text."""
+
+GivenSampling = dict[str, Any] | None
+"""Values of the sampling options by their names; None for those that were not given."""
+
+
+def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of `SamplingParams`, in place of its parameter
+    `sampling`, which takes their values."""
+    added = []
+    for option, name in options().items():
+        param = described()[name]
+        kind: Any = str if param.parse is not None else types()[name]
+        info = typer.Option(help=param.help, metavar=param.metavar, rich_help_panel=SAMPLING)
+        annotation = Annotated[kind | None, info]
+        place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        added.append(inspect.Parameter(option, place, default=None, annotation=annotation))
+    own = inspect.signature(function, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        parameters += added if parameter.name == "sampling" else [parameter]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        sampling = {option: values.pop(option) for option in options()}
+        function(**values, sampling=sampling)
+
+    del command.__dict__["__wrapped__"]  # Typer would read the parameters of that
+    command.__dict__["__signature__"] = own.replace(parameters=parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output.", rich_help_panel=OUTPUT)

@@ -48,18 +48,17 @@ def rerun(
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.locate import open_registry
 
-    changes = Changes(
-        cache_bytes=load().values.cache_bytes,
-        output=output,
-        overwrite=overwrite,
-        image=image,
-        last_image=last_image,
-        weights=weights,
-        device=device,
-        preview=preview,
-    )
-
     def job(progress: Progress) -> Job:
+        changes = Changes(
+            cache_bytes=load().values.cache_bytes,
+            output=output,
+            overwrite=overwrite,
+            image=image,
+            last_image=last_image,
+            weights=weights,
+            device=device,
+            preview=preview,
+        )
         recipe = recipe_from_video(video)
         registry = open_registry(progress.warn)
         again = prepare_again(recipe, changes, registry, stem=f"{video.stem}-again")

@@ -30,7 +30,7 @@ def check(
     from lingen_cli.requests.story import StoryError, read_story
     from lingen_cli.settings import load
     from lingen_cli.zoo.locate import locate, open_registry
-    from lingen_models.words import split_words
+    from lingen_models.networks.word_encoder import split_words
     from lingen_plugins.contracts import HubModel
 
     try:
@@ -74,7 +74,7 @@ def check(
 def _known_words(encoders: tuple[Path, ...]) -> set[str]:
     """Every word that one of these text encoders has met."""
     from lingen_cli.errors import BadDataError
-    from lingen_models.checkpoint import CheckpointError, read_metadata
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     try:
         configs = [read_metadata(path)["config"] for path in encoders]

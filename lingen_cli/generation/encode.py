@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 
 @dataclass(frozen=True)

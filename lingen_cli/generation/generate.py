@@ -28,7 +28,7 @@ from lingen_cli.zoo.load import load_pipeline
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 
 Load = Callable[[Job], "VideoPipeline"]
@@ -113,12 +113,12 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
         "start",
         output=output,
         prompt=new.prompt,
-        seed=new.seed,
+        seed=new.sampling.seed,
         frames=job.frames,
         seconds=job.seconds,
     )
     width, height = job.size
-    progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.seed}")
+    progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.sampling.seed}")
 
 
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:

@@ -34,8 +34,8 @@ from lingen_cli.terminal.progress import Progress
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import OnStep, Velocity
-    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import OnStep, Velocity
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_plugins.contracts import Sampler
 
 SECONDS_VARIABLE = "LINGEN_JOURNAL_SECONDS"
@@ -132,7 +132,8 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     edits: list[Edit] = []
     for edit, part in zip(job.edits, (begun.recipe, *begun.recipe.edits), strict=True):
         if isinstance(edit, Stretch) and not isinstance(part, Dropped):
-            edit = replace(edit, seed=part.seed)
+            seed = part.sampling.seed
+            edit = replace(edit, sampling=replace(edit.sampling, seed=seed))
         edits.append(edit)
     return replace(job, edits=tuple(edits))
 
@@ -148,11 +149,15 @@ def same_work(recipe: Recipe, job: Job) -> bool:
 
 def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
+
+    def without(edit: dict[str, Any]) -> dict[str, Any]:
+        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
+
     later = [
-        edit | {"seed": 0} if number >= made else edit
+        without(edit) if number >= made else edit
         for number, edit in enumerate(asked["edits"], start=1)
     ]
-    return asked | {"edits": later} | ({} if made else {"seed": 0})
+    return (asked if made else without(asked)) | {"edits": later}
 
 
 class Journal:
@@ -252,7 +257,7 @@ class Journal:
     def _write(self, state: dict[str, Tensor], **facts: str) -> None:
         """All calls that are finished, then where the present one stands, with `facts`: each in a
         file that is whole or absent."""
-        from lingen_models.checkpoint import save_tensors
+        from lingen_models.checkpoints.safetensors import save_tensors
 
         if not self._writes:
             return
@@ -277,7 +282,7 @@ class Journal:
 
     def _load(self, name: str, like: Tensor, *, call: str | None = None) -> Tensor | None:
         """What a run before has written, if it is whole and was meant for this call."""
-        from lingen_models.checkpoint import CheckpointError, load_tensors
+        from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
         if not self._found:
             return None

@@ -59,7 +59,7 @@ def store(latents: Tensor, digest: str, limit: int) -> None:
 
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
-    from lingen_models.checkpoint import save_tensors
+    from lingen_models.checkpoints.safetensors import save_tensors
 
     if limit > 0:
         folder = cache_folder()
@@ -70,7 +70,7 @@ def store(latents: Tensor, digest: str, limit: int) -> None:
 
 def load(digest: str) -> Tensor | None:
     """The latents, or None when they are not here or not whole."""
-    from lingen_models.checkpoint import CheckpointError, load_tensors
+    from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
     path = cache_folder() / f"{digest}{_SUFFIX}"
     try:

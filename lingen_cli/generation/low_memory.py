@@ -14,7 +14,7 @@ from lingen_cli.exit_codes import is_out_of_memory
 
 if TYPE_CHECKING:
     from lingen_cli.terminal.progress import Progress
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 Made = TypeVar("Made")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.images.resize import Fit
-    from lingen_models.sampling import Sampler as SamplingLoop
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
@@ -107,12 +107,12 @@ def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
             if end - begin > pipe.positions:
                 most = pipe.positions * pipe.time_stride / job.model.variant.fps
                 raise BadDataError(f"this model can make at most {most:g} s anew at a time")
-            found.append(_Step(edit, begin, end, edit.steps))
+            found.append(_Step(edit, begin, end, edit.sampling.steps))
         else:
             frames += edit.frames
             end = max(have, needed(frames))
             pieces = pipe.passes(have, end - have, edit.windows, edit.cut)
-            found.append(_Step(edit, have, end, pieces * edit.steps))
+            found.append(_Step(edit, have, end, pieces * edit.sampling.steps))
             have = end
     return found
 
@@ -145,23 +145,20 @@ class _Work:
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
-        sampler = edit.sampler
-        more: dict[str, Any] = {}
-        if edit.step_cache:  # what a step borrows is not in the journal
+        params, sampler = edit.sampling, edit.sampler
+        if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
-            more = {"step_cache": edit.step_cache}
-        choices: dict[str, Any] = {
-            "steps": edit.steps,
-            "negative": edit.negative,
-            "seed": edit.seed,
-            "on_step": self._listener(),
-            **sampler.choices(edit.guidance, edit.guidance_interval),
-            "sampler": self.journal.loop(sampler),
-            **more,
-        }
+        method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()
         if edit.at is not None:
-            return pipe.retake(
-                values, step.begin, step.end, edit.prompt, past=_past(edit), **choices
+            return pipe.inpaint(
+                values,
+                step.begin,
+                step.end,
+                edit.prompt,
+                params,
+                past=_past(edit),
+                method=method,
+                on_step=on_step,
             )
         begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
         first, last = (
@@ -170,16 +167,18 @@ class _Work:
             else torch.from_numpy(picture.pixels)
             for picture in (self.job.image, self.job.last_image)
         )
-        choices["last_frame"] = last
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
             whole = pipe.sample(
                 edit.prompt,
+                params,
                 frames=frames,
                 height=self.job.height,
                 width=self.job.width,
+                method=method,
                 first_frame=first,
-                **choices,
+                last_frame=last,
+                on_step=on_step,
             )
             self.on_final(whole.cpu())
             return whole.cpu()
@@ -187,14 +186,17 @@ class _Work:
             values = pipe.encode_image(first)
             self.on_final(values.cpu())
         count = step.end - values.shape[2]
-        pieces = pipe.go_on(
+        pieces = pipe.extend(
             values,
             count,
             edit.prompt,
+            params,
             windows=edit.windows,
+            method=method,
+            last_frame=last,
             fresh=edit.cut,
             fade=self._fade(edit),
-            **choices,
+            on_step=on_step,
         )
         found = [values.cpu()]
         for piece in pieces:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.sampling import Sampler as SamplingLoop
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_plugins.contracts import Sampler
 
 NAME = "-"

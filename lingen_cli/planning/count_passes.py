@@ -17,11 +17,11 @@ from lingen_cli.requests.job import Job, Stretch
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 from lingen_models.config import LinGenConfig
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
 
 if TYPE_CHECKING:
-    from lingen_models.lingen import LinGen
-    from lingen_models.loading import TextEncoder, VideoAutoencoder
+    from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder
+    from lingen_models.networks.denoiser import LinGen
 
 Pass = tuple[int, int]
 """Rows of the batch, and latent frames."""
@@ -82,7 +82,10 @@ def count_passes(
     not counted. Raises as `latents_of` does.
     """
     edits = tuple(
-        replace(edit, step_cache=0.0) if isinstance(edit, Stretch) else edit for edit in job.edits
+        replace(edit, sampling=replace(edit.sampling, step_cache=0.0))
+        if isinstance(edit, Stretch)
+        else edit
+        for edit in job.edits
     )
     denoiser = _Silent(config)
     texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]

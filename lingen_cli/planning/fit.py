@@ -31,7 +31,9 @@ class Choice:
     def with_steps(self, steps: int) -> Choice:
         """Fewer steps."""
         edits = tuple(
-            replace(edit, steps=steps) if isinstance(edit, Stretch) else edit
+            replace(edit, sampling=replace(edit.sampling, steps=steps))
+            if isinstance(edit, Stretch)
+            else edit
             for edit in self.job.edits
         )
         return self._but(replace(self.job, edits=edits), "--steps", str(steps))
@@ -92,7 +94,7 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
 
     Raises NotAvailableError (69) where none does.
     """
-    steps = max(edit.steps for edit in choice.job.sampled)
+    steps = max(edit.sampling.steps for edit in choice.job.sampled)
     fewer = [choice.with_steps(n) for n in range(steps - 1, min(steps, FEWEST_STEPS) - 1, -1)]
     fewest = fewer[-1] if fewer else choice
     least = None

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
 WORDS = 12
 """Text tokens of the prompts."""

@@ -25,11 +25,11 @@ from lingen_cli.planning.probe import (
 )
 from lingen_cli.requests.job import Job
 from lingen_cli.zoo.load import find_device
-from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import read_metadata
+from lingen_models.checkpoints.safetensors import read_metadata
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, token_grid
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.parts import KIND as PLUGIN
@@ -148,8 +148,8 @@ class Planner:
             frames=job.frames,
             width=job.width,
             height=job.height,
-            steps=stretch.steps,
-            sampler=stretch.sampler.name,
+            steps=stretch.sampling.steps,
+            sampler=stretch.sampling.sampler,
             frugal=job.frugal,
             tokens=math.prod(token_grid(self.config, self._shape(job, frames))),
             passes=sum(rows * count for (rows, _), count in asked.items()),
@@ -170,7 +170,7 @@ class Planner:
         )
 
     def _asked(self, job: Job) -> Counter[Pass]:
-        key = (job.sampled[0].steps, job.frugal)
+        key = (job.sampled[0].sampling.steps, job.frugal)
         if key not in self._passes:
             self._passes[key] = count_passes(job, self.config, self.stride, frugal=job.frugal)
         return self._passes[key]

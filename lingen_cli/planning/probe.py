@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from lingen_cli.planning.peak_memory import WORDS
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, step_flops
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_training.bench.step import Step, build, growth, timed
 

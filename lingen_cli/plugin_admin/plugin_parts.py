@@ -13,7 +13,7 @@ from lingen_plugins.errors import MissingFolderError, NotHereError
 def found() -> Iterator[None]:
     """Inside, a part that is missing raises MissingInputError (66), a package or weights that this
     machine lacks NotAvailableError (69), and files that cannot be used BadDataError (65)."""
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     try:
         yield

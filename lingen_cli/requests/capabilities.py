@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.requests.frame_rates import Grid
 from lingen_cli.requests.job import Edit, Stretch
+from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.settings import SamplingOverrides
+from lingen_models.sampling.params import SamplingParams, options
 from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.registry import Registry
 
 
-def sampler_of(registry: Registry, model: ModelVariant | HubModel, name: str | None) -> Sampler:
-    """The sampler `name`, or the model's. Raises UnknownNameError and InvalidOptionError (2)."""
-    if isinstance(model, ModelVariant):
-        return registry.samplers[name or model.sampler]
-    if name not in (None, SCHEDULER.name):
-        raise InvalidOptionError(
-            f"{model.name} samples with the scheduler that it comes with: leave out --sampler "
-            "(and sampler in lingen.toml)"
-        )
-    return SCHEDULER
+def sampler_of(registry: Registry, model: ModelVariant | HubModel, name: str) -> Sampler:
+    """Record of the sampler `name`; a hub model has its own. Raises UnknownNameError (2)."""
+    return registry.samplers[name] if isinstance(model, ModelVariant) else SCHEDULER
+
+
+def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
+    """Sampling parameters of `model` where nothing else is said."""
+    return SamplingParams(
+        steps=model.steps,
+        guidance_scale=model.guidance,
+        sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
+        seed=seed,
+    )
+
+
+def overridden(base: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:
+    """`base` with what was set, its negative prompt checked. Raises InvalidOptionError (2)."""
+    found = overrides.on(base)
+    name = overrides.sources.get("negative_prompt", "")
+    negative = check_prompt(
+        found.negative_prompt,
+        name=name if name.startswith("--") else "negative prompt",
+        may_be_empty=True,
+    )
+    return replace(found, negative_prompt=negative)
 
 
 def check_edits(
-    model: ModelVariant | HubModel, edits: Iterable[Edit], rate: Fraction, *, pictures: bool = False
+    model: ModelVariant | HubModel,
+    edits: Iterable[Edit],
+    rate: Fraction,
+    *,
+    pictures: bool = False,
+    sources: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise InvalidOptionError (2) for what a model from elsewhere cannot do."""
+    """Raise InvalidOptionError (2) for what a hub model cannot do.
+
+    `sources` names where fields of `SamplingParams` were set: an option, a variable or a file.
+    """
     if isinstance(model, ModelVariant):
         return
     if pictures:
@@ -37,12 +64,7 @@ def check_edits(
     for edit in edits:
         if not isinstance(edit, Stretch):
             continue
-        if edit.guidance_interval is not None:
-            raise InvalidOptionError(
-                f"{model.name} is guided at all times: leave out --guidance-interval"
-            )
-        if edit.step_cache:
-            raise InvalidOptionError(f"{model.name} has no step cache: leave out --step-cache")
+        _check_supported(model, edit.sampling, sources or {})
         if edit.at is not None:
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
         if edit.crossfade:
@@ -52,6 +74,24 @@ def check_edits(
                 raise InvalidOptionError(f"{model.name} cannot go on with a video (lingen extend)")
             _check_length(model, edit, rate)
         frames += edit.frames
+
+
+def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[str, str]) -> None:
+    """Refuse every field that is not as the model has it and that its pipeline does not follow."""
+    own = params_of(model)
+    for option, name in options().items():
+        if name in model.supports or getattr(given, name) == getattr(own, name):
+            continue
+        source = sources.get(name, "")
+        if source.startswith("--"):
+            way_out = f"leave out {source}"
+        elif source:
+            way_out = f"{option} is set by {source}"
+        else:
+            way_out = "the recipe of the video has it"
+        raise InvalidOptionError(
+            f"{model.name} samples without a choice of {option.replace('_', ' ')}: {way_out}"
+        )
 
 
 def _check_length(model: HubModel, edit: Stretch, rate: Fraction) -> None:

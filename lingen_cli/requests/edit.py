@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.frame_rates import MAX_SECONDS, frame_count, parse_moment
 from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
-from lingen_cli.requests.new_video import check_seed
+from lingen_cli.requests.new_video import random_seed
 from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.requests.read_recipe import Changes, check_base, prepare_again
 from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
+from lingen_cli.settings import SamplingOverrides
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -26,11 +27,7 @@ class Wish:
     """How the new part is sampled; None is as the end of the video was."""
 
     prompt: str | None = None
-    negative: str | None = None
-    seed: int | None = None
-    sampler: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
+    sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
     crossfade: float = 0.0
     """Seconds in which the prompt before gives way to this one."""
 
@@ -64,7 +61,7 @@ class Finished:
     def extend(self, length: Length, wish: Wish) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
         frames = more_frames(length, self.job.frames, self.job.rate, self._foreign)
-        return self._with(self._stretch(wish, frames), copy=True)
+        return self._with(self._stretch(wish, frames), wish=wish, copy=True)
 
     def branch(self, at: str, length: Length, wish: Wish) -> Job:
         """The video up to `at`, and something else after it. Raises as `extend`."""
@@ -75,7 +72,7 @@ class Finished:
                 f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
             )
         frames = more_frames(length, keep, self.job.rate, self._foreign)
-        return self._with(Cut(keep=keep), self._stretch(wish, frames), copy=False)
+        return self._with(Cut(keep=keep), self._stretch(wish, frames), wish=wish, copy=False)
 
     def retake(self, begin: str, end: str | None, wish: Wish) -> Job:
         """The video with the stretch from `begin` to `end` (or its end) made anew."""
@@ -88,17 +85,18 @@ class Finished:
             )
         self._check_made("--from", first)
         stretch = replace(self._stretch(wish, 0), at=(first, last))
-        if wish.seed is not None or wish.prompt is not None:
-            return self._with(stretch, copy=False)
+        if "seed" in wish.sampling.values or wish.prompt is not None:
+            return self._with(stretch, wish=wish, copy=False)
         # The old seed would give the old part.
-        job = self._with(replace(stretch, seed=check_seed(None)), copy=False)
-        return replace(job, draws_seeds=True)
+        stretch = replace(stretch, sampling=replace(stretch.sampling, seed=random_seed()))
+        return replace(self._with(stretch, wish=wish, copy=False), draws_seeds=True)
 
-    def _with(self, *edits: Edit, copy: bool) -> Job:
+    def _with(self, *edits: Edit, wish: Wish, copy: bool) -> Job:
         before, recipe = self.job, self.recipe
         if len(before.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        check_edits(before.model.variant, (*before.edits, *edits), before.rate)
+        whole, sources = (*before.edits, *edits), wish.sampling.sources
+        check_edits(before.model.variant, whole, before.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
@@ -107,23 +105,16 @@ class Finished:
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(before, edits=(*before.edits, *edits), origin=origin)
+        return replace(before, edits=whole, origin=origin)
 
     def _stretch(self, wish: Wish, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
-        negative = last.negative if wish.negative is None else wish.negative
+        sampling = overridden(last.sampling, wish.sampling)
         return Stretch(
             prompt=last.prompt if wish.prompt is None else check_prompt(wish.prompt),
-            negative=check_prompt(negative, name="--negative", may_be_empty=True),
-            seed=last.seed if wish.seed is None else check_seed(wish.seed),
+            sampling=sampling,
+            sampler=sampler_of(self.registry, self.job.model.variant, sampling.sampler),
             frames=frames,
-            sampler=last.sampler
-            if wish.sampler is None
-            else sampler_of(self.registry, self.job.model.variant, wish.sampler),
-            steps=last.steps if wish.steps is None else wish.steps,
-            guidance=last.guidance if wish.guidance is None else wish.guidance,
-            guidance_interval=last.guidance_interval,
-            step_cache=last.step_cache,
             crossfade=wish.crossfade,
             windows=self.job.model.variant.windows,
         )

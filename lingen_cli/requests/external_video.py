@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.edit import Length, Wish, more_frames
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
-from lingen_cli.requests.new_video import check_device, check_seed, parse_interval, parse_size
+from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.output_path import check_output
 from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES
-from lingen_cli.settings import Settings
+from lingen_cli.settings import Loaded
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
@@ -34,13 +34,13 @@ def extend_foreign(
     wish: Wish,
     fit: str,
     changes: Changes,
-    settings: Settings,
+    loaded: Loaded,
     registry: Registry,
     progress: Progress,
 ) -> Job:
     """The video, longer, in its own size and at its own rate.
 
-    The model sees it at `settings.size`, or at a size of the same proportions with about as many
+    The model sees it at the size that is set, or at one of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `prepare` raise.
     """
     from lingen_cli.media.images.resize import canvas_size, crop_size
@@ -51,7 +51,7 @@ def extend_foreign(
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    prompt = check_prompt(wish.prompt)
+    prompt, settings = check_prompt(wish.prompt), loaded.values
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
@@ -85,25 +85,19 @@ def extend_foreign(
         fit=name,
         headers=found.headers if (width, height) == seen else 0,
     )
+    sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     stretch = Stretch(
         prompt=prompt,
-        negative=check_prompt(wish.negative or "", name="--negative", may_be_empty=True),
-        seed=check_seed(wish.seed),
+        sampling=sampling,
+        sampler=sampler_of(registry, variant, sampling.sampler),
         frames=more_frames(length, found.frames, found.rate, found.frames),
-        sampler=sampler_of(registry, variant, wish.sampler or settings.sampler),
-        steps=wish.steps or settings.steps or variant.steps,
-        guidance=next(
-            one for one in (wish.guidance, settings.guidance, variant.guidance) if one is not None
-        ),
-        guidance_interval=parse_interval(settings.guidance_interval),
-        step_cache=settings.step_cache,
         windows=variant.windows,
     )
     if variant.windows is None:
         raise InvalidOptionError(f"{variant.name} cannot go on with a video (lingen extend)")
     if isinstance(variant, HubModel) and not variant.from_pixels:
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
-    check_edits(variant, (stretch,), found.rate)
+    check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
     return Job(
@@ -125,7 +119,7 @@ def extend_foreign(
         ),
         preview=changes.preview,
         cache_bytes=changes.cache_bytes,
-        draws_seeds=wish.seed is None,
+        draws_seeds="seed" not in loaded.sampling.values,
     )
 
 

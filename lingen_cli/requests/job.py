@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
+    from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -49,24 +50,17 @@ class Stretch:
     """A part of a video that is sampled with one prompt and one seed."""
 
     prompt: str
-    negative: str
-    seed: int
+    sampling: SamplingParams
+    sampler: Sampler
+    """Record of the sampler that `sampling` names."""
     frames: int
     """Frames that it adds to the video; 0 where it is sampled in the place of others."""
-    sampler: Sampler
-    steps: int
-    guidance: float
     windows: tuple[int, int] | None
     """Latent frames of a window, and of its past; None samples the stretch in one piece."""
     cut: bool = False
     """It begins anew: nothing of what was before is its past."""
     crossfade: float = 0.0
     """Seconds in which the prompt of the stretch before gives way to this one's."""
-    guidance_interval: tuple[float, float] | None = None
-    """The times, from 0 (noise) to 1, between which there is guidance; None: as the sampler has
-    it."""
-    step_cache: float = 0.0
-    """How little may change for a step to borrow from the one before; 0: nothing is borrowed."""
     at: tuple[int, int] | None = None
     """The frames, the second excluded, that it takes the place of."""
 

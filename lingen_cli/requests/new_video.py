@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
-from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.frame_rates import frame_count, parse_rate
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import check_output
 from lingen_cli.requests.prompts import check_prompt
-from lingen_cli.settings import Settings
+from lingen_cli.settings import Loaded
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
 
 MAX_SIDE = 2048
-_SEED_LIMIT = 2**63
 _RANDOM_SEEDS = 2**31
 
 
@@ -40,7 +39,6 @@ class Wishes:
     minutes: float | None = None
     seconds: float | None = None
     frames: int | None = None
-    seed: int | None = None
     image: Path | None = None
     last_image: Path | None = None
     output: str | None = None
@@ -50,7 +48,7 @@ class Wishes:
     save_memory: bool = False
 
 
-def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
+def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
     """Check everything and settle every open choice.
 
     Raises InvalidOptionError and UnknownNameError (2), MissingInputError (66), BadDataError (65),
@@ -58,9 +56,9 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     """
     from lingen_cli.media.writer import check_encoder
 
+    settings = loaded.values
     shots = [] if wishes.story is None else _shots(wishes, wishes.story)
     prompt = shots[0].prompt if shots else check_prompt(_prompt_of(wishes))
-    negative = check_prompt(settings.negative, name="--negative", may_be_empty=True)
     variant = registry.model(settings.model)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     if shots:
@@ -75,7 +73,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    seed = check_seed(wishes.seed)
+    sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     streams = wishes.output == "-"
     destination = Destination(
         path=None if wishes.output is None or streams else check_output(wishes.output),
@@ -89,19 +87,14 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
     )
     stretch = Stretch(
         prompt=prompt,
-        negative=negative,
-        seed=seed,
+        sampling=sampling,
+        sampler=sampler_of(registry, variant, sampling.sampler),
         frames=frames,
-        sampler=sampler_of(registry, variant, settings.sampler),
-        steps=variant.steps if settings.steps is None else settings.steps,
-        guidance=variant.guidance if settings.guidance is None else settings.guidance,
-        guidance_interval=parse_interval(settings.guidance_interval),
-        step_cache=settings.step_cache,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
     pictures = wishes.image is not None or wishes.last_image is not None
-    check_edits(variant, edits, rate, pictures=pictures)
+    check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
     if wishes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = locate(registry, settings.model, settings.weights)
@@ -126,7 +119,7 @@ def prepare(wishes: Wishes, settings: Settings, registry: Registry) -> Job:
         cache_bytes=settings.cache_bytes,
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
-        draws_seeds=wishes.seed is None,
+        draws_seeds="seed" not in loaded.sampling.values,
         frugal=wishes.save_memory,
     )
 
@@ -188,27 +181,9 @@ def parse_size(value: int | str, step: int) -> tuple[int, int]:
     return sides
 
 
-def parse_interval(text: str | None) -> tuple[float, float] | None:
-    """`0.05,0.8` as two times from 0 to 1; None for None. Raises InvalidOptionError (2)."""
-    if text is None:
-        return None
-    found = re.fullmatch(r"\s*([01]?\.?\d{1,9})\s*,\s*([01]?\.?\d{1,9})\s*", text)
-    begin, end = (float(found[1]), float(found[2])) if found else (1.0, 0.0)
-    if not 0 <= begin < end <= 1:
-        raise InvalidOptionError(
-            "--guidance-interval must be two times from 0 (noise) to 1, the smaller first, such as "
-            f"0.05,0.8, not {text[:20]!r}"
-        )
-    return begin, end
-
-
-def check_seed(seed: int | None) -> int:
-    """The seed, or a new random one. Raises InvalidOptionError (2) when it is out of range."""
-    if seed is None:
-        return secrets.randbelow(_RANDOM_SEEDS)
-    if not 0 <= seed < _SEED_LIMIT:
-        raise InvalidOptionError(f"--seed must be from 0 to {_SEED_LIMIT - 1}, not {seed}")
-    return seed
+def random_seed() -> int:
+    """A seed for a video that was given none."""
+    return secrets.randbelow(_RANDOM_SEEDS)
 
 
 def given_image(path: Path, width: int, height: int) -> GivenImage:

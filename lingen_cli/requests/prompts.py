@@ -5,8 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_models.sampling.params import MAX_PROMPT_CHARACTERS
 
-MAX_CHARACTERS = 2000
+MAX_CHARACTERS = MAX_PROMPT_CHARACTERS
 _UNPRINTABLE = ("Cc", "Cs")
 
 

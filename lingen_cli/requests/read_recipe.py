@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.requests.capabilities import check_edits, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
 from lingen_cli.requests.output_path import check_output
@@ -22,6 +22,7 @@ from lingen_cli.requests.recipe import (
     Recipe,
     Retaken,
 )
+from lingen_cli.settings import SamplingOverrides
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
@@ -159,14 +160,9 @@ def _stretch(
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
     return Stretch(
         prompt=check_prompt(part.prompt),
-        negative=check_prompt(part.negative, name="negative prompt", may_be_empty=True),
-        seed=part.seed,
+        sampling=overridden(part.sampling, SamplingOverrides()),
+        sampler=sampler_of(registry, model, part.sampling.sampler),
         frames=part.frames,
-        sampler=sampler_of(registry, model, part.sampler),
-        steps=part.steps,
-        guidance=part.guidance,
-        guidance_interval=part.guidance_interval,
-        step_cache=part.step_cache,
         windows=windows,
     )
 

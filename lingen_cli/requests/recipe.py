@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
+from lingen_models.sampling.params import (
+    MAX_PROMPT_CHARACTERS,
+    SamplingParams,
+    described,
+    options,
+)
 
 WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
-Time = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
 MAX_FRAMES = 1_000_000
 MAX_BASE_FRAMES = 100_000_000
 MAX_SIDE = 8192
+_NEVER_LEFT_OUT = ("steps", "guidance_scale", "sampler", "seed")
+"""Sampling parameters that every recipe has; later ones may be missing, and are as they were."""
 
 
 class GivenPicture(BaseModel):
@@ -47,23 +55,39 @@ class ForeignBase(BaseModel):
 
 
 class _Sampled(BaseModel):
-    """What one stretch of a video was sampled with."""
+    """Inputs that one stretch of a video was sampled with."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prompt: str = Field(min_length=1, max_length=2000)
-    negative: str = Field("", max_length=2000)
-    seed: int = Field(ge=0, lt=2**63)
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
+    sampling: SamplingParams
     frames: int = Field(ge=1, le=MAX_FRAMES)
-    steps: int = Field(ge=1, le=1000)
-    guidance: float = Field(ge=0, le=100, allow_inf_nan=False)
-    sampler: str
     windows: WindowSizes | None = None
     """Latent frames of a window and of its past; None: sampled in one piece."""
-    guidance_interval: tuple[Time, Time] | None = None
-    """The times between which there was guidance; None: as the sampler has it."""
-    step_cache: float = Field(0.0, ge=0, le=10, allow_inf_nan=False)
-    """The threshold below which steps borrowed from the one before."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift(cls, values: Any) -> Any:
+        """Read a recipe of format 1, in which the sampling parameters lay beside the prompt."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("format") not in (None, 1, 2):
+            raise ValueError(f"format {str(values['format'])[:20]!r} is not known")
+        if "sampling" not in values and values.get("format") != 2:
+            old = options()
+            sampling = {old[key]: value for key, value in values.items() if key in old}
+            values = {key: value for key, value in values.items() if key not in old}
+            values["sampling"] = sampling
+            if "format" in values:
+                values["format"] = 2
+        given = values.get("sampling")
+        if isinstance(given, Mapping):
+            for name in _NEVER_LEFT_OUT:
+                if name not in given:
+                    raise ValueError(f"{name} is missing")
+            if unknown := sorted(map(str, set(given) - set(described()))):
+                raise ValueError(f"unknown sampling parameter {unknown[0][:40]!r}")
+        return values
 
 
 class Added(_Sampled):
@@ -98,7 +122,7 @@ Later = Annotated[Added | Retaken | Dropped, Field(discriminator="kind")]
 class Recipe(_Sampled):
     """What was asked for, and on what it ran: same recipe, same machine, same frames."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     weights: dict[str, Sha256]
     """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
@@ -146,7 +170,6 @@ def recipe_from_video(path: Path) -> Recipe:
         return Recipe.model_validate(found)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadDataError(
-            f"damaged recipe in {printable(path)}: {place}: {first['msg']}"
-        ) from error
+        place = ".".join(str(part) for part in first["loc"]) or "recipe"
+        why = first["msg"].removeprefix("Value error, ")
+        raise BadDataError(f"damaged recipe in {printable(path)}: {place}: {why}") from error

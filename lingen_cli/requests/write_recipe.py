@@ -12,7 +12,7 @@ from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
 
 if TYPE_CHECKING:
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
 
 _MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
 """What a recipe says about where it ran and what came out."""
@@ -81,9 +81,12 @@ def _plain(base: Base) -> dict[str, Any]:
 
 
 def _sampled(stretch: Stretch) -> dict[str, Any]:
-    plain = {field.name: getattr(stretch, field.name) for field in fields(stretch)}
-    del plain["at"], plain["cut"], plain["crossfade"]
-    return plain | {"sampler": stretch.sampler.name}
+    return {
+        "prompt": stretch.prompt,
+        "sampling": stretch.sampling,
+        "frames": stretch.frames,
+        "windows": stretch.windows,
+    }
 
 
 def versions() -> dict[str, str]:

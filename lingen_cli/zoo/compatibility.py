@@ -25,7 +25,7 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, number: int, size: int, time: int) -> str:
-    from lingen_models.checkpoint import sha256_file
+    from lingen_models.checkpoints.safetensors import sha256_file
 
     return sha256_file(path)
 

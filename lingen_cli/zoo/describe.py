@@ -143,7 +143,7 @@ def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:
 
 def _count(path: Path) -> int | None:
     """Numbers in a weights file; None where it cannot be told."""
-    from lingen_models.checkpoint import CheckpointError, read_shapes
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_shapes
 
     try:
         return sum(math.prod(shape) for shape in read_shapes(path).values())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
     import torch
 
     from lingen_cli.zoo.locate import LocatedModel
-    from lingen_models.pipeline import TextToVideo
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
 
 def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) -> VideoPipeline:
@@ -25,7 +25,7 @@ def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) ->
 def _load_hub(
     located: LocatedModel, model: HubModel, device: str, dtype: str | None
 ) -> VideoPipeline:
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     precision = None if dtype is None else _dtype(dtype)
     try:
@@ -40,11 +40,12 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     Raises BadDataError (65) for weights that are damaged, NotAvailableError (69) for a device that
     is not there.
     """
-    from lingen_models.checkpoint import CheckpointError
-    from lingen_models.frozen import FrozenText
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.checkpoints.pretrained import FrozenText
+    from lingen_models.checkpoints.safetensors import CheckpointError
+    from lingen_models.pipelines.text_to_video import TextToVideo
     from lingen_models.precision import compute_dtype
 
+    variant = model.variant
     place = find_device(device)
     precision = compute_dtype(place) if dtype is None else _dtype(dtype)
     try:
@@ -59,6 +60,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
                 path: one.to(place, precision if isinstance(one, FrozenText) else None)
                 for path, one in given.items()
             },
+            expander=variant.expand_prompt if isinstance(variant, ModelVariant) else None,
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
@@ -71,7 +73,7 @@ def find_device(name: str) -> str:
     """
     import torch
 
-    from lingen_models.allocation import keep_freed_memory
+    from lingen_models.malloc import keep_freed_memory
 
     available = torch.cuda.is_available()
     if name == "cuda" and not available:

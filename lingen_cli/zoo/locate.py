@@ -15,7 +15,7 @@ from lingen_cli.errors import MissingInputError, NotAvailableError
 from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
-from lingen_models.curves import CURVES
+from lingen_models.networks.space_filling_curves import CURVES
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
@@ -91,7 +91,7 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
-    from lingen_models.checkpoint import read_metadata
+    from lingen_models.checkpoints.safetensors import read_metadata
 
     variant = registry.model(name)
     if isinstance(variant, HubModel):
@@ -193,7 +193,7 @@ def _count_encoders(denoiser: Path, variant: ModelVariant) -> int:
 def _peek(file: Path) -> dict[str, Any]:
     """The metadata of a weights file; empty where it has none that can be read, which others
     complain about."""
-    from lingen_models.checkpoint import CheckpointError, read_metadata
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     try:
         return read_metadata(file)

@@ -33,7 +33,7 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     Raises NotAvailableError (69: packages or weights are not here, or the licence is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
     """
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     licenses.require(model)
     _check_packages(model)

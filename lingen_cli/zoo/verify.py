@@ -32,14 +32,14 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
     """
     import torch
 
-    from lingen_models.checkpoint import (
+    from lingen_models.checkpoints.registry import NETWORKS
+    from lingen_models.checkpoints.safetensors import (
         CheckpointError,
         build_network,
         check_network,
         read_metadata,
         read_shapes,
     )
-    from lingen_models.networks import NETWORKS
 
     model = locate(registry, name, folder)
     weights = registry.model_variants[name].weights

@@ -17,7 +17,7 @@ SCAN_ORDERS: dict[str, tuple[str, ...]] = {
     "hilbert": ("hilbert-thw", "hilbert-twh", "hilbert-hwt", "hilbert-wht"),
 }
 """Flatten orders, outer axis to inner; layer i uses entry i modulo the length (paper.md 2.3). The
-name of a curve (`lingen_models.curves`) may stand before the axes."""
+name of a curve (`lingen_models.networks.space_filling_curves`) may stand before the axes."""
 
 
 MOST_LAYERS = 1000
@@ -102,6 +102,8 @@ class LinGenConfig(_Config):
     patch: tuple[int, int, int] = (1, 2, 2)
     text_dims: tuple[int, ...] = (256,)
     """Feature size of each text encoder; one Linear + LayerNorm each (paper.md 1.3)."""
+    layout: bool = False
+    """The denoiser adds a map of the prompt's layout words to its tokens (`layout_map`)."""
     position_grid: tuple[int, int, int] = (128, 16, 16)
     """Learned table sizes in tokens; beyond them the tables are interpolated (paper.md 1.2)."""
 
@@ -148,6 +150,8 @@ class WordsConfig(_Config):
     depth: int = 2
     head_dim: int = 64
     max_tokens: int = 64
+    layout: bool = False
+    """Features carry the numbers of layout words (`networks.embeddings`)."""
 
 
 PRESETS: dict[str, LinGenConfig] = {

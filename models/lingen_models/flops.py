@@ -4,7 +4,7 @@ Counted is what `torch.utils.flop_counter` counts: matrix products and convoluti
 an add as two operations, each product as large as it is computed, with padding and with what a
 mask hides. Elementwise work (norms, softmax, gates, the decays of the scan, passing states from
 chunk to chunk), pooling and transposes are not counted: they take memory traffic, not products.
-The scan is that of `lingen_models.ssd`; the Triton kernels do the same sums in larger chunks.
+The scan is that of `kernels.ssd`; the Triton kernels do the same sums in larger chunks.
 
 Nothing here imports torch.
 """
@@ -115,7 +115,7 @@ def _projections(config: LinGenConfig, tokens: int) -> int:
 
 
 def _scan(config: LinGenConfig, tokens: int) -> int:
-    """State space duality over chunks, both directions at once (`lingen_models.ssd`)."""
+    """State space duality over chunks, both directions at once (`lingen_models.kernels.ssd`)."""
     chunk = min(config.chunk, tokens)
     computed = _up(tokens, chunk)
     states = computed * _inner(config) * 2 * config.state_size  # what a chunk adds to them

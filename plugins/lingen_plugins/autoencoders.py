@@ -9,12 +9,12 @@ from lingen_plugins.contracts import Autoencoder, Config
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lingen_models.autoencoder import TemporalAutoencoder
+    from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
 
 def build_tae(config: Config) -> TemporalAutoencoder:
     """A fresh autoencoder with random weights."""
-    from lingen_models.autoencoder import TemporalAutoencoder
+    from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
     return TemporalAutoencoder(TAEConfig.from_dict(config))
 

@@ -20,8 +20,9 @@ from lingen_plugins.hub_cache import snapshot_folder
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from lingen_models.sampling import Sampler as SamplingLoop
-    from lingen_models.video_pipeline import VideoPipeline
+    from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import SamplingMethod
 
 Config = Mapping[str, Any]
 
@@ -146,6 +147,9 @@ class ModelVariant(Component):
     trained_seconds: float = 60.0
     steps: int = 20
     guidance: float = 3.0
+    expand_prompt: Callable[[str, int], str] | None = None
+    """Adds to a prompt what it leaves open, chosen by a seed; used where a video is made from a
+    prompt alone, and its words are known."""
     windows: tuple[int, int] = (33, 9)
     """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
     frames in one, and how many of them are its past."""
@@ -183,6 +187,8 @@ class HubModel(Component):
     """The most video frames that it makes in one piece."""
     windows: tuple[int, int] | None = None
     """Latent frames of a window and of its past, with which it goes on; None: it cannot."""
+    supports: tuple[str, ...] = ("steps", "guidance_scale", "negative_prompt", "seed")
+    """Fields of `SamplingParams` that its pipeline follows; others are refused."""
     from_pixels: bool = True
     """Whether it goes on with any video, or only with latents of its own that are still there."""
     steps: int
@@ -272,7 +278,7 @@ class Sampler(Component):
 
     build: Callable[[], SamplingLoop]
     schedule: str = "linear-quadratic"
-    """Where its steps lie in time: a name in `lingen_models.flow.SCHEDULES`."""
+    """Where its steps lie in time: a name in `lingen_models.sampling.flow.SCHEDULES`."""
     guided_after: float = 0.0
     """The time, from 0 (noise) to 1, before which there is no guidance."""
     restartable: bool = False
@@ -283,21 +289,12 @@ class Sampler(Component):
     """To go on so, it needs the step before as well: its loop takes `before=`, the estimate that
     it gave to `on_step` then, and the time at which that step began."""
 
-    def choices(
-        self, guidance: float, interval: tuple[float, float] | None = None
-    ) -> dict[str, Any]:
-        """What it decides of the arguments of `TextToVideo.sample`, `go_on` and `retake`.
+    def method(self, loop: SamplingLoop | None = None) -> SamplingMethod:
+        """The sampler as `TextToVideo.sample`, `extend` and `inpaint` take it, with `loop` in
+        place of its own."""
+        from lingen_models.sampling.denoise import SamplingMethod
 
-        `interval` has the times between which there is guidance, in place of its own.
-        """
-        from lingen_models.sampling import guided_from
-
-        start, end = (self.guided_after, None) if interval is None else interval
-        return {
-            "sampler": self.build(),
-            "schedule": self.schedule,
-            "guidance": guided_from(start, guidance, end),
-        }
+        return SamplingMethod(loop or self.build(), self.schedule, self.guided_after)
 
 
 @dataclass(frozen=True, kw_only=True)

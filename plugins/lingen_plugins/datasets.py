@@ -12,7 +12,7 @@ def build_playground(config: Config) -> Any:
     """The module that samples, describes and renders scenes; it takes no configuration."""
     if config:
         raise ValueError(f"the playground has no settings, but was given {sorted(config)}")
-    import lingen_training.playground as playground
+    import lingen_playground as playground
 
     return playground
 

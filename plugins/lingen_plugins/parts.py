@@ -23,7 +23,7 @@ from lingen_plugins.sums import folder_sum
 if TYPE_CHECKING:
     from torch import nn
 
-    from lingen_models.frozen import FrozenAutoencoder, FrozenText
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
     from lingen_plugins.registry import Registry
 
 KIND = "plugin"
@@ -52,7 +52,7 @@ class PluginPart:
 
     def build(self) -> FrozenText | FrozenAutoencoder:
         """The frozen network, on the CPU. Raises `CheckpointError`."""
-        from lingen_models.checkpoint import CheckpointError, load_network
+        from lingen_models.checkpoints.safetensors import CheckpointError, load_network
 
         network = self._built(dict(self.config))
         if self.folder is None and self.file is not None:
@@ -65,7 +65,7 @@ class PluginPart:
     def _built(self, config: dict[str, Any]) -> nn.Module:
         from torch import nn
 
-        from lingen_models.checkpoint import CheckpointError
+        from lingen_models.checkpoints.safetensors import CheckpointError
 
         if self.folder is not None:
             config["folder"] = str(self.folder)
@@ -83,7 +83,7 @@ class PluginPart:
 
     def save(self, path: Path, network: FrozenText | FrozenAutoencoder) -> None:
         """Write the weights file that names it."""
-        from lingen_models.checkpoint import save_tensors
+        from lingen_models.checkpoints.safetensors import save_tensors
 
         metadata = {
             "kind": KIND,
@@ -125,7 +125,7 @@ def read_part(registry: Registry, path: Path, metadata: Mapping[str, Any]) -> Pl
     Its folder is the one beside the file and of its name, or the one that it was trained with, or
     in the cache. Raises MissingFolderError, NotHereError, `CheckpointError`.
     """
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     name, config, place, digest = (
         metadata.get(key) for key in ("plugin", "config", "folder", "sha256")
@@ -171,7 +171,7 @@ def number_of(network: object, record: TextEncoder | Autoencoder, name: str) -> 
 
 def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:
     """The numbers that a denoiser must agree with."""
-    from lingen_models.frozen import FrozenText
+    from lingen_models.checkpoints.pretrained import FrozenText
 
     if isinstance(network, FrozenText):
         return {"width": network.feature_dim}
@@ -183,7 +183,7 @@ def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:
 
 
 def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | FrozenAutoencoder:
-    from lingen_models.frozen import FrozenAutoencoder, FrozenText
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
 
     if isinstance(network, FrozenAutoencoder | FrozenText):
         return network
@@ -244,7 +244,7 @@ def _how_to_get(record: TextEncoder | Autoencoder) -> str:
 
 
 def _sum(record: TextEncoder | Autoencoder, folder: Path) -> str:
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     assert record.folders is not None
     if not folder.is_dir():

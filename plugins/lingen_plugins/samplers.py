@@ -8,33 +8,33 @@ from lingen_plugins.contracts import Sampler
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 
 def build_euler() -> SamplingLoop:
     """The loop itself, a function of velocity, noise, times and a listener."""
-    from lingen_models.sampling import euler
+    from lingen_models.sampling.denoise import euler
 
     return euler
 
 
 def build_ancestral() -> SamplingLoop:
     """The loop that renews a share of the noise; half of it did best on clips of 2 s and 4 s."""
-    from lingen_models.sampling import ancestral
+    from lingen_models.sampling.denoise import ancestral
 
     return ancestral(0.5)
 
 
 def build_heun() -> SamplingLoop:
     """Heun's method."""
-    from lingen_models.solvers import heun
+    from lingen_models.sampling.solvers import heun
 
     return heun
 
 
 def build_dpm() -> SamplingLoop:
     """DPM-Solver++(2M)."""
-    from lingen_models.solvers import dpm_multistep
+    from lingen_models.sampling.solvers import dpm_multistep
 
     return dpm_multistep
 

@@ -28,7 +28,7 @@ def _sha256(path: Path, number: int, size: int, time: int) -> str:
     The cache of `huggingface_hub` keeps large files under their sums, and links to them: those are
     not read again.
     """
-    from lingen_models.checkpoint import sha256_file
+    from lingen_models.checkpoints.safetensors import sha256_file
 
     kept = path.resolve()
     if kept.parent.name == "blobs" and _SHA256.fullmatch(kept.name):

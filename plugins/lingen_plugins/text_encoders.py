@@ -9,12 +9,12 @@ from lingen_plugins.contracts import Config, TextEncoder
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lingen_models.words import WordEncoder
+    from lingen_models.networks.word_encoder import WordEncoder
 
 
 def build_words(config: Config) -> WordEncoder:
     """A fresh encoder with random weights."""
-    from lingen_models.words import WordEncoder
+    from lingen_models.networks.word_encoder import WordEncoder
 
     return WordEncoder(WordsConfig.from_dict(config))
 

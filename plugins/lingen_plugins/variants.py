@@ -10,14 +10,21 @@ from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
 
 def build_lingen(config: Config) -> LinGen:
     """A fresh denoiser with random weights."""
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
     return LinGen(LinGenConfig.from_dict(config))
+
+
+def expand_layout(prompt: str, seed: int) -> str:
+    """Add to a prompt where its objects are, as in a random scene of the playground."""
+    from lingen_playground.layout import expand
+
+    return expand(prompt, seed)
 
 
 def tiny(config: LinGenConfig) -> LinGenConfig:
@@ -95,6 +102,7 @@ def register_model_variants() -> list[ModelVariant]:
         guidance=4.5,
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
+        expand_prompt=expand_layout,
     )
     few_steps = replace(
         shipped,

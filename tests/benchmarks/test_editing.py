@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from lingen_training.playground import canonical_caption
+from lingen_playground import canonical_caption
 
 
 def test_a_seam_is_found_where_it_is(benchmark_script):

@@ -85,6 +85,22 @@ def with_recipe():
     return copy
 
 
+@pytest.fixture
+def format_1():
+    """Return a function that writes a recipe as lingen did before it had SamplingParams."""
+    from lingen_models.sampling.params import options
+
+    def flat(part):
+        part = dict(part)
+        sampling = part.pop("sampling", {})
+        return part | {old: sampling[new] for old, new in options().items() if new in sampling}
+
+    def rewrite(recipe):
+        return flat(recipe) | {"format": 1, "edits": [flat(one) for one in recipe["edits"]]}
+
+    return rewrite
+
+
 PLUGIN = """
 import json
 import os
@@ -115,7 +131,7 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
 
     Returns a function: name of a model -> fields of its `Weights`.
     """
-    from lingen_models.checkpoint import read_metadata
+    from lingen_models.checkpoints.safetensors import read_metadata
 
     folder = tmp_path / "plugin"
     info = folder / "tiny_video-1.0.dist-info"

@@ -212,7 +212,7 @@ def test_weights_of_another_kind_are_refused(lingen_here, fails, tiny_weights, t
 def test_weights_that_were_not_made_for_each_other(
     lingen_here, fails, tiny_weights, tmp_path, clean_environment, part, key, value, told
 ):
-    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     folder = copy(tiny_weights, tmp_path / "other")
     path = folder / f"{part}.safetensors"

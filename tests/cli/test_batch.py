@@ -43,7 +43,8 @@ def test_every_line_becomes_a_video(jobs, lingen_here):
     assert result.stdout.splitlines() == [f"jobs/{name}" for name in made]
     assert "2 made, 0 there already, 0 failed" in result.stderr
     recipe = json.loads(lingen_here("show", "jobs/0002-a-blue-star.mp4", "--json").stdout)["recipe"]
-    assert (recipe["prompt"], recipe["seed"], recipe["steps"]) == ("a blue star", 3, 2)
+    sampling = recipe["sampling"]
+    assert (recipe["prompt"], sampling["seed"], sampling["steps"]) == ("a blue star", 3, 2)
 
 
 def test_again_it_makes_what_is_missing(jobs, lingen_here):

@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lingen_models.checkpoint import load_tensors, read_metadata, save_network, sha256_file
+from lingen_models.checkpoints.safetensors import (
+    load_tensors,
+    read_metadata,
+    save_network,
+    sha256_file,
+)
 from lingen_models.config import LinGenConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.word_encoder import WordEncoder
 from lingen_plugins.registry import collect
 
 

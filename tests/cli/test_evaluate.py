@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from lingen_models.solvers import dpm_multistep
+from lingen_models.sampling.denoise import SamplingMethod
+from lingen_models.sampling.params import SamplingParams
+from lingen_models.sampling.solvers import dpm_multistep
 from lingen_plugins.registry import collect
 
 
@@ -17,8 +19,8 @@ def measured(monkeypatch):
     """Stand in for the measurement, and remember how it was called."""
     calls = []
 
-    def evaluate(pipe, *, report, **options):
-        calls.append(options)
+    def evaluate(pipe, params, method, *, report, **options):
+        calls.append(options | {"params": params, "method": method})
         report("1/1 clips")
         return {"short": {"colour": [1, 1]}}
 
@@ -44,14 +46,11 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
             "natural_clips": 60,
             "long_clips": 0,
             "long_seconds": 60.0,
-            "steps": 2,
-            "guidance": variant.guidance,
-            "sampler": dpm_multistep,
-            "schedule": "shifted",
-            "guided_after": 0.05,
-            "step_cache": 0.0,
             "size": variant.size,
-            "seed": 5,
+            "params": SamplingParams(
+                steps=2, guidance_scale=variant.guidance, sampler="dpm-multistep", seed=5
+            ),
+            "method": SamplingMethod(dpm_multistep, "shifted", 0.05),
         }
     ]
     kept = json.loads(Path("results.json").read_text(encoding="utf-8"))
@@ -66,7 +65,7 @@ def tiny_dit(tiny_weights, tmp_path):
     """The folder of `tiny_weights` with a diffusion transformer for a denoiser."""
     import torch
 
-    from lingen_models.checkpoint import save_network
+    from lingen_models.checkpoints.safetensors import save_network
     from lingen_plugins.registry import collect
 
     folder = shutil.copytree(tiny_weights, tmp_path / "tiny-dit")

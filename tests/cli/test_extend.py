@@ -10,6 +10,7 @@ import pytest
 from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
 from lingen_cli.requests.recipe import recipe_from_video
+from lingen_models.sampling.params import SamplingParams
 
 SMALL = ("--size", "32", "--steps", "2")
 
@@ -98,9 +99,13 @@ def test_the_recipe_tells_every_part(generate, extend):
     recipe = recipe_from_video(Path("third.mp4"))
     assert (recipe.prompt, recipe.frames) == ("a red ball", 20)
     one, two = recipe.edits
-    assert (one.prompt, one.negative, one.seed, one.frames) == ("a red ball", "a star", 3, 12)
-    assert (two.prompt, two.negative, two.seed, two.frames) == ("a ball", "a star", 9, 16)
-    assert (two.steps, two.guidance, two.sampler, two.windows) == (1, 2.0, "euler", (33, 9))
+    assert (one.prompt, one.frames, two.prompt, two.frames) == ("a red ball", 12, "a ball", 16)
+    assert one.sampling == recipe.sampling
+    assert (one.sampling.negative_prompt, one.sampling.seed) == ("a star", 3)
+    assert two.windows == (33, 9)
+    assert two.sampling == SamplingParams(
+        steps=1, guidance_scale=2.0, sampler="euler", negative_prompt="a star", seed=9
+    )
 
 
 def test_the_first_picture_is_not_needed_again(generate, extend):
@@ -215,7 +220,7 @@ def test_a_retake_changes_nothing_else(generate, extend):
     assert abs(next(untouched) - next(untouched)).mean() < 1  # x264 looks ahead
     (_, edit) = recipe_from_video(Path("new.mp4")).edits
     assert (edit.kind, edit.begin, edit.frames) == ("retake", 32, 16)
-    assert edit.seed != 3  # the old seed would give the old part again
+    assert edit.sampling.seed != 3  # the old seed would give the old part again
     extend("new.mp4", "--seconds", "1", "-o", "end.mp4")
     extend("end.mp4", "-o", "again.mp4", command="rerun")
     assert Path("again.mp4").read_bytes() == Path("end.mp4").read_bytes()

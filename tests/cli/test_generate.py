@@ -11,7 +11,9 @@ from pathlib import Path
 import av
 import pytest
 
+from lingen_cli.media.metadata import read_recipe
 from lingen_cli.requests.recipe import recipe_from_video
+from lingen_models.sampling.params import SamplingParams
 
 SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
 
@@ -59,15 +61,21 @@ def test_same_seed_same_bytes_and_another_seed_another_video(generate):
 def test_a_random_seed_is_told_and_recorded(generate):
     result = generate()
     recipe = recipe_from_video(Path("a-red-ball.mp4"))
-    assert f"seed {recipe.seed}" in result.stderr
+    assert f"seed {recipe.sampling.seed}" in result.stderr
 
 
 def test_the_recipe_says_everything(generate, tiny_weights):
     generate("--seed", 3, "--negative", "a star", "--guidance", "2", "-o", "x.mp4")
     recipe = recipe_from_video(Path("x.mp4"))
-    assert (recipe.prompt, recipe.negative, recipe.seed) == ("a red ball", "a star", 3)
-    assert (recipe.frames, recipe.fps, recipe.width, recipe.height) == (9, "16", 32, 32)
-    assert (recipe.steps, recipe.guidance, recipe.sampler) == (2, 2.0, "dpm-multistep")
+    assert (recipe.prompt, recipe.frames, recipe.fps) == ("a red ball", 9, "16")
+    assert (recipe.width, recipe.height) == (32, 32)
+    assert recipe.sampling == SamplingParams(
+        steps=2,
+        guidance_scale=2.0,
+        sampler="dpm-multistep",
+        negative_prompt="a star",
+        seed=3,
+    )
     assert (recipe.model, recipe.weights_folder) == ("lingen-mini", str(tiny_weights))
     assert set(recipe.weights) == {"denoiser", "autoencoder", "text_encoder"}
     assert set(recipe.versions) == {"lingen", "torch", "av", "python"}
@@ -79,7 +87,8 @@ def test_a_distilled_model_brings_its_steps(lingen_here, tiny_weights):
     result = lingen_here(*make, "--model", "lingen-mini-4step", "-o", "x.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_from_video(Path("x.mp4"))
-    assert (recipe.steps, recipe.guidance, recipe.sampler) == (4, 1.0, "euler-shifted")
+    sampling = recipe.sampling
+    assert (sampling.steps, sampling.guidance_scale, sampling.sampler) == (4, 1.0, "euler-shifted")
 
 
 def test_rerun_makes_the_same_bytes(generate, lingen_here):
@@ -90,12 +99,27 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
+def test_a_video_with_a_recipe_of_format_1(generate, lingen_here, with_recipe, format_1):
+    """It is made again with the same frames, and can be extended."""
+    generate("--seed", 3, "--guidance-interval", "0.1,0.8", "--negative", "a star", "-o", "new.mp4")
+    found = read_recipe(Path("new.mp4"))
+    with_recipe(Path("new.mp4"), Path("old.mp4"), format_1(found))
+    result = lingen_here("rerun", "old.mp4", "-o", "again.mp4")
+    assert result.returncode == 0, result.stderr
+    assert Path("again.mp4").read_bytes() == Path("new.mp4").read_bytes()
+    result = lingen_here("extend", "old.mp4", "--seconds", "1", "-o", "longer.mp4")
+    assert result.returncode == 0, result.stderr
+    recipe = recipe_from_video(Path("longer.mp4"))
+    assert recipe.edits[0].sampling == recipe.sampling
+    assert recipe.sampling.guidance_interval == (0.1, 0.8)
+
+
 @pytest.fixture
 def moved_weights(tiny_weights, tmp_path):
     """As `tiny_weights`, with a denoiser that asks for something: a fresh one does not."""
     import torch
 
-    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     folder = shutil.copytree(tiny_weights, tmp_path / "moved")
     path = folder / "denoiser.safetensors"
@@ -128,14 +152,14 @@ def test_what_changes_the_steps_is_recorded_and_rerun(
 def test_rerun_keeps_the_sampler(generate, lingen_here):
     generate("--seed", 3, "--sampler", "euler", "-o", "first.mp4")
     generate("--seed", 3, "-o", "default.mp4")
-    assert recipe_from_video(Path("first.mp4")).sampler == "euler"
+    assert recipe_from_video(Path("first.mp4")).sampling.sampler == "euler"
     assert lingen_here("rerun", "first.mp4").returncode == 0
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
     assert Path("default.mp4").read_bytes() != Path("first.mp4").read_bytes()
 
 
 def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_path):
-    from lingen_models.checkpoint import load_tensors, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     generate("--seed", 3, "-o", "first.mp4")
     other = tmp_path / "other"
@@ -305,7 +329,7 @@ def test_a_preview_is_drawn_when_forced(generate, monkeypatch):
 def test_accidents_while_sampling(
     generate, fails, clean_environment, monkeypatch, error, code, part
 ):
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
     def sample(self, *arguments, **options):
         raise error

@@ -50,6 +50,7 @@ def is_harmless(result):
     return result
 
 
+SAMPLING = {"steps": 2, "guidance_scale": 2.0, "sampler": "euler", "seed": 1}
 COMMANDS = [
     ("show",),
     ("rerun", "-o", "out/b.mp4"),
@@ -66,9 +67,12 @@ COMMANDS = [
     "changes",
     [
         {"prompt": ESCAPE},
-        {"negative": ESCAPE},
+        {"sampling": SAMPLING | {"negative_prompt": ESCAPE}},
         {"model": ESCAPE},
-        {"sampler": ESCAPE},
+        {"sampling": SAMPLING | {"sampler": ESCAPE}},
+        {"sampling": SAMPLING | {ESCAPE: 1}},
+        {"sampling": ESCAPE},
+        {"format": ESCAPE},
         {"weights_folder": ESCAPE},
         {"weights_folder": "../../../../etc"},
         {"weights_folder": "x" * 10_000},
@@ -154,7 +158,7 @@ def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
     "changes",
     [
         {"recipe": {"prompt": ESCAPE}},
-        {"recipe": {"sampler": ESCAPE}},
+        {"recipe": {"sampling": SAMPLING | {"sampler": ESCAPE}}},
         {"recipe": {"device": "cpu", "dtype": ESCAPE}},
         {"recipe": {"weights_folder": ESCAPE}},
         {"recipe": {"versions": {"torch": ESCAPE}}},
@@ -206,7 +210,7 @@ def test_a_journal_with_links_to_elsewhere(stopped, lingen_here, tiny_weights, l
 
 @pytest.mark.parametrize("step", ["x", "-1", "1e3", "9" * 5000, ESCAPE])
 def test_a_state_with_a_step_that_is_none(stopped, lingen_here, step):
-    from lingen_models.checkpoint import load_tensors, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     stopped()
     journal = Path(".a.mp4.lingen/journal")
@@ -238,7 +242,7 @@ def test_names_that_are_derived_can_be_printed(make, lingen_here):
 def test_weights_that_ask_for_more_than_they_hold(
     lingen_here, tiny_weights, clean_environment, part, key, value
 ):
-    from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     file = Path(shutil.copytree(tiny_weights, "weights")) / f"{part}.safetensors"
     facts = read_metadata(file)

@@ -57,6 +57,18 @@ def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
     assert not state.exists()  # not even the licence was looked at
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("guidance_interval", "0.1,0.8"), ("step_cache", "0.1"), ("sampler", "heun")],
+)
+def test_a_setting_that_it_cannot_follow_is_named(lingen_here, fails, monkeypatch, name, value):
+    file = Path("lingen.toml").absolute()
+    file.write_text(f"{name} = {value}\n" if name == "step_cache" else f'{name} = "{value}"\n')
+    fails(lingen_here(*WISH), 2, "wan-1.3b", f"{name} is set by {file}")
+    monkeypatch.setenv(f"LINGEN_{name.upper()}", value)
+    fails(lingen_here(*WISH), 2, f"{name} is set by LINGEN_{name.upper()}")
+
+
 def test_as_long_as_it_can(lingen_here, fails):
     for wish in (("--frames", "81"), ("--frames", "121", "--fps", "24")):
         fails(lingen_here(*WISH, *wish), 69, "licence")

@@ -45,7 +45,7 @@ def test_a_log_has_everything_and_is_appended_to(generate):
 
 
 def test_a_log_says_where_an_error_came_from(generate, monkeypatch):
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
     def sample(self, *arguments, **options):
         raise RuntimeError("boom \x1b[31m")

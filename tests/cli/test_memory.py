@@ -12,8 +12,8 @@ import torch
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
-from lingen_models.autoencoder import TemporalAutoencoder
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
 FULL = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: tried 9 bytes")
 
@@ -118,12 +118,13 @@ def test_the_rungs_on_a_gpu(needed):
 
 
 def test_an_offloaded_pipeline_gives_the_same(tiny_weights):
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.pipelines.text_to_video import TextToVideo
+    from lingen_models.sampling.params import SamplingParams
 
     parts = [tiny_weights / f"{name}.safetensors" for name in ("denoiser", "autoencoder")]
     texts = [tiny_weights / "text_encoder.safetensors"]
     pipe = TextToVideo.load(*parts, texts, dtype=torch.float64)
-    noise = {"frames": 17, "height": 64, "width": 64, "steps": 2, "guidance": 3.0}
+    noise = {"params": SamplingParams(steps=2), "frames": 17, "height": 64, "width": 64}
     whole = pipe.sample("a red ball", **noise)
     pipe.save_memory()
     torch.testing.assert_close(pipe.sample("a red ball", **noise), whole)

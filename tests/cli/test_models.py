@@ -8,7 +8,12 @@ import shutil
 
 import pytest
 
-from lingen_models.checkpoint import load_tensors, read_metadata, save_tensors, sha256_file
+from lingen_models.checkpoints.safetensors import (
+    load_tensors,
+    read_metadata,
+    save_tensors,
+    sha256_file,
+)
 
 PARTS = ("denoiser", "autoencoder", "text_encoder")
 

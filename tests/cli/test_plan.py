@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from lingen_cli.planning.fit import parse_budget, parse_size
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
 
 SHORT = ("--seconds", 1, "--size", 64)
 
@@ -42,7 +42,7 @@ def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkey
     asked = []
 
     class Counting(TextToVideo):
-        def _network(self, step_cache):
+        def denoiser_for(self, params):
             def network(latents, *rest):
                 asked.append(latents.shape[0])
                 return self.denoiser(latents, *rest)
@@ -51,7 +51,7 @@ def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkey
 
     options = ("--seconds", 70, "--size", 64, "--steps", 2, "--sampler", "heun", "--guidance", 2)
     plan = planned(*options)
-    monkeypatch.setattr("lingen_models.pipeline.TextToVideo", Counting)
+    monkeypatch.setattr("lingen_models.pipelines.text_to_video.TextToVideo", Counting)
     made = lingen_here("generate", "a red ball", "--weights", tiny_weights, *options)
     assert made.returncode == 0, made.stderr
     assert plan["passes"] == sum(asked) > 20
@@ -61,8 +61,8 @@ def test_it_loads_nothing(planned, monkeypatch):
     def load(*_):
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr("lingen_models.checkpoint.load_tensors", load)
-    monkeypatch.setattr("lingen_models.checkpoint.load_network", load)
+    monkeypatch.setattr("lingen_models.checkpoints.safetensors.load_tensors", load)
+    monkeypatch.setattr("lingen_models.checkpoints.safetensors.load_network", load)
     assert planned(*SHORT)["weights"] > 0
 
 

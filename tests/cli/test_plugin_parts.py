@@ -170,7 +170,7 @@ def test_they_keep_the_contract(on_plugins):
 
 def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_path, monkeypatch):
     from lingen_cli.requests.recipe import recipe_from_video
-    from lingen_models.checkpoint import load_tensors, read_metadata, sha256_file
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 
     out, recipe = on_plugins
     config = read_metadata(out / "denoiser.safetensors")["config"]
@@ -199,7 +199,7 @@ def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_pa
 def test_a_dataset_of_a_plugin(on_plugins, lingen_here, fails, tmp_path):
     import torch
 
-    from lingen_models.checkpoint import load_tensors, read_metadata
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
 
     _, path = on_plugins
     words = RECIPE.replace('plugin = "letters"\nconfig = { letters = 64 }', "width = 64\ndepth = 1")

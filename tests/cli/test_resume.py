@@ -92,13 +92,30 @@ def test_resume_takes_the_name_and_the_seed_that_were_drawn(
 ):
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
-    seed = json.loads((journal / "job.json").read_text())["recipe"]["seed"]
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["sampling"]["seed"]
     result = lingen_here("resume")
     assert result.returncode == 0, result.stderr
     assert result.stdout == "a-red-ball.mp4\n"
     shown = json.loads(lingen_here("show", "a-red-ball.mp4", "--json").stdout)
-    assert shown["recipe"]["seed"] == seed
+    assert shown["recipe"]["sampling"]["seed"] == seed
     assert journals(clean_environment) == []
+
+
+@pytest.mark.parametrize("command", ["resume", "generate"])
+def test_a_journal_with_a_recipe_of_format_1(
+    clean_environment, lingen_here, stopped, tiny_weights, format_1, command
+):
+    options = ("generate", PROMPT, "--frames", 9, "--steps", 100)
+    stopped(*options)
+    (journal,) = journals(clean_environment)
+    begun = json.loads((journal / "job.json").read_text())
+    seed = begun["recipe"]["sampling"]["seed"]
+    begun["recipe"] = format_1(begun["recipe"])
+    (journal / "job.json").write_text(json.dumps(begun))
+    again = {"resume": ("resume",), "generate": (*options, "--weights", tiny_weights)}
+    events = events_of(lingen_here(*again[command], "--json"))
+    assert next(one for one in events if one["event"] == "start")["seed"] == seed
+    assert any(one["event"] == "resume" for one in events)
 
 
 def test_the_same_command_without_a_seed_goes_on_too(
@@ -106,7 +123,7 @@ def test_the_same_command_without_a_seed_goes_on_too(
 ):
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
-    seed = json.loads((journal / "job.json").read_text())["recipe"]["seed"]
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["sampling"]["seed"]
     result = lingen_here(
         "generate", PROMPT, "--frames", 9, "--steps", 100, "--weights", tiny_weights, "--json"
     )
@@ -163,7 +180,7 @@ def test_latents_are_safe_before_they_are_decoded(
 ):
     """However many windows have waited when the journal falls due; the clock counts its looks."""
     from lingen_cli.generation import encode, journal
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
     monkeypatch.setenv(SECONDS_VARIABLE, str(every))
     ticks = itertools.count()
@@ -315,7 +332,7 @@ def test_a_retake_with_a_drawn_seed_goes_on(
         patch.setattr(encode, "decoded", lambda *_: 1 / 0)
         lingen_here(*command)
     (journal,) = journals(clean_environment)
-    seed = json.loads((journal / "job.json").read_text())["recipe"]["edits"][0]["seed"]
+    seed = json.loads((journal / "job.json").read_text())["recipe"]["edits"][0]["sampling"]["seed"]
     result = lingen_here(*command, "--json")
     start, *rest = events_of(result)
     assert start["seed"] == seed
@@ -325,12 +342,12 @@ def test_a_retake_with_a_drawn_seed_goes_on(
 def test_a_journal_that_cannot_be_written_stops_nothing(
     clean_environment, lingen_here, tiny_weights, always, monkeypatch
 ):
-    from lingen_models import checkpoint
+    from lingen_models.checkpoints import safetensors
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_tensors", full)
+    monkeypatch.setattr(safetensors, "save_tensors", full)
     result = lingen_here(
         *("generate", PROMPT, "--frames", 9, "--steps", 4),
         *("--weights", tiny_weights, "-o", "a.mp4"),

@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lingen_models.attention import attend, attend_by_kind, bias_of
+from lingen_models.networks.attention import attend, attend_by_kind, bias_of
 
 
 @pytest.mark.parametrize("scores", [1, 200, 2**20])
 @pytest.mark.parametrize("masked", [False, True])
 def test_outputs_and_gradients(scores: int, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lingen_models.attention._SCORES", scores)
+    monkeypatch.setattr("lingen_models.networks.attention._SCORES", scores)
     torch.manual_seed(0)
     q, k, v = (torch.randn(5, n, p).double().requires_grad_() for n, p in ((7, 4), (6, 4), (6, 3)))
     biases = kinds = mask = None

@@ -5,8 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lingen_models.autoencoder import Decoder, SpatialConv, TemporalAutoencoder, TemporalConv
 from lingen_models.config import TAEConfig
+from lingen_models.networks.video_autoencoder import (
+    Decoder,
+    SpatialConv,
+    TemporalAutoencoder,
+    TemporalConv,
+)
 
 
 @pytest.fixture(scope="module")

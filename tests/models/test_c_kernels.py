@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lingen_models import attention_fused, c_kernels, mamba_fused
-from lingen_models.attention import attend
-from lingen_models.norms import gated_sum, modulate
-from lingen_models.ssd import bidirectional_ssd, final_states
-from lingen_models.tesa import window_places
+from lingen_models.kernels import attention_fused, c_kernels, mamba_fused
+from lingen_models.kernels.ssd import bidirectional_ssd, final_states
+from lingen_models.networks.attention import attend
+from lingen_models.networks.norms import gated_sum, modulate
+from lingen_models.networks.window_attention import window_places
 
 Parts = tuple[Tensor, ...]
 needs_compiler = pytest.mark.skipif(c_kernels.library() is None, reason="no C compiler")
@@ -115,7 +115,7 @@ def test_states_after_a_sequence(length: int, dtype: torch.dtype) -> None:
 
 @needs_compiler
 def test_scan_in_tiles_and_from_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lingen_models.ssd_fused._HELD", 1)
+    monkeypatch.setattr("lingen_models.kernels.ssd_fused._HELD", 1)
     x, dt, A, B, C, _ = (one.float() for one in draw(37))
     whole = bidirectional_ssd(x, dt, A, B, C, chunk=8)
     mixed = torch.cat((x.flatten(2), B, C), -1)
@@ -325,7 +325,7 @@ def test_a_folder_that_others_may_write_is_not_used(
 
 @needs_compiler
 def test_two_processes_at_once(tmp_path: Path) -> None:
-    script = "from lingen_models import c_kernels; assert c_kernels.library() is not None"
+    script = "from lingen_models.kernels import c_kernels; assert c_kernels.library() is not None"
     environment = {
         **os.environ,
         c_kernels.FOLDER_VARIABLE: str(tmp_path),

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lingen_models.checkpoint import (
+from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     load_network,
     read_metadata,
@@ -202,7 +202,7 @@ def test_saving_is_whole_or_absent(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"lingen_models.checkpoint.os.{failing}", fail)
+        patch.setattr(f"lingen_models.checkpoints.safetensors.os.{failing}", fail)
         with pytest.raises(OSError, match="No space left"):
             save_tensors(good, {"other": torch.ones(4)}, {})
     assert good.read_bytes() == before
@@ -218,3 +218,15 @@ def test_views_are_saved_as_they_look(tmp_path: Path) -> None:
     loaded = load_file(path)
     assert torch.equal(loaded["turned"], base.T)
     assert torch.equal(loaded["part"], base[:, 1])
+
+
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> None:
+    """Its length is the first bytes of the file: 0x0280 bytes look like the start of a pickle."""
+    for padding in range(1200):
+        path = tmp_path / "weights.safetensors"
+        save_tensors(path, {"a": torch.zeros(1)}, {"lingen": json.dumps({"kind": "x" * padding})})
+        if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04"):
+            assert read_metadata(path)["kind"] == "x" * padding
+            break
+    else:
+        raise AssertionError("no header of that length")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lingen_models.config import PRESETS, ConfigError, LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lingen_models.attention import FullAttention
-from lingen_models.block import Block
 from lingen_models.config import LinGenConfig
-from lingen_models.convert import lingen_of, shared_product
-from lingen_models.lingen import LinGen
-from lingen_models.mate import Mate
+from lingen_models.conversion.dit_to_lingen import lingen_of, shared_product
+from lingen_models.networks.attention import FullAttention
+from lingen_models.networks.block import Block
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.mate import Mate
 
 LINGEN = LinGenConfig(
     width=32,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lingen_models.convert_wan import wan_with_mate
-from lingen_models.tesa import fit_window
+from lingen_models.conversion.wan_to_lingen import wan_with_mate
+from lingen_models.networks.window_attention import fit_window
 
 diffusers = pytest.importorskip("diffusers")
 

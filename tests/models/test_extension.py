@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.extension import Windows, continue_latents, count_windows, window_noise
+from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
 
 class Recorder:

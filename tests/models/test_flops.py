@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lingen_models.config import LinGenConfig
 from lingen_models.flops import PARTS, step_flops, token_grid
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
 
 SMALL = LinGenConfig(
     width=64,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lingen_models.flow import (
+from lingen_models.sampling.flow import (
     interpolate,
     linear_quadratic_times,
     logit_normal_times,

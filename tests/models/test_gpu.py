@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models import kernels
 from lingen_models.config import PRESETS
-from lingen_models.lingen import LinGen
-from lingen_models.ssd import bidirectional_ssd, final_states
+from lingen_models.kernels import dispatch
+from lingen_models.kernels.ssd import bidirectional_ssd, final_states
+from lingen_models.networks.denoiser import LinGen
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
@@ -33,7 +33,7 @@ def draw(length: int, device: str, dtype: torch.dtype) -> tuple[Tensor, Tensor, 
 @pytest.mark.parametrize("route", ["pytorch", "triton"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_scan_and_its_gradients(length: int, route: str, dtype: torch.dtype) -> None:
-    if route == "triton" and kernels.triton_scan() is None:
+    if route == "triton" and dispatch.triton_scan() is None:
         pytest.skip("no mamba_ssm")
     A = -torch.linspace(1, 8, 8, dtype=torch.float64).view(2, 4)
     results = []
@@ -42,7 +42,7 @@ def test_the_scan_and_its_gradients(length: int, route: str, dtype: torch.dtype)
         x, dt, B, C = leaves
         rates = A.to(device, dt.dtype)
         if device == "cuda" and route == "triton":
-            y = kernels._triton(x, dt, rates, B, C, None, True, 64, True)
+            y = dispatch._triton(x, dt, rates, B, C, None, True, 64, True)
         else:
             y = bidirectional_ssd(x, dt, rates, B, C, chunk=64)
         weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view(y.shape)
@@ -58,7 +58,7 @@ def test_the_scan_and_its_gradients(length: int, route: str, dtype: torch.dtype)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_our_triton_kernels(length: int, dtype: torch.dtype, diagonal: bool) -> None:
-    triton_ssd = pytest.importorskip("lingen_models.triton_ssd")
+    triton_ssd = pytest.importorskip("lingen_models.kernels.triton_ssd")
     A = -torch.linspace(1, 8, 8, dtype=torch.float64).view(2, 4)
     x, dt, B, C = draw(length, "cpu", torch.float64)
     start = torch.linspace(-1, 1, 2 * 2 * 4 * 64 * 128).view(2, 2, 4, 64, 128)
@@ -82,7 +82,7 @@ def test_our_triton_kernels(length: int, dtype: torch.dtype, diagonal: bool) -> 
 
 def test_our_kernels_are_taken() -> None:
     pytest.importorskip("triton")
-    assert kernels.scan_route(torch.device("cuda"), gradients=False) == "triton"
+    assert dispatch.scan_route(torch.device("cuda"), gradients=False) == "triton"
 
 
 @pytest.mark.parametrize("mixer", ["mate", "attention"])

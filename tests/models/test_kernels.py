@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models import kernels
-from lingen_models.mamba_ssm_import import import_scan
+from lingen_models.kernels import dispatch
+from lingen_models.kernels.mamba_ssm import import_scan
 
 
 def causal_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, chunk_size: int) -> Tensor:
@@ -39,7 +39,7 @@ def draw(length: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("prefix", ["none", "front", "both"])
 @pytest.mark.parametrize("diagonal", [True, False])
 def test_both_routes_agree(prefix: str, diagonal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "triton_scan", lambda: causal_scan)
+    monkeypatch.setattr(dispatch, "triton_scan", lambda: causal_scan)
     x, dt, B, C = draw(21)
     A = -torch.randn(2, 3, dtype=torch.float64).exp()
     review_x, review_dt, review_B, _ = draw(6)
@@ -47,10 +47,10 @@ def test_both_routes_agree(prefix: str, diagonal: bool, monkeypatch: pytest.Monk
     leaves = [x, dt, A, B, C, *(review or ())]
     for leaf in leaves:
         leaf.requires_grad_(True)
-    ours = kernels.scan_with_review(
+    ours = dispatch.scan_with_review(
         x, dt, A, B, C, prefix=review, both_ends=prefix == "both", chunk=8, diagonal=diagonal
     )
-    theirs = kernels._triton(x, dt, A, B, C, review, prefix == "both", 8, diagonal)
+    theirs = dispatch._triton(x, dt, A, B, C, review, prefix == "both", 8, diagonal)
     torch.testing.assert_close(theirs, ours)
     weight = torch.randn_like(ours)
     for one, other in zip(
@@ -67,7 +67,7 @@ def test_a_front_prefix_does_not_reach_the_backward_direction() -> None:
     review_x, review_dt, review_B, _ = draw(4)
 
     def scan(steps: Tensor, both_ends: bool) -> Tensor:
-        return kernels.scan_with_review(
+        return dispatch.scan_with_review(
             x,
             dt,
             A,
@@ -95,11 +95,11 @@ def test_without_the_package_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch)
         importlib.util, "find_spec", lambda name: None if name in absent else found(name)
     )
     monkeypatch.setattr(sys, "modules", {k: v for k, v in sys.modules.items() if k not in absent})
-    kernels.triton_scan.cache_clear()
+    dispatch.triton_scan.cache_clear()
     try:
-        assert kernels.triton_scan() is None
+        assert dispatch.triton_scan() is None
     finally:
-        kernels.triton_scan.cache_clear()
+        dispatch.triton_scan.cache_clear()
 
 
 def _package(folder: Path, init: str, kernel: str) -> None:

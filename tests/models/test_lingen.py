@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.attention import FullAttention
-from lingen_models.block import Block
 from lingen_models.config import LinGenConfig
-from lingen_models.embeddings import PositionTables, TimestepEmbedding, sinusoids
-from lingen_models.lingen import LinGen
+from lingen_models.networks.attention import FullAttention
+from lingen_models.networks.block import Block
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.embeddings import PositionTables, TimestepEmbedding, sinusoids
 
 TINY = LinGenConfig(
     width=16,

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lingen_models.config import LinGenConfig
-from lingen_models.mamba import BidirectionalMamba2, DepthwiseConv
-from lingen_models.mate import MambaBranch, Mate
+from lingen_models.networks.mamba2 import BidirectionalMamba2, DepthwiseConv
+from lingen_models.networks.mate import MambaBranch, Mate
 
 TINY = LinGenConfig(
     width=16, head_dim=8, expand=2, ssm_head_dim=8, state_size=6, chunk=8, window=(2, 2, 2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lingen_models.norms import GatedRMSNorm
+from lingen_models.networks.norms import GatedRMSNorm
 
 
 def plain(y: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

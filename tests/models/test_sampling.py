@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.flow import uniform_times
-from lingen_models.lingen import LinGen
-from lingen_models.sampling import (
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.sampling.denoise import (
     Fade,
     TextFeatures,
     ancestral,
     euler,
-    guided_from,
     sample_latents,
 )
+from lingen_models.sampling.flow import uniform_times
+from lingen_models.sampling.guidance import Guidance
 
 Call = tuple[Tensor, Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]
 
@@ -115,7 +115,9 @@ def test_the_field_is_asked_at_the_schedule_s_times() -> None:
     field = Field(lambda x, texts: torch.zeros_like(x))
     times = torch.tensor([0.0, 0.25, 0.75, 1.0])
     noise = torch.randn(1, 2, 3, 2, 2)
-    sample_latents(field.as_network(), noise, prompt(1), prompt(0), times=times, guidance=1.0)
+    sample_latents(
+        field.as_network(), noise, prompt(1), prompt(0), times=times, guidance=Guidance(1.0)
+    )
     assert [call[1].tolist() for call in field.calls] == [[[t] * 3] for t in (0.0, 0.25, 0.75)]
 
 
@@ -123,7 +125,12 @@ def test_guidance_one_never_asks_for_the_negative() -> None:
     field = Field(lambda x, texts: torch.ones_like(x) * texts[0][:, :1, :1, None, None])
     noise = torch.randn(1, 2, 3, 2, 2)
     x = sample_latents(
-        field.as_network(), noise, prompt(2), prompt(7), times=uniform_times(2), guidance=1.0
+        field.as_network(),
+        noise,
+        prompt(2),
+        prompt(7),
+        times=uniform_times(2),
+        guidance=Guidance(1.0),
     )
     assert all(call[0].shape[0] == 1 for call in field.calls)
     torch.testing.assert_close(x, noise + 2)
@@ -139,7 +146,7 @@ def test_guidance_moves_from_the_negative_to_the_prompt(guidance: float) -> None
         prompt(2, tokens=2, rows=2),
         prompt(7, tokens=4, rows=2),
         times=uniform_times(3),
-        guidance=guidance,
+        guidance=Guidance(guidance),
     )
     torch.testing.assert_close(x, noise + 7 + guidance * (2 - 7))
     _, _, texts, masks = field.calls[0]
@@ -157,7 +164,7 @@ def test_guidance_can_begin_later() -> None:
         prompt(2),
         prompt(7, tokens=4),
         times=uniform_times(4),
-        guidance=guided_from(0.5, 3.0),
+        guidance=Guidance(3.0, start=0.5),
     )
     assert [call[0].shape[0] for call in field.calls] == [1, 1, 2, 2]
     torch.testing.assert_close(x, noise + (2 + (7 + 3 * (2 - 7))) / 2)
@@ -173,7 +180,7 @@ def test_a_fade_mixes_two_prompts_frame_by_frame(guidance: float) -> None:
         prompt(2),
         prompt(7, tokens=4),
         times=uniform_times(3),
-        guidance=guidance,
+        guidance=Guidance(guidance),
         fade=Fade(prompt(-4, tokens=3), share),
     )
     towards = share * 2 + (1 - share) * -4
@@ -193,7 +200,7 @@ def test_a_prefix_is_kept_bit_for_bit_and_seen_as_clean(guidance: float) -> None
         prompt(1),
         prompt(0),
         times=uniform_times(4),
-        guidance=guidance,
+        guidance=Guidance(guidance),
         prefix=prefix,
         on_step=lambda done, total, estimate: estimates.append(estimate),
     )
@@ -215,7 +222,7 @@ def test_the_network_is_told_where_a_window_stands(guidance: float) -> None:
         prompt(1),
         prompt(0),
         times=uniform_times(1),
-        guidance=guidance,
+        guidance=Guidance(guidance),
         first_frame=17,
     )
     assert field.first_frame == 17
@@ -235,13 +242,12 @@ def test_an_exception_in_on_step_stops_at_once() -> None:
             prompt(1),
             prompt(0),
             times=uniform_times(9),
-            guidance=1.0,
+            guidance=Guidance(1.0),
             on_step=stop,
         )
     assert len(field.calls) == 2
 
 
 def test_guidance_has_an_interval() -> None:
-    strength = guided_from(0.2, 3.0, 0.6)
-    assert callable(strength)
-    assert [strength(now) for now in (0.0, 0.2, 0.5, 0.6, 0.9)] == [1.0, 3.0, 3.0, 1.0, 1.0]
+    guidance = Guidance(3.0, 0.2, 0.6)
+    assert [guidance.at(now) for now in (0.0, 0.2, 0.5, 0.6, 0.9)] == [1.0, 3.0, 3.0, 1.0, 1.0]

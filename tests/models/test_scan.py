@@ -9,9 +9,9 @@ import torch
 from einops import rearrange
 
 from lingen_models.config import SCAN_ORDERS, ConfigError
-from lingen_models.curves import CURVES
-from lingen_models.mate import review_tokens
-from lingen_models.scan import Scan, scan_of_layer
+from lingen_models.networks.mate import review_tokens
+from lingen_models.networks.scan_orders import Scan, scan_of_layer
+from lingen_models.networks.space_filling_curves import CURVES
 
 ORDERS = ["".join(axes) for axes in itertools.permutations("thw")]
 GRID = (3, 4, 5)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.flow import uniform_times
-from lingen_models.sampling import Sampler, euler
-from lingen_models.solvers import dpm_multistep, heun
+from lingen_models.sampling.denoise import Sampler, euler
+from lingen_models.sampling.flow import uniform_times
+from lingen_models.sampling.solvers import dpm_multistep, heun
 
 MEAN, SPREAD = 1.5, 0.3
 

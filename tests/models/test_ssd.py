@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.ssd import bidirectional_ssd, final_states
+from lingen_models.kernels.ssd import bidirectional_ssd, final_states
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from lingen_models.config import LinGenConfig
-from lingen_models.flow import uniform_times
-from lingen_models.lingen import LinGen
-from lingen_models.sampling import TextFeatures, guided_from, sample_latents
-from lingen_models.step_cache import StepCache
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.sampling.denoise import TextFeatures, sample_latents
+from lingen_models.sampling.flow import uniform_times
+from lingen_models.sampling.guidance import Guidance
+from lingen_models.sampling.step_cache import StepCache
 
 TINY = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),
@@ -39,7 +40,7 @@ def sampled(network, guided_after: float = 0.05) -> torch.Tensor:
         prompt,
         negative,
         times=uniform_times(STEPS),
-        guidance=guided_from(guided_after, 3.0),
+        guidance=Guidance(3.0, start=guided_after),
         prefix=torch.randn(1, 16, 1, 4, 4),
     )
 

@@ -9,8 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lingen_models.attention import SelfAttention, attend
-from lingen_models.tesa import Grid, WindowAttention, Windows, fit_window, window_kinds
+from lingen_models.networks.attention import SelfAttention, attend
+from lingen_models.networks.window_attention import (
+    Grid,
+    WindowAttention,
+    Windows,
+    fit_window,
+    window_kinds,
+)
 
 CASES: list[tuple[Grid, Grid]] = [
     ((4, 4, 4), (2, 2, 2)),
@@ -95,7 +101,7 @@ def test_any_way_to_attend_gives_the_same(
         reference = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         torch.testing.assert_close(attend(q, k, v, mask), reference)
         with monkeypatch.context() as patch:
-            patch.setattr(f"lingen_models.attention.{name}", limit)
+            patch.setattr(f"lingen_models.networks.attention.{name}", limit)
             torch.testing.assert_close(attend(q, k, v, mask), reference)
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from lingen_models import kernels
+from lingen_models.kernels import dispatch
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="no Triton (Linux on x86-64 has it)"
@@ -33,8 +33,8 @@ def wide(part):  # the interpreter would multiply the bit patterns of bfloat16
 
 InterpreterBuilder.create_dot = lambda self, a, b, *rest: plain(self, wide(a), wide(b), *rest)
 
-from lingen_models.ssd import bidirectional_ssd, final_states
-from lingen_models.triton_ssd import bidirectional_ssd_triton, final_states_triton
+from lingen_models.kernels.ssd import bidirectional_ssd, final_states
+from lingen_models.kernels.triton_ssd import bidirectional_ssd_triton, final_states_triton
 
 def error(found, wanted):
     return float((found.double() - wanted).norm() / wanted.norm())
@@ -94,7 +94,7 @@ import json
 from triton import compile
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from lingen_models import triton_ssd
+from lingen_models.kernels import triton_ssd
 
 tiles = {"FEATURES": 64, "STATE": 128, "CHUNK": triton_ssd.CHUNK, "WIDE": 64, "DEEP": 128}
 asked = {
@@ -143,18 +143,18 @@ def test_they_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
     ],
 )
 def test_which_kernels_are_taken(monkeypatch, own, theirs, gradients, route):
-    monkeypatch.setattr(kernels, "own_kernels_work", lambda device: own)
-    monkeypatch.setattr(kernels, "triton_scan", lambda: object() if theirs else None)
-    assert kernels.scan_route(torch.device("cuda"), gradients=gradients) == route
-    assert kernels.scan_route(torch.device("cpu"), gradients=gradients) == "pytorch"
+    monkeypatch.setattr(dispatch, "own_kernels_work", lambda device: own)
+    monkeypatch.setattr(dispatch, "triton_scan", lambda: object() if theirs else None)
+    assert dispatch.scan_route(torch.device("cuda"), gradients=gradients) == route
+    assert dispatch.scan_route(torch.device("cpu"), gradients=gradients) == "pytorch"
 
 
 @needs_triton
 def test_kernels_that_fail_are_told_once_and_not_taken(monkeypatch):
     """Without a GPU and its interpreter, Triton has nothing to run them on."""
-    kernels.own_kernels_work.cache_clear()
+    dispatch.own_kernels_work.cache_clear()
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     with pytest.warns(UserWarning, match="the Triton kernels do not work on cpu: "):
-        assert not kernels.own_kernels_work(torch.device("cpu"))
-    assert not kernels.own_kernels_work(torch.device("cpu"))
-    kernels.own_kernels_work.cache_clear()
+        assert not dispatch.own_kernels_work(torch.device("cpu"))
+    assert not dispatch.own_kernels_work(torch.device("cpu"))
+    dispatch.own_kernels_work.cache_clear()

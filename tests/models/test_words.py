@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import lingen_models
-from lingen_models.checkpoint import load_network, read_metadata
+from lingen_models.checkpoints.safetensors import load_network, read_metadata
 from lingen_models.config import WordsConfig
-from lingen_models.words import WordEncoder, hand_on_words, known_form, split_words
-from lingen_training.playground import vocabulary
-from lingen_training.playground.lexicon import plain_vocabulary, synonyms
+from lingen_models.networks.word_encoder import WordEncoder, hand_on_words, known_form, split_words
+from lingen_playground import vocabulary
+from lingen_playground.lexicon import plain_vocabulary, synonyms
 
 
 @pytest.fixture(scope="module")

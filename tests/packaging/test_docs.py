@@ -11,7 +11,8 @@ import typer
 from lingen_cli import errors
 from lingen_cli.app import app
 from lingen_cli.settings import Settings
-from lingen_training.playground import vocabulary
+from lingen_models.sampling import params as sampling
+from lingen_playground import vocabulary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,6 +42,8 @@ def options(command):
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_is_documented(name):
     text = section(read("docs/cli.md"), f"lingen {name}")
+    if "](#sampling-options)" in text:
+        text += section(read("docs/cli.md"), "Sampling options")
     command = COMMANDS[name]
     for sub, inner in getattr(command, "commands", {}).items():
         assert f"`lingen {name} {sub}" in text
@@ -63,7 +66,18 @@ def test_no_option_is_documented_that_does_not_exist():
 
 def test_every_setting_is_documented():
     text = section(read("docs/cli.md"), "Settings")
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(Settings.model_fields)
+    general = [name for name in Settings.model_fields if name not in sampling.options()]
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == general
+    assert "](#sampling-options) are keys, too" in text
+
+
+def test_the_table_of_sampling_options_is_that_of_their_record():
+    rows = ["| option | setting | default | |", "|---|---|---|---|"]
+    for option, name in sampling.options().items():
+        param, flag = sampling.described()[name], option.replace("_", "-")
+        rows.append(f"| `--{flag}` | `{option}` | {param.default} | {param.help} |")
+    text = section(read("docs/cli.md"), "Sampling options")
+    assert text.split(" a test compares -->\n")[1].split("<!-- end")[0] == "\n".join(rows) + "\n"
 
 
 def test_every_exit_code_is_documented():

@@ -12,10 +12,11 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "lingen_cli": ROOT / "lingen_cli",
     "lingen_models": ROOT / "models" / "lingen_models",
+    "lingen_playground": ROOT / "playground" / "lingen_playground",
     "lingen_plugins": ROOT / "plugins" / "lingen_plugins",
     "lingen_training": ROOT / "training" / "lingen_training",
 }
-DATA = ("*.safetensors", "*.toml", "py.typed")
+DATA = ("*.safetensors", "*.toml", "*.c", "py.typed")
 
 
 @pytest.fixture(scope="module")

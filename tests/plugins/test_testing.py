@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-import lingen_training.playground as playground
-from lingen_models.curves import CURVES
-from lingen_models.sampling import euler
+import lingen_playground as playground
+from lingen_models.networks.space_filling_curves import CURVES
+from lingen_models.sampling.denoise import euler
 from lingen_plugins import Dataset, Sampler, ScanOrder, TextEncoder, hookimpl
 from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import collect
@@ -429,7 +429,7 @@ def test_whole_plugins(plugin, message):
     ("source", "message"),
     [
         ("import torch", "importing heavy_plugin imports torch; import torch inside `build`"),
-        ("import lingen_models.pipeline", "heavy_plugin imports torch"),
+        ("import lingen_models.pipelines.text_to_video", "heavy_plugin imports torch"),
         ("", None),
     ],
 )
@@ -437,7 +437,8 @@ def test_torch_is_not_imported_before_build_is_called(tmp_path, monkeypatch, sou
     monkeypatch.setattr(claims, "_weight_of", WEIGHT_OF)
     WEIGHT_OF.cache_clear()
     (tmp_path / "heavy_plugin.py").write_text(
-        f"{source}\ndef build():\n    from lingen_models.sampling import euler\n    return euler\n"
+        f"{source}\ndef build():\n"
+        "    from lingen_models.sampling.denoise import euler\n    return euler\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "heavy_plugin", raising=False)

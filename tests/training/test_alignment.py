@@ -7,10 +7,10 @@ import random
 import pytest
 import torch
 
+from lingen_playground import Scene, close_up_scene, course_of, render, sample_scene
+from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
 from lingen_training.alignment import FACTS, AlignmentHead, ground_truth
 from lingen_training.latents import LatentClips
-from lingen_training.playground import Scene, close_up_scene, course_of, render, sample_scene
-from lingen_training.playground.palette import BACKGROUNDS, COLOURS, SHAPES
 
 STRIDE = 8
 
@@ -29,7 +29,7 @@ def test_occupied_tokens_are_those_that_the_object_covers(close: bool) -> None:
     picked = clips.pick(random.Random(0), 40, 1)
     starts = [clips.starts[index] for index in picked.indices]
     side = size // 16
-    facts = ground_truth(picked, starts, (side, side), size, STRIDE)
+    facts = ground_truth(picked, starts, 5, (side, side), size, STRIDE)
     assert facts.shape == (40, 1, side, side, FACTS)
     for row, (scene, start) in enumerate(zip(picked.scenes, starts, strict=True)):
         thing = scene.objects[0]
@@ -57,14 +57,16 @@ def test_crops_and_later_windows_see_the_same_facts() -> None:
     clips = clips_of(scenes, 16)
     picked = clips.pick(random.Random(1), 12, 2, inside=True, window=(8, 8))
     starts = [clips.starts[index] for index in picked.indices]
-    cropped = ground_truth(picked, starts, (4, 4), 128, STRIDE)
+    cropped = ground_truth(picked, starts, 5, (4, 4), 128, STRIDE)
     for row, index in enumerate(picked.indices):
         x, y = picked.corners[row]
         if x % 2 or y % 2:
             continue
         begin = picked.begins[row]
         whole = LatentClips(clips.latents[index : index + 1], [scenes[index]], [0.0], STRIDE)
-        every = ground_truth(whole.pick(random.Random(0), 1, 5), [starts[row]], (8, 8), 128, STRIDE)
+        every = ground_truth(
+            whole.pick(random.Random(0), 1, 5), [starts[row]], 5, (8, 8), 128, STRIDE
+        )
         window = every[0, begin : begin + 2, y // 2 : y // 2 + 4, x // 2 : x // 2 + 4]
         torch.testing.assert_close(cropped[row], window)
 
@@ -76,7 +78,7 @@ def test_velocity_is_that_of_the_course() -> None:
         if scene.objects[0].deed == "moves right" and scene.camera == "still"
     )
     clips = LatentClips(torch.zeros(1, 1, 3, 16, 16), [scene], [0.0], STRIDE)
-    facts = ground_truth(clips.pick(random.Random(0), 1, 3), [0.0], (8, 8), 128, STRIDE)
+    facts = ground_truth(clips.pick(random.Random(0), 1, 3), [0.0], 3, (8, 8), 128, STRIDE)
     at = facts[0, 1, ..., 0].flatten().argmax()
     velocity = facts[0, 1].flatten(0, 1)[at]
     times = torch.tensor([4.5 / 16, 4.5 / 16 + 0.25], dtype=torch.float64)

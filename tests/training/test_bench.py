@@ -60,7 +60,7 @@ def test_cost_per_second_of_video():
 
 
 def test_lengths_in_latent_frames_are_those_of_the_pipeline():
-    from lingen_models.pipeline import TextToVideo
+    from lingen_models.pipelines.text_to_video import TextToVideo
 
     pipe = object.__new__(TextToVideo)
     for seconds in (1 / 16, 0.5, 4.0, 60.0):
@@ -120,7 +120,7 @@ def test_shares_of_the_time(network, tiny_mini):
     assert set(found) == mixer | {"text", "ffn", "other"}
     assert all(0 < share < 1 for share in found.values())
     assert not any(part._forward_hooks for part in parts_before.values())
-    from lingen_models.scan import Scan
+    from lingen_models.networks.scan_orders import Scan
 
     assert Scan.flatten.__qualname__ == "Scan.flatten"
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.config import LinGenConfig, WordsConfig
-from lingen_models.flow import REST
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
-from lingen_training.denoiser_stage import Batch, Pair, draw_batch, flow_losses
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.sampling.flow import REST
+from lingen_playground import sample_scene
+from lingen_playground.lexicon import PLACE, plain_vocabulary, words
+from lingen_training.denoiser_stage import Batch, draw_batch, flow_losses
 from lingen_training.latents import LatentClips
-from lingen_training.playground import sample_scene
-from lingen_training.playground.lexicon import PLACE, plain_vocabulary, words
+from lingen_training.pair import Pair
 from lingen_training.recipe import DenoiserStage, Source
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lingen_models.checkpoint import load_tensors, save_network
+from lingen_models.checkpoints.safetensors import load_tensors, save_network
 from lingen_models.config import LinGenConfig, WordsConfig
-from lingen_models.convert import lingen_of
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
-from lingen_training.denoiser_stage import Pair
+from lingen_models.conversion.dit_to_lingen import lingen_of
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.word_encoder import WordEncoder
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.optimiser import MasterWeights
+from lingen_training.pair import Pair
 from lingen_training.recipe import RecipeError
 from lingen_training.run import train
 

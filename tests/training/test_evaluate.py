@@ -6,13 +6,15 @@ import math
 
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.pipeline import TextToVideo
-from lingen_models.words import WordEncoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.denoise import SamplingMethod
+from lingen_models.sampling.params import SamplingParams
+from lingen_playground import vocabulary
 from lingen_training.evaluate import MARKS, evaluate, markdown_table
-from lingen_training.playground import vocabulary
 
 
 def tiny_pipeline() -> TextToVideo:
@@ -27,12 +29,13 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
     lines: list[str] = []
     result = evaluate(
         tiny_pipeline(),
+        SamplingParams(steps=1),
+        SamplingMethod(),
         clips=3,
         seconds=1.5,
         natural_clips=2,
         long_clips=1,
         long_seconds=5.5,
-        steps=1,
         size=64,
         batch=2,
         report=lines.append,
@@ -61,8 +64,17 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
 
 
 def test_without_natural_clips_there_is_no_such_section() -> None:
-    options = {"seconds": 0.5, "long_clips": 0, "steps": 1, "size": 64, "report": lambda line: None}
-    result = evaluate(tiny_pipeline(), clips=1, natural_clips=0, **options)  # type: ignore[arg-type]
+    result = evaluate(
+        tiny_pipeline(),
+        SamplingParams(steps=1),
+        SamplingMethod(),
+        clips=1,
+        seconds=0.5,
+        natural_clips=0,
+        long_clips=0,
+        size=64,
+        report=lambda line: None,
+    )
     assert "natural" not in result
     assert "people" not in markdown_table(result)
 

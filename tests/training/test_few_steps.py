@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoint import load_tensors
+from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_models.config import LinGenConfig, WordsConfig
-from lingen_models.lingen import LinGen
-from lingen_models.sampling import TextFeatures
-from lingen_models.words import WordEncoder
-from lingen_training.denoiser_stage import Batch, Pair, jump_of
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.sampling.denoise import TextFeatures
+from lingen_training.denoiser_stage import Batch, jump_of
 from lingen_training.distil import train_only
 from lingen_training.few_steps import Jump, begin_of, jump_loss
 from lingen_training.optimiser import MasterWeights
+from lingen_training.pair import Pair
 from lingen_training.recipe import DenoiserStage, FewSteps, RecipeError, read_recipe
 from lingen_training.run import train
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import TAEConfig
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_playground import Scene, extent, render, sample_scene
 from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
-from lingen_training.playground import Scene, extent, render, sample_scene
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoint import load_tensors
+from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.curves import read_log
 from lingen_training.loop import Schedule, run_loop
 from lingen_training.muon import _shared_out

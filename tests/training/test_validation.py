@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.autoencoder import TemporalAutoencoder
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.flow import REST
-from lingen_models.lingen import LinGen
-from lingen_models.words import WordEncoder
-from lingen_training.denoiser_stage import Pair
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.sampling.flow import REST
+from lingen_training.pair import Pair
 from lingen_training.parallel import Group
 from lingen_training.validation import TIMES, FixedClips, fixed_clips, object_loss
 
@@ -49,7 +49,7 @@ def test_only_the_tokens_of_objects_count() -> None:
     objects = torch.zeros(2, 3, 4, 4)
     objects[0, :, :, 2:] = 1  # where the answer is right
     objects[1, 0, :, :2] = 1  # where it is off by one
-    clips = FixedClips([0, 1], torch.zeros(2, 4, 3, 4, 4), objects, ["red", "red"])
+    clips = FixedClips([0, 1], torch.zeros(2, 4, 3, 4, 4), objects, ["red", "red"], ["red x1"] * 2)
     marks = object_loss(pair(), clips)
     assert set(marks) == {"loss", *(f"t{time:g}" for time in TIMES)}
     assert marks["loss"] == pytest.approx(8 / (24 + 8), rel=1e-3)

@@ -9,14 +9,15 @@ trained along, and is not part of the weights that a training writes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
+from lingen_playground import FPS, Scene, course_of
+from lingen_playground.layout import words_of
+from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
 from lingen_training.latents import Picked
-from lingen_training.playground import FPS, Scene, course_of
-from lingen_training.playground.palette import BACKGROUNDS, COLOURS, SHAPES
 
 _TOKEN = 16
 """Pixels of a token's side: the autoencoder's stride times the patch."""
@@ -25,6 +26,18 @@ _AHEAD = 0.25
 _MOTION = 6
 FACTS = _MOTION + len(SHAPES) + len(COLOURS) + len(BACKGROUNDS)
 """Values per token: occupancy, offset (2), velocity (2), radius, then one-hot names."""
+
+
+def layout_words(
+    picked: Picked, row: int, start: float, total: int, size: int, stride: int
+) -> list[str]:
+    """Layout words (`playground.layout`) of each object in the first frame of a row; the arguments
+    are those of `ground_truth`."""
+    scene, begin = picked.scenes[row], picked.begins[row]
+    at = object_courses(scene, start, total, size, stride)[:, begin, :2]
+    x, y = (at - torch.tensor(picked.corners[row]) * (_TOKEN // 2)).T.tolist()
+    time = start + (stride * begin - (stride - 1) / 2 if begin else 0) / FPS
+    return [words_of(thing, x[layer], y[layer], time) for layer, thing in enumerate(scene.objects)]
 
 
 class AlignmentHead(nn.Sequential):
@@ -37,13 +50,19 @@ class AlignmentHead(nn.Sequential):
 
 
 def ground_truth(
-    picked: Picked, starts: Sequence[float], grid: tuple[int, int], size: int, stride: int
+    picked: Picked,
+    starts: Sequence[float],
+    total: int,
+    grid: tuple[int, int],
+    size: int,
+    stride: int,
 ) -> Tensor:
     """Facts (rows, T, h, w, FACTS) about the tokens of some clips.
 
     Args:
         picked: the clips.
         starts: when the scene of each row begins, in seconds.
+        total: latent frames of the clips from which they are cut.
         grid: lines and columns of tokens.
         size: side of the whole frames in pixels.
         stride: frames per latent frame.
@@ -55,8 +74,9 @@ def ground_truth(
     grounds = torch.zeros(rows, len(BACKGROUNDS))
     corners = torch.tensor(picked.corners) * (_TOKEN // 2)  # of pairs of latents
     for row, scene in enumerate(picked.scenes):
-        whole = _courses(scene, starts[row], picked.begins[row] + frames, size, stride)
-        courses[row, : len(scene.objects)] = whole[:, picked.begins[row] :]
+        begin = picked.begins[row]
+        whole = object_courses(scene, starts[row], total, size, stride)
+        courses[row, : len(scene.objects)] = whole[:, begin : begin + frames]
         for layer, thing in enumerate(scene.objects):
             names[row, layer, SHAPES.index(thing.shape)] = 2
             names[row, layer, len(SHAPES) + list(COLOURS).index(thing.colour)] = 2
@@ -90,10 +110,10 @@ def ground_truth(
     return torch.cat((torch.stack(motion, -1), named, ground), -1)
 
 
-@cache  # asked for again whenever the clip is drawn
-def _courses(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
-    """(objects, frames, 5): x, y, their change within `_AHEAD`, and radius, in pixels, in the
-    middle of each latent frame."""
+@lru_cache(maxsize=32768)  # asked for again whenever the clip is drawn
+def object_courses(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
+    """Courses (objects, frames, 5) of the objects of a clip, in the middle of each latent frame: x
+    and y, their change within `_AHEAD`, and radius, in pixels of the whole frame."""
     number = torch.arange(frames, dtype=torch.float64)
     times = start + torch.where(number == 0, 0.0, stride * number - (stride - 1) / 2) / FPS
     found = []

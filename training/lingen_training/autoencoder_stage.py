@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lingen_models.autoencoder import TemporalAutoencoder
-from lingen_models.checkpoint import save_network
+from lingen_models.checkpoints.safetensors import save_network
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report, Schedule, run_loop

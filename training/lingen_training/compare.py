@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from lingen_models.flow import interpolate, velocity
-from lingen_models.pipeline import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.flow import interpolate, velocity
+from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.evaluate import share_and_interval, whole_groups
-from lingen_training.playground import canonical_caption, render, sample_scene
 
 SECONDS = (4.0, 17.0, 60.0)
 TIMES = (0.125, 0.375, 0.625, 0.875)

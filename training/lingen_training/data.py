@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
-import lingen_training.playground as playground
+import lingen_playground as playground
 from lingen_plugins.errors import UnknownNameError
 from lingen_plugins.guard import describe
 from lingen_plugins.registry import Registry, collect

@@ -9,58 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lingen_models.autoencoder import SPACE_STRIDE
-from lingen_models.flow import interpolate, logit_normal_times, velocity
-from lingen_models.frozen import FrozenText
-from lingen_models.lingen import LinGen
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import TextFeatures
-from lingen_models.words import WordEncoder
-from lingen_training.alignment import AlignmentHead, ground_truth
+from lingen_models.sampling.denoise import TextFeatures
+from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
+from lingen_training.alignment import AlignmentHead, ground_truth, layout_words
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.few_steps import Jump, jump_loss
 from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
+from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
 from lingen_training.recipe import DenoiserStage, FewSteps, Source
 from lingen_training.validation import fixed_clips, object_loss
 
 _ALIGNED_AFTER = 4
 """The block whose tokens are aligned with the ground truth."""
-
-
-class Pair(nn.Module):
-    """The denoiser and its word encoder, trained as one; or the denoiser, with frozen encoders."""
-
-    def __init__(
-        self,
-        denoiser: LinGen,
-        text_encoder: WordEncoder | None,
-        frozen: Sequence[FrozenText] = (),
-    ) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-        self.text_encoder = text_encoder
-        self.alignment: AlignmentHead | None = None
-        """Of a stage that aligns with the ground truth."""
-        self.frozen = tuple(frozen)
-        """Not registered: they are neither trained, nor saved, nor cast."""
-
-    def read(self, prompts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
-        """Features and masks of prompts, by text encoder."""
-        pairs: list[tuple[Tensor, Tensor]] = []
-        if self.text_encoder is not None:
-            pairs.append(self.text_encoder(self.text_encoder.tokens(prompts)))
-        with torch.no_grad():
-            pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
-        like = self.denoiser.patch_in.weight
-        masks = [mask.to(like.device) for _, mask in pairs]
-        return [features.to(like) for features, _ in pairs], masks
 
 
 @dataclass(frozen=True)
@@ -218,7 +188,7 @@ def train_stage(
         def validate() -> dict[str, float]:
             if group.leads:
                 keep()
-            return object_loss(pair, clips, group)
+            return object_loss(pair, clips, group, layout=stage.layout > 0)
 
     run_loop(
         name=stage.name,
@@ -258,23 +228,25 @@ def draw_batch(
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
     picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
+    starts = [cached.starts[index] for index in picked.indices]
+    total, stride = cached.latents.shape[2], cached.time_stride
     captions = []
-    for scene in picked.scenes:
+    for row, scene in enumerate(picked.scenes):
         seed = rng.randrange(2**31)
         more: dict[str, Any] = {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
         if stage.natural:
             more["natural"] = stage.natural
+        if stage.layout and rng.random() < stage.layout:
+            more["layout"] = layout_words(picked, row, starts[row], total, source.size, stride)
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment:
         high, wide = picked.latents.shape[-2:]
-        starts = [cached.starts[index] for index in picked.indices]
-        facts = ground_truth(
-            picked, starts, (high // 2, wide // 2), source.size, cached.time_stride
-        )
+        grid = (high // 2, wide // 2)
+        facts = ground_truth(picked, starts, total, grid, source.size, stride)
     return Batch(picked.latents, captions, first, source.time_shift, facts)
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lingen_models.block import Block
-from lingen_models.lingen import LinGen
+from lingen_models.networks.block import Block
+from lingen_models.networks.denoiser import LinGen
 from lingen_training.recipe import Distilled
 
 TRAINED: dict[Distilled | None, str] = {

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.flow import SCHEDULES
-from lingen_models.pipeline import TextToVideo
-from lingen_models.sampling import Guidance, Sampler, euler, guided_from, sample_latents
-from lingen_models.step_cache import StepCache
-from lingen_training.playground import (
+from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.denoise import SamplingMethod, sample_latents
+from lingen_models.sampling.params import SamplingParams, options
+from lingen_playground import (
     FPS,
     Scene,
     Verdict,
@@ -26,7 +25,7 @@ from lingen_training.playground import (
     render,
     sample_scene,
 )
-from lingen_training.playground.oracle import SAID_MARKS
+from lingen_playground.oracle import SAID_MARKS
 
 MARKS = ("colour", "background", "direction", "shape", "size", "motion", "count")
 TARGETS = {
@@ -48,25 +47,21 @@ LONG_TARGET = 0.90
 
 def evaluate(
     pipe: TextToVideo,
+    params: SamplingParams,
+    method: SamplingMethod,
     *,
     clips: int = 200,
     seconds: float = 4.0,
     natural_clips: int = 60,
     long_clips: int = 20,
     long_seconds: float = 60.0,
-    steps: int = 20,
-    guidance: float = 3.0,
-    sampler: Sampler = euler,
-    schedule: str = "linear-quadratic",
-    guided_after: float = 0.0,
-    step_cache: float = 0.0,
     size: int = 128,
-    seed: int = 0,
     batch: int = 8,
     report: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Generate and judge; real renders of the same scenes are judged beside them, as they are and
-    as the autoencoder gives them back, which is as well as the denoiser could do.
+    as the autoencoder gives them back, which is as well as the denoiser could do. The seed of
+    `params` chooses the prompts and the noise.
 
     Returns {"settings", "short": {mark: [right, asked]}, "real" and "restored": the same for
     renders, "splits": {"objects": {"1": {mark: [right, asked]}, ...}, ...}, "long" as "short",
@@ -74,17 +69,9 @@ def evaluate(
     clips from `natural_prompts`, more than there are being made with other noise, and
     "natural_failures". `markdown_table` draws it.
     """
-    frames = whole_groups(seconds)
+    frames, seed = whole_groups(seconds), params.seed
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
-    generate = _Generator(
-        pipe,
-        sampler,
-        SCHEDULES[schedule](steps),
-        guided_from(guided_after, guidance),
-        step_cache,
-        size,
-        seed,
-    )
+    generate = _Generator(pipe, params, method, size)
     short, real, restored = _tally(MARKS), _tally(MARKS), _tally(MARKS)
     splits: dict[str, dict[str, dict[str, list[int]]]] = {name: {} for name in SPLITS}
     failures: list[dict[str, Any]] = []
@@ -125,13 +112,10 @@ def evaluate(
             "natural_clips": natural_clips,
             "long_clips": long_clips,
             "long_seconds": long_frames / FPS,
-            "steps": steps,
-            "guidance": guidance,
-            "schedule": schedule,
-            "guided_after": guided_after,
-            "step_cache": step_cache,
+            **{option: getattr(params, name) for option, name in options().items()},
+            "schedule": method.schedule,
+            "guided_after": method.guided_after,
             "size": size,
-            "seed": seed,
         },
         "short": short,
         "real": real,
@@ -256,36 +240,33 @@ class _Generator:
     def __init__(
         self,
         pipe: TextToVideo,
-        sampler: Sampler,
-        times: Tensor,
-        guidance: Guidance,
-        step_cache: float,
+        params: SamplingParams,
+        method: SamplingMethod,
         size: int,
-        seed: int,
     ) -> None:
-        self.pipe = pipe
-        self.sampler = sampler
-        self.times = times
-        self.guidance = guidance
-        self.step_cache = step_cache
-        self.size = size
-        self.noise = torch.Generator().manual_seed(seed)
+        self.pipe, self.params, self.method, self.size = pipe, params, method, size
+        self.noise = torch.Generator().manual_seed(params.seed)
+        self.made = 0
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], frames: int) -> Iterator[Tensor]:
-        pipe = self.pipe
+        pipe, params, method = self.pipe, self.params, self.method
         side = self.size // pipe.space_stride
         channels = pipe.denoiser.config.latent_channels
         shape = (len(prompts), channels, pipe.latent_frames(frames), side, side)
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
+        first = params.seed * 1_000_003 + self.made
+        self.made += len(prompts)
+        if params.expand_prompt:
+            prompts = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
         latents = sample_latents(
-            StepCache(pipe.denoiser, self.step_cache) if self.step_cache else pipe.denoiser,
+            pipe.denoiser_for(params),
             noise,
             pipe.encode_texts(list(prompts)),
-            pipe.encode_texts([""] * len(prompts)),
-            times=self.times,
-            guidance=self.guidance,
-            sampler=self.sampler,
+            pipe.encode_texts([params.negative_prompt] * len(prompts)),
+            times=method.times(params.steps),
+            guidance=params.guidance(method.guided_after),
+            sampler=method.loop,
         )
         return iter([torch.cat(list(pipe.decode(row[None], frames))) for row in latents])
 

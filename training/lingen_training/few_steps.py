@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lingen_models.flow import SCHEDULES, interpolate
-from lingen_models.sampling import (
-    Guidance,
+from lingen_models.sampling.denoise import (
     Network,
     Sampler,
     TextFeatures,
     euler,
-    guided_from,
     sample_latents,
 )
-from lingen_models.solvers import dpm_multistep
+from lingen_models.sampling.flow import SCHEDULES, interpolate
+from lingen_models.sampling.guidance import Guidance
+from lingen_models.sampling.solvers import dpm_multistep
 from lingen_training.recipe import FewSteps
 
 
@@ -73,7 +72,7 @@ def begin_of(student: Network, few: FewSteps, jump: Jump) -> Tensor:
     grid = SCHEDULES[few.schedule](few.steps)
     if jump.step and not jump.own_path:
         return interpolate(jump.data, jump.noise, jump.times(float(grid[jump.step])))
-    return _follow(student, jump, jump.noise, grid[: jump.step + 1], 1.0, euler)
+    return _follow(student, jump, jump.noise, grid[: jump.step + 1], Guidance(1.0), euler)
 
 
 def end_of(teacher: Network, few: FewSteps, jump: Jump, here: Tensor) -> Tensor:
@@ -81,7 +80,7 @@ def end_of(teacher: Network, few: FewSteps, jump: Jump, here: Tensor) -> Tensor:
     fine = SCHEDULES[few.schedule](few.steps * few.substeps)
     first = jump.step * few.substeps
     times = fine[first : first + few.substeps + 1]
-    guidance = guided_from(few.guided_after, few.guidance)
+    guidance = Guidance(few.guidance, start=few.guided_after)
     return _follow(teacher, jump, here, times, guidance, dpm_multistep)
 
 

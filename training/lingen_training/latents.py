@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lingen_models.autoencoder import TIME_STRIDE
-from lingen_models.checkpoint import load_tensors, save_tensors
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+from lingen_models.networks.video_autoencoder import TIME_STRIDE
+from lingen_playground import FPS, Scene, close_up_scene, extent
 from lingen_training.data import PLAYGROUND, World, rendered
 from lingen_training.loop import Report
 from lingen_training.parallel import ALONE, Group
-from lingen_training.playground import FPS, Scene, close_up_scene, extent
 
 _FRAMES_AT_ONCE = 2048
 """Rendered frames of 64 x 64 pixels, or as many pixels in larger ones, that are held at a time."""

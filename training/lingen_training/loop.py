@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from lingen_training.curves import read_log
-from lingen_training.memory import keep_freed_memory
 from lingen_training.optimiser import MasterWeights
 from lingen_training.parallel import Group
 
@@ -65,7 +64,6 @@ def run_loop(
 
     Raises FloatingPointError when 20 steps in a row have no finite gradient.
     """
-    keep_freed_memory()
     group = weights.group
     state = folder / f"{name}.state.safetensors"
     log, checks = folder / f"{name}.jsonl", folder / f"{name}.validation.jsonl"

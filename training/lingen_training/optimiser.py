@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoint import load_tensors, save_tensors
+from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 from lingen_training.muon import Muon
 from lingen_training.parallel import ALONE, Group, pieces_like
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lingen_models.checkpoint import read_metadata, sha256_file
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
 from lingen_models.config import LinGenConfig
-from lingen_models.frozen import FrozenAutoencoder, FrozenText
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.errors import UnknownNameError
 from lingen_plugins.parts import PluginPart, digest_of, find_part

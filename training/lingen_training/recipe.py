@@ -143,7 +143,7 @@ class FewSteps(_Section):
 
     steps: int = Field(default=4, ge=1)
     schedule: Literal["uniform", "shifted"] = "shifted"
-    """Where the steps lie in time: a name in `lingen_models.flow.SCHEDULES` whose grids divide."""
+    """Where the steps lie in time: a name in `sampling.flow.SCHEDULES` whose grids divide."""
     substeps: int = Field(default=3, ge=1)
     """Steps of the teacher for one of the student."""
     guidance: float = Field(default=4.5, ge=0)
@@ -170,6 +170,9 @@ class DenoiserStage(_Section):
     place_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
+    layout: float = Field(default=0.0, ge=0, le=1)
+    """Share of captions that end with layout words (`playground.layout`): where each object is in
+    the first frame. `playground.layout.expand` adds them to prompts."""
     batches: int = Field(default=1, ge=1)
     """Batches in a step, each from a source that is drawn for it. Several processes share them."""
     alignment: float = Field(default=0.0, ge=0)
@@ -285,7 +288,7 @@ def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
     """Only the playground knows where things are, and how they move."""
     if recipe.data.dataset == "playground":
         return
-    for name in ("place_dropout", "natural", "alignment", "validate_every"):
+    for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):
         if getattr(stage, name):
             raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):

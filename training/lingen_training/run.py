@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from lingen_models.allocation import keep_freed_memory
-from lingen_models.autoencoder import SPACE_STRIDE, TemporalAutoencoder
-from lingen_models.checkpoint import (
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     build_network,
     load_network,
@@ -26,17 +26,19 @@ from lingen_models.checkpoint import (
     save_tensors,
 )
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
-from lingen_models.frozen import FrozenAutoencoder, FrozenText
-from lingen_models.lingen import LinGen
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.malloc import keep_freed_memory
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
+from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
-from lingen_models.words import WordEncoder, hand_on_words
+from lingen_playground import lexicon
 from lingen_plugins.registry import Registry
 from lingen_training.autoencoder_stage import train_autoencoder
 from lingen_training.curves import draw_curves
 from lingen_training.data import PLAYGROUND, World, find_world
-from lingen_training.denoiser_stage import Pair, StageData, train_stage
+from lingen_training.denoiser_stage import StageData, train_stage
 from lingen_training.loop import Report
+from lingen_training.pair import Pair
 from lingen_training.parallel import Group, grouped
 from lingen_training.parts import (
     FoundParts,
@@ -47,7 +49,6 @@ from lingen_training.parts import (
     settle_codec,
     settle_texts,
 )
-from lingen_training.playground import lexicon
 from lingen_training.recipe import (
     AutoencoderStage,
     DataSection,
@@ -174,7 +175,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     pair = _pair(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
-        if new := load_network(begun, pair.denoiser, anew=".mixer."):
+        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in")):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
@@ -243,14 +244,15 @@ def _pair(run: TrainingRun) -> Pair:
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
-    natural = any(stage.natural for stage in run.recipe.stage)
+    natural = any(stage.natural or stage.layout for stage in run.recipe.stage)
     if run.world is PLAYGROUND and not natural:
         words = set(lexicon.plain_vocabulary())
     else:
         words = set(run.world.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
-    return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
+    config = run.recipe.text.config(tuple(sorted(words)))
+    return Pair(denoiser, WordEncoder(dataclasses.replace(config, layout=run.config.layout)))
 
 
 def _words_of(path: Path) -> tuple[str, ...]:
@@ -269,7 +271,8 @@ def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
     )
     assert isinstance(earlier, WordEncoder)
     load_network(path, earlier)
-    if dataclasses.replace(config, words=()) != dataclasses.replace(earlier.config, words=()):
+    # Neither the words nor the layout change the size of what is handed on.
+    if dataclasses.replace(earlier.config, words=config.words, layout=config.layout) != config:
         raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
     hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
 

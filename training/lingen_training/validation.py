@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lingen_models.flow import interpolate, velocity
-from lingen_models.loading import VideoAutoencoder
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.sampling.flow import interpolate, velocity
+from lingen_playground import FPS, canonical_caption, extent, render, sample_scene
+from lingen_playground.layout import layout_of
+from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
-from lingen_training.playground import FPS, canonical_caption, extent, render, sample_scene
-
-if TYPE_CHECKING:
-    from lingen_training.denoiser_stage import Pair
 
 TIMES = (0.08, 0.15, 0.25, 0.4)
 """Flow times at which what a clip shows is decided."""
 _FIRST_SEED = 7_000_000
 _SIZE = 128
 _FRAMES = 9
+_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class FixedClips:
     latents: Tensor
     objects: Tensor
     captions: list[str]
+    layouts: list[str]
+    """Captions with layout words."""
 
     def noise(self, time: float) -> Tensor:
         """Noise of the latents' shape that depends on the time and on the number of each clip."""
@@ -72,30 +73,44 @@ def fixed_clips(autoencoder: VideoAutoencoder, count: int, group: Group = ALONE)
             mask[frame, top:bottom, left:right] = 1
         masks.append(mask)
     captions = [canonical_caption(scene) for scene in scenes]
-    return FixedClips(numbers, torch.cat(latents), torch.stack(masks), captions)
+    layouts = [
+        " ".join([caption, *layout_of(scene, 0.0, _SIZE)])
+        for caption, scene in zip(captions, scenes, strict=True)
+    ]
+    return FixedClips(numbers, torch.cat(latents), torch.stack(masks), captions, layouts)
 
 
 @torch.no_grad()
 def object_loss(
-    pair: Pair, clips: FixedClips, group: Group = ALONE, at_once: int = 4
+    pair: Pair, clips: FixedClips, group: Group = ALONE, *, layout: bool = False
 ) -> dict[str, float]:
     """Mean squared error of the velocity over the tokens of objects at each of `TIMES`, and their
-    mean as "loss". The processes of the group put their clips together."""
+    mean as "loss"; with `layout`, also with layout words in the captions, as "layout0.08" and so
+    on. The processes of the group put their clips together."""
+    marks = _losses(pair, clips, clips.captions, group)
+    found = {"loss": sum(marks) / len(marks)}
+    found |= {f"t{time:g}": mark for time, mark in zip(TIMES, marks, strict=True)}
+    if layout:
+        marks = _losses(pair, clips, clips.layouts, group)
+        found |= {f"layout{time:g}": mark for time, mark in zip(TIMES, marks, strict=True)}
+    return found
+
+
+def _losses(pair: Pair, clips: FixedClips, captions: list[str], group: Group) -> list[float]:
     device = pair.denoiser.patch_in.weight.device
-    marks: dict[str, float] = {}
+    marks = []
     for time in TIMES:
         noise = clips.noise(time)
         sums = torch.zeros(2, dtype=torch.float64)
-        for first in range(0, len(clips.captions), at_once):
-            part = slice(first, first + at_once)
-            data = clips.latents[part].to(device)
-            blank = noise[part].to(device)
+        for first in range(0, len(captions), _AT_ONCE):
+            part = slice(first, first + _AT_ONCE)
+            data, blank = clips.latents[part].to(device), noise[part].to(device)
             times = torch.full((data.shape[0], data.shape[2]), time, device=device)
-            features, masks = pair.read(clips.captions[part])
+            features, masks = pair.read(captions[part])
             found = pair.denoiser(interpolate(data, blank, times), times, features, masks, 0)
             error = (found.float() - velocity(data, blank)).square().mean(1)
             objects = clips.objects[part].to(device)
             sums += torch.stack(((error * objects).sum(), objects.sum())).double().cpu()
         group.sum(sums)
-        marks[f"t{time:g}"] = float(sums[0] / sums[1])
-    return {"loss": sum(marks.values()) / len(marks), **marks}
+        marks.append(float(sums[0] / sums[1]))
+    return marks

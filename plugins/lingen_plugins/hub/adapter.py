@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from lingen_models.sampling import Guidance, OnStep, Sampler
+    from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.params import SamplingParams
 
 
 class HubPipeline:
@@ -91,18 +92,14 @@ class HubPipeline:
     def sample(
         self,
         prompt: str,
+        params: SamplingParams,
         *,
         frames: int,
         height: int,
         width: int,
-        steps: int,
-        guidance: Guidance,
-        sampler: Sampler,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
-        schedule: str = "",
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
@@ -110,33 +107,28 @@ class HubPipeline:
 
         self._refuse(first_frame is not None or last_frame is not None)
         shape = self._shape(self.latent_frames(frames), height, width)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        wish = Wish(prompt, negative, steps, plain(guidance), seed)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(params.seed))
         count = self.passes(0, noise.shape[2], None, False)
-        return self._pass(noise, wish, sampler, on_step, 0, count)
+        return self._pass(noise, prompt, params, method, on_step, 0, count)
 
-    def go_on(
+    def extend(
         self,
         history: Tensor,
         frames: int,
         prompt: str,
+        params: SamplingParams,
         *,
         windows: tuple[int, int],
-        steps: int,
-        guidance: Guidance,
-        sampler: Sampler,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod,
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
-        schedule: str = "",
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Latent frames that follow `history`; only where the model's record has windows."""
         raise NotImplementedError
 
-    def retake(self, *arguments: Any, **choices: Any) -> Tensor:
+    def inpaint(self, *arguments: Any, **choices: Any) -> Tensor:
         """Never: none of these models sees what comes after."""
         raise NotImplementedError
 
@@ -180,8 +172,9 @@ class HubPipeline:
     def _pass(
         self,
         noise: Tensor,
-        wish: Wish,
-        sampler: Sampler,
+        prompt: str,
+        params: SamplingParams,
+        method: SamplingMethod,
         on_step: OnStep | None,
         number: int,
         count: int,
@@ -190,38 +183,38 @@ class HubPipeline:
         """Go through all steps once, the `number`th time of `count`; `more` goes to the call."""
         import torch
 
-        done = number * wish.steps
+        done = number * params.steps
 
         def told(_: Any, __: int, ___: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             nonlocal done
             done += 1
             if on_step is not None:
-                on_step(done, count * wish.steps, tensors["latents"])
+                on_step(done, count * params.steps, tensors["latents"])
             return {}
 
         def run(noise: Tensor, _: float) -> Tensor:
             more["callback_on_step_end"] = told
-            return self._call(noise, wish, output_type="latent", **more).float()
+            return self._call(noise, prompt, params, output_type="latent", **more).float()
 
         def listen(done: int, _: int, latents: Tensor) -> None:
             if on_step is not None:
-                on_step(number * wish.steps + done, count * wish.steps, latents)
+                on_step(number * params.steps + done, count * params.steps, latents)
 
-        times = torch.linspace(0, 1, wish.steps + 1)
-        return sampler(run, noise.to(self.device), times, listen)
+        times = torch.linspace(0, 1, params.steps + 1)
+        return method.loop(run, noise.to(self.device), times, listen)
 
-    def _call(self, noise: Tensor, wish: Wish, **more: Any) -> Tensor:
+    def _call(self, noise: Tensor, prompt: str, params: SamplingParams, **more: Any) -> Tensor:
         """The latents that the pipeline makes of `noise`."""
         _, _, frames, height, width = noise.shape
         count = {self._frames_name: 1 + self.time_stride * (frames - 1)}
         found: Tensor = self.pipe(
-            prompt=wish.prompt,
-            negative_prompt=wish.negative,
+            prompt=prompt,
+            negative_prompt=params.negative_prompt,
             **count,
             height=height * self.space_stride,
             width=width * self.space_stride,
-            num_inference_steps=wish.steps,
-            guidance_scale=wish.guidance,
+            num_inference_steps=params.steps,
+            guidance_scale=params.guidance_scale,
             latents=noise,
             **more,
         ).frames
@@ -234,22 +227,9 @@ class HubPipeline:
             raise NotImplementedError("this pipeline takes no pictures")
 
 
-class Wish:
-    """What a clip is sampled with."""
-
-    def __init__(self, prompt: str, negative: str, steps: int, guidance: float, seed: int) -> None:
-        self.prompt, self.negative = prompt, negative
-        self.steps, self.guidance, self.seed = steps, guidance, seed
-
-
 def to_uint8(pixels: Tensor) -> Tensor:
     """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL."""
     import torch
 
     whole = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
     return whole.round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
-
-
-def plain(guidance: Guidance) -> float:
-    """The same at all times: no schedule of these pipelines knows another."""
-    return guidance(1.0) if callable(guidance) else guidance

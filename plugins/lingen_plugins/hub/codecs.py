@@ -17,15 +17,15 @@ from lingen_plugins.hub.wan import WAN
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.frozen import FrozenAutoencoder
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 
 _WAN, _LTX = "AutoencoderKLWan", "AutoencoderKLLTXVideo"
 
 
 def build_wan_codec(config: Config) -> FrozenAutoencoder:
     """Wan's autoencoder in `config["folder"]`, in float32: causal, a latent frame at a time."""
-    from lingen_models.checkpoint import CheckpointError
-    from lingen_models.frozen import FrozenAutoencoder
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     vae = _load(_WAN, config)
     if vae.config.patch_size:
@@ -50,7 +50,7 @@ def build_wan_codec(config: Config) -> FrozenAutoencoder:
 
 def build_ltx_codec(config: Config) -> FrozenAutoencoder:
     """LTX-Video's autoencoder in `config["folder"]`, in float32: it looks both ways in time."""
-    from lingen_models.frozen import FrozenAutoencoder
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 
     vae = _load(_LTX, config)
 

@@ -20,7 +20,7 @@ def text_folders(folder: Path, kinds: tuple[str, ...]) -> tuple[Path, ...]:
 
     Raises MissingFolderError, and `CheckpointError` for an encoder of another kind.
     """
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     inside = [folder] if (folder / CONFIG).is_file() else sorted(folder.glob("text_encoder*"))
     found = {one: str(_config(one).get("model_type")) for one in inside}
@@ -44,7 +44,7 @@ def codec_folders(folder: Path, kind: str) -> tuple[Path, ...]:
 
     Raises MissingFolderError, and `CheckpointError` for another class.
     """
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     inside = (one for one in (folder, folder / "vae") if (one / CONFIG).is_file())
     network = next(inside, None)
@@ -57,7 +57,7 @@ def codec_folders(folder: Path, kind: str) -> tuple[Path, ...]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     path = folder / CONFIG
     if not path.is_file():

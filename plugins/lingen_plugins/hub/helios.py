@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.adapter import Wish
 from lingen_plugins.hub.on_wan import UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.wan_codec import decode_frames
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lingen_models.sampling.params import SamplingParams
 
 CHUNK = 9
 """Latent frames; the pipeline's own default."""
@@ -51,7 +52,8 @@ class Helios(WindowedPipeline):
     def _call(
         self,
         noise: Tensor,
-        wish: Wish,
+        prompt: str,
+        params: SamplingParams,
         *,
         known: Tensor | None = None,
         past: int = 0,
@@ -71,11 +73,11 @@ class Helios(WindowedPipeline):
                 height=noise.shape[3] * self.space_stride,
                 width=noise.shape[4] * self.space_stride,
                 num_frames=CHUNK_FRAMES,
-                num_inference_steps=wish.steps,
-                guidance_scale=wish.guidance,
+                num_inference_steps=params.steps,
+                guidance_scale=params.guidance_scale,
                 history_sizes=list(HISTORY),
                 num_latent_frames_per_chunk=CHUNK,
-                **self._text(wish),
+                **self._text(prompt, params),
                 **more,
             ).frames
         finally:

@@ -20,7 +20,7 @@ NETWORKS = ("transformer", "vae", "text_encoder")
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     path = folder / INDEX
     try:
@@ -55,7 +55,7 @@ def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype
     """
     import torch
 
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.precision import compute_dtype
 
     diffusers = _quiet("diffusers")
@@ -79,7 +79,7 @@ def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype
 
 def check_strides(model: HubModel, folder: Path, time: int, space: int) -> None:
     """Raise `CheckpointError` where an autoencoder has other strides than the model's record."""
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     if time != model.time_stride or model.side_step % space:
         raise CheckpointError(
@@ -111,7 +111,7 @@ def load_network(
     It has every tensor that it needs; others are refused but for those whose names begin as one of
     `beside`, which belong to a larger model that it is a part of. Raises `CheckpointError`.
     """
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     kind = getattr(_quiet(library), name, None)
     if kind is None:

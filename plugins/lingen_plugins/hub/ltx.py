@@ -18,7 +18,7 @@ from lingen_plugins.hub.ltx_codec import STRIDE, decode_pieces, first_of_piece
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_plugins.hub.adapter import Wish
+    from lingen_models.sampling.params import SamplingParams
 
 WINDOW, OVERLAP = 10, 3
 """Latent frames of a window, and of it and the next; the pipeline's defaults."""
@@ -55,18 +55,18 @@ class LtxLong(HubPipeline):
     def _space_stride(self) -> int:
         return int(self.pipe.vae_spatial_compression_ratio)
 
-    def _call(self, noise: Tensor, wish: Wish, **more: Any) -> Tensor:
+    def _call(self, noise: Tensor, prompt: str, params: SamplingParams, **more: Any) -> Tensor:
         self._count = noise.shape[2]
         found: Tensor = self.pipe(
-            prompt=wish.prompt,
-            negative_prompt=wish.negative,
+            prompt=prompt,
+            negative_prompt=params.negative_prompt,
             num_frames=1 + STRIDE * (self._count - 1),
             height=noise.shape[3] * self.space_stride,
             width=noise.shape[4] * self.space_stride,
             frame_rate=self.model.fps,
-            num_inference_steps=wish.steps + 1,  # of which it leaves out the last
-            guidance_scale=wish.guidance,
-            seed=wish.seed,
+            num_inference_steps=params.steps + 1,  # of which it leaves out the last
+            guidance_scale=params.guidance_scale,
+            seed=params.seed,
             temporal_tile_size=STRIDE * WINDOW,
             temporal_overlap=STRIDE * OVERLAP,
             **more,

@@ -38,7 +38,7 @@ class OnWanLatents(HubPipeline):
 
 def load_wan_like(model: HubModel, folder: Path, device: str, dtype: Any) -> Any:
     """The pipeline of `model`, whose autoencoder is Wan's. Raises `CheckpointError`."""
-    from lingen_models.checkpoint import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     pipe = load_pipeline(model, folder, device, dtype)
     vae = pipe.vae

@@ -11,7 +11,7 @@ from lingen_plugins.hub.on_wan import WAN_VAE, OnWanLatents, load_wan_like
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_plugins.hub.adapter import Wish
+    from lingen_models.sampling.params import SamplingParams
 
 
 class SanaVideo(OnWanLatents):
@@ -19,8 +19,8 @@ class SanaVideo(OnWanLatents):
 
     _frames_name = "frames"
 
-    def _call(self, noise: Tensor, wish: Wish, **more: Any) -> Tensor:
-        return super()._call(noise, wish, use_resolution_binning=False, **more)
+    def _call(self, noise: Tensor, prompt: str, params: SamplingParams, **more: Any) -> Tensor:
+        return super()._call(noise, prompt, params, use_resolution_binning=False, **more)
 
 
 def build_sana(folder: Path, device: str, dtype: Any) -> SanaVideo:

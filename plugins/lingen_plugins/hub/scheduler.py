@@ -9,8 +9,8 @@ from lingen_plugins.contracts import Sampler
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import OnStep, Velocity
-    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import OnStep, Velocity
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 
 def in_one_call(pipeline: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.adapter import Wish
 from lingen_plugins.hub.on_wan import UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lingen_models.sampling.params import SamplingParams
 
 NOISE_ON_PAST = 20
 """Of 1000: the clean frames are blurred a little, which its authors recommend for long videos."""
@@ -35,7 +36,8 @@ class SkyReels(WindowedPipeline):
     def _call(
         self,
         noise: Tensor,
-        wish: Wish,
+        prompt: str,
+        params: SamplingParams,
         *,
         known: Tensor | None = None,
         past: int = 0,
@@ -46,7 +48,7 @@ class SkyReels(WindowedPipeline):
         so what it prepares is replaced."""
         import torch
 
-        from lingen_models.extension import place_seed
+        from lingen_models.sampling.windows import place_seed
 
         frames = noise.shape[2]
         count = 1 + self.time_stride * (frames - 1)
@@ -54,18 +56,18 @@ class SkyReels(WindowedPipeline):
         self.pipe.prepare_latents = lambda *_, **__: (noise.clone(), frames, before, past)
         try:
             with torch.random.fork_rng():
-                torch.manual_seed(place_seed(wish.seed, place))  # of the noise on the past
+                torch.manual_seed(place_seed(params.seed, place))  # of the noise on the past
                 found: Tensor = self.pipe(
                     prompt=None,
                     height=noise.shape[3] * self.space_stride,
                     width=noise.shape[4] * self.space_stride,
                     num_frames=count,
-                    num_inference_steps=wish.steps,
-                    guidance_scale=wish.guidance,
+                    num_inference_steps=params.steps,
+                    guidance_scale=params.guidance_scale,
                     base_num_frames=count,
                     addnoise_condition=NOISE_ON_PAST if past else 0,
                     fps=self.model.fps,
-                    **self._text(wish),
+                    **self._text(prompt, params),
                     **more,
                 ).frames
                 return found

@@ -14,7 +14,7 @@ from lingen_plugins.hub.ltx import LTX
 from lingen_plugins.hub.wan import WAN
 
 if TYPE_CHECKING:
-    from lingen_models.frozen import PretrainedText
+    from lingen_models.checkpoints.pretrained import PretrainedText
 
 _NEEDS = ("transformers", "sentencepiece")
 _CLASSES = {
@@ -38,8 +38,8 @@ _BESIDE = (
 def build_text(kinds: tuple[str, ...], tokenizer: str, config: Config) -> PretrainedText:
     """The encoder in `config["folder"]`, in the precision of its file; prompts are cut at
     `config["max_tokens"]`."""
-    from lingen_models.checkpoint import CheckpointError
-    from lingen_models.frozen import PretrainedText
+    from lingen_models.checkpoints.pretrained import PretrainedText
+    from lingen_models.checkpoints.safetensors import CheckpointError
 
     most = config["max_tokens"]
     if set(config) != {"folder", "max_tokens"} or type(most) is not int or most < 1:

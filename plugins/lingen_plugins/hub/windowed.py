@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.hub.adapter import Wish, plain
 from lingen_plugins.hub.on_wan import OnWanLatents
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import Guidance, OnStep, Sampler
+    from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.params import SamplingParams
 
 LONGEST_PROMPT = 512
 """Tokens; what the pipelines take by themselves."""
@@ -25,44 +25,40 @@ class WindowedPipeline(OnWanLatents):
         self._texts: dict[str, Any] = {}
         self._read: tuple[str, str, bool] | None = None
 
-    def go_on(
+    def extend(
         self,
         history: Tensor,
         frames: int,
         prompt: str,
+        params: SamplingParams,
         *,
         windows: tuple[int, int],
-        steps: int,
-        guidance: Guidance,
-        sampler: Sampler,
-        negative: str = "",
-        seed: int = 0,
+        method: SamplingMethod,
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
-        schedule: str = "",
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
-        """Yield `frames` latent frames that follow `history`, as `TextToVideo.go_on`.
+        """Yield `frames` latent frames that follow `history`, as `TextToVideo.extend`.
 
-        The noise of a new video is drawn window after window from `seed`, as the pipelines do by
+        The noise of a new video is drawn window after window from the seed, as the pipelines do by
         themselves; that of a part that follows others, from the seed and its place.
         """
         import torch
 
-        from lingen_models.extension import place_seed
+        from lingen_models.sampling.windows import place_seed
 
         self._refuse(last_frame is not None or fade is not None)
         have = history.shape[2]
         known = history[:, :, have if fresh else 0 :].to(self.device).float()
         plan = list(self._plan(known.shape[2], frames, windows))
-        wish = Wish(prompt, negative, steps, plain(guidance), seed)
-        generator = torch.Generator().manual_seed(place_seed(seed, have) if have else seed)
+        seed = place_seed(params.seed, have) if have else params.seed
+        generator = torch.Generator().manual_seed(seed)
         for number, (past, new) in enumerate(plan):
             shape = (*known.shape[:2], self._drawn(past, new), *known.shape[3:])
             noise = torch.randn(shape, generator=generator)
             more = {"known": known, "past": past, "place": have}
-            window = self._pass(noise, wish, sampler, on_step, number, len(plan), **more)
+            window = self._pass(noise, prompt, params, method, on_step, number, len(plan), **more)
             piece = window[:, :, -new:]
             yield piece
             known, have = torch.cat((known, piece.to(known)), 2), have + new
@@ -71,14 +67,14 @@ class WindowedPipeline(OnWanLatents):
         """Latent frames of noise for a window."""
         return past + new
 
-    def _text(self, wish: Wish) -> dict[str, Any]:
+    def _text(self, prompt: str, params: SamplingParams) -> dict[str, Any]:
         """What the text encoder makes of the prompts: asked once for all windows."""
-        guided = wish.guidance > 1
-        asked = (wish.prompt, wish.negative, guided)
+        guided = params.guidance_scale > 1
+        asked = (prompt, params.negative_prompt, guided)
         if asked != self._read:
             texts = self.pipe.encode_prompt(
-                prompt=wish.prompt,
-                negative_prompt=wish.negative,
+                prompt=prompt,
+                negative_prompt=params.negative_prompt,
                 do_classifier_free_guidance=guided,
                 max_sequence_length=LONGEST_PROMPT,
             )

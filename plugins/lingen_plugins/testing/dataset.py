@@ -16,7 +16,7 @@ def check_dataset(dataset: Dataset) -> None:
     """Clips and captions by seed, as the trainer draws them from the playground.
 
     What `build(config)` returns has `FPS`, `sample_scene(seed)`, `caption(scene, seed, still=)`,
-    `render(scenes, frames, size, start=)` and `vocabulary()`; see `lingen_training.playground`.
+    `render(scenes, frames, size, start=)` and `vocabulary()`; see `lingen_playground`.
     """
     whose = check_basics(dataset, Dataset)
     _check_refusal(whose, dataset)
@@ -26,7 +26,7 @@ def check_dataset(dataset: Dataset) -> None:
             callable(getattr(data, name, None)),
             whose,
             f"what build returns has no function {name}",
-            "the trainer calls it, as lingen_training.playground has it",
+            "the trainer calls it, as lingen_playground has it",
         )
     fps = getattr(data, "FPS", None)
     expect(
@@ -74,7 +74,7 @@ def _check_captions(whose: str, data: Any) -> None:
             )
             captions.append(text)
     expect(len(set(captions)) > 1, whose, "all captions are the same", "let the seed choose")
-    from lingen_models.words import split_words
+    from lingen_models.networks.word_encoder import split_words
 
     unknown = {word for text in captions for word in split_words(text)} - words
     expect(

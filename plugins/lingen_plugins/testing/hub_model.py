@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
+from lingen_models.sampling.params import described
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.testing.claims import check_basics, check_config, expect
 
@@ -20,6 +21,8 @@ def check_hub_model(model: HubModel) -> None:
     for name in ("fps", "side_step", "time_stride", "frames", "steps"):
         value = getattr(model, name)
         expect(value >= 1, whose, f"{name} is {value}", "it must be at least 1")
+    unknown = sorted(set(model.supports) - set(described()))
+    expect(not unknown, whose, f"supports names {unknown}", f"choose from {', '.join(described())}")
     sides = model.size.split("x")
     expect(
         len(sides) == 2 and all(one.isdigit() and int(one) % model.side_step == 0 for one in sides),

@@ -210,7 +210,7 @@ def _check_weights(whose: str, variant: ModelVariant) -> None:
     """Where the file of the denoiser is on this machine, it is one of this configuration."""
     if variant.weights is None or not variant.weights.files()["denoiser"].is_file():
         return
-    from lingen_models.checkpoint import CheckpointError, read_metadata
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     path = variant.weights.files()["denoiser"]
     try:

@@ -12,7 +12,7 @@ from lingen_plugins.testing.claims import check_basics, check_tensor, expect
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lingen_models.sampling import Sampler as SamplingLoop
+    from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 
 class _Stop(Exception):
@@ -26,7 +26,7 @@ def check_sampler(sampler: Sampler) -> None:
     """
     import torch
 
-    from lingen_models.flow import SCHEDULES
+    from lingen_models.sampling.flow import SCHEDULES
 
     whose = check_basics(sampler, Sampler)
     expect(

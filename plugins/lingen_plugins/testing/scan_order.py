@@ -15,8 +15,8 @@ def check_scan_order(order: ScanOrder) -> None:
     """Every layer reads every token once, in the order that `axes` says, and can be put back."""
     import torch
 
-    from lingen_models.curves import CURVES
-    from lingen_models.scan import scan_of_layer
+    from lingen_models.networks.scan_orders import scan_of_layer
+    from lingen_models.networks.space_filling_curves import CURVES
 
     whose = check_basics(order, ScanOrder)
     if order.curve is not None:

@@ -56,7 +56,7 @@ def test_on_from_its_own_latents(
 ):
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
-    from lingen_models.extension import place_seed
+    from lingen_models.sampling.windows import place_seed
 
     video, longer = tmp_path / "v.mp4", tmp_path / "longer.mp4"
     assert generate("--frames", "33", "-o", video).returncode == 0

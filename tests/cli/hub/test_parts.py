@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from lingen_models.checkpoint import CheckpointError
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins import parts
 from lingen_plugins.errors import MissingFolderError, NotHereError
 from lingen_plugins.hub.codecs import AUTOENCODERS
@@ -200,7 +200,7 @@ def test_the_cache_of_huggingface_is_looked_into(tiny_wan, tmp_path, monkeypatch
     ],
 )
 def test_weights_files_that_name_what_cannot_be(change, said, kind, tiny_wan, tmp_path):
-    from lingen_models.checkpoint import read_metadata, save_tensors
+    from lingen_models.checkpoints.safetensors import read_metadata, save_tensors
     from lingen_plugins.registry import collect
 
     path = tmp_path / "autoencoder.safetensors"

@@ -47,7 +47,7 @@ def test_a_clip_in_one_piece(generate, load, written, plain, tmp_path):
 def test_a_long_video_in_windows_and_on_from_there(generate, hub, load, written, plain, tmp_path):
     import torch
 
-    from lingen_models.extension import place_seed
+    from lingen_models.sampling.windows import place_seed
 
     video, longer = tmp_path / "v.mp4", tmp_path / "longer.mp4"
     with written() as frames:
@@ -91,7 +91,7 @@ def extended(load, video, latents, plain):
     """
     import torch
 
-    from lingen_models.extension import place_seed
+    from lingen_models.sampling.windows import place_seed
     from lingen_plugins.hub.wan_codec import decode_frames
 
     pipe = load("SkyReelsV2DiffusionForcingVideoToVideoPipeline", video)
@@ -127,11 +127,11 @@ def test_a_run_that_was_stopped_goes_on_between_windows(generate, monkeypatch, t
     assert generate("--frames", "101", "-o", whole).returncode == 0
     windows, breaks = [], [True]
 
-    def counted(self, noise, wish, **more):
+    def counted(self, noise, prompt, params, **more):
         windows.append(noise.shape[2])
         if breaks and len(windows) == 2:
             raise RuntimeError("the power is gone")
-        return call(self, noise, wish, **more)
+        return call(self, noise, prompt, params, **more)
 
     monkeypatch.setattr(SkyReels, "_call", counted)
     assert "lingen resume" in generate("--frames", "101", "-o", video).stderr

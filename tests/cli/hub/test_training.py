@@ -76,7 +76,7 @@ def generate(hub, weights, *more):
 def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
     from lingen_cli.media.open import open_video
     from lingen_cli.requests.recipe import recipe_from_video
-    from lingen_models.checkpoint import load_tensors, read_metadata
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
 
     latents, _ = load_tensors(next((on_wan / "latents").iterdir()))
     assert latents["latents"].shape == (2, 16, 3, 8, 8)
@@ -121,7 +121,7 @@ def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
 
 def test_ltx_and_several_text_encoders(hub, tiny_ltx, tiny_wan, tmp_path):
     from lingen_cli.requests.recipe import recipe_from_video
-    from lingen_models.checkpoint import load_tensors, read_metadata
+    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
 
     several = f"""
 [[text]]
@@ -159,7 +159,7 @@ weights = "{tiny_ltx}"
 def test_trained_again_from_a_folder_that_moved_or_changed(
     hub, on_wan, wan_folder, tmp_path, fails
 ):
-    from lingen_models.checkpoint import read_metadata
+    from lingen_models.checkpoints.safetensors import read_metadata
 
     moved = wan_folder.rename(tmp_path / "elsewhere")
     again = ("train", recipe(tmp_path, ON_WAN.format(moved)), "-o", on_wan, "--device", "cpu")

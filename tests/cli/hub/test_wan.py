@@ -50,7 +50,7 @@ def test_its_frames_are_those_of_diffusers(generate, direct, written, plain, tin
     events = [json.loads(line) for line in result.stdout.splitlines()]
     steps = [one["done"] for one in events if one.get("phase") == "sample" and "done" in one]
     assert steps[-1] == 3
-    assert recipe.model == "wan-1.3b" and recipe.sampler == "scheduler"
+    assert recipe.model == "wan-1.3b" and recipe.sampling.sampler == "scheduler"
     assert {"denoiser", "autoencoder", "text_encoder", "tokenizer"} <= set(recipe.weights)
 
 

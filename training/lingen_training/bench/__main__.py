@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from lingen_models.allocation import keep_freed_memory
 from lingen_models.config import PRESETS
+from lingen_models.malloc import keep_freed_memory
 from lingen_training.bench.cases import PAPER, chosen
 from lingen_training.bench.measure import bench
 from lingen_training.bench.report import draw, table

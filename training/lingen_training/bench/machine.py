@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lingen_models.kernels import scan_route
+from lingen_models.kernels.dispatch import scan_route
 from lingen_models.precision import compute_dtype
 
 
@@ -36,7 +36,7 @@ def describe(device: str) -> dict[str, Any]:
 
 def attention_backends(device: str) -> list[str]:
     """What `scaled_dot_product_attention` may choose from; on a CPU torch has one fused kernel,
-    and `lingen_models.attention.attend` takes plain products where there are few scores."""
+    and `networks.attention.attend` takes plain products where there are few scores."""
     if device == "cpu":
         return ["plain products", "SDPA where there are many scores"]
     names = {

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lingen_models.config import LinGenConfig
 from lingen_models.flops import step_flops, token_grid
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
 from lingen_training.bench.cases import LINGEN, TWIN, Case
 from lingen_training.bench.machine import describe
 from lingen_training.bench.shares import shares

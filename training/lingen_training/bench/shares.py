@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lingen_models import attention, kernels, mamba, mate, tesa
-from lingen_models.block import FeedForward
-from lingen_models.lingen import LinGen
-from lingen_models.scan import Scan
+from lingen_models.kernels import dispatch as kernels
+from lingen_models.networks import attention, mate
+from lingen_models.networks import mamba2 as mamba
+from lingen_models.networks import window_attention as tesa
+from lingen_models.networks.block import FeedForward
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.scan_orders import Scan
 from lingen_training.bench.step import Step, moment
 
 OTHER = "other"
@@ -124,7 +127,7 @@ def _replaced(marks: Marks, owner: Any, name: str, part: str) -> Iterator[None]:
 def _final_states(device: str) -> Iterator[tuple[Any, str]]:
     yield kernels, "final_states"
     if kernels.scan_route(torch.device(device), gradients=False) == "triton":
-        from lingen_models import triton_ssd
+        from lingen_models.kernels import triton_ssd
 
         yield triton_ssd, "final_states_triton"
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from lingen_models.config import LinGenConfig
-from lingen_models.lingen import LinGen
+from lingen_models.networks.denoiser import LinGen
 from lingen_models.precision import compute_dtype
-from lingen_models.sampling import TextFeatures, row_by_row, sample_latents
+from lingen_models.sampling.denoise import TextFeatures, row_by_row, sample_latents
+from lingen_models.sampling.guidance import Guidance
 from lingen_training.bench.cases import Case
 
 Step = Callable[[], object]
@@ -45,7 +46,7 @@ def step_of(network: LinGen, case: Case, device: str) -> Step:
     text = TextFeatures(tuple(features), tuple(masks))
     asked = network if case.together else row_by_row(network)
     times = torch.tensor([0.0, 1.0])
-    return partial(sample_latents, asked, noise, text, text, times=times, guidance=3.0)
+    return partial(sample_latents, asked, noise, text, text, times=times, guidance=Guidance(3.0))
 
 
 def timed(step: Step, device: str, clock: str = "wall") -> float:

@@ -14,7 +14,7 @@ AXES = ("wht", "htw", "thw")
 
 def build_denoiser(config: Mapping[str, Any]) -> Any:
     """The network of lingen with this configuration, and random weights."""
-    from lingen_models.lingen import LinGen
+    from lingen_models.networks.denoiser import LinGen
 
     return LinGen(LinGenConfig.from_dict(config))
 

@@ -1,0 +1,1 @@
+"""Weights of other diffusion transformers as a start for LinGen."""

@@ -1,0 +1,1 @@
+"""The denoiser, the autoencoder and the text encoder, and the layers that they share."""

@@ -1,0 +1,160 @@
+"""The LinGen denoiser, and its DiT twin (paper.md 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lingen_models.config import LinGenConfig
+from lingen_models.networks.block import Block
+from lingen_models.networks.embeddings import (
+    LAYOUT_CHANNELS,
+    LAYOUT_MAPS,
+    TimestepEmbedding,
+    layout_map,
+)
+from lingen_models.networks.norms import modulate
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """What the blocks are given: tokens `x` (B, T, H, W, D), the features `time` (B, T, D) of the
+    times and the `modulation` (B, T, 6, D) that comes of them, `text` (B, M, D) and its mask."""
+
+    x: Tensor
+    time: Tensor
+    modulation: Tensor
+    text: Tensor
+    text_mask: Tensor
+
+    def row(self, index: int) -> Hidden:
+        """One row of the batch."""
+        parts = (self.x, self.time, self.modulation, self.text, self.text_mask)
+        return Hidden(*(part[index : index + 1] for part in parts))
+
+
+class LinGen(nn.Module):
+    """Predicts the flow's velocity from noisy latents, a time per latent frame, and the prompt.
+
+    `LinGenConfig(mixer="attention")` builds the DiT twin from the same parts.
+    """
+
+    def __init__(self, config: LinGenConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        patch_size = config.latent_channels * config.patch[1] * config.patch[2]
+        self.patch_in = nn.Linear(patch_size, width)
+        self.layout_in = nn.Linear(LAYOUT_MAPS, width, bias=False) if config.layout else None
+        self.timestep = TimestepEmbedding(width)
+        self.time_modulation = nn.Linear(width, 6 * width)
+        self.text_in = nn.ModuleList(
+            nn.Sequential(nn.Linear(size, width), nn.LayerNorm(width)) for size in config.text_dims
+        )
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.patch_out = nn.Linear(width, patch_size)
+        self.checkpoint_blocks = False
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Zero gates and a zero output, so that a fresh network predicts zero velocity."""
+        width = self.config.width
+        nn.init.normal_(self.time_modulation.weight, std=0.02)
+        nn.init.zeros_(self.time_modulation.bias)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            block.modulation[2].zero_()
+            block.modulation[5].zero_()
+            nn.init.zeros_(block.cross_attention.out.weight)
+        rows = self.time_modulation.weight.view(6, width, width)
+        rows[2].zero_()
+        rows[5].zero_()
+        if self.layout_in is not None:
+            nn.init.zeros_(self.layout_in.weight)
+        for layer in (self.final_modulation, self.patch_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        text_masks: Sequence[Tensor],
+        first_frame: int = 0,
+    ) -> Tensor:
+        """Velocity of `latents`.
+
+        Args:
+            latents: (B, C, T, H, W), noisy where t < 1.
+            t: (B, T) flow time of each latent frame; 0 is noise, 1 is a clean frame.
+            texts: per text encoder (B, M, D_encoder) features; with `config.layout`, the first has
+                `embeddings.LAYOUT_CHANNELS` more.
+            text_masks: per text encoder (B, M), True at real tokens.
+            first_frame: number of the first latent frame in its clip (for windows of a long clip).
+
+        Returns:
+            (B, C, T, H, W). Raises ValueError where the patch does not divide H or W.
+        """
+        hidden = self.embed(latents, t, texts, text_masks)
+        return self.head(self.run_blocks(hidden, first_frame), hidden.time)
+
+    def embed(
+        self, latents: Tensor, t: Tensor, texts: Sequence[Tensor], text_masks: Sequence[Tensor]
+    ) -> Hidden:
+        """What comes before the blocks; the arguments, and what it raises, as of a call."""
+        _, tall, wide = self.config.patch
+        if latents.shape[-2] % tall or latents.shape[-1] % wide:
+            raise ValueError(
+                f"latents of {latents.shape[-2]}x{latents.shape[-1]} are not divided by the "
+                f"{tall}x{wide} patch"
+            )
+        x = rearrange(latents, "b c t (h p) (w q) -> b t h w (c p q)", p=tall, q=wide)
+        x = self.patch_in(x.to(self.patch_in.weight.dtype))
+        if self.layout_in is not None:
+            places = layout_map(
+                texts[0][..., -LAYOUT_CHANNELS:], (x.shape[1], x.shape[2], x.shape[3])
+            )
+            x = x + self.layout_in(places.to(x.dtype))
+            texts = [texts[0][..., :-LAYOUT_CHANNELS], *texts[1:]]
+        time = F.silu(self.timestep(t))
+        modulation = self.time_modulation(time).unflatten(-1, (6, -1))
+        text = torch.cat(
+            [embed(part) for embed, part in zip(self.text_in, texts, strict=True)], dim=1
+        )
+        return Hidden(x, time, modulation, text, torch.cat(list(text_masks), dim=1))
+
+    def first_input(self, hidden: Hidden, first_frame: int = 0) -> Tensor:
+        """(B, T, H, W, D): what the mixer of the first block is given."""
+        block = self.blocks[0]
+        assert isinstance(block, Block)
+        return block.mixer_input(hidden.x, hidden.modulation, first_frame)
+
+    def run_blocks(self, hidden: Hidden, first_frame: int = 0) -> Tensor:
+        """(B, T, H, W, D): the tokens after all blocks."""
+        x, modulation = hidden.x, hidden.modulation
+        text, text_mask = hidden.text, hidden.text_mask
+        for block in self.blocks:
+            if self.checkpoint_blocks and torch.is_grad_enabled():
+                x = checkpoint(
+                    block, x, modulation, text, text_mask, first_frame, use_reentrant=False
+                )
+            else:
+                x = block(x, modulation, text, text_mask, first_frame)
+        return x
+
+    def head(self, x: Tensor, time: Tensor) -> Tensor:
+        """The velocity (B, C, T, H, W) from the tokens after the blocks."""
+        _, tall, wide = self.config.patch
+        shift, scale = self.final_modulation(time)[:, :, None, None].chunk(2, -1)
+        out = self.patch_out(modulate(x, shift, scale))
+        velocity: Tensor = rearrange(out, "b t h w (c p q) -> b c t (h p) (w q)", p=tall, q=wide)
+        return velocity

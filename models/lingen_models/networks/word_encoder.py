@@ -1,0 +1,170 @@
+"""A small text encoder over a closed list of words, trained together with the denoiser."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models.config import WordsConfig
+from lingen_models.networks.attention import SelfAttention
+from lingen_models.networks.block import FeedForward
+from lingen_models.networks.embeddings import LayoutWords
+
+_PAD, _BEGIN, _UNKNOWN = 0, 1, 2
+_SPECIAL = 3
+
+
+_NUMERALS: Final = {"1": "one", "2": "two"}
+
+
+def split_words(prompt: str) -> list[str]:
+    """Words of a prompt, in NFKC and case-folded; punctuation separates and is dropped."""
+    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).casefold())
+
+
+def known_form(word: str, known: Container[str]) -> str | None:
+    """The word itself, else another form of it that is known, else None.
+
+    Other forms are those that English suffixes make: `balls` and `ball`, `bounce`, `bounces` and
+    `bouncing`. They are sought among the known words, so nothing else needs to be listed.
+    """
+    if word in known:
+        return word
+    if word in _NUMERALS:
+        return _NUMERALS[word] if _NUMERALS[word] in known else None
+    bases = list(dict.fromkeys(_bases(word)))
+    for base in bases:
+        if base in known:
+            return base
+    forms = (form for base in bases for form in _inflected(base))
+    return next((form for form in forms if form in known), None)
+
+
+def _bases(word: str) -> Iterator[str]:
+    """The word and what is left of it without -s, -es, -ing or -ed: at least three letters."""
+    yield word
+    if word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        yield word[:-1]
+        if word.endswith("ies"):
+            yield word[:-3] + "y"
+        elif word.endswith("es") and len(word) > 4:
+            yield word[:-2]
+    for suffix in ("ing", "ed"):
+        stem = word.removesuffix(suffix)
+        if stem == word or len(stem) < 3:
+            continue
+        yield stem + "e"
+        yield stem
+        if stem[-1] == stem[-2]:
+            yield stem[:-1]
+
+
+def _inflected(base: str) -> Iterator[str]:
+    """A base with -s, -es, -ing and -ed."""
+    yield base + "s"
+    yield base + "es"
+    if base.endswith("y"):
+        yield base[:-1] + "ies"
+    stem = base.removesuffix("e")
+    for suffix in ("ing", "ed"):
+        yield stem + suffix
+        if stem == base:
+            yield stem + stem[-1] + suffix
+
+
+class WordEncoder(nn.Module):
+    """Word embeddings and a few transformer layers: prompts to (B, M, width) and a mask."""
+
+    def __init__(self, config: WordsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._ids = {word: _SPECIAL + i for i, word in enumerate(config.words)}
+        self.word_embedding = nn.Embedding(_SPECIAL + len(config.words), config.width)
+        self.position_embedding = nn.Parameter(torch.randn(config.max_tokens, config.width) * 0.02)
+        self.layers = nn.ModuleList(_Layer(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width)
+        self.layout = LayoutWords(config.words, _SPECIAL) if config.layout else None
+        nn.init.normal_(self.word_embedding.weight, std=0.5)
+
+    @property
+    def feature_dim(self) -> int:
+        """Size of its features, without the numbers of layouts."""
+        return self.config.width
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words of the prompt that training never met, each once, in order."""
+        found = dict.fromkeys(split_words(prompt))
+        return [word for word in found if known_form(word, self._ids) is None]
+
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
+        """(B, M) word numbers, zero-padded; every row begins with a begin token."""
+        limit = self.config.max_tokens - 1
+        rows = [
+            [_BEGIN, *(self._number(word) for word in split_words(prompt)[:limit])]
+            for prompt in prompts
+        ]
+        longest = max(len(row) for row in rows)
+        device = self.word_embedding.weight.device
+        padded = [row + [_PAD] * (longest - len(row)) for row in rows]
+        return torch.tensor(padded, device=device)
+
+    def _number(self, word: str) -> int:
+        form = known_form(word, self._ids)
+        return _UNKNOWN if form is None else self._ids[form]
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M) -> features (B, M, width), and a mask that is True at real tokens; with
+        `config.layout`, the features have `embeddings.LAYOUT_CHANNELS` more."""
+        mask = tokens != _PAD
+        x = self.word_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
+        looks = mask.unsqueeze(1).expand(-1, tokens.shape[1], -1)
+        for layer in self.layers:
+            x = layer(x, looks)
+        x = self.norm(x)
+        if self.layout is not None:
+            x = torch.cat((x, self.layout(tokens).to(x.dtype)), -1)
+        return x, mask
+
+
+@torch.no_grad()
+def hand_on_words(
+    earlier: WordEncoder, encoder: WordEncoder, synonyms: Mapping[str, Sequence[str]]
+) -> None:
+    """Fill `encoder` from an earlier one of the same size, whose words are some of its own.
+
+    Words of both keep their rows. One that is new begins with the row of another form of it, else
+    with the mean of its synonyms that had one, else as it was drawn.
+    """
+    state = earlier.state_dict()
+    old = state["word_embedding.weight"]
+    rows = {word: old[_SPECIAL + index] for index, word in enumerate(earlier.config.words)}
+    weight = encoder.word_embedding.weight.detach().clone()
+    weight[:_SPECIAL] = old[:_SPECIAL]
+    for index, word in enumerate(encoder.config.words, _SPECIAL):
+        form = known_form(word, rows)
+        kin = [rows[other] for other in synonyms.get(word, ()) if other in rows]
+        if form is not None:
+            weight[index] = rows[form]
+        elif kin:
+            weight[index] = torch.stack(kin).float().mean(0)
+    encoder.load_state_dict(state | {"word_embedding.weight": weight})
+
+
+class _Layer(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, config: WordsConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = SelfAttention(config.width, config.head_dim)
+        self.feed_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config.width, 4)
+
+    def forward(self, x: Tensor, looks: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), looks)
+        return x + self.feed_forward(self.feed_norm(x))  # type: ignore[no-any-return]

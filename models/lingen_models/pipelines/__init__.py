@@ -1,0 +1,1 @@
+"""Loaded networks that turn a prompt into frames."""

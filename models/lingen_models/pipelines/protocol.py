@@ -1,0 +1,127 @@
+"""What the command line asks of a loaded model: `TextToVideo`, and pipelines from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.params import SamplingParams
+
+
+class VideoPipeline(Protocol):
+    """Prompt in, latents (1, C, T, h, w) out, frames from latents.
+
+    Where a method says nothing else, it is as `TextToVideo` has it.
+    """
+
+    @property
+    def time_stride(self) -> int:
+        """Video frames per latent frame."""
+
+    @property
+    def positions(self) -> int:
+        """The most latent frames that are made in one piece."""
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before its own a frame of the video depends on."""
+
+    @property
+    def causal(self) -> bool:
+        """Whether frames stay what they are when more latents follow."""
+
+    @property
+    def frugal(self) -> bool:
+        """Whether the networks get as little at a time as they can."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser."""
+
+    def latent_frames(self, frames: int) -> int:
+        """The fewest latent frames that give `frames` video frames."""
+
+    def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
+        """How often all steps are gone through for `new` latent frames after `have` others."""
+
+    def entry(self, frame: int) -> tuple[int, int]:
+        """Where decoding begins so that video frame `frame` is that of decoding everything: the
+        latent frame, and the first video frame that comes out."""
+
+    def empty_latents(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, 0, h, w) of a video that has not begun."""
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words that mean nothing to the model."""
+
+    def encode_image(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> one latent frame."""
+
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k latent frames."""
+
+    def sample(
+        self,
+        prompt: str,
+        params: SamplingParams,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        method: SamplingMethod,
+        first_frame: Tensor | None = None,
+        last_frame: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """The latents of a new video, in one piece."""
+
+    def extend(
+        self,
+        history: Tensor,
+        frames: int,
+        prompt: str,
+        params: SamplingParams,
+        *,
+        windows: tuple[int, int],
+        method: SamplingMethod,
+        last_frame: Tensor | None = None,
+        fresh: bool = False,
+        fade: tuple[str, int] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[Tensor]:
+        """`frames` latent frames that follow `history`, window by window."""
+
+    def inpaint(
+        self,
+        latents: Tensor,
+        begin: int,
+        end: int,
+        prompt: str,
+        params: SamplingParams,
+        *,
+        past: int,
+        method: SamplingMethod,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`latents` with those from `begin` to `end` (exclusive) made anew."""
+
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""
+
+    def save_memory(self) -> None:
+        """Be `frugal` from now on."""
+
+    def offload(self) -> None:
+        """Keep on the GPU only what computes there."""
+
+    def move(self, device: str) -> None:
+        """Move everything."""

@@ -1,0 +1,384 @@
+"""Prompt in, frames out: a denoiser, an autoencoder and text encoders that were loaded together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
+from lingen_models.precision import compute_dtype
+from lingen_models.sampling.denoise import (
+    Fade,
+    Network,
+    OnStep,
+    SamplingMethod,
+    TextFeatures,
+    row_by_row,
+    sample_latents,
+)
+from lingen_models.sampling.params import SamplingParams
+from lingen_models.sampling.step_cache import StepCache
+from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
+
+PromptExpander = Callable[[str, int], str]
+"""Adds to a prompt what it leaves open, chosen by a seed."""
+DEFAULTS = SamplingParams()
+EULER = SamplingMethod()
+
+
+class TextToVideo:
+    """The loaded networks of one model variant, ready to sample."""
+
+    time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
+    """Of lingen's own autoencoder; an instance has those of the one that it was given."""
+
+    def __init__(
+        self,
+        denoiser: LinGen,
+        autoencoder: VideoAutoencoder,
+        text_encoders: Sequence[TextEncoder],
+    ) -> None:
+        self.time_stride, self.space_stride = autoencoder.time_stride, autoencoder.space_stride
+        self.causal = autoencoder.causal
+        self.denoiser = denoiser.eval().requires_grad_(False)
+        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
+        self.expander: PromptExpander | None = None
+        self.frugal = False
+        """The networks get one row, and one latent frame, at a time."""
+
+    @classmethod
+    def load(
+        cls,
+        denoiser: Path,
+        autoencoder: Path,
+        text_encoders: Sequence[Path],
+        device: str = "cpu",
+        dtype: torch.dtype | None = None,
+        given: Mapping[Path, nn.Module] | None = None,
+        expander: PromptExpander | None = None,
+    ) -> Self:
+        """Load safetensors whose metadata holds their configuration.
+
+        `dtype` defaults to bfloat16 where the device computes in it, else float32. `given` has, by
+        their files, frozen networks that were built elsewhere, in their dtype and place. `expander`
+        adds to prompts what they leave open (`expand`).
+        Raises CheckpointError for files that are damaged, foreign or do not fit together.
+        """
+        dtype = dtype or compute_dtype(device)
+        pipe = cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
+        pipe.expander = expander
+        return pipe
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Latents per token in time, height and width."""
+        return self.denoiser.config.patch
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.denoiser.patch_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser."""
+        return self.denoiser.patch_in.weight.dtype
+
+    @property
+    def positions(self) -> int:
+        """The most latent frames that are made in one piece: the denoiser's time table."""
+        return self.denoiser.config.position_grid[0]
+
+    @property
+    def reach(self) -> int:
+        """How many latent frames before its own a frame of the video depends on."""
+        return self.autoencoder.reach
+
+    def save_memory(self) -> None:
+        """From now on, prompts are asked one after the other, and decoding takes smaller parts.
+
+        The numbers may differ in their last bits from those of one batch.
+        """
+        self.frugal = True
+
+    def offload(self) -> None:
+        """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
+        self._place(*self.text_encoders, self.autoencoder, device="cpu")
+
+    def move(self, device: str) -> None:
+        """Move all networks, to the dtype that `device` computes in."""
+        self._place(*self.text_encoders, self.autoencoder, self.denoiser, device=device)
+
+    @staticmethod
+    def _place(*networks: nn.Module, device: str) -> None:
+        """A frozen autoencoder keeps the precision that it was made for."""
+        for network in networks:
+            keeps = isinstance(network, FrozenAutoencoder)
+            network.to(device, None if keeps else compute_dtype(device))
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames for `frames` video frames: the first stands alone, then a stride each."""
+        return 1 + -(-(frames - 1) // self.time_stride)
+
+    def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
+        """How often all steps are gone through for `new` latent frames after `have` others."""
+        if windows is None:
+            return 1
+        plan = Windows(*windows, max(windows[0], self.positions))
+        return count_windows(0 if cut else have, new, plan)
+
+    def entry(self, frame: int) -> tuple[int, int]:
+        """Where decoding begins so that video frame `frame` is that of decoding everything: the
+        latent frame, an even one, and the first video frame that comes out."""
+        if not self.causal:
+            return 0, 0
+        start = max(0, -(-frame // self.time_stride) - self.reach - 1)
+        start -= start % 2
+        return start, 1 + self.time_stride * (start - 1) if start else 0
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words that no text encoder has met."""
+        lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
+        return [word for word in lists[0] if all(word in other for other in lists[1:])]
+
+    def expand(self, prompt: str, seed: int) -> str:
+        """Return the prompt with what the model's expander adds to it for a seed; without an
+        expander, or where the text encoders do not know the added words, as it is."""
+        if self.expander is None or not prompt:
+            return prompt
+        expanded = self.expander(prompt, seed)
+        unknown = set(self.unknown_words(expanded)) - set(self.unknown_words(prompt))
+        return prompt if unknown else expanded
+
+    @torch.inference_mode()
+    def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of some prompts, one row each, from every text encoder."""
+        pairs = [encoder(encoder.tokens(prompts)) for encoder in self.text_encoders]
+        here, dtype = self.device, self.dtype
+        return TextFeatures(
+            tuple(features.to(here, dtype) for features, _ in pairs),
+            tuple(mask.to(here) for _, mask in pairs),
+        )
+
+    @torch.inference_mode()
+    def encode_image(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, h, w)."""
+        return self.encode_video(image[None])
+
+    @torch.inference_mode()
+    def encode_still(self, image: Tensor) -> Tensor:
+        """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, h, w) of a stride of it."""
+        return self.encode_video(image.repeat(1 + self.time_stride, 1, 1, 1))[:, :, 1:]
+
+    def denoiser_for(self, params: SamplingParams) -> Network:
+        """The denoiser as one sampling calls it: with a step cache of its own, or row by row."""
+        if params.step_cache:
+            return StepCache(self.denoiser, params.step_cache, one_row=self.frugal)
+        return row_by_row(self.denoiser) if self.frugal else self.denoiser
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        prompt: str,
+        params: SamplingParams = DEFAULTS,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        method: SamplingMethod = EULER,
+        first_frame: Tensor | None = None,
+        last_frame: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
+
+        Noise is drawn on the CPU from the seed, so it does not depend on the device.
+        `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
+        ends in; a single frame cannot have both.
+        Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
+        """
+        unit = self.space_stride * self.patch[1]
+        if height % unit or width % unit:
+            raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
+        times = method.times(params.steps)
+        shape = (
+            1,
+            self.denoiser.config.latent_channels,
+            self.latent_frames(frames),
+            height // self.space_stride,
+            width // self.space_stride,
+        )
+        generator = torch.Generator().manual_seed(params.seed)
+        expands = params.expand_prompt and first_frame is None and last_frame is None
+        return sample_latents(
+            self.denoiser_for(params),
+            torch.randn(shape, generator=generator).to(self.device),
+            self.encode_texts([self.expand(prompt, params.seed) if expands else prompt]),
+            self.encode_texts([params.negative_prompt]),
+            times=times,
+            guidance=params.guidance(method.guided_after),
+            sampler=method.loop,
+            prefix=None if first_frame is None else self.encode_image(first_frame),
+            suffix=None if last_frame is None else self.encode_still(last_frame),
+            on_step=on_step,
+        )
+
+    @torch.inference_mode()
+    def extend(
+        self,
+        history: Tensor,
+        frames: int,
+        prompt: str,
+        params: SamplingParams = DEFAULTS,
+        *,
+        windows: tuple[int, int],
+        method: SamplingMethod = EULER,
+        last_frame: Tensor | None = None,
+        fresh: bool = False,
+        fade: tuple[str, int] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
+
+        They come in pieces (1, C, t, h, w) of float32, window by window: `windows` has the
+        latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
+        end in. `fresh` makes the first window see nothing of `history`: a cut. `fade` is
+        the prompt of what was before, and in how many latent frames it gives way to this one.
+        Raises ValueError where the windows do not fit the network.
+        """
+        plan = Windows(*windows, positions=max(windows[0], self.positions))
+        count = count_windows(0 if fresh else history.shape[2], frames, plan)
+        steps, total = params.steps, count * params.steps
+        end = None if last_frame is None else self.encode_still(last_frame)
+        before = None if fade is None else self.encode_texts([fade[0]])
+        made = 0  # latent frames of the windows before
+        text, away = self.encode_texts([prompt]), self.encode_texts([params.negative_prompt])
+        times = method.times(steps)
+
+        def share(new: int, of: int) -> Fade | None:
+            """How the last `new` of `of` frames fade; None where that is over."""
+            if fade is None or before is None or made >= fade[1]:
+                return None
+            place = torch.arange(made + 1 + new - of, made + 1 + new, device=self.device)
+            return Fade(before, (place / (fade[1] + 1)).clamp(0, 1))
+
+        def sample(noise: Tensor, past: Tensor, first_frame: int, number: int) -> Tensor:
+            nonlocal made
+            new = noise.shape[2] - past.shape[2]
+            mixed = share(new, noise.shape[2])
+            made += new
+
+            def report(done: int, _: int, estimate: Tensor) -> None:
+                if on_step is not None:
+                    on_step(number * steps + done, total, estimate)
+
+            return sample_latents(
+                self.denoiser_for(params),
+                noise,
+                text,
+                away,
+                times=times,
+                guidance=params.guidance(method.guided_after),
+                sampler=method.loop,
+                prefix=past if past.shape[2] else None,
+                suffix=end if number == count - 1 else None,
+                fade=mixed,
+                first_frame=first_frame,
+                on_step=report,
+            )
+
+        yield from continue_latents(
+            history.to(self.device), frames, plan, params.seed, sample, fresh=fresh
+        )
+
+    @torch.inference_mode()
+    def inpaint(
+        self,
+        latents: Tensor,
+        begin: int,
+        end: int,
+        prompt: str,
+        params: SamplingParams = DEFAULTS,
+        *,
+        past: int,
+        method: SamplingMethod = EULER,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
+
+        They are sampled between up to `past` clean frames on either side, as far as the network's
+        time table reaches; those, and all others, stay as they are. Raises ValueError where the
+        stretch alone is longer than the table, or empty.
+        """
+        positions = self.positions
+        if not 0 <= begin < end <= latents.shape[2] or end - begin > positions:
+            raise ValueError(f"latent frames {begin} to {end} cannot be made anew")
+        past = min(past, (positions - (end - begin)) // 2)
+        first, last = max(0, begin - past), min(latents.shape[2], end + past)
+        old = latents.to(self.device).float()
+        noise = window_noise(params.seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
+        new = sample_latents(
+            self.denoiser_for(params),
+            noise.to(self.device),
+            self.encode_texts([prompt]),
+            self.encode_texts([params.negative_prompt]),
+            times=method.times(params.steps),
+            guidance=params.guidance(method.guided_after),
+            sampler=method.loop,
+            prefix=old[:, :, first:begin] if first < begin else None,
+            suffix=old[:, :, end:last] if end < last else None,
+            first_frame=min(first, positions - (last - first)),
+            on_step=on_step,
+        )
+        between = new[:, :, begin - first : end - first]
+        return torch.cat((old[:, :, :begin], between, old[:, :, end:]), 2)
+
+    @torch.inference_mode()
+    def encode_video(self, frames: Tensor) -> Tensor:
+        """uint8 (1 + time_stride k, H, W, 3) -> clean latents (1, C, 1 + k, h, w)."""
+        pixels = frames.to(self._pixels_on).permute(3, 0, 1, 2).float() / 127.5 - 1
+        return self.autoencoder.encode(pixels[None]).to(self.device)
+
+    def empty_latents(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, 0, h, w) of a video that has not begun."""
+        channels = self.denoiser.config.latent_channels
+        shape = (1, channels, 0, height // self.space_stride, width // self.space_stride)
+        return torch.zeros(shape, device=self.device)
+
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
+
+        Decoding begins at latent frame `start`, which `entry` gives; from `autoencoder.reach`
+        latent frames later on, the frames are those of decoding from the beginning.
+        """
+        left = frames
+        for chunk in self._decode_pieces(latents, start):
+            if left <= 0:
+                return
+            yield chunk[:left]
+            left -= chunk.shape[0]
+
+    @property
+    def _pixels_on(self) -> torch.device:
+        """Where the autoencoder is."""
+        return next(self.autoencoder.parameters()).device
+
+    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
+        pieces = self.autoencoder.decode_in_chunks(
+            latents.to(self._pixels_on), chunk=1 if self.frugal else 2, start=start
+        )
+        while True:
+            with torch.inference_mode():
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                pixels = ((piece[0].float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+            yield pixels.permute(1, 2, 3, 0).cpu()
