@@ -280,6 +280,7 @@ def compiler(folder: Path, script: str) -> None:
 def test_a_compiler_that_fails_is_told_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.delenv(c_kernels.SWITCH, raising=False)
     compiler(tmp_path, "echo no such machine >&2; echo more >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv(c_kernels.FOLDER_VARIABLE, str(tmp_path / "kernels"))
