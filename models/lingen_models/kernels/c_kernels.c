@@ -45,7 +45,7 @@ static inline float exponential(float x) {
     series = 2.402264791e-1f + series * rest;
     series = 6.931472028e-1f + series * rest;
     union { float value; int32_t bits; } power = {1.0f + series * rest};
-    power.bits = (power.bits + ((int32_t)whole << 23)) & -(x >= -64.0f);
+    power.bits = (power.bits + (int32_t)whole * (1 << 23)) & -(x >= -64.0f);
     return power.value;
 }
 
