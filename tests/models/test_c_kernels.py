@@ -13,9 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lingen_models.kernels import c_kernels, mamba_fused
+from lingen_models.kernels import attention_fused, c_kernels, mamba_fused
 from lingen_models.kernels.ssd import bidirectional_ssd, final_states
+from lingen_models.networks.attention import attend
+from lingen_models.networks.norms import gated_sum, modulate
+from lingen_models.networks.window_attention import window_places
 
 Parts = tuple[Tensor, ...]
 needs_compiler = pytest.mark.skipif(c_kernels.library() is None, reason="no C compiler")
@@ -159,6 +163,64 @@ def test_gated_norm(length: int, heads: int, dtype: torch.dtype) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("grid", [(1, 1, 1), (3, 2, 5)])
+@pytest.mark.parametrize("width", [1, 16, 21])
+def test_adaptive_layer_norm(width: int, grid: tuple[int, ...], dtype: torch.dtype) -> None:
+    frames = (2, grid[0], 6, width)
+
+    def adapt(x: Tensor, position: Tensor, time: Tensor) -> Parts:
+        shift, scale, gate, *_ = time[:, :, None, None].unbind(-2)
+        placed = modulate(x, shift, scale, position)
+        return placed, modulate(x, shift, scale), gated_sum(x, gate, placed)
+
+    shapes = [(2, *grid, width), (*grid, width), frames]
+    compare(adapt, [torch.randn(shape) for shape in shapes], range(3), dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("features", [5, 64])
+def test_heads_in_windows(features: int, dtype: torch.dtype) -> None:
+    places = window_places((3, 4, 5), (2, 4, 2), shifted=True)
+
+    def attend_in_windows(x: Tensor, q_weight: Tensor, k_weight: Tensor) -> Parts:
+        if c_kernels.covers(x):
+            parts = attention_fused.heads_apart(x, places, q_weight, k_weight, None)
+            return *parts, attention_fused.heads_together(parts[0] * parts[2], places, 60)
+        heads = F.pad(x, (0, 0, 1, 0))[:, places + 1].flatten(0, 1)
+        heads = torch.unflatten(heads, -1, (3, 2, features)).permute(2, 0, 3, 1, 4)
+        q, k = (
+            F.layer_norm(one, (features,), weight)
+            for one, weight in zip(heads[:2], (q_weight, k_weight), strict=True)
+        )
+        here = places.flatten().argsort()[-60:]  # where each token stands, after the padding
+        both = (q * heads[2]).transpose(1, 2).flatten(2)
+        return q, k, heads[2], torch.unflatten(both, 0, (2, -1)).flatten(1, 2)[:, here]
+
+    shapes = [(2, 60, 6 * features), (features,), (features,)]
+    compare(attend_in_windows, [torch.randn(shape) for shape in shapes], range(3), dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("keys", [1, 7, 16, 33])
+@pytest.mark.parametrize("masked", ["none", "one for all", "by group", "by query"])
+def test_attention(masked: str, keys: int, dtype: torch.dtype) -> None:
+    seen = {
+        "none": None,
+        "one for all": torch.rand(9, keys) > 0.4,
+        "by group": torch.rand(3, 1, 1, keys) > 0.4,
+        "by query": torch.rand(3, 1, 9, keys) > 0.4,
+    }[masked]
+    if seen is not None:
+        seen[..., 0] = True
+    shapes = [(3, 2, 9, 8), (3, 2, keys, 8), (3, 2, keys, 8)]
+    inputs = [torch.randn(shape) for shape in shapes]
+    compare(lambda q, k, v: attend(q, k, v, seen), inputs, range(3), dtype)
+
+
+@needs_compiler
 def test_inputs_that_are_views() -> None:
     torch.manual_seed(0)
     wide = torch.randn(2, 9, 40)
@@ -174,12 +236,23 @@ def test_inputs_that_are_views() -> None:
     torch.testing.assert_close(normed, again)
 
 
+@needs_compiler
+def test_tensors_without_numbers_of_their_own_are_not_covered() -> None:
+    assert c_kernels.covers(torch.zeros(2), torch.nn.Parameter(torch.zeros(2)))
+    assert not c_kernels.covers(torch.zeros(2, device="meta"))
+    assert not c_kernels.covers(torch.zeros(2), torch.zeros(2).bfloat16())
+    with FakeTensorMode():
+        assert not c_kernels.covers(torch.zeros(2))
+
+
 @pytest.fixture
 def fresh_library() -> Iterator[None]:
     """The library is looked for again, now and after the test."""
-    c_kernels.library.cache_clear()
+    for cached in (c_kernels.library, c_kernels._tell):
+        cached.cache_clear()
     yield
-    c_kernels.library.cache_clear()
+    for cached in (c_kernels.library, c_kernels._tell):
+        cached.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_library")
@@ -207,12 +280,13 @@ def compiler(folder: Path, script: str) -> None:
 def test_a_compiler_that_fails_is_told_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.delenv(c_kernels.SWITCH, raising=False)
     compiler(tmp_path, "echo no such machine >&2; echo more >&2; exit 1")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv(c_kernels.FOLDER_VARIABLE, str(tmp_path / "kernels"))
-    with pytest.warns(UserWarning, match=r"no C kernels.*: no such machine$") as told:
+    with pytest.warns(UserWarning, match=r"^no C kernels.*: no such machine$") as told:
         assert c_kernels.library() is None
-        assert not c_kernels.covers(torch.zeros(1))
+        assert not c_kernels.covers(torch.zeros(1))  # compiled by itself
     assert len(told) == 1
     assert list((tmp_path / "kernels").iterdir()) == []
 
@@ -246,6 +320,7 @@ def test_a_folder_that_others_may_write_is_not_used(
     monkeypatch.setenv(c_kernels.FOLDER_VARIABLE, str(shared))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert c_kernels.library() is not None
+    assert list(tmp_path.iterdir()) == [shared]
     assert list(shared.iterdir()) == []
 
 

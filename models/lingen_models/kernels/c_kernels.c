@@ -1,18 +1,38 @@
 /* Fused passes of the networks on a processor, between the matrix products.
  *
- * Compiled at run time by c_kernels.py. This file includes itself once for each number type: `T` is
- * what tensors hold, `GET` and `PUT` turn it into a float and back. All arithmetic is in float.
- * Arrays are contiguous unless a stride says otherwise. No infinities are made and no subnormal
- * numbers, which a processor takes 40 times as long for.
+ * Compiled at run time by c_kernels.py, once for each type that tensors hold: `T`, which `GET` and
+ * `PUT` turn into a float and back. All arithmetic is in float. Arrays are contiguous unless a
+ * stride says otherwise. Loops are written so that compilers make vectors of them; subnormal
+ * numbers, which a processor takes 40 times as long for, are kept out.
  */
-#ifndef T
-
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef int64_t I;
+
+#ifdef BFLOAT
+
+typedef uint16_t T;
+
+static inline float GET(T half) {
+    union { uint32_t bits; float value; } wide = {(uint32_t)half << 16};
+    return wide.value;
+}
+
+static inline T PUT(float value) {
+    union { float value; uint32_t bits; } wide = {value};
+    return (T)((wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16);
+}
+
+#else
+
+typedef float T;
+#define GET(x) (x)
+#define PUT(x) (x)
+
+#endif
 
 /* exp(x), as a power of two; 0 below -64, where nothing is left of what a float is added to. */
 static inline float exponential(float x) {
@@ -25,21 +45,11 @@ static inline float exponential(float x) {
     series = 2.402264791e-1f + series * rest;
     series = 6.931472028e-1f + series * rest;
     union { float value; int32_t bits; } power = {1.0f + series * rest};
-    power.bits = (power.bits + ((int32_t)whole << 23)) & -(x >= -64.0f);
+    power.bits = (power.bits + (int32_t)whole * (1 << 23)) & -(x >= -64.0f);
     return power.value;
 }
 
 #define LESSER(a, b) ((a) < (b) ? (a) : (b))
-
-static inline float from_bfloat(uint16_t half) {
-    union { uint32_t bits; float value; } wide = {(uint32_t)half << 16};
-    return wide.value;
-}
-
-static inline uint16_t to_bfloat(float value) {
-    union { float value; uint32_t bits; } wide = {value};
-    return (uint16_t)((wide.bits + 0x7fff + ((wide.bits >> 16) & 1)) >> 16);
-}
 
 static inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
@@ -55,24 +65,6 @@ static inline float softplus(float x) {
     return (x > 0 ? x : 0.0f) + 2 * s * (1.0f + square * series);
 }
 
-#define T float
-#define NAME(name) name##_float
-#define GET(x) (x)
-#define PUT(x) (x)
-#include __FILE__
-#undef T
-#undef NAME
-#undef GET
-#undef PUT
-
-#define T uint16_t
-#define NAME(name) name##_bfloat
-#define GET(x) from_bfloat(x)
-#define PUT(x) to_bfloat(x)
-#include __FILE__
-
-#else
-
 /* The chunked scan; see ssd_fused.py for the plan and ssd_chunk.py for the formulas.
  *
  * B sequences of L tokens are n = B c chunks of Q tokens, with K heads of P features and S states.
@@ -81,7 +73,7 @@ static inline float softplus(float x) {
 
 /* Sort x (B, L, K, P), dt (2, B, L, K), B (B, L, S) and, unless it is null, C into chunks; sum the
  * decays; weight B by what is left of each token at the end of its chunk: (n, K, Q, 2 S). */
-void NAME(scan_prepare)(
+void scan_prepare(
     const I *size, const T *restrict x, const I *x_stride, const float *restrict dt,
     const float *restrict rate, const T *restrict map_in, const I *in_stride,
     const T *restrict map_out, const I *out_stride, T *restrict values, float *restrict steps,
@@ -141,7 +133,7 @@ void NAME(scan_prepare)(
 
 /* Pass states (n, K, 2 S, P) on from chunk to chunk, from `initial` (2, B, K, S, P) or from zero,
  * and write into values what enters each chunk. */
-void NAME(scan_pass)(const I *size, const T *restrict states, const float *restrict sums,
+void scan_pass(const I *size, const T *restrict states, const float *restrict sums,
                      const float *restrict initial, T *restrict values) {
     const I B = size[0], c = size[2], Q = size[3], K = size[4], P = size[5], S = size[6];
     const I rows = size[7], n = B * c, area = S * P;
@@ -168,7 +160,7 @@ void NAME(scan_pass)(const I *size, const T *restrict states, const float *restr
 
 /* What a product with values is taken with, (., K, Q, Q + 2 S), for `count` chunks from `first`:
  * scores (., Q, Q) times decays and steps, then C as entering states are seen. */
-void NAME(scan_weigh)(const I *size, I first, I count, const T *restrict scores,
+void scan_weigh(const I *size, I first, I count, const T *restrict scores,
                       const float *restrict steps, const float *restrict sums,
                       const T *restrict chunk_out, T *restrict left) {
     const I n = size[0] * size[2], Q = size[3], K = size[4], S = size[6], W = Q + 2 * S;
@@ -205,7 +197,7 @@ void NAME(scan_weigh)(const I *size, I first, I count, const T *restrict scores,
 }
 
 /* Copy from (B, L, K, P) to (n, K, Q, P), and back. */
-void NAME(scan_sort)(const I *size, const T *restrict x, const I *x_stride, T *restrict sorted) {
+void scan_sort(const I *size, const T *restrict x, const I *x_stride, T *restrict sorted) {
     const I L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
 #pragma omp parallel for num_threads((int)size[8])
     for (I at = 0; at < size[0] * c; at++) {
@@ -222,7 +214,7 @@ void NAME(scan_sort)(const I *size, const T *restrict x, const I *x_stride, T *r
     }
 }
 
-void NAME(scan_restore)(const I *size, const T *restrict sorted, T *restrict x) {
+void scan_restore(const I *size, const T *restrict sorted, T *restrict x) {
     const I L = size[1], c = size[2], Q = size[3], K = size[4], P = size[5];
 #pragma omp parallel for num_threads((int)size[8])
     for (I at = 0; at < size[0] * c; at++) {
@@ -236,7 +228,7 @@ void NAME(scan_restore)(const I *size, const T *restrict sorted, T *restrict x) 
 
 /* The gradient of scan_weigh's result taken apart; the result itself is made again. d_scores is
  * summed over the heads, as is d_out (n, Q, S), what C gets from the states that enter. */
-void NAME(scan_unweigh)(const I *size, I first, I count, const T *restrict d_left,
+void scan_unweigh(const I *size, I first, I count, const T *restrict d_left,
                         const T *restrict scores, const float *restrict steps,
                         const float *restrict sums, const T *restrict chunk_out, T *restrict left,
                         T *restrict d_scores, float *restrict d_steps, float *restrict d_sums,
@@ -319,7 +311,7 @@ void NAME(scan_unweigh)(const I *size, I first, I count, const T *restrict d_lef
 
 /* The gradient of scan_pass: d_states (n, K, 2 S, P), d_initial (2, B, K, S, P) unless it is null,
  * and what the sums at the ends of chunks get. */
-void NAME(scan_pass_back)(const I *size, const T *restrict d_values, const T *restrict values,
+void scan_pass_back(const I *size, const T *restrict d_values, const T *restrict values,
                           const float *restrict sums, float *restrict d_sums, T *restrict d_states,
                           float *restrict d_initial) {
     const I B = size[0], c = size[2], Q = size[3], K = size[4], P = size[5], S = size[6];
@@ -351,7 +343,7 @@ void NAME(scan_pass_back)(const I *size, const T *restrict d_values, const T *re
 /* The gradient of scan_prepare. d_inside (n, K, rows, P) is that of values, and may be null;
  * d_outside (n, K, Q, P) and d_weighted (n, K, Q, 2 S) come through the states; d_in, d_seen and
  * d_out (n, Q, S) from the scores, where there are any. d_rates is (n, 2, K), to be summed. */
-void NAME(scan_prepare_back)(
+void scan_prepare_back(
     const I *size, const float *restrict rate, const T *restrict chunk_in,
     const float *restrict steps, const float *restrict sums, const T *restrict d_inside,
     const T *restrict d_outside, const T *restrict d_weighted, const T *restrict d_in,
@@ -434,12 +426,12 @@ void NAME(scan_prepare_back)(
 /* What is before the scan: a depthwise convolution of `width` taps over (B, L, c) and silu, whose
  * channels go to x, B and C; and softplus of the raw steps plus a bias, (B, L, 2 K) to
  * (2, B, L, K). size is B, L, the channels of x and of B, taps, K and threads. */
-static void NAME(taps_first)(I channels, I taps, const T *restrict weight, float *restrict sorted) {
+static void taps_first(I channels, I taps, const T *restrict weight, float *restrict sorted) {
     for (I tap = 0; tap < taps; tap++)
         for (I c = 0; c < channels; c++) sorted[tap * channels + c] = GET(weight[c * taps + tap]);
 }
 
-static void NAME(convolve_row)(I channels, I taps, I l, I L, const T *restrict raw, I stride,
+static void convolve_row(I channels, I taps, I l, I L, const T *restrict raw, I stride,
                                const float *restrict weight, const T *restrict bias,
                                float *restrict sum) {
     for (I c = 0; c < channels; c++) sum[c] = GET(bias[c]);
@@ -452,7 +444,7 @@ static void NAME(convolve_row)(I channels, I taps, I l, I L, const T *restrict r
     }
 }
 
-void NAME(convolve)(const I *size, const T *restrict raw, const I *raw_stride,
+void convolve(const I *size, const T *restrict raw, const I *raw_stride,
                     const T *restrict weight, const T *restrict bias,
                     const T *restrict raw_steps, const I *step_stride,
                     const float *restrict step_bias, T *restrict x, T *restrict map_in,
@@ -460,13 +452,13 @@ void NAME(convolve)(const I *size, const T *restrict raw, const I *raw_stride,
     const I B = size[0], L = size[1], inner = size[2], S = size[3], taps = size[4], K = size[5];
     const I channels = inner + 2 * S;
     float *by = malloc(taps * channels * sizeof(float));
-    NAME(taps_first)(channels, taps, weight, by);
+    taps_first(channels, taps, weight, by);
 #pragma omp parallel for num_threads((int)size[6])
     for (I block = 0; block < (B * L + 63) / 64; block++) {
         float *restrict sum = malloc(channels * sizeof(float));
         for (I row = block * 64; row < B * L && row < block * 64 + 64; row++) {
             const I b = row / L, l = row % L;
-            NAME(convolve_row)(channels, taps, l, L, raw + b * raw_stride[0], raw_stride[1], by,
+            convolve_row(channels, taps, l, L, raw + b * raw_stride[0], raw_stride[1], by,
                                bias, sum);
             for (I c = 0; c < channels; c++) sum[c] *= sigmoid(sum[c]);
             for (I c = 0; c < inner; c++) x[row * inner + c] = PUT(sum[c]);
@@ -496,7 +488,7 @@ void NAME(convolve)(const I *size, const T *restrict raw, const I *raw_stride,
 
 /* The gradient of convolve, sequence by sequence: d_weight (B, taps + 1, c), of which the last row
  * is the bias's, and d_step_bias (B, 2 K) are to be summed. d_raw and d_raw_steps are dense. */
-void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stride,
+void convolve_back(const I *size, const T *restrict raw, const I *raw_stride,
                          const T *restrict weight, const T *restrict bias,
                          const T *restrict raw_steps, const I *step_stride,
                          const float *restrict step_bias, const T *restrict d_x,
@@ -506,7 +498,7 @@ void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stri
     const I B = size[0], L = size[1], inner = size[2], S = size[3], taps = size[4], K = size[5];
     const I channels = inner + 2 * S, half = taps / 2;
     float *by = malloc(taps * channels * sizeof(float));
-    NAME(taps_first)(channels, taps, weight, by);
+    taps_first(channels, taps, weight, by);
 #pragma omp parallel for num_threads((int)size[6])
     for (I b = 0; b < B; b++) {
         const T *its = raw + b * raw_stride[0];
@@ -520,7 +512,7 @@ void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stri
             float *restrict now = ring + l % taps * channels;
             if (l < L) {
                 const I row = b * L + l;
-                NAME(convolve_row)(channels, taps, l, L, its, raw_stride[1], by, bias, sum);
+                convolve_row(channels, taps, l, L, its, raw_stride[1], by, bias, sum);
                 for (I c = 0; c < inner; c++) now[c] = GET(d_x[row * inner + c]);
                 for (I c = 0; c < S; c++) now[inner + c] = GET(d_map_in[row * S + c]);
                 for (I c = 0; c < S; c++) now[inner + S + c] = GET(d_map_out[row * S + c]);
@@ -575,7 +567,7 @@ void NAME(convolve_back)(const I *size, const T *restrict raw, const I *raw_stri
 
 /* What is after the scan: RMS norm of (y + D x) silu(gate), times a weight. size is the rows, their
  * width, P and threads; y is dense, x and gate have a stride between rows. */
-void NAME(gated_norm)(const I *size, const T *restrict y, const T *restrict x, I x_stride,
+void gated_norm(const I *size, const T *restrict y, const T *restrict x, I x_stride,
                       const T *restrict skip, const T *restrict gate, I gate_stride,
                       const T *restrict weight, T *restrict out) {
     const I rows = size[0], N = size[1], P = size[2];
@@ -601,7 +593,7 @@ void NAME(gated_norm)(const I *size, const T *restrict y, const T *restrict x, I
 
 /* The gradient of gated_norm: of the weight and of each channel's D for `parts` blocks of rows,
  * (parts, 2, N), to be summed; the others are dense. */
-void NAME(gated_norm_back)(const I *size, const T *restrict gradient, const T *restrict y,
+void gated_norm_back(const I *size, const T *restrict gradient, const T *restrict y,
                            const T *restrict x, I x_stride, const T *restrict skip,
                            const T *restrict gate, I gate_stride, const T *restrict weight,
                            I parts, T *restrict d_y, T *restrict d_x, T *restrict d_gate,
@@ -649,7 +641,7 @@ void NAME(gated_norm_back)(const I *size, const T *restrict gradient, const T *r
 
 /* Layer norm of one head without a bias, and its gradient. Where P is a constant, the compiler
  * keeps all of a head in registers. */
-static inline __attribute__((always_inline)) void NAME(norm_head)(
+static inline __attribute__((always_inline)) void norm_head(
     int P, const T *restrict from, const T *restrict weight, T *restrict to) {
     float mean = 0, square = 0;
     for (int p = 0; p < P; p++) mean += GET(from[p]);
@@ -659,7 +651,7 @@ static inline __attribute__((always_inline)) void NAME(norm_head)(
     for (int p = 0; p < P; p++) to[p] = PUT((GET(from[p]) - mean) * scale * GET(weight[p]));
 }
 
-static inline __attribute__((always_inline)) void NAME(norm_head_back)(
+static inline __attribute__((always_inline)) void norm_head_back(
     int P, const T *restrict given, const T *restrict from, const T *restrict weight,
     T *restrict to, float *restrict d_weight) {
     float mean = 0, square = 0, level = 0, along = 0;
@@ -684,7 +676,7 @@ static inline __attribute__((always_inline)) void NAME(norm_head_back)(
 /* Tokens (B, N, D) to the heads of attention, (B G, K, n, P): `where` (G, n) says which token of its
  * sequence stands at a place of a group, -1 for none, whose values are zero. Unless `weight` (P) is
  * null each head is layer-normed. size is B, N, G, n, K, P and threads. */
-void NAME(heads_apart)(const I *size, const T *restrict x, const I *x_stride,
+void heads_apart(const I *size, const T *restrict x, const I *x_stride,
                        const I *restrict where, const T *restrict weight, T *restrict heads) {
     const I B = size[0], G = size[2], n = size[3], K = size[4], P = size[5];
 #pragma omp parallel for num_threads((int)size[6])
@@ -703,15 +695,15 @@ void NAME(heads_apart)(const I *size, const T *restrict x, const I *x_stride,
                     memcpy(to, from, P * sizeof(T));
                     continue;
                 }
-                if (P == 64) NAME(norm_head)(64, from, weight, to);
-                else NAME(norm_head)((int)P, from, weight, to);
+                if (P == 64) norm_head(64, from, weight, to);
+                else norm_head((int)P, from, weight, to);
             }
     }
 }
 
 /* The gradient of heads_apart; without `weight`, its inverse too. d_weight is (B G, P), to be
  * summed. */
-void NAME(heads_together)(const I *size, const T *restrict heads, const T *restrict x,
+void heads_together(const I *size, const T *restrict heads, const T *restrict x,
                           const I *x_stride, const I *restrict where, const T *restrict weight,
                           T *restrict tokens, const I *stride, float *restrict d_weight) {
     const I B = size[0], G = size[2], n = size[3], K = size[4], P = size[5];
@@ -731,8 +723,8 @@ void NAME(heads_together)(const I *size, const T *restrict heads, const T *restr
                     continue;
                 }
                 const T *restrict from = x + b * x_stride[0] + token * x_stride[1] + k * P;
-                if (P == 64) NAME(norm_head_back)(64, given, from, weight, to, d_by);
-                else NAME(norm_head_back)((int)P, given, from, weight, to, d_by);
+                if (P == 64) norm_head_back(64, given, from, weight, to, d_by);
+                else norm_head_back((int)P, given, from, weight, to, d_by);
             }
     }
 }
@@ -740,7 +732,7 @@ void NAME(heads_together)(const I *size, const T *restrict heads, const T *restr
 /* Softmax over the last axis of `count` groups of scores (n, m), in place: of scores times `scale`
  * plus the bias (n or 1, m) of the group's kind, unless it is null. size is n, m, the rows of a
  * bias and threads. */
-void NAME(softmax)(const I *size, I count, double scale, const T *restrict biases,
+void softmax(const I *size, I count, double scale, const T *restrict biases,
                    const I *restrict kinds, T *restrict scores) {
     const I n = size[0], m = size[1], tall = size[2];
     const float by = (float)scale;
@@ -769,7 +761,7 @@ void NAME(softmax)(const I *size, I count, double scale, const T *restrict biase
 }
 
 /* The gradient of the scores before their scale, in place of that of the softmax's result. */
-void NAME(softmax_back)(const I *size, I count, double scale, const T *restrict chances,
+void softmax_back(const I *size, I count, double scale, const T *restrict chances,
                         T *restrict gradient) {
     const I m = size[1];
     const float by = (float)scale;
@@ -784,4 +776,127 @@ void NAME(softmax_back)(const I *size, I count, double scale, const T *restrict 
     }
 }
 
-#endif
+/* adaLN of x (B, T, n, D), to which a position (T, n, D) is added unless it is null: layer norm
+ * without parameters, times 1 + scale, plus shift, which are (B, T, D) with one stride for both
+ * axes. size is B, T, n, D and threads. */
+void modulate(const I *size, const T *restrict x, const T *restrict position,
+                    const T *restrict shift, I shift_stride, const T *restrict scale,
+                    I scale_stride, T *restrict out) {
+    const I frames = size[1], n = size[2], D = size[3];
+#pragma omp parallel for num_threads((int)size[4])
+    for (I frame = 0; frame < size[0] * frames; frame++) {
+        const T *restrict by = scale + frame * scale_stride, *restrict to = shift + frame * shift_stride;
+        float *restrict held = malloc(3 * D * sizeof(float));
+        float *restrict stretch = held + D, *restrict offset = stretch + D;
+        for (I i = 0; i < D; i++) stretch[i] = 1.0f + GET(by[i]), offset[i] = GET(to[i]);
+        for (I row = frame * n; row < (frame + 1) * n; row++) {
+            const T *restrict from = x + row * D;
+            float mean = 0, square = 0;
+            if (position) {
+                const T *restrict place = position + (frame % frames * n + row - frame * n) * D;
+                for (I i = 0; i < D; i++) mean += held[i] = GET(from[i]) + GET(place[i]);
+            } else
+                for (I i = 0; i < D; i++) mean += held[i] = GET(from[i]);
+            mean /= D;
+            for (I i = 0; i < D; i++) square += (held[i] - mean) * (held[i] - mean);
+            const float unit = 1.0f / sqrtf(square / D + 1e-5f);
+            for (I i = 0; i < D; i++)
+                out[row * D + i] = PUT((held[i] - mean) * unit * stretch[i] + offset[i]);
+        }
+        free(held);
+    }
+}
+
+/* The gradient of modulate; all of it is dense. d_position may be null. */
+void modulate_back(const I *size, const T *restrict gradient, const T *restrict x,
+                         const T *restrict position, const T *restrict scale, I scale_stride,
+                         T *restrict d_x, T *restrict d_position, T *restrict d_shift,
+                         T *restrict d_scale) {
+    const I B = size[0], frames = size[1], n = size[2], D = size[3];
+#pragma omp parallel for num_threads((int)size[4])
+    for (I t = 0; t < frames; t++) {
+        float *restrict held = malloc(4 * D * sizeof(float)), *restrict stretch = held + D;
+        float *restrict along_scale = stretch + D, *restrict along_shift = along_scale + D;
+        float *restrict total = position ? calloc(n * D, sizeof(float)) : NULL;
+        for (I b = 0; b < B; b++) {
+            const I frame = b * frames + t;
+            for (I i = 0; i < D; i++) {
+                stretch[i] = 1.0f + GET(scale[frame * scale_stride + i]);
+                along_scale[i] = along_shift[i] = 0;
+            }
+            for (I place = 0; place < n; place++) {
+                const I row = frame * n + place;
+                const T *restrict from = x + row * D, *restrict given = gradient + row * D;
+                T *restrict to = d_x + row * D;
+                float mean = 0, square = 0, level = 0, along = 0;
+                if (position) {
+                    const T *restrict at = position + (t * n + place) * D;
+                    for (I i = 0; i < D; i++) mean += held[i] = GET(from[i]) + GET(at[i]);
+                } else
+                    for (I i = 0; i < D; i++) mean += held[i] = GET(from[i]);
+                mean /= D;
+                for (I i = 0; i < D; i++) {
+                    const float apart = held[i] - mean, its = GET(given[i]) * stretch[i];
+                    square += apart * apart;
+                    level += its;
+                    along += its * apart;
+                }
+                const float unit = 1.0f / sqrtf(square / D + 1e-5f);
+                level /= D;
+                along *= unit * unit / D;
+#pragma omp simd
+                for (I i = 0; i < D; i++) {
+                    const float apart = held[i] - mean, its = GET(given[i]);
+                    held[i] = (its * stretch[i] - level - apart * along) * unit;
+                    along_scale[i] += its * apart * unit;
+                    along_shift[i] += its;
+                }
+                for (I i = 0; i < D; i++) to[i] = PUT(held[i]);
+                if (total)
+                    for (I i = 0; i < D; i++) total[place * D + i] += held[i];
+            }
+            for (I i = 0; i < D; i++) {
+                d_shift[frame * D + i] = PUT(along_shift[i]);
+                d_scale[frame * D + i] = PUT(along_scale[i]);
+            }
+        }
+        if (total)
+            for (I i = 0; i < n * D; i++) d_position[t * n * D + i] = PUT(total[i]);
+        free(total);
+        free(held);
+    }
+}
+
+/* x + gate y for x and y (B, T, n, D) and a gate (B, T, D) with one stride for both axes, and the
+ * gradients of y and of the gate, which is dense. size is B T, n, D and threads. */
+void gated_sum(const I *size, const T *restrict x, const T *restrict gate, I stride,
+                     const T *restrict y, T *restrict out) {
+    const I n = size[1], D = size[2];
+#pragma omp parallel for num_threads((int)size[3])
+    for (I frame = 0; frame < size[0]; frame++) {
+        const T *restrict by = gate + frame * stride;
+        for (I row = frame * n; row < (frame + 1) * n; row++)
+            for (I i = 0; i < D; i++)
+                out[row * D + i] = PUT(GET(x[row * D + i]) + GET(by[i]) * GET(y[row * D + i]));
+    }
+}
+
+void gated_sum_back(const I *size, const T *restrict gradient, const T *restrict gate,
+                          I stride, const T *restrict y, T *restrict d_y, T *restrict d_gate) {
+    const I n = size[1], D = size[2];
+#pragma omp parallel for num_threads((int)size[3])
+    for (I frame = 0; frame < size[0]; frame++) {
+        const T *restrict by = gate + frame * stride;
+        float *restrict total = calloc(D, sizeof(float));
+        for (I row = frame * n; row < (frame + 1) * n; row++) {
+            const T *restrict given = gradient + row * D, *restrict its = y + row * D;
+            T *restrict to = d_y + row * D;
+            for (I i = 0; i < D; i++) {
+                total[i] += GET(given[i]) * GET(its[i]);
+                to[i] = PUT(GET(given[i]) * GET(by[i]));
+            }
+        }
+        for (I i = 0; i < D; i++) d_gate[frame * D + i] = PUT(total[i]);
+        free(total);
+    }
+}

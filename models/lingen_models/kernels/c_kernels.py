@@ -46,7 +46,9 @@ _EXTRAS: tuple[list[str], ...] = (
     [],
 )
 """What may be added to the flags; the first of these that the compiler takes is used."""
-_SUFFIXES = {torch.float32: "float", torch.bfloat16: "bfloat"}
+_TYPES = {torch.float32: "FLOAT", torch.bfloat16: "BFLOAT"}
+_PLAIN = (Tensor, torch.nn.Parameter)
+"""Tensors whose numbers lie in memory, as those of some subclasses do not."""
 _PATIENCE = 60
 
 
@@ -54,17 +56,21 @@ def covers(*tensors: Tensor) -> bool:
     """Whether there are kernels for tensors like these, of one type and on the processor."""
     first = tensors[0]
     return (
-        first.dtype in _SUFFIXES
-        and all(one.device.type == "cpu" and one.dtype is first.dtype for one in tensors)
+        first.dtype in _TYPES
+        and all(
+            type(one) in _PLAIN and one.device.type == "cpu" and one.dtype is first.dtype
+            for one in tensors
+        )
         and not torch.compiler.is_compiling()
-        and library() is not None
+        and torch._C._len_torch_dispatch_stack() == 0  # or who counts operators would miss some
+        and library(first.dtype) is not None
     )
 
 
 def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | float | None) -> None:
     """Run the kernel `name` for `dtype`: tensors and lists go as pointers, None as a null one, and
     the numbers as they are, int or float."""
-    found = library()
+    found = library(dtype)
     assert found is not None
     passed: list[Any] = []
     for one in arguments:
@@ -78,37 +84,47 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | flo
             passed.append(ctypes.c_double(one))
         else:
             passed.append((ctypes.c_int64 * len(one))(*one))
-    getattr(found, f"{name}_{_SUFFIXES[dtype]}")(*passed)
+    getattr(found, name)(*passed)
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
-    """The compiled kernels, or None where there are none; a failure is told in a warning."""
+def library(dtype: torch.dtype = torch.bfloat16) -> ctypes.CDLL | None:
+    """The compiled kernels for `dtype`, or None where there are none; a failure is told once."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if os.environ.get(SWITCH) == "0" or compiler is None or os.name != "posix":
         return None
     try:
-        return _load(compiler)
+        return _load(compiler, _TYPES[dtype])
     except (OSError, subprocess.SubprocessError) as failure:
         reason = (getattr(failure, "stderr", None) or str(failure)).strip().splitlines()
-        warnings.warn(
-            f"{compiler} made no C kernels, so PyTorch does their work: {(reason or ['?'])[0]}",
-            stacklevel=2,
-        )
+        _tell(f"no C kernels, so PyTorch does their work; {compiler}: {(reason or ['?'])[0]}")
         return None
 
 
-def _load(compiler: str) -> ctypes.CDLL:
+@functools.cache
+def _tell(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
+
+
+def _load(compiler: str, kind: str) -> ctypes.CDLL:
     """Load the library that an earlier process has kept, or make it."""
-    path = _folder() / f"kernels-{_fingerprint(compiler)}.so"
+    name = f"{kind.lower()}-{_fingerprint(compiler)}.so"
+    folder = _folder()
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="lingen-kernels-") as passing:
+            return _load_from(Path(passing) / name, compiler, kind)
+    return _load_from(folder / name, compiler, kind)
+
+
+def _load_from(path: Path, compiler: str, kind: str) -> ctypes.CDLL:
     if not path.exists():
-        _compile(compiler, path)
+        _compile(compiler, kind, path)
     _check_owner(path)
     return ctypes.CDLL(str(path))
 
 
 def _fingerprint(compiler: str) -> str:
-    """What the library depends on: source, compiler, flags and processor."""
+    """What a library depends on: source, compiler, flags and processor."""
     known = os.stat(compiler)
     parts = [os.path.realpath(compiler), str(known.st_size), str(known.st_mtime_ns)]
     parts += [*_FLAGS, *(flag for extra in _EXTRAS for flag in extra), _processor()]
@@ -128,8 +144,8 @@ def _processor() -> str:
     return "\n".join([name, *sorted({x for x in lines if x.lower().startswith(told)})])
 
 
-def _folder() -> Path:
-    """This user's folder for compiled kernels, or a new one where that cannot be written."""
+def _folder() -> Path | None:
+    """This user's folder for compiled kernels; None where none is to be written or trusted."""
     named = os.environ.get(FOLDER_VARIABLE)
     try:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -139,7 +155,7 @@ def _folder() -> Path:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(folder)
     except (OSError, RuntimeError):
-        return Path(tempfile.mkdtemp(prefix="lingen-kernels-"))
+        return None
     return folder
 
 
@@ -150,12 +166,12 @@ def _check_owner(path: Path) -> None:
         raise PermissionError(f"{path} can be written by others")
 
 
-def _compile(compiler: str, path: Path) -> None:
+def _compile(compiler: str, kind: str, path: Path) -> None:
     """Write the library at once, however many processes do so."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / "kernels.so"
         for extra in _EXTRAS:
-            command = [compiler, *_FLAGS, *extra, "-o", str(made), str(_SOURCE), "-lm"]
+            command = [compiler, *_FLAGS, *extra, f"-D{kind}", "-o", str(made), str(_SOURCE), "-lm"]
             done = subprocess.run(
                 command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE
             )

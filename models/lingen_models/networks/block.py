@@ -10,7 +10,7 @@ from lingen_models.config import LinGenConfig
 from lingen_models.networks.attention import CrossAttention, FullAttention
 from lingen_models.networks.embeddings import PositionTables
 from lingen_models.networks.mate import Mate
-from lingen_models.networks.norms import modulate
+from lingen_models.networks.norms import gated_sum, modulate
 
 _HELD, _HELD_ON_GPU = 2**21, 2**28
 """Hidden values that are held at once where no gradient is asked for (on a CPU: in the cache)."""
@@ -58,17 +58,17 @@ class Block(nn.Module):
     ) -> Tensor:
         """(B, T, H, W, D) with `time` (B, T, 6, D), `text` (B, M, D) -> the same shape."""
         _, _, gate, ffn_shift, ffn_scale, ffn_gate = self._parts(time)
-        x = torch.addcmul(x, gate, self.mixer(self.mixer_input(x, time, first_frame)))
+        x = gated_sum(x, gate, self.mixer(self.mixer_input(x, time, first_frame)))
         flat = x.flatten(1, 3)
         looked = self.cross_attention(self.cross_norm(flat), text, text_mask)
         x = (flat + looked).view(x.shape)
-        return torch.addcmul(x, ffn_gate, self.feed_forward(modulate(x, ffn_shift, ffn_scale)))
+        return gated_sum(x, ffn_gate, self.feed_forward(modulate(x, ffn_shift, ffn_scale)))
 
     def mixer_input(self, x: Tensor, time: Tensor, first_frame: int) -> Tensor:
         """(B, T, H, W, D): the tokens at their positions, modulated."""
         shift, scale, *_ = self._parts(time)
         grid = (x.shape[1], x.shape[2], x.shape[3])
-        return modulate(x + self.position(grid, first_frame).to(x.dtype), shift, scale)
+        return modulate(x, shift, scale, self.position(grid, first_frame).to(x.dtype))
 
     def _parts(self, time: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of the mixer, then of the feed-forward."""

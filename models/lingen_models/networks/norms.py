@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lingen_models.kernels import c_kernels, norms_fused
+
 _EPSILON = 1e-5
 
 
@@ -65,6 +67,21 @@ def _wide(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """adaLN: layer norm without parameters, then `* (1 + scale) + shift` (paper.md 1.1)."""
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, position: Tensor | None = None) -> Tensor:
+    """adaLN: layer norm without parameters, then `* (1 + scale) + shift` (paper.md 1.1).
+
+    The `position`, if any, is added to `x` (..., T, H, W, D) first.
+    """
+    placed = position is None or (position.dtype is x.dtype and position.shape == x.shape[1:])
+    if placed and norms_fused.covers(x, shift, scale):
+        return norms_fused.modulate(x, position, shift, scale)
+    if position is not None:
+        x = x + position
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:]), 1 + scale)
+
+
+def gated_sum(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:
+    """x + gate * y: what a branch adds to its input."""
+    if x.shape == y.shape and norms_fused.covers(x, gate) and c_kernels.covers(x, y):
+        return norms_fused.gated_sum(x, gate, y)
+    return torch.addcmul(x, gate, y)
