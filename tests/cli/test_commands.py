@@ -57,9 +57,11 @@ def trained(monkeypatch):
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
-    def train(recipe, folder, *, device, report, resume, start_from, model, teacher, registry):
+    def train(
+        recipe, folder, *, device, report, resume, start_from, model, teacher, registry, processes
+    ):
         assert "tae" in registry.autoencoders
-        calls.append((recipe, folder, device, resume, start_from, model, teacher))
+        calls.append((recipe, folder, device, resume, start_from, model, teacher, processes))
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
@@ -77,14 +79,14 @@ def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_envir
     for part in ("denoiser", "text_encoder"):
         Path(f"{part}.safetensors").write_bytes(b"")
     again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume", "--teacher", ".")
-    assert lingen_here("train", recipe, *again).returncode == 0
+    assert lingen_here("train", recipe, *again, "--processes", "3").returncode == 0
     assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
     dit = collect().model_variants["dit-mini"].config
     assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None, None, None),
-        (recipe, Path("x"), "cpu", False, Path(), None, Path()),
-        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None),
+        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None),
     ]
 
 

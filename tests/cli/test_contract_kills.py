@@ -15,6 +15,9 @@ import torch
 
 torch.set_num_threads(1)
 from lingen_cli.app import run
+from lingen_models.kernels import c_kernels
+
+c_kernels.library()  # compiled once here, and not by the first of the processes below
 
 CALLS = ("replace", "link", "unlink", "rmdir", "fsync", "mkdir")
 

@@ -94,9 +94,10 @@ def train(
     inputs = Inputs(recipe_path, out, device, start_from, model, teacher)
     recipe = read_recipe(recipe_path, model)
     parts = find_parts(recipe, recipe_path, registry)
+    world = find_world(recipe, recipe_path, registry)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
-    run = _prepare(inputs, recipe, parts, registry)
+    run = _prepare(inputs, recipe, parts, world)
     if isinstance(recipe.autoencoder, AutoencoderStage):
         torch.manual_seed(recipe.seed)
         _autoencoder(recipe, out, device, report, start_from, run.world)
@@ -140,11 +141,8 @@ class TrainingRun:
         return data.model_dump_json() if data != DataSection() else ""
 
 
-def _prepare(
-    inputs: Inputs, recipe: Recipe, parts: FoundParts, registry: Registry | None
-) -> TrainingRun:
+def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
     path, out, device = inputs.recipe_path, inputs.out, inputs.device
-    world = find_world(recipe, path, registry)
     codec = settle_codec(parts, out)
     texts = [text.to(device, compute_dtype(device)) for text in settle_texts(parts, out)]
     config = fitted(recipe.model.config(), codec, texts)
@@ -156,7 +154,9 @@ def _prepare(
 def _take_part(inputs: Inputs, group: Group) -> None:
     """Train beside the process that called `train`, once it has an autoencoder."""
     recipe = read_recipe(inputs.recipe_path, inputs.model)
-    run = _prepare(inputs, recipe, find_parts(recipe, inputs.recipe_path, None), None)
+    path = inputs.recipe_path
+    parts, world = find_parts(recipe, path, None), find_world(recipe, path, None)
+    run = _prepare(inputs, recipe, parts, world)
     _train_stages(run, lambda line: None, group)
 
 
