@@ -65,7 +65,10 @@ if __name__ == "__main__":
 def tokens_per_second(checkout: Path, steps: int, batches: int) -> float:
     """Train in a fresh folder with the code of `checkout`; `batches` in a step, 0 where it does not
     know them."""
-    packages = [checkout, *(checkout / name for name in ("models", "plugins", "training"))]
+    packages = [
+        checkout,
+        *(checkout / name for name in ("models", "playground", "plugins", "training")),
+    ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         more = f"batches = {batches}" if batches else ""
