@@ -75,7 +75,10 @@ def test_the_table_of_sampling_options_is_that_of_their_record():
     rows = ["| option | setting | default | |", "|---|---|---|---|"]
     for option, name in sampling.options().items():
         param, flag = sampling.described()[name], option.replace("_", "-")
-        rows.append(f"| `--{flag}` | `{option}` | {param.default} | {param.help} |")
+        flags = f"`--{flag}`"
+        if sampling.types()[name] is bool:
+            flags += f", `--no-{flag}`"
+        rows.append(f"| {flags} | `{option}` | {param.default} | {param.help} |")
     text = section(read("docs/cli.md"), "Sampling options")
     assert text.split(" a test compares -->\n")[1].split("<!-- end")[0] == "\n".join(rows) + "\n"
 
