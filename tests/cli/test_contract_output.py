@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def test_ctrl_c_is_answered_at_once(command, monkeypatch):
             event = json.loads(line)
             if event.get("phase") == "sample" and event["done"] >= 2:
                 break
+        # Events that nobody reads fill the pipe, and then the step never ends.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
         process.send_signal(signal.SIGINT)
         sent, lines = time.monotonic(), [process.stderr.readline()]
         while not any("stopping after this step" in line for line in lines):
