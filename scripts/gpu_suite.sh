@@ -10,7 +10,7 @@ set -u
 out=$1 minutes=$2 recipe=${3:-recipes/lingen-mini-gpu.toml} start=${4:-models/lingen_models/weights/lingen-mini}
 ends=$(($(date +%s) + minutes * 60))
 mkdir -p "$out"
-export PYTHONPATH=$PWD:$PWD/models:$PWD/plugins:$PWD/training${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+export PYTHONPATH=$PWD:$PWD/models:$PWD/playground:$PWD/plugins:$PWD/training${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 work=${WORK:-$PWD/runs/gpu}
 mkdir -p "$work"
 
