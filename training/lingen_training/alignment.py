@@ -36,7 +36,7 @@ def layout_words(
     scene, begin = picked.scenes[row], picked.begins[row]
     at = object_courses(scene, start, total, size, stride)[:, begin, :2]
     x, y = (at - torch.tensor(picked.corners[row]) * (_TOKEN // 2)).T.tolist()
-    time = start + (stride * begin - (stride - 1) / 2 if begin else 0) / FPS
+    time = start + float(_middles(torch.tensor([begin]), stride))
     return [words_of(thing, x[layer], y[layer], time) for layer, thing in enumerate(scene.objects)]
 
 
@@ -114,8 +114,7 @@ def ground_truth(
 def object_courses(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
     """Courses (objects, frames, 5) of the objects of a clip, in the middle of each latent frame: x
     and y, their change within `_AHEAD`, and radius, in pixels of the whole frame."""
-    number = torch.arange(frames, dtype=torch.float64)
-    times = start + torch.where(number == 0, 0.0, stride * number - (stride - 1) / 2) / FPS
+    times = start + _middles(torch.arange(frames), stride)
     found = []
     for layer in range(len(scene.objects)):
         now, then = (course_of(scene, layer, at) for at in (times, times + _AHEAD))
@@ -124,3 +123,10 @@ def object_courses(scene: Scene, start: float, frames: int, size: int, stride: i
         moved = [torch.where(way.abs() > 0.5, way - way.sign(), way) for way in moved]
         found.append(torch.stack((now.x, now.y, *moved, now.radius), -1) * size)
     return torch.stack(found).float()
+
+
+def _middles(frames: Tensor, stride: int) -> Tensor:
+    """Seconds from the begin of a clip to the middle of each of these latent frames, float64; the
+    first holds one picture, the others `stride`."""
+    number = frames.double()
+    return torch.where(number == 0, 0.0, stride * number - (stride - 1) / 2) / FPS

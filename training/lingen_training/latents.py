@@ -110,7 +110,7 @@ class LatentClips:
 
     def _bounds(self, index: int, begin: int, frames: int) -> tuple[float, float, float, float]:
         """Left, top, right, bottom of all objects of a clip in these latent frames."""
-        boxes = _boxes(
+        boxes = frame_boxes(
             self.scenes[index], self.starts[index], self.latents.shape[2], self.time_stride
         )
         span = boxes[begin : begin + frames]
@@ -120,7 +120,7 @@ class LatentClips:
 
 
 @functools.cache  # asked for again in every epoch
-def _boxes(scene: Scene, start: float, latent_frames: int, stride: int) -> Tensor:
+def frame_boxes(scene: Scene, start: float, latent_frames: int, stride: int) -> Tensor:
     """`extent` of each latent frame, (latent_frames, 4): the first is one frame, the others are
     `stride`."""
     frames = stride * latent_frames  # the first frame stands for those that are not there

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from lingen_models.checkpoints.load import VideoAutoencoder
 from lingen_models.sampling.flow import interpolate, velocity
-from lingen_playground import FPS, canonical_caption, extent, render, sample_scene
+from lingen_playground import canonical_caption, render, sample_scene
 from lingen_playground.layout import layout_of
+from lingen_training.latents import frame_boxes
 from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
 
@@ -62,14 +63,11 @@ def fixed_clips(autoencoder: VideoAutoencoder, count: int, group: Group = ALONE)
         latents.append(autoencoder.encode(render([scene], frames, _SIZE, device=device)).float())
         side = latents[-1].shape[-1]
         mask = torch.zeros(_FRAMES, side, side)
-        for frame in range(_FRAMES):
-            stride = autoencoder.time_stride
-            first = max(0, stride * (frame - 1) + 1)
-            seen = torch.arange(first, stride * frame + 1, dtype=torch.float64)
-            boxes = extent(scene, seen / FPS)
-            # Whole tokens of two by two latents that a box touches.
-            left, top = (2 * max(0, math.floor(float(v) * side / 2)) for v in boxes[:, :2].amin(0))
-            right, bottom = (2 * math.ceil(float(v) * side / 2) for v in boxes[:, 2:].amax(0))
+        boxes = frame_boxes(scene, 0.0, _FRAMES, autoencoder.time_stride)
+        for frame, box in enumerate(boxes.tolist()):
+            # Whole tokens of two by two latents that the box touches.
+            left, top = (2 * max(0, math.floor(at * side / 2)) for at in box[:2])
+            right, bottom = (2 * math.ceil(at * side / 2) for at in box[2:])
             mask[frame, top:bottom, left:right] = 1
         masks.append(mask)
     captions = [canonical_caption(scene) for scene in scenes]
