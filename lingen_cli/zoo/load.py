@@ -60,7 +60,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
                 path: one.to(place, precision if isinstance(one, FrozenText) else None)
                 for path, one in given.items()
             },
-            expander=variant.expand_prompt if isinstance(variant, ModelVariant) else None,
+            planner=variant.plan_layout if isinstance(variant, ModelVariant) else None,
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error

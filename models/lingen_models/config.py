@@ -103,7 +103,7 @@ class LinGenConfig(_Config):
     text_dims: tuple[int, ...] = (256,)
     """Feature size of each text encoder; one Linear + LayerNorm each (paper.md 1.3)."""
     layout: bool = False
-    """The denoiser adds a map of the prompt's layout words to its tokens (`layout_map`)."""
+    """The denoiser can be told where objects are (`networks.embeddings.LayoutEmbedding`)."""
     position_grid: tuple[int, int, int] = (128, 16, 16)
     """Learned table sizes in tokens; beyond them the tables are interpolated (paper.md 1.2)."""
 
@@ -150,8 +150,6 @@ class WordsConfig(_Config):
     depth: int = 2
     head_dim: int = 64
     max_tokens: int = 64
-    layout: bool = False
-    """Features carry the numbers of layout words (`networks.embeddings`)."""
 
 
 PRESETS: dict[str, LinGenConfig] = {

@@ -9,7 +9,7 @@ prompt = caption(scene, seed=7)
 
 from __future__ import annotations
 
-from .caption import canonical_caption, caption
+from .caption import canonical_caption, caption, object_phrase
 from .close_up import close_up_scene
 from .heldout import combinations, is_heldout
 from .lexicon import vocabulary
@@ -24,9 +24,10 @@ from .oracle import (
     judge_said,
     measure,
 )
+from .reading import read_prompt
 from .render import FPS, as_frames, course_of, extent, render
 from .said import Said, SaidObject, natural_prompts
-from .sample import sample_scene
+from .sample import sample_scene, scene_for
 from .scene import Scene, SceneObject
 
 __all__ = [
@@ -53,7 +54,10 @@ __all__ = [
     "judge_said",
     "measure",
     "natural_prompts",
+    "object_phrase",
+    "read_prompt",
     "render",
     "sample_scene",
+    "scene_for",
     "vocabulary",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from typing import Final
 
 from . import lexicon
@@ -45,30 +44,47 @@ def caption(
     still: bool = False,
     place: bool = True,
     natural: float = 0.0,
-    layout: Sequence[str] = (),
 ) -> str:
     """One of many English captions of a scene, fixed by the seed.
 
     `still` is for clips of one frame: nothing is said about motion or camera. Without `place`,
     nothing is said about the background. `natural` is the share of captions that are written as
-    people write prompts: most say less. `layout` has the layout words of each object
-    (`layout.words_of`), which follow in the order in which the caption names the objects. All words
-    are in `lexicon.vocabulary()`.
+    people write prompts: most say less. All words are in `lexicon.vocabulary()`.
     """
     rng = random.Random(f"caption {seed}")
     as_people_do = natural > 0 and rng.random() < natural
-    order = list(range(len(scene.objects)))
-    rng.shuffle(order)
-    things = [scene.objects[at] for at in order]
+    things = list(scene.objects)
+    rng.shuffle(things)
     if as_people_do:
-        sentence = natural_caption(rng, things, scene, still=still, place=place)
-    else:
-        say = _picture if still else _video
-        sentence = say(rng, things, scene, place)
-        if rng.random() < 0.6:
-            sentence = sentence[0].upper() + sentence[1:]
-        sentence += "." if rng.random() < 0.5 else ""
-    return join(sentence, *(layout[at] for at in order)) if layout else sentence
+        return natural_caption(rng, things, scene, still=still, place=place)
+    say = _picture if still else _video
+    sentence = say(rng, things, scene, place)
+    if rng.random() < 0.6:
+        sentence = sentence[0].upper() + sentence[1:]
+    return sentence + ("." if rng.random() < 0.5 else "")
+
+
+def object_phrase(
+    thing: SceneObject, rng: random.Random | None = None, *, still: bool = False
+) -> str:
+    """What an object is and, unless `still`, does: `large red ball moving left quickly`. With a
+    generator in other words, of which some are left out."""
+    if rng is None:
+        verb = _MOVES if thing.motion == "moves" else lexicon.DEEDS[thing.motion][0]
+        what = join(lexicon.SIZE[thing.size][0], thing.colour, thing.shape)
+        return what if still else join(what, *verb[1:], thing.direction or "", thing.speed)
+    parts = [
+        rng.choice(lexicon.SIZE[thing.size]) if rng.random() < 0.8 else "",
+        rng.choice(lexicon.COLOUR[thing.colour]) if rng.random() < 0.92 else "",
+        rng.choice(lexicon.SHAPE[thing.shape]) if rng.random() < 0.97 else "shape",
+    ]
+    if not still and rng.random() < 0.8:
+        verb = (*rng.choice(lexicon.HEADS), "")
+        if thing.motion != "moves":
+            verb = rng.choice(lexicon.DEEDS[thing.motion])
+        way = rng.choice(lexicon.WAYS[thing.direction]) if thing.direction else ""
+        parts += [*verb[1:], way, rng.choice(lexicon.SPEED[thing.speed])]
+    return join(*parts)
 
 
 def _picture(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:

@@ -436,13 +436,6 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith(("x", "s")) else "s")
 
 
-LAYOUT: Final = (
-    *(f"{axis}{cell}" for axis in "xy" for cell in range(16)),
-    *(f"p{quarter}" for quarter in range(4)),
-)
-"""Layout words (`layout`): the column and the line of a place, and the quarter of a period."""
-
-
 @cache
 def vocabulary() -> Words:
     """All words that captions can hold and a few function words: sorted, lower case."""
@@ -463,7 +456,7 @@ def vocabulary() -> Words:
     nouns = (*PLAIN_NOUNS, *chain.from_iterable(NATURAL_SHAPE.values()))
     phrases += [*nouns, *map(plural, nouns), *ASKING, *ASKING_FOR_PICTURES, *_NATURAL_TEMPLATES]
     found = {word for phrase in phrases for word in words(phrase)}
-    return tuple(sorted(found | set(plain_vocabulary()) | set(LAYOUT)))
+    return tuple(sorted(found | set(plain_vocabulary())))
 
 
 @cache

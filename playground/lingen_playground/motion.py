@@ -79,16 +79,6 @@ def track(thing: SceneObject, times: Tensor, factor: Tensor) -> Track:
     return Track(x, y, scale * thing.radius * factor, angle)
 
 
-def phase_at(thing: SceneObject, time: float) -> float | None:
-    """Part of its period, in [0, 1), in which a periodic motion is at a time in seconds; None for
-    other motions."""
-    if thing.motion in PERIODS:
-        return (time / PERIODS[thing.motion][thing.speed] + thing.phase) % 1.0
-    if thing.motion == "zigzags":
-        return (time * DRIFT[thing.speed] / (4 * thing.reach) + thing.phase) % 1.0
-    return None
-
-
 def zoom(camera: str, times: Tensor) -> Tensor:
     """Magnification (T,) float64: between 1 and 1.25 over the first three seconds, then held."""
     if camera not in ("zooms in", "zooms out"):

@@ -17,15 +17,17 @@ class SaidObject:
     size: str | None = None
     motion: str | None = None
     direction: str | None = None
+    speed: str | None = None
 
 
 @dataclass(frozen=True)
 class Said:
-    """A prompt, and what it says: of each of its objects, and of the background, if anything."""
+    """A prompt, and what it says: of each of its objects, of the background and of the camera."""
 
     prompt: str
     objects: tuple[SaidObject, ...]
     background: str | None = None
+    camera: str | None = None
 
 
 @cache

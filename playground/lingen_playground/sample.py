@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from .heldout import combinations
@@ -21,6 +22,7 @@ from .palette import (
     distinct,
     visible,
 )
+from .said import Said, SaidObject
 from .scene import Scene, SceneObject
 from .shapes import BOUND
 
@@ -103,6 +105,50 @@ def sample_scene(
             break
     view = camera or _camera(rng, ground, parts)
     return Scene(_place(rng, parts, view), ground, view, seed)
+
+
+def scene_for(said: Said, seed: int) -> Scene:
+    """A scene that shows what a prompt says, always the same for a seed. What goes unsaid is drawn
+    at random, but a size is medium, a speed the usual one, and the camera still."""
+    rng = random.Random(f"scene for {seed}")
+    for _ in range(_TRIES):
+        ground = said.background or rng.choice(tuple(BACKGROUNDS))
+        parts = [_wished(rng, wish) for wish in said.objects]
+        seen = all(visible(part.colour, ground) for part in parts)
+        if seen and _told_apart(parts):
+            break  # else the prompt itself asks for what is hardly seen
+    view = said.camera or "still"
+    placed = zip(_place(rng, parts, view), said.objects, strict=True)
+    things = tuple(
+        replace(
+            thing,
+            direction=thing.direction and (wish.direction or thing.direction),
+            speed="" if thing.motion == "still" else wish.speed or "",
+        )
+        for thing, wish in placed
+    )
+    return Scene(things, ground, view, seed)
+
+
+def _wished(rng: random.Random, wish: SaidObject) -> _Part:
+    """What a prompt says of an object, and what it leaves open by chance."""
+    while True:
+        drawn = _draw(rng)
+        shape = wish.shape or drawn.shape
+        motion = wish.motion or ("moves" if wish.direction else drawn.deed)
+        if motion != "spins" or shape not in UNSPINNABLE or (wish.motion and wish.shape):
+            break
+    if motion == "moves":
+        motion = f"moves {wish.direction or rng.choice(DIRECTIONS)}"
+    return _Part(wish.colour or drawn.colour, shape, wish.size or "medium", motion)
+
+
+def _told_apart(parts: Sequence[_Part]) -> bool:
+    """Whether two parts have distinct colors, or all of one kind."""
+    if len(parts) < 2:
+        return True
+    first, second = parts
+    return first == second or distinct(first.colour, second.colour)
 
 
 def _parts(

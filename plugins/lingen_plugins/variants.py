@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from lingen_models.networks.denoiser import LinGen
+    from lingen_models.sampling.layout import Layout
 
 
 def build_lingen(config: Config) -> LinGen:
@@ -20,11 +22,27 @@ def build_lingen(config: Config) -> LinGen:
     return LinGen(LinGenConfig.from_dict(config))
 
 
-def expand_layout(prompt: str, seed: int) -> str:
-    """Add to a prompt where its objects are, as in a random scene of the playground."""
-    from lingen_playground.layout import expand
+def plan_layout(prompt: str, seed: int, frames: Sequence[float]) -> Layout | None:
+    """Where the objects of a prompt are at these video frames, as in a random scene of the
+    playground that shows what it says; None where it names none, or more than two."""
+    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
+    from lingen_playground.layout import plan_objects
 
-    return expand(prompt, seed)
+    planned = plan_objects(prompt, seed, frames)
+    if planned is None:
+        return None
+    return Layout(
+        tuple(
+            LayoutObject(
+                one.phrase,
+                tuple(
+                    Keyframe(frame, *disc)
+                    for frame, disc in zip(frames, one.discs.tolist(), strict=True)
+                ),
+            )
+            for one in planned
+        )
+    )
 
 
 def tiny(config: LinGenConfig) -> LinGenConfig:
@@ -102,7 +120,7 @@ def register_model_variants() -> list[ModelVariant]:
         guidance=4.5,
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
-        expand_prompt=expand_layout,
+        plan_layout=plan_layout,
     )
     few_steps = replace(
         shipped,

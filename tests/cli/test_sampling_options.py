@@ -19,7 +19,7 @@ OTHER = SamplingParams(
     step_cache=0.3,
     sampler="heun",
     negative_prompt="a star",
-    expand_prompt=False,
+    plan_layout=False,
     seed=7,
 )
 """Each field differs from what the models and the tests below have."""

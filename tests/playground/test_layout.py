@@ -1,130 +1,88 @@
-"""Layout words against renders, and prompts that are given a layout."""
+"""Plans of layouts: scenes that show what a prompt says, and where their objects are."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-
-import pytest
 import torch
 
 from lingen_playground import (
+    Said,
+    SaidObject,
     canonical_caption,
-    caption,
     course_of,
     natural_prompts,
-    render,
+    read_prompt,
     sample_scene,
-    vocabulary,
+    scene_for,
 )
-from lingen_playground.layout import CELL, expand, layout_of, motions_of, words_of
-from lingen_playground.lexicon import LAYOUT
-from lingen_playground.motion import phase_at
-from lingen_playground.palette import COLOURS
+from lingen_playground.layout import plan_objects
+from lingen_playground.palette import visible
+
+PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
 
 
-def split(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
+def test_a_scene_shows_what_is_said() -> None:
+    asked = [
+        said
+        for seed in range(150)
+        if (said := read_prompt(canonical_caption(sample_scene(seed, split="heldout"))))
+    ]
+    for said in (*asked, *natural_prompts()):
+        for seed in range(3):
+            scene = scene_for(said, seed)
+            assert scene.camera == (said.camera or "still")
+            assert said.background in (None, scene.background)
+            for one, thing in zip(said.objects, scene.objects, strict=True):
+                for name in ("colour", "shape", "size", "motion", "direction", "speed"):
+                    assert getattr(one, name) in (None, getattr(thing, name)), said.prompt
+                if one.colour is None:
+                    assert visible(thing.colour, scene.background)
 
 
-def test_the_words_are_in_the_vocabulary() -> None:
-    assert set(LAYOUT) <= set(vocabulary())
-    for seed in range(50):
-        for words in layout_of(sample_scene(seed), 1.5):
-            assert set(words.split()) <= set(LAYOUT)
+def test_what_goes_unsaid_is_usual() -> None:
+    said = Said("a ball and a star", (SaidObject(shape="ball"), SaidObject(shape="star")))
+    scenes = [scene_for(said, seed) for seed in range(60)]
+    things = [thing for scene in scenes for thing in scene.objects]
+    assert {thing.size for thing in things} == {"medium"}
+    assert {thing.speed for thing in things} == {""}
+    assert {scene.camera for scene in scenes} == {"still"}
+    assert len({thing.motion for thing in things}) == 7
+    assert len({thing.colour for thing in things}) == 9
+    assert len({scene.background for scene in scenes}) == 7
+    assert all(thing.motion != "spins" for thing in things if thing.shape == "ball")
 
 
-def test_cells_are_where_the_object_is_rendered() -> None:
-    checked = 0
-    for seed in range(60):
-        scene = sample_scene(seed, objects=1, camera="still", background="grey")
-        thing = scene.objects[0]
-        if thing.shape not in ("ball", "square"):
-            continue
-        frame = render([scene], 1, 128, start=2.0)[0, :, 0]
-        color = torch.tensor(COLOURS[thing.colour]) / 127.5 - 1
-        mask = (frame - color[:, None, None]).abs().amax(0) < 0.1
-        lines, columns = mask.nonzero().float().mean(0).tolist()
-        x, y, *_ = layout_of(scene, 2.0)[0].split()
-        edge = mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any()
-        if not edge:
-            assert abs(int(x[1:]) * CELL + CELL / 2 - columns) <= CELL / 2 + 1
-            assert abs(int(y[1:]) * CELL + CELL / 2 - lines) <= CELL / 2 + 1
-            checked += 1
-    assert checked > 8
+def test_plans_follow_the_courses_of_a_scene() -> None:
+    said = read_prompt(PROMPT)
+    assert said is not None
+    scene = scene_for(said, 5)
+    planned = plan_objects(PROMPT, 5, [0.0, 4.5, 160.5])
+    assert planned is not None
+    assert [one.phrase for one in planned] == [
+        "large red ball bouncing quickly",
+        "blue star moving left",
+    ]
+    times = torch.tensor([0.0, 4.5, 160.5], dtype=torch.float64) / 16
+    for layer, one in enumerate(planned):
+        course = course_of(scene, layer, times)
+        torch.testing.assert_close(one.discs, torch.stack((course.x, course.y, course.radius), -1))
 
 
-def test_phases_are_those_of_the_course() -> None:
-    """A bouncing object is at its lowest at phase 0 and at its highest at one half."""
-    found = 0
-    for seed in range(200):
-        scene = sample_scene(seed, objects=1, camera="still")
-        thing = scene.objects[0]
-        if thing.motion != "bounces":
-            continue
-        times = torch.arange(0, 4, 1 / 64, dtype=torch.float64)
-        y = course_of(scene, 0, times).y
-        phase = phase_at(thing, float(times[int(y.argmin())]))
-        assert phase is not None
-        assert 0.4 < phase < 0.6
-        found += 1
-    assert found > 5
-    still = next(
-        thing
-        for seed in range(200)
-        for thing in sample_scene(seed).objects
-        if thing.motion == "still"
-    )
-    assert phase_at(still, 3.0) is None
+def test_plans_are_repeatable_and_differ_by_seed() -> None:
+    first, again = (plan_objects(PROMPT, 1, [0.0, 4.5]) for _ in range(2))
+    assert first is not None and again is not None
+    for one, other in zip(first, again, strict=True):
+        torch.testing.assert_close(one.discs, other.discs)
+    places = set()
+    for seed in range(20):
+        planned = plan_objects(PROMPT, seed, [0.0])
+        assert planned is not None
+        places.add(tuple(planned[0].discs[0].tolist()))
+    assert len(places) > 15
+    longer = plan_objects(PROMPT, 1, [0.0, 4.5, 12.5])
+    assert longer is not None
+    torch.testing.assert_close(longer[1].discs[:2], first[1].discs)
 
 
-def test_outside_counts_as_the_edge() -> None:
-    thing = sample_scene(0).objects[0]
-    assert words_of(thing, -20, 500, 0.0).split()[:2] == ["x0", "y15"]
-    assert words_of(thing, 127.9, 8.0, 0.0).split()[:2] == ["x15", "y1"]
-
-
-@pytest.mark.parametrize(("natural", "least"), [(0.0, 0.995), (1.0, 0.985)])
-def test_prompts_are_read_as_they_were_meant(natural: float, least: float) -> None:
-    """Motions in the order of mention; one that goes unsaid is None."""
-    right = Counter[bool]()
-    for seed in range(2000):
-        scene = sample_scene(seed, alike=0.3)
-        marks = [f"x{at}" for at in range(len(scene.objects))]
-        words = split(caption(scene, seed, natural=natural, layout=marks))
-        meant = [scene.objects[int(word[1:])].motion for word in words if word in marks]
-        found = motions_of([word for word in words if word not in marks])
-        right[
-            found is not None
-            and len(found) == len(meant)
-            and all(one in (None, other) for one, other in zip(found, meant, strict=True))
-        ] += 1
-    assert right[True] / 2000 >= least
-
-
-def test_plain_and_natural_prompts_are_counted() -> None:
-    for seed in range(500):
-        scene = sample_scene(seed, split="heldout")
-        motions = [thing.motion for thing in scene.objects]
-        assert motions_of(split(canonical_caption(scene))) == motions
-    for said in natural_prompts():
-        found = motions_of(split(said.prompt))
-        assert found is not None
-        assert len(found) == len(said.objects), said.prompt
-
-
-def test_expanding_is_repeatable_and_fits_the_prompt() -> None:
-    prompt = "a red ball bounces and a blue star spins on green grass"
-    layouts = {expand(prompt, seed) for seed in range(20)}
-    assert len(layouts) > 15
-    for layout in layouts:
-        assert re.fullmatch(re.escape(prompt) + r"( x\d+ y\d+ p[0-3]){2}", layout)
-    assert expand(prompt, 3) == expand(prompt, 3)
-    assert re.fullmatch(r"two red balls( x\d+ y\d+( p\d)?){2}", expand("two red balls", 1))
-
-
-@pytest.mark.parametrize(
-    "prompt", ["", "green grass", "three balls and a box and a star", "a red ball x3 y4"]
-)
-def test_other_prompts_stay_as_they_are(prompt: str) -> None:
-    assert expand(prompt, 0) == prompt
+def test_other_prompts_have_no_plan() -> None:
+    for prompt in ("", "green grass", "three balls, a box and a star"):
+        assert plan_objects(prompt, 0, [0.0]) is None

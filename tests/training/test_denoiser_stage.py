@@ -40,7 +40,13 @@ class Recorder(nn.Module):
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def forward(
-        self, x: Tensor, t: Tensor, texts: list[Tensor], masks: list[Tensor], first: int
+        self,
+        x: Tensor,
+        t: Tensor,
+        texts: list[Tensor],
+        masks: list[Tensor],
+        first: int,
+        layout: object,
     ) -> Tensor:
         self.seen.append((x, t))
         if self.velocity is None:  # what a perfect network says of data that are all zero

@@ -31,7 +31,13 @@ class Shifted(nn.Module):
         self.patch_in = nn.Linear(1, 1)
 
     def forward(
-        self, x: Tensor, t: Tensor, texts: list[Tensor], masks: list[Tensor], first: int
+        self,
+        x: Tensor,
+        t: Tensor,
+        texts: list[Tensor],
+        masks: list[Tensor],
+        first: int,
+        layout: object,
     ) -> Tensor:
         right = -REST * x / (1 - REST * t[:, None, :, None, None])
         right[..., : x.shape[-1] // 2] += 1

@@ -15,29 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from lingen_playground import FPS, Scene, course_of
-from lingen_playground.layout import words_of
 from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
 from lingen_training.latents import Picked
 
-_TOKEN = 16
+TOKEN = 16
 """Pixels of a token's side: the autoencoder's stride times the patch."""
 _AHEAD = 0.25
 """Seconds over which a velocity is taken."""
 _MOTION = 6
 FACTS = _MOTION + len(SHAPES) + len(COLOURS) + len(BACKGROUNDS)
 """Values per token: occupancy, offset (2), velocity (2), radius, then one-hot names."""
-
-
-def layout_words(
-    picked: Picked, row: int, start: float, total: int, size: int, stride: int
-) -> list[str]:
-    """Layout words (`playground.layout`) of each object in the first frame of a row; the arguments
-    are those of `ground_truth`."""
-    scene, begin = picked.scenes[row], picked.begins[row]
-    at = object_courses(scene, start, total, size, stride)[:, begin, :2]
-    x, y = (at - torch.tensor(picked.corners[row]) * (_TOKEN // 2)).T.tolist()
-    time = start + float(_middles(torch.tensor([begin]), stride))
-    return [words_of(thing, x[layer], y[layer], time) for layer, thing in enumerate(scene.objects)]
 
 
 class AlignmentHead(nn.Sequential):
@@ -72,7 +59,7 @@ def ground_truth(
     courses = torch.full((rows, most, frames, 5), 1e6)
     names = torch.zeros(rows, most, len(SHAPES) + len(COLOURS))
     grounds = torch.zeros(rows, len(BACKGROUNDS))
-    corners = torch.tensor(picked.corners) * (_TOKEN // 2)  # of pairs of latents
+    corners = torch.tensor(picked.corners) * (TOKEN // 2)  # of pairs of latents
     for row, scene in enumerate(picked.scenes):
         begin = picked.begins[row]
         whole = object_courses(scene, starts[row], total, size, stride)
@@ -81,7 +68,7 @@ def ground_truth(
             names[row, layer, SHAPES.index(thing.shape)] = 2
             names[row, layer, len(SHAPES) + list(COLOURS).index(thing.colour)] = 2
         grounds[row, list(BACKGROUNDS).index(scene.background)] = 1
-    middle_y, middle_x = ((torch.arange(count) + 0.5) * _TOKEN for count in grid)
+    middle_y, middle_x = ((torch.arange(count) + 0.5) * TOKEN for count in grid)
     x = courses[..., 0] - corners[:, 0, None, None]
     y = courses[..., 1] - corners[:, 1, None, None]
     across = x[..., None, None] - middle_x  # rows, objects, T, 1, w

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,12 @@ from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
-from lingen_training.alignment import AlignmentHead, ground_truth, layout_words
+from lingen_training.alignment import AlignmentHead, ground_truth
 from lingen_training.data import PLAYGROUND, World
 from lingen_training.distil import Question, distil_loss, train_only
 from lingen_training.few_steps import Jump, jump_loss
 from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
+from lingen_training.layouts import LayoutBatch, layouts_of
 from lingen_training.loop import Report, Schedule, run_loop
 from lingen_training.optimiser import MasterWeights
 from lingen_training.pair import Pair
@@ -44,6 +45,7 @@ class Batch:
     first_frame: int
     time_shift: float = 1.0
     facts: Tensor | None = None
+    layout: LayoutBatch | None = None
 
     def tokens(self, patch: tuple[int, int, int]) -> int:
         """Tokens that the denoiser sees."""
@@ -231,23 +233,24 @@ def draw_batch(
     starts = [cached.starts[index] for index in picked.indices]
     total, stride = cached.latents.shape[2], cached.time_stride
     captions = []
-    for row, scene in enumerate(picked.scenes):
+    for scene in picked.scenes:
         seed = rng.randrange(2**31)
         more: dict[str, Any] = {}
         if stage.place_dropout:
             more["place"] = rng.random() >= stage.place_dropout
         if stage.natural:
             more["natural"] = stage.natural
-        if stage.layout and rng.random() < stage.layout:
-            more["layout"] = layout_words(picked, row, starts[row], total, source.size, stride)
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
+    layout = None
+    if stage.layout:
+        layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment:
         high, wide = picked.latents.shape[-2:]
         grid = (high // 2, wide // 2)
         facts = ground_truth(picked, starts, total, grid, source.size, stride)
-    return Batch(picked.latents, captions, first, source.time_shift, facts)
+    return Batch(picked.latents, captions, first, source.time_shift, facts, layout)
 
 
 def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Question:
@@ -268,7 +271,20 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
     prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
     features, masks = pair.read(prompts)
     noisy = interpolate(data, noise, t)
-    return Question(noisy, t, features, masks, batch.first_frame, velocity(data, noise))
+    layout = batch.layout
+    if layout is not None:
+        # Guidance moves away from what has neither a prompt nor a layout.
+        kept = torch.tensor([float(bool(text) or rng.random() < 0.5) for text in prompts])
+        layout = replace(layout, discs=layout.discs * kept[:, None, None, None])
+    return Question(
+        noisy,
+        t,
+        features,
+        masks,
+        batch.first_frame,
+        velocity(data, noise),
+        None if layout is None else layout.read(pair),
+    )
 
 
 def flow_losses(
@@ -311,11 +327,12 @@ def jump_of(
     prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
     with torch.no_grad():
         prompt, negative = pair.read(prompts), pair.read([""] * len(prompts))
+        layout = None if batch.layout is None else batch.layout.read(pair)
     return Jump(
         data,
         torch.randn(data.shape, generator=generator).to(device),
-        TextFeatures(*map(tuple, prompt)),
-        TextFeatures(*map(tuple, negative)),
+        TextFeatures(tuple(prompt[0]), tuple(prompt[1]), layout),
+        TextFeatures(tuple(negative[0]), tuple(negative[1])),
         step=rng.randrange(few.steps),
         own_path=rng.random() < few.own_path,
         prefix=_clean_length(rng, frames // 2) if has_prefix else 0,

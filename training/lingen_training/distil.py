@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.embeddings import LayoutFeatures
 from lingen_training.recipe import Distilled
 
 TRAINED: dict[Distilled | None, str] = {
@@ -25,8 +26,8 @@ TRAINED: dict[Distilled | None, str] = {
 @dataclass(frozen=True)
 class Question:
     """What a denoiser is asked about a batch: noisy latents (B, C, T, h, w) at times (B, T), the
-    features and the masks of the prompts, by text encoder, the first frame; and `target`, the
-    velocity."""
+    features and the masks of the prompts, by text encoder, the first frame, perhaps layouts; and
+    `target`, the velocity."""
 
     latents: Tensor
     times: Tensor
@@ -34,11 +35,12 @@ class Question:
     masks: Sequence[Tensor]
     first_frame: int
     target: Tensor
+    layout: LayoutFeatures | None = None
 
     def of(self, denoiser: nn.Module) -> Tensor:
         """The answer of `denoiser`."""
         found: Tensor = denoiser(
-            self.latents, self.times, self.features, self.masks, self.first_frame
+            self.latents, self.times, self.features, self.masks, self.first_frame, self.layout
         )
         return found
 

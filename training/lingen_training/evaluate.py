@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lingen_models.networks.embeddings import stack_layouts
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
 from lingen_models.sampling.params import SamplingParams, options
@@ -257,12 +259,19 @@ class _Generator:
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
         first = params.seed * 1_000_003 + self.made
         self.made += len(prompts)
-        if params.expand_prompt:
-            prompts = [pipe.expand(prompt, number) for number, prompt in enumerate(prompts, first)]
+        text = pipe.encode_texts(list(prompts))
+        if params.plan_layout:
+            plans = [
+                pipe.encode_layout(
+                    pipe.plan_layout(prompt, number, shape[2]), range(shape[2]), shape[3:]
+                )
+                for number, prompt in enumerate(prompts, first)
+            ]
+            text = replace(text, layout=stack_layouts(plans))
         latents = sample_latents(
             pipe.denoiser_for(params),
             noise,
-            pipe.encode_texts(list(prompts)),
+            text,
             pipe.encode_texts([params.negative_prompt] * len(prompts)),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),

@@ -171,8 +171,7 @@ class DenoiserStage(_Section):
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
     layout: float = Field(default=0.0, ge=0, le=1)
-    """Share of captions that end with layout words (`playground.layout`): where each object is in
-    the first frame. `playground.layout.expand` adds them to prompts."""
+    """Share of clips with a layout: where their objects are (`lingen_training.layouts`)."""
     batches: int = Field(default=1, ge=1)
     """Batches in a step, each from a source that is drawn for it. Several processes share them."""
     alignment: float = Field(default=0.0, ge=0)

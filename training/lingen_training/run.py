@@ -175,7 +175,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     pair = _pair(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
-        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in")):
+        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in.")):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
@@ -244,15 +244,14 @@ def _pair(run: TrainingRun) -> Pair:
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
-    natural = any(stage.natural or stage.layout for stage in run.recipe.stage)
+    natural = any(stage.natural for stage in run.recipe.stage)
     if run.world is PLAYGROUND and not natural:
         words = set(lexicon.plain_vocabulary())
     else:
         words = set(run.world.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
-    config = run.recipe.text.config(tuple(sorted(words)))
-    return Pair(denoiser, WordEncoder(dataclasses.replace(config, layout=run.config.layout)))
+    return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
 
 
 def _words_of(path: Path) -> tuple[str, ...]:
@@ -271,8 +270,7 @@ def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
     )
     assert isinstance(earlier, WordEncoder)
     load_network(path, earlier)
-    # Neither the words nor the layout change the size of what is handed on.
-    if dataclasses.replace(earlier.config, words=config.words, layout=config.layout) != config:
+    if dataclasses.replace(earlier.config, words=config.words) != config:
         raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
     hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
 

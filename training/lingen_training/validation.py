@@ -15,8 +15,8 @@ from torch import Tensor
 from lingen_models.checkpoints.load import VideoAutoencoder
 from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
-from lingen_playground.layout import layout_of
 from lingen_training.latents import frame_boxes
+from lingen_training.layouts import LayoutBatch, whole_layouts
 from lingen_training.pair import Pair
 from lingen_training.parallel import ALONE, Group
 
@@ -31,14 +31,13 @@ _AT_ONCE = 4
 @dataclass(frozen=True)
 class FixedClips:
     """Held-out clips of four seconds: latents (B, C, T, h, w), where their objects are
-    (B, T, h, w), and captions."""
+    (B, T, h, w), captions and layouts."""
 
     numbers: list[int]
     latents: Tensor
     objects: Tensor
     captions: list[str]
-    layouts: list[str]
-    """Captions with layout words."""
+    layouts: LayoutBatch
 
     def noise(self, time: float) -> Tensor:
         """Noise of the latents' shape that depends on the time and on the number of each clip."""
@@ -71,10 +70,7 @@ def fixed_clips(autoencoder: VideoAutoencoder, count: int, group: Group = ALONE)
             mask[frame, top:bottom, left:right] = 1
         masks.append(mask)
     captions = [canonical_caption(scene) for scene in scenes]
-    layouts = [
-        " ".join([caption, *layout_of(scene, 0.0, _SIZE)])
-        for caption, scene in zip(captions, scenes, strict=True)
-    ]
+    layouts = whole_layouts(scenes, _FRAMES, _SIZE, autoencoder.time_stride)
     return FixedClips(numbers, torch.cat(latents), torch.stack(masks), captions, layouts)
 
 
@@ -83,9 +79,9 @@ def object_loss(
     pair: Pair, clips: FixedClips, group: Group = ALONE, *, layout: bool = False
 ) -> dict[str, float]:
     """Mean squared error of the velocity over the tokens of objects at each of `TIMES`, and their
-    mean as "loss"; with `layout`, also with layout words in the captions, as "layout0.08" and so
-    on. The processes of the group put their clips together."""
-    marks = _losses(pair, clips, clips.captions, group)
+    mean as "loss"; with `layout`, also with layouts, as "layout0.08" and so on. The processes
+    of the group put their clips together."""
+    marks = _losses(pair, clips, None, group)
     found = {"loss": sum(marks) / len(marks)}
     found |= {f"t{time:g}": mark for time, mark in zip(TIMES, marks, strict=True)}
     if layout:
@@ -94,18 +90,22 @@ def object_loss(
     return found
 
 
-def _losses(pair: Pair, clips: FixedClips, captions: list[str], group: Group) -> list[float]:
+def _losses(
+    pair: Pair, clips: FixedClips, layouts: LayoutBatch | None, group: Group
+) -> list[float]:
     device = pair.denoiser.patch_in.weight.device
     marks = []
     for time in TIMES:
         noise = clips.noise(time)
         sums = torch.zeros(2, dtype=torch.float64)
-        for first in range(0, len(captions), _AT_ONCE):
+        for first in range(0, len(clips.captions), _AT_ONCE):
             part = slice(first, first + _AT_ONCE)
             data, blank = clips.latents[part].to(device), noise[part].to(device)
             times = torch.full((data.shape[0], data.shape[2]), time, device=device)
-            features, masks = pair.read(captions[part])
-            found = pair.denoiser(interpolate(data, blank, times), times, features, masks, 0)
+            features, masks = pair.read(clips.captions[part])
+            layout = None if layouts is None else layouts.part(part).read(pair)
+            noisy = interpolate(data, blank, times)
+            found = pair.denoiser(noisy, times, features, masks, 0, layout)
             error = (found.float() - velocity(data, blank)).square().mean(1)
             objects = clips.objects[part].to(device)
             sums += torch.stack(((error * objects).sum(), objects.sum())).double().cpu()

@@ -59,11 +59,6 @@ def load_networks(
             f"weights do not fit together: {denoiser} needs text features of "
             f"{list(main.config.text_dims)}, the text encoders give {list(widths)}"
         )
-    read = [isinstance(text, WordEncoder) and text.config.layout for text in encoders[:1]]
-    if read != [main.config.layout] and (main.config.layout or any(read)):
-        raise CheckpointError(
-            f"weights do not fit together: only one of {denoiser} and its text encoder has layouts"
-        )
     if main.config.latent_channels != codec.latent_channels:
         raise CheckpointError(
             f"weights do not fit together: {denoiser} has {main.config.latent_channels} latent "

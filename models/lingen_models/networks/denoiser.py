@@ -13,12 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lingen_models.config import LinGenConfig
 from lingen_models.networks.block import Block
-from lingen_models.networks.embeddings import (
-    LAYOUT_CHANNELS,
-    LAYOUT_MAPS,
-    TimestepEmbedding,
-    layout_map,
-)
+from lingen_models.networks.embeddings import LayoutEmbedding, LayoutFeatures, TimestepEmbedding
 from lingen_models.networks.norms import modulate
 
 
@@ -51,7 +46,7 @@ class LinGen(nn.Module):
         width = config.width
         patch_size = config.latent_channels * config.patch[1] * config.patch[2]
         self.patch_in = nn.Linear(patch_size, width)
-        self.layout_in = nn.Linear(LAYOUT_MAPS, width, bias=False) if config.layout else None
+        self.layout_in = LayoutEmbedding(width, config.text_dims[0]) if config.layout else None
         self.timestep = TimestepEmbedding(width)
         self.time_modulation = nn.Linear(width, 6 * width)
         self.text_in = nn.ModuleList(
@@ -78,7 +73,7 @@ class LinGen(nn.Module):
         rows[2].zero_()
         rows[5].zero_()
         if self.layout_in is not None:
-            nn.init.zeros_(self.layout_in.weight)
+            self.layout_in.reset_parameters()
         for layer in (self.final_modulation, self.patch_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -90,25 +85,32 @@ class LinGen(nn.Module):
         texts: Sequence[Tensor],
         text_masks: Sequence[Tensor],
         first_frame: int = 0,
+        layout: LayoutFeatures | None = None,
     ) -> Tensor:
         """Velocity of `latents`.
 
         Args:
             latents: (B, C, T, H, W), noisy where t < 1.
             t: (B, T) flow time of each latent frame; 0 is noise, 1 is a clean frame.
-            texts: per text encoder (B, M, D_encoder) features; with `config.layout`, the first has
-                `embeddings.LAYOUT_CHANNELS` more.
+            texts: per text encoder (B, M, D_encoder) features.
             text_masks: per text encoder (B, M), True at real tokens.
             first_frame: number of the first latent frame in its clip (for windows of a long clip).
+            layout: where objects are in these frames; None leaves that open.
 
         Returns:
-            (B, C, T, H, W). Raises ValueError where the patch does not divide H or W.
+            (B, C, T, H, W). Raises ValueError where the patch does not divide H or W, and for a
+            layout that the network does not take.
         """
-        hidden = self.embed(latents, t, texts, text_masks)
+        hidden = self.embed(latents, t, texts, text_masks, layout)
         return self.head(self.run_blocks(hidden, first_frame), hidden.time)
 
     def embed(
-        self, latents: Tensor, t: Tensor, texts: Sequence[Tensor], text_masks: Sequence[Tensor]
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        text_masks: Sequence[Tensor],
+        layout: LayoutFeatures | None = None,
     ) -> Hidden:
         """What comes before the blocks; the arguments, and what it raises, as of a call."""
         _, tall, wide = self.config.patch
@@ -119,12 +121,10 @@ class LinGen(nn.Module):
             )
         x = rearrange(latents, "b c t (h p) (w q) -> b t h w (c p q)", p=tall, q=wide)
         x = self.patch_in(x.to(self.patch_in.weight.dtype))
-        if self.layout_in is not None:
-            places = layout_map(
-                texts[0][..., -LAYOUT_CHANNELS:], (x.shape[1], x.shape[2], x.shape[3])
-            )
-            x = x + self.layout_in(places.to(x.dtype))
-            texts = [texts[0][..., :-LAYOUT_CHANNELS], *texts[1:]]
+        if layout is not None:
+            if self.layout_in is None:
+                raise ValueError("this network takes no layout")
+            x = x + self.layout_in(layout, (x.shape[2], x.shape[3]))
         time = F.silu(self.timestep(t))
         modulation = self.time_modulation(time).unflatten(-1, (6, -1))
         text = torch.cat(

@@ -1,18 +1,10 @@
-"""Embeddings of the timestep, of positions, and of layouts.
-
-A layout says where the objects of a clip begin, as numbers beside the features of the prompt.
-
-A prompt may end with layout words for each object, such as `x3 y9 p1`: the column and the line of
-its middle in cells of 8 pixels, and the quarter of its period. The word encoder reads them like
-other words, and gives their values along; the denoiser adds a map of them to its tokens. Through
-the words alone, a small network needs very long to learn where a cell is.
-"""
+"""Embeddings of the timestep, of positions, and of layouts."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -74,86 +66,126 @@ def _rows(table: Tensor, count: int) -> Tensor:
     return stretched.squeeze(0).T.to(table.dtype)
 
 
-LAYOUT_CHANNELS = 6
-"""Numbers of a word: first object, second object, x, y in cells, sine and cosine of the phase; all
-zero for words that do not begin the layout of an object."""
-_CELLS_PER_TOKEN = 2
-_BUMPS = (0.7, 1.5)
-"""Standard deviations of the bumps that stand for an object, in tokens."""
-_SLOTS = 2
-_GAIN = 16.0
-"""Scale of the map, which makes it about as large as the embedded latents to which it is added: a
-weaker one was learnt ten times more slowly."""
-LAYOUT_MAPS = 2 * _SLOTS * (3 * len(_BUMPS) + 2)
-"""Channels of `layout_map`."""
-_KINDS = {"x": 1, "y": 2, "p": 3}
+_SHARPNESS = 4.0
+_RIM = 0.3
+"""Tokens around a disc that count as occupied, too."""
+_REACH = 1.5
+"""Standard deviation of the bump around the middle of an object, in tokens."""
+_DISC_GAIN = 16.0
+"""Scale of the maps, which makes them about as large as the embedded latents to which they are
+added: without it they are learnt ten times more slowly."""
+_PHRASE_GAIN = 4.0
+_LAGS = (1, 2)
+"""Earlier latent frames of which the maps are given along. A causal decoder needs latents where an
+object was before, that say that it has left: without these, outlines of it stay behind."""
+_DISC_CHANNELS = 8 * (2 + len(_LAGS))
+_PHRASE_MAPS = 2 + len(_LAGS)
 
 
-class LayoutWords(nn.Module):
-    """Numbers of the layout words among tokens."""
+@dataclass(frozen=True)
+class LayoutFeatures:
+    """What a denoiser is told about objects: `discs` (B, T, N, 4) has x, y and radius in tokens per
+    latent frame, and 1 where there is an object, else 0; `phrases` (B, N, D) has the features of
+    its description (`pooled`)."""
 
-    def __init__(self, words: Sequence[str], first: int) -> None:
-        """Prepare for tokens of which number `first` stands for the first of `words`."""
-        super().__init__()
-        kinds, values = [0] * first, [0] * first
-        for word in words:
-            found = re.fullmatch(r"([xyp])(\d+)", word)
-            kinds.append(_KINDS[found[1]] if found else 0)
-            values.append(int(found[2]) if found else 0)
-        self.kinds: Tensor
-        self.values: Tensor
-        self.register_buffer("kinds", torch.tensor(kinds), persistent=False)
-        self.register_buffer("values", torch.tensor(values), persistent=False)
+    discs: Tensor
+    phrases: Tensor
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, M) -> (B, M, LAYOUT_CHANNELS), float32."""
-        kinds, values = self.kinds[tokens], self.values[tokens].float()
-        begins = (kinds == 1) & (_later(kinds, 1) == 2)
-        order = begins.long().cumsum(1)
-        slots = [begins & (order == slot + 1) for slot in range(_SLOTS)]
-        phase = (_later(values, 2) + 0.5) * (math.pi / 2)
-        known = begins & (_later(kinds, 2) == 3)
-        return torch.stack(
-            [
-                *(slot.float() for slot in slots),
-                (values + 0.5) * begins,
-                (_later(values, 1) + 0.5) * begins,
-                phase.sin() * known,
-                phase.cos() * known,
-            ],
-            -1,
+    def row(self, index: int) -> LayoutFeatures:
+        """One row of the batch."""
+        return LayoutFeatures(self.discs[index : index + 1], self.phrases[index : index + 1])
+
+    def blank(self, rows: int) -> LayoutFeatures:
+        """Rows of the same frames without any object."""
+        return LayoutFeatures(
+            self.discs.new_zeros((rows, *self.discs.shape[1:])),
+            self.phrases.new_zeros((rows, *self.phrases.shape[1:])),
         )
 
 
-def _later(row: Tensor, by: int) -> Tensor:
-    """Each word's value is that of the word `by` places later, zero past the end."""
-    return nn.functional.pad(row, (0, by))[:, by:]
+def stack_layouts(
+    layouts: Sequence[LayoutFeatures | None], rows: Sequence[int] | None = None
+) -> LayoutFeatures | None:
+    """One batch of layouts of the same frames. None stands for a row without any object, or as many
+    as `rows` says; if nothing else is there, so is the batch."""
+    known = next((one for one in layouts if one is not None), None)
+    if known is None:
+        return None
+    rows = rows or [1] * len(layouts)
+    found = [known.blank(n) if one is None else one for one, n in zip(layouts, rows, strict=True)]
+    most = max(one.phrases.shape[1] for one in found)
 
+    def padded(part: Tensor) -> Tensor:
+        return F.pad(part, (0, 0, 0, most - part.shape[-2]))
 
-def layout_map(places: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Draw the layout of (B, M, LAYOUT_CHANNELS) words on a grid of (T, H, W) tokens.
-
-    Returns (B, T, H, W, LAYOUT_MAPS), float32: for each of two objects, bumps of two widths about
-    its place, these times the distance in x and in y, and the narrow one times sine and cosine of
-    the phase, all times `_GAIN`; the second half of the channels has the same in the first frame
-    alone.
-    """
-    frames, high, wide = grid
-    places = places.float()
-    slots, x, y = places[..., :_SLOTS], places[..., _SLOTS], places[..., _SLOTS + 1]
-    across, down = (
-        (at[..., None] / _CELLS_PER_TOKEN - torch.arange(count, device=places.device) - 0.5)
-        for at, count in ((x, wide), (y, high))
+    return LayoutFeatures(
+        torch.cat([padded(one.discs) for one in found]),
+        torch.cat([padded(one.phrases) for one in found]),
     )
-    maps = []
-    for number, width in enumerate(_BUMPS):
-        columns, lines = (torch.exp(-away.square() / (2 * width**2)) for away in (across, down))
-        pairs = [(lines, columns), (lines, columns * across), (lines * down, columns)]
-        if number == 0:
-            sine, cosine = places[..., -2, None], places[..., -1, None]
-            pairs += [(lines * sine, columns), (lines * cosine, columns)]
-        maps += [torch.einsum("bms,bmh,bmw->bhws", slots, one, two) for one, two in pairs]
-    drawn = torch.cat(maps, -1)[:, None].expand(-1, frames, -1, -1, -1)
-    first = torch.zeros_like(drawn)
-    first[:, 0] = drawn[:, 0]
-    return _GAIN * torch.cat((drawn, first), -1)
+
+
+def pooled(features: Tensor, mask: Tensor) -> Tensor:
+    """Mean (R, D) of the features (R, M, D) of phrases over the tokens of `mask` (R, M), without
+    the first, which begins the text; zero for an empty phrase."""
+    words = mask.clone()
+    words[:, 0] = False
+    weights = words.unsqueeze(-1).to(features.dtype)
+    return (features * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+class LayoutEmbedding(nn.Module):
+    """A layout to what is added to the tokens. It begins as zero."""
+
+    def __init__(self, width: int, phrase_size: int) -> None:
+        super().__init__()
+        self.disc_in = nn.Linear(_DISC_CHANNELS, width, bias=False)
+        self.phrase_in = nn.Linear(phrase_size, _PHRASE_MAPS * width, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Make the layout count for nothing, as in a fresh network."""
+        nn.init.zeros_(self.disc_in.weight)
+        nn.init.zeros_(self.phrase_in.weight)
+
+    def forward(self, layout: LayoutFeatures, grid: tuple[int, int]) -> Tensor:
+        """(B, T, H, W, D) for `grid` lines and columns of tokens. Objects are added up, so their
+        order and their number are free."""
+        dtype = self.disc_in.weight.dtype
+        maps, inside, near = disc_maps(layout.discs, grid)
+        drawn: Tensor = self.disc_in(maps.sum(2).to(dtype))
+        phrases = self.phrase_in(_PHRASE_GAIN * layout.phrases.to(dtype)).chunk(_PHRASE_MAPS, -1)
+        places = (inside, near, *(_shifted(inside, -lag) for lag in _LAGS))
+        for where, phrase in zip(places, phrases, strict=True):
+            drawn = drawn + torch.einsum("btnhw,bnd->bthwd", where.to(dtype), phrase)
+        return drawn
+
+
+def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw discs (B, T, N, 4), of `LayoutFeatures`, on `grid` lines and columns of tokens.
+
+    Returns maps (B, T, N, H, W, 32), `inside` and `near` (B, T, N, H, W), float32: `inside` is
+    about 1 on the disc, `near` a bump around its middle. The maps are both of them, each also
+    times the distance to the middle in x and in y, `inside` times the radius, and 1 for an object
+    that is there; then by how much each of these is another in the next frame and in those of
+    `_LAGS`; all times `_DISC_GAIN`.
+    """
+    high, wide = grid
+    x, y, radius, there = (part[..., None, None] for part in discs.float().unbind(-1))
+    across = x - torch.arange(wide, device=discs.device) - 0.5
+    down = y - torch.arange(high, device=discs.device)[:, None] - 0.5
+    distance = (across.square() + down.square()).sqrt()
+    inside = torch.sigmoid(_SHARPNESS * (radius + _RIM - distance)) * there
+    near = torch.exp(-distance.square() / (2 * _REACH**2)) * there
+    channels = [
+        *(inside, inside * across, inside * down, inside * radius),
+        *(near, near * across, near * down, there.expand_as(near)),
+    ]
+    maps = torch.stack(channels, -1)
+    changes = [_shifted(maps, by) - maps for by in (1, *(-lag for lag in _LAGS))]
+    return _DISC_GAIN * torch.cat((maps, *changes), -1), inside, near
+
+
+def _shifted(frames: Tensor, by: int) -> Tensor:
+    """The frames (B, T, ...) `by` places later; beyond the ends, the last or the first."""
+    count = frames.shape[1]
+    places = (torch.arange(count, device=frames.device) + by).clamp(0, count - 1)
+    return frames[:, places]

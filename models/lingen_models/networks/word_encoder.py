@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from lingen_models.config import WordsConfig
 from lingen_models.networks.attention import SelfAttention
 from lingen_models.networks.block import FeedForward
-from lingen_models.networks.embeddings import LayoutWords
 
 _PAD, _BEGIN, _UNKNOWN = 0, 1, 2
 _SPECIAL = 3
@@ -88,12 +87,11 @@ class WordEncoder(nn.Module):
         self.position_embedding = nn.Parameter(torch.randn(config.max_tokens, config.width) * 0.02)
         self.layers = nn.ModuleList(_Layer(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
-        self.layout = LayoutWords(config.words, _SPECIAL) if config.layout else None
         nn.init.normal_(self.word_embedding.weight, std=0.5)
 
     @property
     def feature_dim(self) -> int:
-        """Size of its features, without the numbers of layouts."""
+        """Size of its features."""
         return self.config.width
 
     def unknown_words(self, prompt: str) -> list[str]:
@@ -118,17 +116,13 @@ class WordEncoder(nn.Module):
         return _UNKNOWN if form is None else self._ids[form]
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, M) -> features (B, M, width), and a mask that is True at real tokens; with
-        `config.layout`, the features have `embeddings.LAYOUT_CHANNELS` more."""
+        """(B, M) -> features (B, M, width), and a mask that is True at real tokens."""
         mask = tokens != _PAD
         x = self.word_embedding(tokens) + self.position_embedding[: tokens.shape[1]]
         looks = mask.unsqueeze(1).expand(-1, tokens.shape[1], -1)
         for layer in self.layers:
             x = layer(x, looks)
-        x = self.norm(x)
-        if self.layout is not None:
-            x = torch.cat((x, self.layout(tokens).to(x.dtype)), -1)
-        return x, mask
+        return self.norm(x), mask
 
 
 @torch.no_grad()

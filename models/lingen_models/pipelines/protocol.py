@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
 
 
@@ -60,6 +61,9 @@ class VideoPipeline(Protocol):
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, h, w) of a video that has not begun."""
 
+    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> Layout | None:
+        """Where the objects of a video of a prompt are; None for a model that plans nothing."""
+
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that mean nothing to the model."""
 
@@ -80,6 +84,7 @@ class VideoPipeline(Protocol):
         method: SamplingMethod,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, in one piece."""
@@ -96,6 +101,7 @@ class VideoPipeline(Protocol):
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """`frames` latent frames that follow `history`, window by window."""
@@ -110,6 +116,7 @@ class VideoPipeline(Protocol):
         *,
         past: int,
         method: SamplingMethod,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` with those from `begin` to `end` (exclusive) made anew."""

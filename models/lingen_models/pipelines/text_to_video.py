@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder, load_networks
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import (
@@ -23,12 +25,14 @@ from lingen_models.sampling.denoise import (
     row_by_row,
     sample_latents,
 )
+from lingen_models.sampling.layout import Layout, latent_middles
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
-PromptExpander = Callable[[str, int], str]
-"""Adds to a prompt what it leaves open, chosen by a seed."""
+LayoutPlanner = Callable[[str, int, Sequence[float]], Layout | None]
+"""From a prompt, a seed, and video frames at which keyframes are asked for, to a layout; None where
+the prompt does not say enough. A longer plan begins as a shorter one."""
 DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
@@ -50,7 +54,7 @@ class TextToVideo:
         self.denoiser = denoiser.eval().requires_grad_(False)
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
-        self.expander: PromptExpander | None = None
+        self.planner: LayoutPlanner | None = None
         self.frugal = False
         """The networks get one row, and one latent frame, at a time."""
 
@@ -63,7 +67,7 @@ class TextToVideo:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         given: Mapping[Path, nn.Module] | None = None,
-        expander: PromptExpander | None = None,
+        planner: LayoutPlanner | None = None,
     ) -> Self:
         """Load safetensors whose metadata holds their configuration.
 
@@ -74,7 +78,7 @@ class TextToVideo:
         """
         dtype = dtype or compute_dtype(device)
         pipe = cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
-        pipe.expander = expander
+        pipe.planner = planner
         return pipe
 
     @property
@@ -149,14 +153,35 @@ class TextToVideo:
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
 
-    def expand(self, prompt: str, seed: int) -> str:
-        """Return the prompt with what the model's expander adds to it for a seed; without an
-        expander, or where the text encoders do not know the added words, as it is."""
-        if self.expander is None or not prompt:
-            return prompt
-        expanded = self.expander(prompt, seed)
-        unknown = set(self.unknown_words(expanded)) - set(self.unknown_words(prompt))
-        return prompt if unknown else expanded
+    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> Layout | None:
+        """Where the objects of a video of a prompt are, as the model's planner has them for a seed.
+
+        None without a planner, for weights that take no layout, or where the prompt does not say
+        enough. A longer plan begins as a shorter one.
+        """
+        if self.planner is None or not self.denoiser.config.layout:
+            return None
+        return self.planner(prompt, seed, latent_middles(range(latent_frames), self.time_stride))
+
+    @torch.inference_mode()
+    def encode_layout(
+        self, layout: Layout | None, frames: Sequence[int], size: Sequence[int]
+    ) -> LayoutFeatures | None:
+        """Features of a layout, one row, for latent frames of these numbers and of `size` lines and
+        columns. Raises ValueError for weights that take no layout."""
+        if layout is None or not layout.objects:
+            return None
+        if not self.denoiser.config.layout:
+            raise ValueError("these weights take no layout")
+        high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
+        scale = torch.tensor((wide, high, wide, 1.0))
+        middles = latent_middles(frames, self.time_stride)
+        discs = torch.tensor(
+            [[(*thing.at(frame), 1.0) for thing in layout.objects] for frame in middles]
+        )
+        said = self.encode_texts([thing.phrase for thing in layout.objects])
+        phrases = pooled(said.features[0], said.masks[0])
+        return LayoutFeatures((discs * scale)[None].to(self.device), phrases[None])
 
     @torch.inference_mode()
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
@@ -196,14 +221,17 @@ class TextToVideo:
         method: SamplingMethod = EULER,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
 
         Noise is drawn on the CPU from the seed, so it does not depend on the device.
         `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
-        ends in; a single frame cannot have both.
-        Raises ValueError for sizes that the strides do not divide, or an unknown schedule.
+        ends in; a single frame cannot have both. Without these and without a `layout`, the model's
+        planner makes one if `params` say so.
+        Raises ValueError for sizes that the strides do not divide, an unknown schedule, or a layout
+        for weights that take none.
         """
         unit = self.space_stride * self.patch[1]
         if height % unit or width % unit:
@@ -217,11 +245,14 @@ class TextToVideo:
             width // self.space_stride,
         )
         generator = torch.Generator().manual_seed(params.seed)
-        expands = params.expand_prompt and first_frame is None and last_frame is None
+        if layout is None and params.plan_layout and first_frame is None and last_frame is None:
+            layout = self.plan_layout(prompt, params.seed, shape[2])
+        text = self.encode_texts([prompt])
+        text = replace(text, layout=self.encode_layout(layout, range(shape[2]), shape[3:]))
         return sample_latents(
             self.denoiser_for(params),
             torch.randn(shape, generator=generator).to(self.device),
-            self.encode_texts([self.expand(prompt, params.seed) if expands else prompt]),
+            text,
             self.encode_texts([params.negative_prompt]),
             times=times,
             guidance=params.guidance(method.guided_after),
@@ -244,6 +275,7 @@ class TextToVideo:
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
@@ -252,28 +284,37 @@ class TextToVideo:
         latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
         end in. `fresh` makes the first window see nothing of `history`: a cut. `fade` is
         the prompt of what was before, and in how many latent frames it gives way to this one.
-        Raises ValueError where the windows do not fit the network.
+        `layout` counts from the begin of the video, `history` included; where that is empty, the
+        model's planner makes one if `params` say so.
+        Raises ValueError where the windows do not fit the network, or for a layout for weights that
+        take none.
         """
         plan = Windows(*windows, positions=max(windows[0], self.positions))
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
         steps, total = params.steps, count * params.steps
         end = None if last_frame is None else self.encode_still(last_frame)
         before = None if fade is None else self.encode_texts([fade[0]])
+        have = history.shape[2]
+        if layout is None and params.plan_layout and not have:
+            layout = self.plan_layout(prompt, params.seed, frames)
         made = 0  # latent frames of the windows before
         text, away = self.encode_texts([prompt]), self.encode_texts([params.negative_prompt])
         times = method.times(steps)
 
-        def share(new: int, of: int) -> Fade | None:
+        def share(new: int, of: int, places: LayoutFeatures | None) -> Fade | None:
             """How the last `new` of `of` frames fade; None where that is over."""
             if fade is None or before is None or made >= fade[1]:
                 return None
             place = torch.arange(made + 1 + new - of, made + 1 + new, device=self.device)
-            return Fade(before, (place / (fade[1] + 1)).clamp(0, 1))
+            return Fade(replace(before, layout=places), (place / (fade[1] + 1)).clamp(0, 1))
 
         def sample(noise: Tensor, past: Tensor, first_frame: int, number: int) -> Tensor:
             nonlocal made
             new = noise.shape[2] - past.shape[2]
-            mixed = share(new, noise.shape[2])
+            begin = have + made - past.shape[2]
+            numbers = range(begin, begin + noise.shape[2])
+            places = self.encode_layout(layout, numbers, noise.shape[3:])
+            mixed = share(new, noise.shape[2], places)
             made += new
 
             def report(done: int, _: int, estimate: Tensor) -> None:
@@ -283,7 +324,7 @@ class TextToVideo:
             return sample_latents(
                 self.denoiser_for(params),
                 noise,
-                text,
+                replace(text, layout=places),
                 away,
                 times=times,
                 guidance=params.guidance(method.guided_after),
@@ -310,13 +351,15 @@ class TextToVideo:
         *,
         past: int,
         method: SamplingMethod = EULER,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
 
         They are sampled between up to `past` clean frames on either side, as far as the network's
-        time table reaches; those, and all others, stay as they are. Raises ValueError where the
-        stretch alone is longer than the table, or empty.
+        time table reaches; those, and all others, stay as they are. `layout` counts from the begin
+        of `latents`. Raises ValueError where the stretch alone is longer than the table, or empty,
+        or for a layout for weights that take none.
         """
         positions = self.positions
         if not 0 <= begin < end <= latents.shape[2] or end - begin > positions:
@@ -325,10 +368,11 @@ class TextToVideo:
         first, last = max(0, begin - past), min(latents.shape[2], end + past)
         old = latents.to(self.device).float()
         noise = window_noise(params.seed, begin, (*old.shape[:2], last - first, *old.shape[3:]))
+        places = self.encode_layout(layout, range(first, last), old.shape[3:])
         new = sample_latents(
             self.denoiser_for(params),
             noise.to(self.device),
-            self.encode_texts([prompt]),
+            replace(self.encode_texts([prompt]), layout=places),
             self.encode_texts([params.negative_prompt]),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),

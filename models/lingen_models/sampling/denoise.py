@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lingen_models.networks.embeddings import LayoutFeatures, stack_layouts
 from lingen_models.sampling.flow import SCHEDULES
 from lingen_models.sampling.guidance import Guidance
 
@@ -19,16 +20,19 @@ Velocity = Callable[[Tensor, float], Tensor]
 Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
 
 Features = tuple[Tensor, ...]
-Network = Callable[[Tensor, Tensor, Features, Features, int], Tensor]
-"""`LinGen`, or what is called like it: latents, times, features, masks, the first frame."""
+Network = Callable[[Tensor, Tensor, Features, Features, int, LayoutFeatures | None], Tensor]
+"""`LinGen`, or what is called like it: latents, times, features, masks, the first frame, where
+objects are."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the text encoders made of some prompts: per encoder (B, M, D) and (B, M) masks."""
+    """What the text encoders made of some prompts: per encoder (B, M, D) and (B, M) masks; and the
+    layouts, if any, of the latent frames that are sampled with them."""
 
     features: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
+    layout: LayoutFeatures | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,14 @@ class SamplingMethod:
 def row_by_row(network: Network) -> Network:
     """`network`, called once for each row of a batch: slower, with less memory at a time."""
 
-    def run(x: Tensor, t: Tensor, features: Features, masks: Features, first_frame: int) -> Tensor:
+    def run(
+        x: Tensor,
+        t: Tensor,
+        features: Features,
+        masks: Features,
+        first_frame: int,
+        layout: LayoutFeatures | None = None,
+    ) -> Tensor:
         rows = [
             network(
                 x[row : row + 1],
@@ -107,6 +118,7 @@ def row_by_row(network: Network) -> Network:
                 tuple(one[row : row + 1] for one in features),
                 tuple(one[row : row + 1] for one in masks),
                 first_frame,
+                None if layout is None else layout.row(row),
             )
             for row in range(x.shape[0])
         ]
@@ -166,7 +178,7 @@ def sample_latents(
         t[:, begin:end] = now
         batch = with_clean(x)
         copies = batch.repeat(t.shape[0] // rows, 1, 1, 1, 1)
-        v = network(copies, t, pair.features, pair.masks, first_frame).float()
+        v = network(copies, t, pair.features, pair.masks, first_frame, pair.layout).float()
         answers = v.chunk(v.shape[0] // rows)
         towards = answers[0]
         if fade is not None:
@@ -189,7 +201,9 @@ def _stack(first: TextFeatures, second: TextFeatures) -> TextFeatures:
         tokens = max(a.shape[1], b.shape[1])
         features.append(torch.cat([_lengthen(part, tokens) for part in (a, b)]))
         masks.append(torch.cat([_lengthen(part, tokens) for part in (mask_a, mask_b)]))
-    return TextFeatures(tuple(features), tuple(masks))
+    rows = [one.masks[0].shape[0] for one in (first, second)]
+    layout = stack_layouts((first.layout, second.layout), rows)
+    return TextFeatures(tuple(features), tuple(masks), layout)
 
 
 def _lengthen(part: Tensor, tokens: int) -> Tensor:

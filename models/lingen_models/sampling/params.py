@@ -104,11 +104,11 @@ class SamplingParams:
             default="empty",
         ),
     ] = ""
-    expand_prompt: Annotated[
+    plan_layout: Annotated[
         bool,
         Param(
-            "Let the model add to the prompt of a new video what it leaves open, such as where "
-            "things are, chosen by the seed.",
+            "Let the model plan from the prompt of a new video where its objects are, in every "
+            "frame, chosen by the seed.",
             default="yes",
         ),
     ] = True

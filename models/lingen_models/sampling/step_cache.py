@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.networks.denoiser import Hidden, LinGen
+from lingen_models.networks.embeddings import LayoutFeatures
 from lingen_models.sampling.denoise import Features
 
 
@@ -32,9 +33,15 @@ class StepCache:
         self._added: Tensor | None = None
 
     def __call__(
-        self, x: Tensor, t: Tensor, features: Features, masks: Features, first_frame: int = 0
+        self,
+        x: Tensor,
+        t: Tensor,
+        features: Features,
+        masks: Features,
+        first_frame: int = 0,
+        layout: LayoutFeatures | None = None,
     ) -> Tensor:
-        hidden = self.denoiser.embed(x, t, features, masks)
+        hidden = self.denoiser.embed(x, t, features, masks, layout)
         signal = self.denoiser.first_input(hidden, first_frame)
         if self._may_borrow(signal) and self._added is not None:
             self.borrowed += 1

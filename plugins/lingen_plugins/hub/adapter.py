@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
 
 
@@ -77,6 +78,9 @@ class HubPipeline:
 
         return torch.zeros(self._shape(0, height, width))
 
+    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> None:
+        """Nothing: these models place things by themselves."""
+
     def unknown_words(self, prompt: str) -> list[str]:
         """None: these text encoders read any text."""
         return []
@@ -100,12 +104,13 @@ class HubPipeline:
         method: SamplingMethod,
         first_frame: Tensor | None = None,
         last_frame: Tensor | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
         import torch
 
-        self._refuse(first_frame is not None or last_frame is not None)
+        self._refuse(first_frame, last_frame, layout)
         shape = self._shape(self.latent_frames(frames), height, width)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(params.seed))
         count = self.passes(0, noise.shape[2], None, False)
@@ -123,6 +128,7 @@ class HubPipeline:
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Latent frames that follow `history`; only where the model's record has windows."""
@@ -221,10 +227,10 @@ class HubPipeline:
         return found
 
     @staticmethod
-    def _refuse(asked: bool) -> None:
+    def _refuse(*asked: object) -> None:
         """The command line has refused this before."""
-        if asked:
-            raise NotImplementedError("this pipeline takes no pictures")
+        if any(one is not None for one in asked):
+            raise NotImplementedError("this pipeline takes no pictures, fades and layouts")
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

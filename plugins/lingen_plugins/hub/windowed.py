@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
 
 LONGEST_PROMPT = 512
@@ -37,6 +38,7 @@ class WindowedPipeline(OnWanLatents):
         last_frame: Tensor | None = None,
         fresh: bool = False,
         fade: tuple[str, int] | None = None,
+        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history`, as `TextToVideo.extend`.
@@ -48,7 +50,7 @@ class WindowedPipeline(OnWanLatents):
 
         from lingen_models.sampling.windows import place_seed
 
-        self._refuse(last_frame is not None or fade is not None)
+        self._refuse(last_frame, fade, layout)
         have = history.shape[2]
         known = history[:, :, have if fresh else 0 :].to(self.device).float()
         plan = list(self._plan(known.shape[2], frames, windows))

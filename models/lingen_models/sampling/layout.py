@@ -1,0 +1,66 @@
+"""Layouts: where each object of a video is over time. Standard library only.
+
+A layout may come from a planner that reads the prompt, or from a user who draws paths. Describing
+objects by a phrase and a place is that of GLIGEN (arXiv 2301.07093); paths over time planned from
+a prompt are those of LLM-grounded video diffusion (arXiv 2309.17444).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """Where an object is at a video frame: its middle `x`, `y` in frame widths and heights from the
+    upper left corner, which may be outside of 0 to 1, and the `radius` of a disc of its area in
+    frame widths. `frame` counts frames at the model's rate, and may lie between two."""
+
+    frame: float
+    x: float
+    y: float
+    radius: float
+
+    def __post_init__(self) -> None:
+        if self.radius <= 0:
+            raise ValueError(f"an object needs a radius above 0, not {self.radius:g}")
+
+
+@dataclass(frozen=True)
+class LayoutObject:
+    """A described object, and its path: keyframes in order of time, between which it moves in a
+    straight line. Before the first and after the last it stays where it is. Raises ValueError for
+    no keyframe or a wrong order."""
+
+    phrase: str
+    path: tuple[Keyframe, ...]
+
+    def __post_init__(self) -> None:
+        frames = [one.frame for one in self.path]
+        if not frames or sorted(set(frames)) != frames:
+            raise ValueError("a path needs keyframes at increasing times")
+
+    def at(self, frame: float) -> tuple[float, float, float]:
+        """x, y and radius at a frame."""
+        after = bisect_right(self.path, frame, key=lambda one: one.frame)
+        a = self.path[max(after - 1, 0)]
+        b = self.path[min(after, len(self.path) - 1)]
+        part = 0.0 if a is b or frame <= a.frame else (frame - a.frame) / (b.frame - a.frame)
+        pairs = ((a.x, b.x), (a.y, b.y), (a.radius, b.radius))
+        x, y, radius = (one + part * (other - one) for one, other in pairs)
+        return x, y, radius
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The objects of a video, the later ones in front."""
+
+    objects: tuple[LayoutObject, ...]
+
+
+def latent_middles(numbers: Sequence[int], stride: int) -> list[float]:
+    """The video frame in the middle of each of these latent frames: the first holds one picture,
+    the others `stride`."""
+    return [stride * number - (stride - 1) / 2 if number else 0.0 for number in numbers]

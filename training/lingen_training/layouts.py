@@ -1,0 +1,83 @@
+"""Layouts of clips whose scenes are known: what a denoiser is trained to be told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lingen_models.networks.embeddings import LayoutFeatures, pooled
+from lingen_playground import Scene, object_phrase
+from lingen_training.alignment import TOKEN, object_courses
+from lingen_training.latents import Picked
+from lingen_training.pair import Pair
+
+
+@dataclass(frozen=True)
+class LayoutBatch:
+    """Layouts of a batch: `discs` (B, T, N, 4) as of `LayoutFeatures`, and per row the phrases of
+    its objects, at most N; a row without any has no layout."""
+
+    discs: Tensor
+    phrases: list[list[str]]
+
+    def part(self, rows: slice) -> LayoutBatch:
+        """Some rows."""
+        return LayoutBatch(self.discs[rows], self.phrases[rows])
+
+    def read(self, pair: Pair) -> LayoutFeatures:
+        """Features, the phrases as the first text encoder reads them."""
+        count = self.discs.shape[2]
+        phrases = [one for row in self.phrases for one in [*row, *[""] * (count - len(row))]]
+        features, masks = pair.read(phrases)
+        found = pooled(features[0], masks[0]).reshape(len(self.phrases), count, -1)
+        return LayoutFeatures(self.discs.to(found.device), found)
+
+
+def layouts_of(
+    picked: Picked,
+    starts: Sequence[float],
+    total: int,
+    size: int,
+    stride: int,
+    share: float,
+    rng: random.Random,
+) -> LayoutBatch:
+    """Layouts of a random `share` of clips; the other arguments are those of
+    `alignment.ground_truth`."""
+    frames = picked.latents.shape[2]
+    discs, phrases = [], []
+    for row, scene in enumerate(picked.scenes):
+        begin, corner = picked.begins[row], torch.tensor(picked.corners[row])
+        drawn = _discs(scene, starts[row], total, size, stride)[begin : begin + frames].clone()
+        drawn[..., :2] -= corner / 2  # a token is a pair of latents
+        said = [object_phrase(thing, rng, still=frames == 1) for thing in scene.objects]
+        told = rng.random() < share
+        discs.append(drawn if told else torch.zeros_like(drawn))
+        phrases.append(said if told else [])
+    return LayoutBatch(_padded(discs), phrases)
+
+
+def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) -> LayoutBatch:
+    """Layouts of whole clips that begin with their scenes; `frames` are latent ones."""
+    discs = [_discs(scene, 0.0, frames, size, stride) for scene in scenes]
+    return LayoutBatch(
+        _padded(discs), [[object_phrase(thing) for thing in scene.objects] for scene in scenes]
+    )
+
+
+def _discs(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
+    """Discs (frames, objects, 4) of a scene."""
+    x, y, _, _, radius = object_courses(scene, start, frames, size, stride).unbind(-1)
+    discs = torch.stack((x / TOKEN, y / TOKEN, radius / TOKEN, torch.ones_like(x)), -1)
+    return discs.transpose(0, 1)
+
+
+def _padded(discs: Sequence[Tensor]) -> Tensor:
+    """One batch (B, T, N, 4) of rows (T, n, 4)."""
+    most = max(one.shape[1] for one in discs)
+    return torch.stack([F.pad(one, (0, 0, 0, most - one.shape[1])) for one in discs])
