@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
+from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
@@ -136,6 +137,7 @@ class _Work:
         self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
         self.on_final = on_final
         self.done = 0
+        self.layouts = layouts_of(job, pipe)
         progress.phase("sample", total)
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
@@ -149,6 +151,8 @@ class _Work:
         if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
         method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()
+        place = next(number for number, one in enumerate(self.job.edits) if one is edit)
+        layout = self.layouts[place]
         if edit.at is not None:
             return pipe.inpaint(
                 values,
@@ -158,6 +162,7 @@ class _Work:
                 params,
                 past=_past(edit),
                 method=method,
+                layout=layout,
                 on_step=on_step,
             )
         begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
@@ -178,6 +183,7 @@ class _Work:
                 method=method,
                 first_frame=first,
                 last_frame=last,
+                layout=layout,
                 on_step=on_step,
             )
             self.on_final(whole.cpu())
@@ -195,7 +201,8 @@ class _Work:
             method=method,
             last_frame=last,
             fresh=edit.cut,
-            fade=self._fade(edit),
+            fade=self._fade(edit, place),
+            layout=layout,
             on_step=on_step,
         )
         found = [values.cpu()]
@@ -204,9 +211,9 @@ class _Work:
             self.on_final(found[-1])
         return torch.cat(found, 2)
 
-    def _fade(self, edit: Stretch) -> tuple[str, int] | None:
-        """The prompt before, and in how many latent frames it gives way to this one's."""
-        place = next(number for number, one in enumerate(self.job.edits) if one is edit)
+    def _fade(self, edit: Stretch, place: int) -> tuple[str, int] | None:
+        """The prompt before, and in how many latent frames it gives way to this one's, which is
+        that of the edit of this number."""
         before = [one for one in self.job.edits[:place] if isinstance(one, Stretch) and one.frames]
         if not edit.crossfade or not before or before[-1].prompt == edit.prompt:
             return None

@@ -8,7 +8,7 @@ Configurations are JSON-able mappings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lingen_models.pipelines.protocol import VideoPipeline
+    from lingen_models.pipelines.text_to_video import LayoutPlanner
     from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_models.sampling.denoise import SamplingMethod
-    from lingen_models.sampling.layout import Layout
 
 Config = Mapping[str, Any]
 
@@ -148,10 +148,9 @@ class ModelVariant(Component):
     trained_seconds: float = 60.0
     steps: int = 20
     guidance: float = 3.0
-    plan_layout: Callable[[str, int, Sequence[float]], Layout | None] | None = None
-    """From a prompt, a seed, and video frames at which keyframes are asked for, to where its
-    objects are; None where the prompt does not say enough. A longer plan begins as a shorter one.
-    Used where a video is made from a prompt alone, with weights that take a layout."""
+    plan_layout: LayoutPlanner | None = None
+    """Where the objects of a prompt are. Used where a video is made from a prompt alone, or goes on
+    with one that was, with weights that take a layout."""
     windows: tuple[int, int] = (33, 9)
     """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
     frames in one, and how many of them are its past."""

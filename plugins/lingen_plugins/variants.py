@@ -22,27 +22,24 @@ def build_lingen(config: Config) -> LinGen:
     return LinGen(LinGenConfig.from_dict(config))
 
 
-def plan_layout(prompt: str, seed: int, frames: Sequence[float]) -> Layout | None:
+def plan_layout(
+    prompt: str, seed: int, frames: Sequence[float], before: Layout | None
+) -> Layout | None:
     """Where the objects of a prompt are at these video frames, as in a random scene of the
     playground that shows what it says; None where it names none, or more than two."""
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
-    from lingen_playground.layout import plan_objects
+    from lingen_playground.layout import Place, plan_objects
 
-    planned = plan_objects(prompt, seed, frames)
+    now = [] if before is None else [one for one in before.objects if one.is_there(frames[0])]
+    places = [Place(one.phrase, *one.at(frames[0])[:2]) for one in now]
+    planned = plan_objects(prompt, seed, frames, places)
     if planned is None:
         return None
-    return Layout(
-        tuple(
-            LayoutObject(
-                one.phrase,
-                tuple(
-                    Keyframe(frame, *disc)
-                    for frame, disc in zip(frames, one.discs.tolist(), strict=True)
-                ),
-            )
-            for one in planned
-        )
-    )
+    objects = []
+    for one in planned:
+        rows = zip(frames, one.discs.tolist(), strict=True)
+        objects.append(LayoutObject(one.phrase, tuple(Keyframe(at, *disc) for at, disc in rows)))
+    return Layout(tuple(objects))
 
 
 def tiny(config: LinGenConfig) -> LinGenConfig:

@@ -50,6 +50,19 @@ def test_paths_that_are_none_are_refused() -> None:
         Keyframe(0, 0.5, 0.5, 0.0)
 
 
+def test_one_layout_follows_another() -> None:
+    ball = LayoutObject("ball", path((0, 0.2, 0.5, 0.1)))
+    star = LayoutObject("star", path((8, 0.7, 0.5, 0.1)))
+    both = Layout((ball,)).then(Layout((star,)), 8)
+    for frame, there in ((0, ["ball"]), (7.5, ["ball"]), (8, ["star"]), (900, ["star"])):
+        assert [one.phrase for one in both.objects if one.is_there(frame)] == there
+    third = both.then(Layout((ball,)), 4)
+    assert [(one.phrase, one.first, one.end) for one in third.objects] == [
+        ("ball", -math.inf, 4),
+        ("ball", 4, math.inf),
+    ]
+
+
 def test_latent_frames_stand_in_the_middle_of_their_pictures() -> None:
     assert latent_middles(range(4), 8) == [0.0, 4.5, 12.5, 20.5]
     assert latent_middles([7], 4) == [26.5]
@@ -186,7 +199,9 @@ class Planner:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, list[float]]] = []
 
-    def __call__(self, prompt: str, seed: int, frames: Sequence[float]) -> Layout | None:
+    def __call__(
+        self, prompt: str, seed: int, frames: Sequence[float], before: Layout | None
+    ) -> Layout | None:
         self.asked.append((prompt, seed, list(frames)))
         if not prompt:
             return None
@@ -279,6 +294,28 @@ def test_a_stretch_made_anew_knows_where_it_is_in_the_layout() -> None:
     assert layout is not None
     x = torch.tensor(latent_middles(range(2, 8), 8)) / 100 * 2
     torch.testing.assert_close(layout.discs[0, :, 0, 0], x)
+
+
+def test_objects_are_told_of_only_while_they_are_there() -> None:
+    pipe = pipeline()
+    ball = LayoutObject("ball", path((0, 0.5, 0.5, 0.2)), end=6.0)
+    star = LayoutObject("ball", path((0, 0.5, 0.5, 0.2)), first=6.0)
+    found = pipe.encode_layout(Layout((ball, star)), range(3), (4, 4))  # middles 0, 4.5, 12.5
+    assert found is not None
+    assert found.discs[0, :, :, 3].tolist() == [[1, 0], [1, 0], [0, 1]]
+
+
+def test_a_plan_goes_on_with_what_was_before() -> None:
+    pipe = pipeline()
+    first = pipe.plan_layout("red ball", 3, 2)
+    assert first is not None
+    later = pipe.plan_layout("ball", 3, 5, 2, first)
+    assert later is not None and isinstance(pipe.planner, Planner)
+    assert pipe.planner.asked[-1] == ("ball", 3, [12.5, 20.5, 28.5])
+    assert [(one.phrase, one.first, one.end) for one in later.objects] == [
+        ("red ball", -math.inf, 12.5),
+        ("ball", 12.5, math.inf),
+    ]
 
 
 def test_windows_of_a_new_video_are_planned_and_others_are_not() -> None:

@@ -14,7 +14,7 @@ from lingen_playground import (
     sample_scene,
     scene_for,
 )
-from lingen_playground.layout import plan_objects
+from lingen_playground.layout import Place, plan_objects
 from lingen_playground.palette import visible
 
 PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
@@ -81,6 +81,23 @@ def test_plans_are_repeatable_and_differ_by_seed() -> None:
     longer = plan_objects(PROMPT, 1, [0.0, 4.5, 12.5])
     assert longer is not None
     torch.testing.assert_close(longer[1].discs[:2], first[1].discs)
+
+
+def test_what_is_described_alike_goes_on_from_its_place() -> None:
+    """A red ball that bounced at the left now moves: from there, and in the end on a straight way.
+    The star is new, and on its own way from the first."""
+    frames = [12.5 + 8 * number for number in range(9)]
+    prompt = "a red ball moves down and a blue star spins"
+    before = [Place("red ball bouncing", 0.2, 0.4)]
+    planned = plan_objects(prompt, 4, frames, before)
+    assert planned is not None
+    ball, star = planned
+    torch.testing.assert_close(ball.discs[0, :2], torch.tensor([0.2, 0.4], dtype=torch.float64))
+    steps = ball.discs[4:, :2].diff(dim=0)
+    assert steps[:, 0].abs().max() < 1e-9
+    assert star.discs[:, :2].diff(dim=0).abs().max() < 1e-9
+    alone = plan_objects(prompt, 4, frames)
+    assert alone is not None and not torch.equal(alone[0].discs, ball.discs)
 
 
 def test_other_prompts_have_no_plan() -> None:

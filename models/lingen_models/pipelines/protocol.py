@@ -61,7 +61,14 @@ class VideoPipeline(Protocol):
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, h, w) of a video that has not begun."""
 
-    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> Layout | None:
+    def plan_layout(
+        self,
+        prompt: str,
+        seed: int,
+        latent_frames: int,
+        begin: int = 0,
+        before: Layout | None = None,
+    ) -> Layout | None:
         """Where the objects of a video of a prompt are; None for a model that plans nothing."""
 
     def unknown_words(self, prompt: str) -> list[str]:

@@ -30,9 +30,11 @@ from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
-LayoutPlanner = Callable[[str, int, Sequence[float]], Layout | None]
-"""From a prompt, a seed, and video frames at which keyframes are asked for, to a layout; None where
-the prompt does not say enough. A longer plan begins as a shorter one."""
+LayoutPlanner = Callable[[str, int, Sequence[float], Layout | None], Layout | None]
+"""From a prompt, a seed, video frames at which keyframes are asked for, and the layout of what was
+before, if anything, to a layout from the first of these frames on; None where the prompt does not
+say enough. A longer plan begins as a shorter one. What the layout before describes alike goes on
+from where it is there."""
 DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
@@ -153,15 +155,32 @@ class TextToVideo:
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
 
-    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> Layout | None:
+    def plan_layout(
+        self,
+        prompt: str,
+        seed: int,
+        latent_frames: int,
+        begin: int = 0,
+        before: Layout | None = None,
+    ) -> Layout | None:
         """Where the objects of a video of a prompt are, as the model's planner has them for a seed.
 
+        Args:
+            prompt, seed: as of `sample`.
+            latent_frames: of the whole video. A longer plan begins as a shorter one.
+            begin: latent frame from which on the prompt counts.
+            before: layout of what was before, which the new one continues.
+
         None without a planner, for weights that take no layout, or where the prompt does not say
-        enough. A longer plan begins as a shorter one.
+        enough.
         """
         if self.planner is None or not self.denoiser.config.layout:
             return None
-        return self.planner(prompt, seed, latent_middles(range(latent_frames), self.time_stride))
+        frames = latent_middles(range(begin, latent_frames), self.time_stride)
+        planned = self.planner(prompt, seed, frames, before)
+        if planned is None or before is None:
+            return planned
+        return before.then(planned, frames[0])
 
     @torch.inference_mode()
     def encode_layout(
@@ -177,7 +196,10 @@ class TextToVideo:
         scale = torch.tensor((wide, high, wide, 1.0))
         middles = latent_middles(frames, self.time_stride)
         discs = torch.tensor(
-            [[(*thing.at(frame), 1.0) for thing in layout.objects] for frame in middles]
+            [
+                [(*one.at(frame), float(one.is_there(frame))) for one in layout.objects]
+                for frame in middles
+            ]
         )
         said = self.encode_texts([thing.phrase for thing in layout.objects])
         phrases = pooled(said.features[0], said.masks[0])

@@ -7,9 +7,10 @@ a prompt are those of LLM-grounded video diffusion (arXiv 2309.17444).
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,22 @@ class Keyframe:
 @dataclass(frozen=True)
 class LayoutObject:
     """A described object, and its path: keyframes in order of time, between which it moves in a
-    straight line. Before the first and after the last it stays where it is. Raises ValueError for
-    no keyframe or a wrong order."""
+    straight line. Before the first and after the last it stays where it is. It is there from frame
+    `first` until `end`. Raises ValueError for no keyframe or a wrong order."""
 
     phrase: str
     path: tuple[Keyframe, ...]
+    first: float = -math.inf
+    end: float = math.inf
 
     def __post_init__(self) -> None:
         frames = [one.frame for one in self.path]
         if not frames or sorted(set(frames)) != frames:
             raise ValueError("a path needs keyframes at increasing times")
+
+    def is_there(self, frame: float) -> bool:
+        """Whether it is there at a frame."""
+        return self.first <= frame < self.end
 
     def at(self, frame: float) -> tuple[float, float, float]:
         """x, y and radius at a frame."""
@@ -58,6 +65,12 @@ class Layout:
     """The objects of a video, the later ones in front."""
 
     objects: tuple[LayoutObject, ...]
+
+    def then(self, later: Layout, frame: float) -> Layout:
+        """This layout until a frame, and `later` from there on."""
+        before = (replace(one, end=min(one.end, frame)) for one in self.objects)
+        after = (replace(one, first=max(one.first, frame)) for one in later.objects)
+        return Layout(tuple(one for one in (*before, *after) if one.first < one.end))
 
 
 def latent_middles(numbers: Sequence[int], stride: int) -> list[float]:

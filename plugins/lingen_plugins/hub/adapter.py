@@ -78,7 +78,7 @@ class HubPipeline:
 
         return torch.zeros(self._shape(0, height, width))
 
-    def plan_layout(self, prompt: str, seed: int, latent_frames: int) -> None:
+    def plan_layout(self, *arguments: Any, **choices: Any) -> None:
         """Nothing: these models place things by themselves."""
 
     def unknown_words(self, prompt: str) -> list[str]:
