@@ -28,6 +28,7 @@ from lingen_cli.commands import (
     extend,
     generate,
     kernels,
+    layout,
     models,
     plan,
     plugins,
@@ -55,6 +56,7 @@ app.command()(extend.extend)
 app.command("continue")(extend.continue_)
 app.command()(extend.branch)
 app.command()(extend.retake)
+app.command()(layout.layout)
 app.command()(show.show)
 app.command()(rerun.rerun)
 app.command()(resume.resume)

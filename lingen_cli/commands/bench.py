@@ -108,7 +108,7 @@ def _measured(
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.requests.frame_rates import parse_lengths
+    from lingen_cli.inputs.frame_rates import parse_lengths
     from lingen_cli.requests.new_video import parse_size
     from lingen_models.config import PRESETS
     from lingen_training.bench.cases import PAPER, STRIDE, chosen

@@ -59,8 +59,8 @@ def evaluate(
 
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
+    from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.requests.capabilities import overridden, params_of
-    from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.requests.new_video import check_device, parse_size
     from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console

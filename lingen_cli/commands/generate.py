@@ -56,6 +56,10 @@ def generate(
     last_image: Annotated[
         Path | None, typer.Option(help="A PNG or JPEG that the video ends in.")
     ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(help="A JSON file of where things are over time, as `lingen layout` prints."),
+    ] = None,
     sampling: GivenSampling = None,
     model: Annotated[
         str | None, typer.Option(help="A name from `lingen models list`.", rich_help_panel=_MODEL)
@@ -121,6 +125,7 @@ def generate(
         frames=frames,
         image=image,
         last_image=last_image,
+        layout=layout,
         output=output,
         overwrite=overwrite,
         accept_licence=accept_licence,

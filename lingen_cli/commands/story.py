@@ -27,7 +27,7 @@ def check(
     import json
 
     from lingen_cli.errors import BadDataError
-    from lingen_cli.requests.story import StoryError, read_story
+    from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.settings import load
     from lingen_cli.zoo.locate import locate, open_registry
     from lingen_models.networks.word_encoder import split_words

@@ -17,7 +17,7 @@ from lingen_cli.generation.journal import Journal
 from lingen_cli.generation.latent_cache import digest_of
 from lingen_cli.generation.sample import Latents
 from lingen_cli.generation.segments import Segment, Segments, in_pieces
-from lingen_cli.requests.frame_rates import picked
+from lingen_cli.inputs.frame_rates import picked
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.recipe import Recipe
 from lingen_cli.terminal.progress import Progress

@@ -74,7 +74,7 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.generation.encode import film
     from lingen_cli.generation.sample import latents_of
-    from lingen_cli.requests.story import subtitles as subtitles_of
+    from lingen_cli.inputs.story import subtitles as subtitles_of
 
     reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
     subtitles = work.target.with_suffix(".srt") if job.subtitles else None

@@ -59,6 +59,9 @@ def _plans(job: Job, pipe: VideoPipeline) -> Iterator[tuple[Plan, int]]:
 def _plan(job: Job, pipe: VideoPipeline, edit: Stretch, frames: int, last: _Part | None) -> Plan:
     """The plan of a stretch that is added after so many frames."""
     params = edit.sampling
+    if edit.layout is not None:
+        drawn = edit.layout.at_rate(job.model.variant.fps)
+        return lambda latents: drawn
     if not params.plan_layout or job.base is not None:
         return _unknown
     if last is None:

@@ -147,6 +147,11 @@ class _Work:
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
+        if edit.layout is not None and not pipe.takes_layout:
+            raise NotAvailableError(
+                "these weights take no layout: leave out --layout, or use weights that were "
+                "trained with `layout` (lingen models list)"
+            )
         params, sampler = edit.sampling, edit.sampler
         if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
-from lingen_cli.requests.frame_rates import parse_moment
+from lingen_cli.inputs.frame_rates import parse_moment
 from lingen_cli.requests.job import Job, Stretch
 
 if TYPE_CHECKING:

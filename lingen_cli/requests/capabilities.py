@@ -7,9 +7,9 @@ from dataclasses import replace
 from fractions import Fraction
 
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.requests.frame_rates import Grid
+from lingen_cli.inputs.frame_rates import Grid
+from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.requests.job import Edit, Stretch
-from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.settings import SamplingOverrides
 from lingen_models.sampling.params import SamplingParams, options
 from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
@@ -52,10 +52,14 @@ def check_edits(
     pictures: bool = False,
     sources: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise InvalidOptionError (2) for what a hub model cannot do.
+    """Raise InvalidOptionError (2) for what a model cannot do.
 
     `sources` names where fields of `SamplingParams` were set: an option, a variable or a file.
     """
+    edits = tuple(edits)
+    takes = isinstance(model, ModelVariant) and model.config.get("layout", False)
+    if not takes and any(isinstance(edit, Stretch) and edit.layout for edit in edits):
+        raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
     if isinstance(model, ModelVariant):
         return
     if pictures:

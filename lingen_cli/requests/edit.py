@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.inputs.frame_rates import MAX_SECONDS, frame_count, parse_moment
+from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
-from lingen_cli.requests.frame_rates import MAX_SECONDS, frame_count, parse_moment
 from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
 from lingen_cli.requests.new_video import random_seed
-from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.requests.read_recipe import Changes, check_base, prepare_again
 from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
 from lingen_cli.settings import SamplingOverrides

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.edit import Length, Wish, more_frames
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.output_path import check_output
-from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES
 from lingen_cli.settings import Loaded

@@ -7,12 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.requests.frame_rates import Grid
+from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_models.sampling.params import SamplingParams
@@ -63,6 +64,8 @@ class Stretch:
     """Seconds in which the prompt of the stretch before gives way to this one's."""
     at: tuple[int, int] | None = None
     """The frames, the second excluded, that it takes the place of."""
+    layout: DrawnLayout | None = None
+    """Where the objects are, as the user has drawn it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
+from lingen_cli.inputs.frame_rates import frame_count, parse_rate
+from lingen_cli.inputs.layout_file import read_layout
+from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
-from lingen_cli.requests.frame_rates import frame_count, parse_rate
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import check_output
-from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.settings import Loaded
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import locate, side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
-    from lingen_cli.requests.story import Shot
+    from lingen_cli.inputs.story import Shot
     from lingen_plugins.registry import Registry
 
 MAX_SIDE = 2048
@@ -41,6 +42,7 @@ class Wishes:
     frames: int | None = None
     image: Path | None = None
     last_image: Path | None = None
+    layout: Path | None = None
     output: str | None = None
     overwrite: bool = False
     accept_licence: bool = False
@@ -91,6 +93,7 @@ def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
         sampler=sampler_of(registry, variant, sampling.sampler),
         frames=frames,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
+        layout=None if wishes.layout is None else read_layout(wishes.layout),
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
     pictures = wishes.image is not None or wishes.last_image is not None
@@ -132,7 +135,7 @@ def _prompt_of(wishes: Wishes) -> str:
 
 def _shots(wishes: Wishes, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
-    from lingen_cli.requests.story import read_story
+    from lingen_cli.inputs.story import read_story
 
     others = {
         "a PROMPT": wishes.prompt,
@@ -140,6 +143,7 @@ def _shots(wishes: Wishes, story: Path) -> list[Shot]:
         "--seconds": wishes.seconds,
         "--frames": wishes.frames,
         "--last-image": wishes.last_image,
+        "--layout": wishes.layout,
     }
     for name, value in others.items():
         if value is not None:

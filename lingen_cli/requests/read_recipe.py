@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
 from lingen_cli.requests.output_path import check_output
-from lingen_cli.requests.prompts import check_prompt
 from lingen_cli.requests.recipe import (
     MAX_FRAMES,
     Added,
@@ -164,6 +164,7 @@ def _stretch(
         sampler=sampler_of(registry, model, part.sampling.sampler),
         frames=part.frames,
         windows=windows,
+        layout=part.layout,
     )
 
 

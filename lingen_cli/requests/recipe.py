@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.inputs.layout_file import DrawnLayout
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_models.sampling.params import (
     MAX_PROMPT_CHARACTERS,
@@ -64,6 +65,8 @@ class _Sampled(BaseModel):
     frames: int = Field(ge=1, le=MAX_FRAMES)
     windows: WindowSizes | None = None
     """Latent frames of a window and of its past; None: sampled in one piece."""
+    layout: DrawnLayout | None = None
+    """Where the objects are, as the user has drawn it; its times count from the video's begin."""
 
     @model_validator(mode="before")
     @classmethod

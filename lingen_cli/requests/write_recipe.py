@@ -86,6 +86,7 @@ def _sampled(stretch: Stretch) -> dict[str, Any]:
         "sampling": stretch.sampling,
         "frames": stretch.frames,
         "windows": stretch.windows,
+        "layout": stretch.layout,
     }
 
 

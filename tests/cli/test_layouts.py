@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lingen_cli.generation.layouts import layouts_of
-from lingen_cli.requests.frame_rates import Grid
+from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.requests.job import Cut, Stretch
 from lingen_models.sampling.params import SamplingParams
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lingen_cli.errors import InvalidOptionError
-from lingen_cli.requests.prompts import MAX_CHARACTERS, check_prompt
+from lingen_cli.inputs.prompts import MAX_CHARACTERS, check_prompt
 
 
 def test_good_prompts_keep_their_words():

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import pytest
 
+from lingen_cli.inputs.story import StoryError, read_story, subtitles
 from lingen_cli.requests.recipe import recipe_from_video
-from lingen_cli.requests.story import StoryError, read_story, subtitles
 
 STORY = """
 [[shot]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BugError, InvalidOptionError
-from lingen_cli.requests.frame_rates import Grid, frame_count, parse_moment, parse_rate, picked
+from lingen_cli.inputs.frame_rates import Grid, frame_count, parse_moment, parse_rate, picked
 
 
 @pytest.mark.parametrize(

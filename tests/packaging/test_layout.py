@@ -25,6 +25,7 @@ LAYERS = (
     {"batch", "planning", "doctor"},
     {"generation"},
     {"requests"},
+    {"inputs"},
     {"zoo"},
     {"plugin_admin"},
     {"terminal"},

@@ -41,6 +41,10 @@ class VideoPipeline(Protocol):
         """Whether the networks get as little at a time as they can."""
 
     @property
+    def takes_layout(self) -> bool:
+        """Whether it can be told where objects are."""
+
+    @property
     def device(self) -> torch.device:
         """Where the networks are."""
 

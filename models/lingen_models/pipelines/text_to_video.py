@@ -89,6 +89,11 @@ class TextToVideo:
         return self.denoiser.config.patch
 
     @property
+    def takes_layout(self) -> bool:
+        """Whether the weights can be told where objects are."""
+        return self.denoiser.config.layout
+
+    @property
     def device(self) -> torch.device:
         """Where the networks are."""
         return self.denoiser.patch_in.weight.device
@@ -174,7 +179,7 @@ class TextToVideo:
         None without a planner, for weights that take no layout, or where the prompt does not say
         enough.
         """
-        if self.planner is None or not self.denoiser.config.layout:
+        if self.planner is None or not self.takes_layout:
             return None
         frames = latent_middles(range(begin, latent_frames), self.time_stride)
         planned = self.planner(prompt, seed, frames, before)
@@ -190,7 +195,7 @@ class TextToVideo:
         columns. Raises ValueError for weights that take no layout."""
         if layout is None or not layout.objects:
             return None
-        if not self.denoiser.config.layout:
+        if not self.takes_layout:
             raise ValueError("these weights take no layout")
         high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
         scale = torch.tensor((wide, high, wide, 1.0))

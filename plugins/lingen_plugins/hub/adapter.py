@@ -46,6 +46,11 @@ class HubPipeline:
         raise NotImplementedError
 
     @property
+    def takes_layout(self) -> bool:
+        """Never: these models place things by themselves."""
+        return False
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         found: torch.device = self.pipe._execution_device

@@ -24,8 +24,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError, LingenError
-from lingen_cli.requests.frame_rates import MAX_SECONDS, parse_moment
-from lingen_cli.requests.prompts import check_prompt
+from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_moment
+from lingen_cli.inputs.prompts import check_prompt
 
 MAX_SHOTS = 1000
 _MAX_BYTES = 1 << 20
