@@ -1,4 +1,4 @@
-"""Layouts that a user draws: a JSON file of objects and their paths, as `lingen layout` writes it."""
+"""Layouts that a user draws: JSON files of objects and paths, as `lingen layout` prints them."""
 
 from __future__ import annotations
 

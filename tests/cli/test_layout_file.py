@@ -1,0 +1,101 @@
+"""Layout files: what they hold, what is refused, and `lingen layout`, which writes one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lingen_cli.errors import BadDataError, MissingInputError
+from lingen_cli.inputs.layout_file import DrawnLayout, read_layout
+
+BALL = {
+    "phrase": "red ball moving right",
+    "path": [
+        {"seconds": 0, "x": 0.1, "y": 0.5, "radius": 0.15},
+        {"seconds": 4, "x": 0.9, "y": 0.25, "radius": 0.15},
+    ],
+}
+
+
+def written(tmp_path, value):
+    path = tmp_path / "layout.json"
+    path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+    return path
+
+
+def test_times_are_turned_into_frames_of_the_model(tmp_path):
+    layout = read_layout(written(tmp_path, {"objects": [BALL]})).at_rate(16)
+    (ball,) = layout.objects
+    assert ball.phrase == "red ball moving right"
+    assert [key.frame for key in ball.path] == [0, 64]
+    assert ball.at(32) == pytest.approx((0.5, 0.375, 0.15))
+    assert DrawnLayout.of(layout, 16).model_dump(mode="json") == {"objects": [BALL]}
+
+
+def changed(**values):
+    return {"objects": [BALL | values]}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{", "not valid JSON"),
+        ([], "the layout"),
+        ({}, "objects: Field required"),
+        ({"objects": []}, "objects: "),
+        ({"objects": [BALL], "size": 1}, "size: Extra inputs"),
+        (changed(phrase=""), "objects.0.phrase: Value error, phrase is empty"),
+        (changed(phrase="a\u0007"), "phrase has a control character"),
+        (changed(path=[]), "objects.0.path: "),
+        (changed(path=BALL["path"][::-1]), "objects.0: Value error, the keyframes of a path need"),
+        (changed(path=[BALL["path"][0] | {"radius": 0}]), "objects.0.path.0.radius: "),
+        (changed(path=[BALL["path"][0] | {"x": "left"}]), "objects.0.path.0.x: "),
+        (changed(path=[BALL["path"][0] | {"seconds": -1}]), "objects.0.path.0.seconds: "),
+        ('{"objects": [{"phrase": "a", "path": [{"seconds": NaN}]}]}', "objects.0.path.0.seconds"),
+        ({"objects": [BALL] * 17}, "objects: "),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path, value, message):
+    with pytest.raises(BadDataError) as caught:
+        read_layout(written(tmp_path, value))
+    assert message in str(caught.value)
+    assert "layout.json: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_missing(tmp_path):
+    with pytest.raises(MissingInputError):
+        read_layout(tmp_path / "none.json")
+
+
+def lingen(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "lingen_cli", *arguments], capture_output=True, text=True
+    )
+
+
+def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path):
+    prompt = "a red ball moves right and a small blue star spins on green grass"
+    first, again = (lingen("layout", prompt, "--seed", "3", "--seconds", "2") for _ in range(2))
+    assert first.returncode == 0 and first.stdout == again.stdout
+    layout = read_layout(written(tmp_path, first.stdout))
+    assert [one.phrase for one in layout.objects] == [
+        "red ball moving right",
+        "small blue star spinning in place",
+    ]
+    ball, star = layout.objects
+    assert ball.path[0].seconds == 0 and ball.path[-1].seconds == pytest.approx(1.78, abs=0.3)
+    steps = [b.x - a.x for a, b in zip(ball.path, ball.path[1:], strict=False)]
+    assert sum(step > 0 for step in steps) >= len(steps) - 1  # once it may come in again
+    assert len({(key.x, key.y) for key in star.path}) == 1
+
+
+def test_prompts_that_cannot_be_planned_are_refused():
+    found = lingen("layout", "a cat")
+    assert found.returncode == 65
+    assert "one or two things it knows" in found.stderr
+    found = lingen("layout", "a red ball", "--model", "wan-1.3b")
+    assert found.returncode == 2 and "plans no layouts" in found.stderr
