@@ -23,7 +23,7 @@ def layout(
     from lingen_cli.settings import load
     from lingen_cli.terminal import console
     from lingen_cli.zoo.locate import open_registry
-    from lingen_models.sampling.layout import latent_middles
+    from lingen_models.sampling.layout import latent_instants
     from lingen_plugins.contracts import ModelVariant
 
     text = check_prompt(prompt)
@@ -33,7 +33,9 @@ def layout(
         raise InvalidOptionError(f"{variant.name} plans no layouts")
     stride = registry.autoencoders[variant.autoencoder].time_stride
     count = 1 + -(-round(seconds * variant.fps - 1) // stride)
-    planned = variant.plan_layout(text, seed, latent_middles(range(count), stride), None)
+    instants = latent_instants(range(count), stride)
+    frames = sorted({frame for one in instants for frame in one})
+    planned = variant.plan_layout(text, seed, frames, None)
     if planned is None:
         raise BadDataError(
             f"{variant.name} plans layouts for prompts that name one or two things it knows, "

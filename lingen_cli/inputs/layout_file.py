@@ -36,6 +36,8 @@ class DrawnKeyframe(_Part):
     """In frame heights from above."""
     radius: float = Field(gt=0, le=1, allow_inf_nan=False)
     """Of a disc of its area, in frame widths."""
+    angle: float = Field(0.0, ge=-1e6, le=1e6, allow_inf_nan=False)
+    """How far it is turned clockwise, in degrees."""
 
 
 class DrawnObject(_Part):
@@ -80,6 +82,7 @@ class DrawnLayout(_Part):
                                 "x": round(key.x, 4),
                                 "y": round(key.y, 4),
                                 "radius": round(key.radius, 4),
+                                "angle": round(key.angle, 2),
                             }
                             for key in one.path
                         ],
@@ -98,7 +101,8 @@ class DrawnLayout(_Part):
                 LayoutObject(
                     one.phrase,
                     tuple(
-                        Keyframe(key.seconds * fps, key.x, key.y, key.radius) for key in one.path
+                        Keyframe(key.seconds * fps, key.x, key.y, key.radius, key.angle)
+                        for key in one.path
                     ),
                 )
                 for one in self.objects

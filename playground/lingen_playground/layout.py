@@ -23,7 +23,8 @@ _EASE: Final = 1.5
 
 @dataclass(frozen=True)
 class PlannedObject:
-    """A phrase that describes an object, and its discs (T, 3): x, y and radius in frame widths."""
+    """A phrase that describes an object, and its discs (T, 4): x, y and radius in frame widths, and
+    how far it is turned clockwise, in radians."""
 
     phrase: str
     discs: Tensor
@@ -58,7 +59,7 @@ def plan_objects(
     planned = []
     for layer, thing in enumerate(scene.objects):
         course = course_of(scene, layer, seconds)
-        discs = torch.stack((course.x, course.y, course.radius), -1)
+        discs = torch.stack((course.x, course.y, course.radius, course.angle), -1)
         discs[:, :2] += gaps[best][layer] * (1 - seconds / _EASE).clamp(min=0)[:, None]
         planned.append(PlannedObject(object_phrase(thing), discs))
     return planned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,15 @@ def plan_layout(
     from lingen_playground.layout import Place, plan_objects
 
     now = [] if before is None else [one for one in before.objects if one.is_there(frames[0])]
-    places = [Place(one.phrase, *one.at(frames[0])[:2]) for one in now]
+    places = [Place(one.phrase, at.x, at.y) for one in now for at in (one.at(frames[0]),)]
     planned = plan_objects(prompt, seed, frames, places)
     if planned is None:
         return None
     objects = []
     for one in planned:
         rows = zip(frames, one.discs.tolist(), strict=True)
-        objects.append(LayoutObject(one.phrase, tuple(Keyframe(at, *disc) for at, disc in rows)))
+        path = tuple(Keyframe(at, x, y, r, math.degrees(angle)) for at, (x, y, r, angle) in rows)
+        objects.append(LayoutObject(one.phrase, path))
     return Layout(tuple(objects))
 
 

@@ -14,8 +14,8 @@ from lingen_cli.inputs.layout_file import DrawnLayout, read_layout
 BALL = {
     "phrase": "red ball moving right",
     "path": [
-        {"seconds": 0, "x": 0.1, "y": 0.5, "radius": 0.15},
-        {"seconds": 4, "x": 0.9, "y": 0.25, "radius": 0.15},
+        {"seconds": 0, "x": 0.1, "y": 0.5, "radius": 0.15, "angle": 0},
+        {"seconds": 4, "x": 0.9, "y": 0.25, "radius": 0.15, "angle": 90},
     ],
 }
 
@@ -31,7 +31,8 @@ def test_times_are_turned_into_frames_of_the_model(tmp_path):
     (ball,) = layout.objects
     assert ball.phrase == "red ball moving right"
     assert [key.frame for key in ball.path] == [0, 64]
-    assert ball.at(32) == pytest.approx((0.5, 0.375, 0.15))
+    middle = ball.at(32)
+    assert (middle.x, middle.y, middle.angle) == pytest.approx((0.5, 0.375, 45))
     assert DrawnLayout.of(layout, 16).model_dump(mode="json") == {"objects": [BALL]}
 
 
@@ -87,10 +88,11 @@ def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path):
         "small blue star spinning in place",
     ]
     ball, star = layout.objects
-    assert ball.path[0].seconds == 0 and ball.path[-1].seconds == pytest.approx(1.78, abs=0.3)
+    assert ball.path[0].seconds == 0 and ball.path[-1].seconds == pytest.approx(2)
     steps = [b.x - a.x for a, b in zip(ball.path, ball.path[1:], strict=False)]
     assert sum(step > 0 for step in steps) >= len(steps) - 1  # once it may come in again
     assert len({(key.x, key.y) for key in star.path}) == 1
+    assert len({key.angle for key in star.path}) == len(star.path)
 
 
 def test_prompts_that_cannot_be_planned_are_refused():

@@ -20,7 +20,7 @@ from lingen_models.networks.embeddings import (
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.pipelines.text_to_video import TextToVideo
-from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject, latent_middles
+from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject, latent_instants
 from lingen_models.sampling.params import SamplingParams
 
 CONFIG = LinGenConfig(
@@ -28,16 +28,24 @@ CONFIG = LinGenConfig(
 )
 
 
-def path(*keys: tuple[float, float, float, float]) -> tuple[Keyframe, ...]:
+def path(*keys: tuple[float, ...]) -> tuple[Keyframe, ...]:
     return tuple(Keyframe(*key) for key in keys)
 
 
 def test_an_object_moves_in_straight_lines_between_its_keyframes() -> None:
-    ball = LayoutObject("ball", path((4, 0.2, 0.5, 0.1), (8, 0.6, 0.1, 0.2), (10, 0.6, 0.3, 0.2)))
-    assert ball.at(0) == ball.at(4) == (0.2, 0.5, 0.1)
-    assert ball.at(7) == pytest.approx((0.5, 0.2, 0.175))
-    assert ball.at(9) == pytest.approx((0.6, 0.2, 0.2))
-    assert ball.at(10) == ball.at(1000) == (0.6, 0.3, 0.2)
+    keys = path((4, 0.2, 0.5, 0.1), (8, 0.6, 0.1, 0.2, 360), (10, 0.6, 0.3, 0.2, 360))
+    ball = LayoutObject("ball", keys)
+    for frame, *expected in (
+        (0, 0.2, 0.5, 0.1, 0),
+        (4, 0.2, 0.5, 0.1, 0),
+        (7, 0.5, 0.2, 0.175, 270),
+        (9, 0.6, 0.2, 0.2, 360),
+        (10, 0.6, 0.3, 0.2, 360),
+        (1000, 0.6, 0.3, 0.2, 360),
+    ):
+        at = ball.at(frame)
+        assert at.frame == frame
+        assert (at.x, at.y, at.radius, at.angle) == pytest.approx(expected)
 
 
 def test_paths_that_are_none_are_refused() -> None:
@@ -63,21 +71,24 @@ def test_one_layout_follows_another() -> None:
     ]
 
 
-def test_latent_frames_stand_in_the_middle_of_their_pictures() -> None:
-    assert latent_middles(range(4), 8) == [0.0, 4.5, 12.5, 20.5]
-    assert latent_middles([7], 4) == [26.5]
+def test_latent_frames_have_instants_from_their_first_picture_to_their_last() -> None:
+    assert latent_instants(range(3), 8) == [(0, 0, 0), (1, 4.5, 8), (9, 12.5, 16)]
+    assert latent_instants([7], 4) == [(25, 26.5, 28)]
 
 
 def test_the_maps_are_those_of_a_loop() -> None:
     torch.manual_seed(0)
-    discs = torch.rand(2, 3, 2, 4, dtype=torch.float64) * 5
-    discs[..., 3] = 1
+    discs = torch.rand(2, 3, 2, 3, 5, dtype=torch.float64) * 5
+    discs[..., 4] = 1
     discs[1, :, 1] = 0
-    maps, inside, near = disc_maps(discs, (4, 5))
-    assert maps.shape == (2, 3, 2, 4, 5, 32)
+    maps, places = disc_maps(discs, (4, 5))
+    assert maps.shape == (2, 3, 2, 4, 5, 56) and places.shape == (2, 3, 2, 4, 5, 6)
 
-    def channels(row: int, frame: int, thing: int, line: int, column: int) -> list[float]:
-        x, y, radius, there = discs[row, frame, thing].tolist()
+    def channels(
+        row: int, frame: int, thing: int, line: int, column: int, instant: int = 1
+    ) -> list[float]:
+        frame = min(max(frame, 0), 2)
+        x, y, radius, _, there = discs[row, frame, thing, instant].tolist()
         across, down = x - column - 0.5, y - line - 0.5
         distance = math.hypot(across, down)
         occupied = there / (1 + math.exp(-4 * (radius + 0.3 - distance)))
@@ -90,19 +101,25 @@ def test_the_maps_are_those_of_a_loop() -> None:
     for place in torch.cartesian_prod(*(torch.arange(n) for n in (2, 3, 2, 4, 5))).tolist():
         row, frame, thing, line, column = place
         now = channels(*place)
-        changes = []
-        for other in (min(frame + 1, 2), max(frame - 1, 0), max(frame - 2, 0)):
-            then = channels(row, other, thing, line, column)
-            changes += [b - a for a, b in zip(now, then, strict=True)]
-        expected = 16 * torch.tensor([*now, *changes])
-        torch.testing.assert_close(maps[tuple(place)], expected, rtol=1e-4, atol=1e-4)
-        assert inside[tuple(place)] == pytest.approx(now[0], abs=1e-6)
-        assert near[tuple(place)] == pytest.approx(now[4], abs=1e-6)
+        next_, last, last_but_one = (
+            channels(row, other, thing, line, column) for other in (frame + 1, frame - 1, frame - 2)
+        )
+        first, end = (channels(*place, instant=instant) for instant in (0, 2))
+        expected = [*now]
+        for other in (next_, last, last_but_one, first, end):
+            expected += [b - a for a, b in zip(now, other, strict=True)]
+        angle = float(discs[row, frame, thing, 1, 3])
+        for times in (1, 3, 4, 5):
+            expected += [now[0] * (math.cos(times * angle) - 1), now[0] * math.sin(times * angle)]
+        found = maps[tuple(place)]
+        torch.testing.assert_close(found, 16 * torch.tensor(expected), rtol=1e-4, atol=1e-4)
+        where = [now[0], now[4], last[0], last_but_one[0], first[0], end[0]]
+        torch.testing.assert_close(places[tuple(place)], torch.tensor(where), rtol=1e-4, atol=1e-5)
 
 
 def features(rows: int = 1, frames: int = 2, count: int = 2) -> LayoutFeatures:
-    discs = torch.rand(rows, frames, count, 4) * 3
-    discs[..., 3] = 1
+    discs = torch.rand(rows, frames, count, 3, 5) * 3
+    discs[..., 4] = 1
     return LayoutFeatures(discs, torch.randn(rows, count, 8))
 
 
@@ -120,7 +137,7 @@ def test_the_order_of_objects_and_absent_ones_count_for_nothing() -> None:
     turned = LayoutFeatures(layout.discs.flip(2), layout.phrases.flip(1))
     torch.testing.assert_close(embedding(turned, (4, 4)), found)
     absent = LayoutFeatures(
-        torch.cat((layout.discs, torch.zeros(1, 2, 1, 4)), 2),
+        torch.cat((layout.discs, torch.zeros(1, 2, 1, 3, 5)), 2),
         torch.cat((layout.phrases, torch.randn(1, 1, 8)), 1),
     )
     torch.testing.assert_close(embedding(absent, (4, 4)), found)
@@ -140,8 +157,9 @@ def test_what_was_there_before_is_known() -> None:
     embedding = LayoutEmbedding(16, 8)
     embedding.reset_parameters()
     torch.nn.init.normal_(embedding.phrase_in.weight)
-    discs = torch.tensor([[[0.5, 0.5, 0.5, 1.0]], *[[[90.0, 90.0, 0.5, 1.0]]] * 4])
-    found = embedding(LayoutFeatures(discs[None], torch.ones(1, 1, 8)), (2, 2))
+    ways = torch.tensor([[[0.5, 0.5, 0.5, 0, 1.0]], *[[[90.0, 90.0, 0.5, 0, 1.0]]] * 4])
+    discs = ways[None, :, :, None].expand(1, 5, 1, 3, 5)
+    found = embedding(LayoutFeatures(discs, torch.ones(1, 1, 8)), (2, 2))
     assert [bool(found[0, frame, 0, 0].abs().max() > 1e-3) for frame in range(5)] == [
         *(True, True, True, False, False)
     ]
@@ -151,7 +169,7 @@ def test_layouts_of_several_rows_are_stacked() -> None:
     one, two = features(count=1), features(rows=2, count=3)
     found = stack_layouts([one, None, two], [1, 2, 2])
     assert found is not None
-    assert found.discs.shape == (5, 2, 3, 4) and found.phrases.shape == (5, 3, 8)
+    assert found.discs.shape == (5, 2, 3, 3, 5) and found.phrases.shape == (5, 3, 8)
     torch.testing.assert_close(found.discs[:1, :, :1], one.discs)
     assert found.discs[0, :, 1:].abs().sum() == found.discs[1:3].abs().sum() == 0
     torch.testing.assert_close(found.row(4).phrases, two.row(1).phrases)
@@ -205,7 +223,7 @@ class Planner:
         self.asked.append((prompt, seed, list(frames)))
         if not prompt:
             return None
-        keys = tuple(Keyframe(frame, frame / 100, 0.5, 0.2) for frame in frames)
+        keys = tuple(Keyframe(frame, frame / 100, 0.5, 0.2, 90.0) for frame in frames)
         return Layout((LayoutObject(prompt, keys),))
 
 
@@ -238,11 +256,13 @@ def test_a_new_video_has_the_planned_layout_and_what_guides_it_has_none() -> Non
     pipe = pipeline()
     pipe.sample("red ball", PARAMS, frames=9, height=32, width=64)
     assert isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked == [("red ball", 3, [0.0, 4.5])]
+    assert pipe.planner.asked == [("red ball", 3, [0.0, 1.0, 4.5, 8.0])]
     (layout,) = seen(pipe)
-    assert layout is not None and layout.discs.shape == (2, 2, 1, 4)
-    expected = torch.tensor([[0.0, 1.0, 0.8, 1], [0.045 * 4, 1.0, 0.8, 1]])  # 2 x 4 tokens
-    torch.testing.assert_close(layout.discs[0, :, 0], expected)
+    assert layout is not None and layout.discs.shape == (2, 2, 1, 3, 5)
+    x = torch.tensor([[0.0, 0.0, 0.0], [0.01, 0.045, 0.08]]) * 4  # 2 x 4 tokens
+    torch.testing.assert_close(layout.discs[0, :, 0, :, 0], x)
+    expected = torch.tensor([1.0, 0.8, math.pi / 2, 1.0]).expand(2, 3, 4)
+    torch.testing.assert_close(layout.discs[0, :, 0, :, 1:], expected)
     assert layout.discs[1].abs().sum() == 0
 
 
@@ -265,7 +285,8 @@ def test_a_given_layout_comes_before_the_planner_s() -> None:
     pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
     (layout,) = seen(pipe)
     assert layout is not None
-    torch.testing.assert_close(layout.discs[0, 1, 0], torch.tensor([1.0, 1.0, 0.5, 1.0]))
+    expected = torch.tensor([1.0, 1.0, 0.5, 0.0, 1.0]).expand(3, 5)
+    torch.testing.assert_close(layout.discs[0, 1, 0], expected)
     with pytest.raises(ValueError, match="take no layout"):
         plain = pipeline(LinGenConfig.from_dict({**CONFIG.to_dict(), "layout": False}))
         plain.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
@@ -281,8 +302,8 @@ def test_windows_know_where_they_are_in_the_layout() -> None:
     first, second = seen(pipe)
     assert first is not None and second is not None
     for layout, numbers in ((first, range(4, 8)), (second, range(7, 10))):
-        x = torch.tensor(latent_middles(numbers, 8)) / 100 * 2
-        torch.testing.assert_close(layout.discs[0, :, 0, 0], x)
+        x = torch.tensor(latent_instants(numbers, 8)) / 100 * 2
+        torch.testing.assert_close(layout.discs[0, :, 0, :, 0], x)
 
 
 def test_a_stretch_made_anew_knows_where_it_is_in_the_layout() -> None:
@@ -292,17 +313,17 @@ def test_a_stretch_made_anew_knows_where_it_is_in_the_layout() -> None:
     pipe.inpaint(torch.zeros(1, 16, 8, 4, 4), 4, 6, "red ball", PARAMS, past=2, layout=own)
     (layout,) = seen(pipe)
     assert layout is not None
-    x = torch.tensor(latent_middles(range(2, 8), 8)) / 100 * 2
-    torch.testing.assert_close(layout.discs[0, :, 0, 0], x)
+    x = torch.tensor(latent_instants(range(2, 8), 8)) / 100 * 2
+    torch.testing.assert_close(layout.discs[0, :, 0, :, 0], x)
 
 
 def test_objects_are_told_of_only_while_they_are_there() -> None:
     pipe = pipeline()
     ball = LayoutObject("ball", path((0, 0.5, 0.5, 0.2)), end=6.0)
     star = LayoutObject("ball", path((0, 0.5, 0.5, 0.2)), first=6.0)
-    found = pipe.encode_layout(Layout((ball, star)), range(3), (4, 4))  # middles 0, 4.5, 12.5
+    found = pipe.encode_layout(Layout((ball, star)), range(2), (4, 4))  # 0, then 1, 4.5 and 8
     assert found is not None
-    assert found.discs[0, :, :, 3].tolist() == [[1, 0], [1, 0], [0, 1]]
+    assert found.discs[0, ..., 4].tolist() == [[[1, 1, 1], [0, 0, 0]], [[1, 1, 0], [0, 0, 1]]]
 
 
 def test_a_plan_goes_on_with_what_was_before() -> None:
@@ -311,10 +332,10 @@ def test_a_plan_goes_on_with_what_was_before() -> None:
     assert first is not None
     later = pipe.plan_layout("ball", 3, 5, 2, first)
     assert later is not None and isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked[-1] == ("ball", 3, [12.5, 20.5, 28.5])
+    assert pipe.planner.asked[-1] == ("ball", 3, [9, 12.5, 16, 17, 20.5, 24, 25, 28.5, 32])
     assert [(one.phrase, one.first, one.end) for one in later.objects] == [
-        ("red ball", -math.inf, 12.5),
-        ("ball", 12.5, math.inf),
+        ("red ball", -math.inf, 9),
+        ("ball", 9, math.inf),
     ]
 
 
@@ -323,7 +344,7 @@ def test_windows_of_a_new_video_are_planned_and_others_are_not() -> None:
     empty = torch.zeros(1, 16, 0, 4, 4)
     list(pipe.extend(empty, 3, "red ball", PARAMS, windows=(4, 1)))
     assert isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked == [("red ball", 3, [0.0, 4.5, 12.5])]
+    assert pipe.planner.asked == [("red ball", 3, [0, 1, 4.5, 8, 9, 12.5, 16])]
     list(pipe.extend(empty.new_zeros(1, 16, 2, 4, 4), 2, "red ball", PARAMS, windows=(4, 1)))
     assert len(pipe.planner.asked) == 1
     assert seen(pipe)[-1] is None

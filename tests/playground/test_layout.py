@@ -64,7 +64,9 @@ def test_plans_follow_the_courses_of_a_scene() -> None:
     times = torch.tensor([0.0, 4.5, 160.5], dtype=torch.float64) / 16
     for layer, one in enumerate(planned):
         course = course_of(scene, layer, times)
-        torch.testing.assert_close(one.discs, torch.stack((course.x, course.y, course.radius), -1))
+        torch.testing.assert_close(
+            one.discs, torch.stack((course.x, course.y, course.radius, course.angle), -1)
+        )
 
 
 def test_plans_are_repeatable_and_differ_by_seed() -> None:

@@ -275,7 +275,7 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
     if layout is not None:
         # Guidance moves away from what has neither a prompt nor a layout.
         kept = torch.tensor([float(bool(text) or rng.random() < 0.5) for text in prompts])
-        layout = replace(layout, discs=layout.discs * kept[:, None, None, None])
+        layout = replace(layout, discs=layout.discs * kept[:, None, None, None, None])
     return Question(
         noisy,
         t,

@@ -5,22 +5,23 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from lingen_models.networks.embeddings import LayoutFeatures, pooled
-from lingen_playground import Scene, object_phrase
-from lingen_training.alignment import TOKEN, object_courses
+from lingen_models.networks.embeddings import LayoutFeatures, pad_objects, pooled
+from lingen_models.sampling.layout import latent_instants
+from lingen_playground import FPS, Scene, course_of, object_phrase
+from lingen_training.alignment import TOKEN
 from lingen_training.latents import Picked
 from lingen_training.pair import Pair
 
 
 @dataclass(frozen=True)
 class LayoutBatch:
-    """Layouts of a batch: `discs` (B, T, N, 4) as of `LayoutFeatures`, and per row the phrases of
-    its objects, at most N; a row without any has no layout."""
+    """Layouts of a batch: `discs` (B, T, N, INSTANTS, 5) as of `LayoutFeatures`, and per row the
+    phrases of its objects, at most N; a row without any has no layout."""
 
     discs: Tensor
     phrases: list[list[str]]
@@ -70,14 +71,21 @@ def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) 
     )
 
 
+@lru_cache(maxsize=32768)  # asked for again whenever the clip is drawn
 def _discs(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
-    """Discs (frames, objects, 4) of a scene."""
-    x, y, _, _, radius = object_courses(scene, start, frames, size, stride).unbind(-1)
-    discs = torch.stack((x / TOKEN, y / TOKEN, radius / TOKEN, torch.ones_like(x)), -1)
-    return discs.transpose(0, 1)
+    """Discs (frames, objects, INSTANTS, 5) of a scene in a clip of so many latent frames."""
+    instants = torch.tensor(latent_instants(range(frames), stride), dtype=torch.float64)
+    times = start + instants.flatten() / FPS
+    found = []
+    for layer in range(len(scene.objects)):
+        course = course_of(scene, layer, times)
+        place = torch.stack((course.x, course.y, course.radius), -1) * (size / TOKEN)
+        rest = torch.stack((course.angle, torch.ones_like(course.angle)), -1)
+        found.append(torch.cat((place, rest), -1).view(frames, -1, 5))
+    return torch.stack(found, 1).float()
 
 
 def _padded(discs: Sequence[Tensor]) -> Tensor:
-    """One batch (B, T, N, 4) of rows (T, n, 4)."""
+    """One batch (B, T, N, INSTANTS, 5) of rows (T, n, INSTANTS, 5)."""
     most = max(one.shape[1] for one in discs)
-    return torch.stack([F.pad(one, (0, 0, 0, most - one.shape[1])) for one in discs])
+    return torch.stack([pad_objects(one, most - one.shape[1]) for one in discs])

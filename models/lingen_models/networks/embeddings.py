@@ -78,15 +78,21 @@ _PHRASE_GAIN = 4.0
 _LAGS = (1, 2)
 """Earlier latent frames of which the maps are given along. A causal decoder needs latents where an
 object was before, that say that it has left: without these, outlines of it stay behind."""
-_DISC_CHANNELS = 8 * (2 + len(_LAGS))
-_PHRASE_MAPS = 2 + len(_LAGS)
+_HARMONICS = (1, 3, 4, 5)
+"""Multiples of an object's angle: what has three, four or five equal corners is the same again
+after that part of a turn."""
+_DISC_CHANNELS = 8 * (4 + len(_LAGS)) + 2 * len(_HARMONICS)
+_PHRASE_MAPS = 4 + len(_LAGS)
+INSTANTS = 3
+"""Times at which the layout of a latent frame is given: its first picture, its middle, its last.
+In half a second, what bounces quickly is in quite different places."""
 
 
 @dataclass(frozen=True)
 class LayoutFeatures:
-    """What a denoiser is told about objects: `discs` (B, T, N, 4) has x, y and radius in tokens per
-    latent frame, and 1 where there is an object, else 0; `phrases` (B, N, D) has the features of
-    its description (`pooled`)."""
+    """What a denoiser is told about objects: `discs` (B, T, N, INSTANTS, 5) has x, y and radius in
+    tokens, the angle in radians, and 1 where there is an object, else 0, per latent frame;
+    `phrases` (B, N, D) has the features of its description (`pooled`)."""
 
     discs: Tensor
     phrases: Tensor
@@ -115,13 +121,18 @@ def stack_layouts(
     found = [known.blank(n) if one is None else one for one, n in zip(layouts, rows, strict=True)]
     most = max(one.phrases.shape[1] for one in found)
 
-    def padded(part: Tensor) -> Tensor:
-        return F.pad(part, (0, 0, 0, most - part.shape[-2]))
-
+    missing = [most - one.phrases.shape[1] for one in found]
     return LayoutFeatures(
-        torch.cat([padded(one.discs) for one in found]),
-        torch.cat([padded(one.phrases) for one in found]),
+        torch.cat([pad_objects(one.discs, n) for one, n in zip(found, missing, strict=True)]),
+        torch.cat(
+            [F.pad(one.phrases, (0, 0, 0, n)) for one, n in zip(found, missing, strict=True)]
+        ),
     )
+
+
+def pad_objects(discs: Tensor, count: int) -> Tensor:
+    """Discs (..., N, INSTANTS, 5) with `count` more objects that are not there."""
+    return F.pad(discs, (0, 0, 0, 0, 0, count))
 
 
 def pooled(features: Tensor, mask: Tensor) -> Tensor:
@@ -150,26 +161,27 @@ class LayoutEmbedding(nn.Module):
         """(B, T, H, W, D) for `grid` lines and columns of tokens. Objects are added up, so their
         order and their number are free."""
         dtype = self.disc_in.weight.dtype
-        maps, inside, near = disc_maps(layout.discs, grid)
+        maps, places = disc_maps(layout.discs, grid)
         drawn: Tensor = self.disc_in(maps.sum(2).to(dtype))
-        phrases = self.phrase_in(_PHRASE_GAIN * layout.phrases.to(dtype)).chunk(_PHRASE_MAPS, -1)
-        places = (inside, near, *(_shifted(inside, -lag) for lag in _LAGS))
-        for where, phrase in zip(places, phrases, strict=True):
-            drawn = drawn + torch.einsum("btnhw,bnd->bthwd", where.to(dtype), phrase)
-        return drawn
+        phrases = self.phrase_in(_PHRASE_GAIN * layout.phrases.to(dtype))
+        phrases = phrases.unflatten(-1, (_PHRASE_MAPS, -1))
+        return drawn + torch.einsum("btnhwk,bnkd->bthwd", places.to(dtype), phrases)
 
 
-def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw discs (B, T, N, 4), of `LayoutFeatures`, on `grid` lines and columns of tokens.
+def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Draw discs (B, T, N, INSTANTS, 5) of `LayoutFeatures` on `grid` lines and columns of tokens.
 
-    Returns maps (B, T, N, H, W, 32), `inside` and `near` (B, T, N, H, W), float32: `inside` is
-    about 1 on the disc, `near` a bump around its middle. The maps are both of them, each also
-    times the distance to the middle in x and in y, `inside` times the radius, and 1 for an object
-    that is there; then by how much each of these is another in the next frame and in those of
-    `_LAGS`; all times `_DISC_GAIN`.
+    Returns maps (B, T, N, H, W, 56) and places (B, T, N, H, W, 6), float32. `inside` is about 1 on
+    the disc, `near` a bump around its middle. The maps are both of them, each also times the
+    distance to the middle in x and in y, `inside` times the radius, and 1 for an object that is
+    there: in the middle of the frame, and how much each of these is another in the middle of the
+    next frame and of those of `_LAGS`, in the first picture and in the last; then `inside` times
+    cosine less 1, and sine, of `_HARMONICS` of the angle; all times `_DISC_GAIN`. The places are
+    `inside` and `near`, then `inside` in the frames of `_LAGS`, in the first picture and in the
+    last.
     """
     high, wide = grid
-    x, y, radius, there = (part[..., None, None] for part in discs.float().unbind(-1))
+    x, y, radius, angle, there = (part[..., None, None] for part in discs.float().unbind(-1))
     across = x - torch.arange(wide, device=discs.device) - 0.5
     down = y - torch.arange(high, device=discs.device)[:, None] - 0.5
     distance = (across.square() + down.square()).sqrt()
@@ -179,9 +191,16 @@ def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor, Ten
         *(inside, inside * across, inside * down, inside * radius),
         *(near, near * across, near * down, there.expand_as(near)),
     ]
-    maps = torch.stack(channels, -1)
-    changes = [_shifted(maps, by) - maps for by in (1, *(-lag for lag in _LAGS))]
-    return _DISC_GAIN * torch.cat((maps, *changes), -1), inside, near
+    first, middle, last = torch.stack(channels, -1).unbind(3)
+    others = [_shifted(middle, by) for by in (1, *(-lag for lag in _LAGS))]
+    maps = [middle, *(other - middle for other in (*others, first, last))]
+    filled = inside[..., 1, :, :]
+    for times in _HARMONICS:
+        turned = times * angle[..., 1, :, :]
+        maps += [(filled * (turned.cos() - 1))[..., None], (filled * turned.sin())[..., None]]
+    before = [_shifted(filled, -lag) for lag in _LAGS]
+    places = [filled, near[..., 1, :, :], *before, inside[..., 0, :, :], inside[..., 2, :, :]]
+    return _DISC_GAIN * torch.cat(maps, -1), torch.stack(places, -1)
 
 
 def _shifted(frames: Tensor, by: int) -> Tensor:

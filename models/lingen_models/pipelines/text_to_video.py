@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from lingen_models.sampling.denoise import (
     row_by_row,
     sample_latents,
 )
-from lingen_models.sampling.layout import Layout, latent_middles
+from lingen_models.sampling.layout import Layout, LayoutObject, latent_instants
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
@@ -181,7 +182,8 @@ class TextToVideo:
         """
         if self.planner is None or not self.takes_layout:
             return None
-        frames = latent_middles(range(begin, latent_frames), self.time_stride)
+        instants = latent_instants(range(begin, latent_frames), self.time_stride)
+        frames = sorted({frame for one in instants for frame in one})
         planned = self.planner(prompt, seed, frames, before)
         if planned is None or before is None:
             return planned
@@ -198,17 +200,21 @@ class TextToVideo:
         if not self.takes_layout:
             raise ValueError("these weights take no layout")
         high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
-        scale = torch.tensor((wide, high, wide, 1.0))
-        middles = latent_middles(frames, self.time_stride)
+
+        def disc(thing: LayoutObject, frame: float) -> tuple[float, ...]:
+            at = thing.at(frame)
+            place = (at.x * wide, at.y * high, at.radius * wide)
+            return (*place, math.radians(at.angle), float(thing.is_there(frame)))
+
         discs = torch.tensor(
             [
-                [(*one.at(frame), float(one.is_there(frame))) for one in layout.objects]
-                for frame in middles
+                [[disc(one, frame) for frame in instants] for one in layout.objects]
+                for instants in latent_instants(frames, self.time_stride)
             ]
         )
         said = self.encode_texts([thing.phrase for thing in layout.objects])
         phrases = pooled(said.features[0], said.masks[0])
-        return LayoutFeatures((discs * scale)[None].to(self.device), phrases[None])
+        return LayoutFeatures(discs[None].to(self.device), phrases[None])
 
     @torch.inference_mode()
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:

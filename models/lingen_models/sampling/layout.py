@@ -16,13 +16,15 @@ from dataclasses import dataclass, replace
 @dataclass(frozen=True)
 class Keyframe:
     """Where an object is at a video frame: its middle `x`, `y` in frame widths and heights from the
-    upper left corner, which may be outside of 0 to 1, and the `radius` of a disc of its area in
-    frame widths. `frame` counts frames at the model's rate, and may lie between two."""
+    upper left corner, which may be outside of 0 to 1, the `radius` of a disc of its area in frame
+    widths, and how far it is turned clockwise, in degrees. `frame` counts frames at the model's
+    rate, and may lie between two."""
 
     frame: float
     x: float
     y: float
     radius: float
+    angle: float = 0.0
 
     def __post_init__(self) -> None:
         if self.radius <= 0:
@@ -49,15 +51,23 @@ class LayoutObject:
         """Whether it is there at a frame."""
         return self.first <= frame < self.end
 
-    def at(self, frame: float) -> tuple[float, float, float]:
-        """x, y and radius at a frame."""
+    def at(self, frame: float) -> Keyframe:
+        """Where it is at a frame."""
         after = bisect_right(self.path, frame, key=lambda one: one.frame)
         a = self.path[max(after - 1, 0)]
         b = self.path[min(after, len(self.path) - 1)]
-        part = 0.0 if a is b or frame <= a.frame else (frame - a.frame) / (b.frame - a.frame)
-        pairs = ((a.x, b.x), (a.y, b.y), (a.radius, b.radius))
-        x, y, radius = (one + part * (other - one) for one, other in pairs)
-        return x, y, radius
+        part = 0.0 if frame <= a.frame or a is b else (frame - a.frame) / (b.frame - a.frame)
+
+        def between(one: float, other: float) -> float:
+            return one + part * (other - one)
+
+        return Keyframe(
+            frame,
+            between(a.x, b.x),
+            between(a.y, b.y),
+            between(a.radius, b.radius),
+            between(a.angle, b.angle),
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,12 @@ class Layout:
         return Layout(tuple(one for one in (*before, *after) if one.first < one.end))
 
 
-def latent_middles(numbers: Sequence[int], stride: int) -> list[float]:
-    """The video frame in the middle of each of these latent frames: the first holds one picture,
-    the others `stride`."""
-    return [stride * number - (stride - 1) / 2 if number else 0.0 for number in numbers]
+def latent_instants(numbers: Sequence[int], stride: int) -> list[tuple[float, float, float]]:
+    """The first, the middle and the last video frame of each of these latent frames: the first
+    holds one picture, the others `stride`."""
+    found = []
+    for number in numbers:
+        last = float(stride * number)
+        first = last - stride + 1 if number else 0.0
+        found.append((first, (first + last) / 2, last))
+    return found
