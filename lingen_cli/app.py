@@ -51,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(generate.generate)
-app.command(context_settings=plan.CONTEXT, options_metavar="PROMPT [OPTIONS]")(plan.plan)
+app.command()(plan.plan)
 app.command()(extend.extend)
 app.command("continue")(extend.continue_)
 app.command()(extend.branch)

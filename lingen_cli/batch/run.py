@@ -7,11 +7,9 @@ contradict the files: the same command again does what is missing.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,23 +17,19 @@ from lingen_cli.batch.job_list import Line
 from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
-from lingen_cli.generation.run import Prepare, collected
+from lingen_cli.inputs.request import Request
+from lingen_cli.inputs.request_options import parse_request
+from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.resolve import resolve
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 
 if TYPE_CHECKING:
-    from typer.core import TyperGroup
-
     from lingen_cli.generation.generate import Load
 
-COMMANDS = ("generate", "extend", "continue", "branch", "retake", "rerun")
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
-_NOT_HERE = frozenset(
-    {"events", "json", "quiet", "preview", "overwrite", "no-metadata", "dry-run", "help"}
-)
-"""A batch is told by its command line; and it knows what is made by the recipe inside."""
 _WORTH_ANOTHER = frozenset({70, 71, 74})
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("index", "prompt", "seed", "id", "command", "model")
@@ -43,11 +37,15 @@ _FIELDS = ("index", "prompt", "seed", "id", "command", "model")
 
 @dataclass(frozen=True)
 class Task:
-    """A line that can be made: its output, and how its job is prepared."""
+    """A line that can be made: its output, and what it asks for."""
 
     line: int
     output: Path
-    prepare: Prepare
+    request: Request
+
+    def job(self, progress: Progress) -> Job:
+        """The job of the line. Raises as `resolve`."""
+        return resolve(self.request, Context.open(progress))
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,8 @@ def plan(
             output = _output(line, folder, template)
             if output in taken:
                 raise BadDataError(f"the output {output.name} is that of line {taken[output]} too")
-            task = Task(line.number, output, _prepare(line, output))
-            task.prepare(progress)
+            task = Task(line.number, output, _request(line, output))
+            task.job(progress)
         except Exception as error:
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))
@@ -135,7 +133,7 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     line, output = task.line, str(task.output)
     for attempt in range(retries + 1):
         try:
-            made = generate(task.prepare(progress), progress, load)
+            made = generate(task.job(progress), progress, load)
         except LockedError:
             progress.note(f"line {line}: another run is at it")
             return Outcome(line, output, "skipped")
@@ -184,71 +182,12 @@ def _output(line: Line, folder: Path, template: str) -> Path:
     return path
 
 
-def _prepare(line: Line, output: Path) -> Prepare:
-    """What the line's command would make. Raises BadDataError (65), and what the command raises."""
-    values = dict(line.values)
-    name = str(values.pop("command", "generate"))
-    if name not in COMMANDS:
-        raise BadDataError(f"unknown command {name!r}: {', '.join(COMMANDS)}")
-    for key in _OURS:
-        values.pop(key, None)
-    command = commands().commands[name]
-    arguments = _arguments(command.params, values) + _positional(command.params, values)
-    context = command.make_context(name, ["--output", str(output), *arguments])
-    with context, collected() as found:
-        command.invoke(context)
-    (prepare,) = found
-    return prepare
-
-
-@cache
-def commands() -> TyperGroup:
-    from typer.core import TyperGroup
-    from typer.main import get_command
-
-    from lingen_cli.app import app
-
-    group = get_command(app)
-    assert isinstance(group, TyperGroup)
-    return group
-
-
-def _arguments(params: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
-    """The options of a line as a command line has them."""
-    options = {
-        option[2:]: (param, option)
-        for param in params
-        if param.param_type_name == "option"
-        for option in param.opts
-        if option.startswith("--") and option[2:] not in _NOT_HERE
-    }
-    positional = {param.name for param in params if param.param_type_name == "argument"}
-    found: list[str] = []
-    for key, value in values.items():
-        name = key.replace("_", "-")
-        if name in positional or value is None:
-            continue
-        if name not in options:
-            known = [*options, *positional, "output", "command", "id"]
-            near = difflib.get_close_matches(name, known, n=1)
-            raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
-        param, option = options[name]
-        if isinstance(value, dict | list):
-            raise BadDataError(f"{key} must be one value")
-        if param.is_flag:
-            if value not in (True, False, "true", "false"):
-                raise BadDataError(f"{key} must be true or false, not {value!r}")
-            wanted = [option] if value in (True, "true") else param.secondary_opts[:1]
-            found += wanted
-        else:
-            found.append(f"{option}={value}")
-    return found
-
-
-def _positional(params: Sequence[Any], values: Mapping[str, Any]) -> list[str]:
-    names = [param.name for param in params if param.param_type_name == "argument"]
-    given = [str(values[name]) for name in names if values.get(name) is not None]
-    return ["--", *given] if given else []
+def _request(line: Line, output: Path) -> Request:
+    """What a line asks for. Raises BadDataError (65), InvalidOptionError (2)."""
+    values = {key: value for key, value in line.values.items() if key not in _OURS}
+    return replace(
+        parse_request(str(line.values.get("command", "generate")), values), output=str(output)
+    )
 
 
 def part_of(text: str, option: str) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.commands.options import OUTPUT, AsJson, Events, Quiet
+from lingen_cli.commands.options import grouped_options
+from lingen_cli.inputs.request import OUTPUT, Report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,9 @@ _RUN = "Which jobs, and what if one fails"
 _WHERE = "Where they run"
 
 
+@grouped_options
 def batch(
+    report: Report,
     jobs: Annotated[
         Path,
         typer.Argument(
@@ -100,9 +103,6 @@ def batch(
         ),
     ] = "slurm",
     worker: Annotated[str, typer.Option(hidden=True)] = "1/1",
-    events: Events = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> None:
     """Make many videos; again, make what is missing. Prints the path of each.
 
@@ -115,21 +115,19 @@ def batch(
     from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
     from lingen_cli.files.printable import printable
     from lingen_cli.terminal import console, signals
-    from lingen_cli.terminal.events import Events as EventStream
+    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
 
-    if as_json and events not in (None, "-"):
-        raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
+    to = report.target()
     if slurm is not None and (ray is not None or processes is not None or shard != "1/1"):
         raise InvalidOptionError("--slurm is its own way to spread jobs; leave out the others")
     if slurm_cluster not in ("slurm", "local", "debug"):
         raise InvalidOptionError("--slurm-cluster must be slurm, local or debug")
     lines = part_of(read_jobs(jobs), shard)
     target = folder or Path(jobs.stem)
-    to = "-" if as_json else events
-    with signals.announced(), EventStream(to) as stream:
+    with signals.announced(), Events(to) as stream:
         # Warnings come when a job is made; here they would come twice.
-        tasks, problems = plan(lines, target, name, Progress(EventStream(None), quiet=True))
+        tasks, problems = plan(lines, target, name, Progress(Events(None), quiet=True))
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
         told = f"{len(problems)} of {len(lines)} lines cannot be made"
@@ -152,18 +150,18 @@ def batch(
             from lingen_cli.batch.on_ray import Share, run_on_ray
 
             share = Share(str(jobs), str(target), name, retry, str(Path.cwd()))
-            run_on_ray(tasks, share, ray, processes, tally, quiet)
+            run_on_ray(tasks, share, ray, processes, tally, report.quiet)
         elif processes is not None and processes > 1:
             from lingen_cli.batch.processes import run_in_processes
 
             command = ["--shard", shard, *same]
-            run_in_processes(tasks, command, processes, tally, quiet=quiet, retries=retry)
+            run_in_processes(tasks, command, processes, tally, quiet=report.quiet, retries=retry)
         else:
-            run(tasks, tally, quiet=quiet, retries=retry)
+            run(tasks, tally, quiet=report.quiet, retries=retry)
         failed = len(problems) + len(tally.failed)
         made, there = tally.count("done"), tally.count("skipped")
         stream.summarise(done=made, skipped=there, failed=failed)
-        if not quiet:
+        if not report.quiet:
             console.note(f"lingen: {made} made, {there} there already, {failed} failed")
         for one in tally.failed:
             console.note(f"{printable(jobs)}:{one.line}: exit code {one.code}: {one.message}")

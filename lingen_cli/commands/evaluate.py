@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.commands.options import GivenSampling, sampling_options
+from lingen_cli.commands.options import GivenSampling, grouped_options
 
 if TYPE_CHECKING:
     from lingen_cli.zoo.locate import LocatedModel
 
 
-@sampling_options
+@grouped_options
 def evaluate(
     model: Annotated[str, typer.Option(help="A name from `lingen models list`.")] = "lingen-mini",
     weights: Annotated[Path | None, typer.Option(help="A folder with weights of your own.")] = None,

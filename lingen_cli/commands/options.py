@@ -1,81 +1,122 @@
-"""Options that several commands share."""
+"""Options of commands: those of a request, of the sampling parameters, and of the report."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from lingen_cli.inputs.request import OUTPUT, PANELS, SAMPLING
+from lingen_cli.inputs.request_options import (
+    OptionField,
+    option_fields,
+    option_name,
+    takes_sampling,
+)
 from lingen_models.sampling.params import described, options, types
-
-OUTPUT = "Output"
-SAMPLING = "Sampling"
-"""Panels of the help text."""
 
 GivenSampling = dict[str, Any] | None
 """Values of the sampling options by their names; None for those that were not given."""
 
 
-def sampling_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of `SamplingParams`, in place of its parameter
-    `sampling`, which takes their values."""
-    added = []
+def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of its parameters that are records.
+
+    A parameter `sampling` of type `GivenSampling` becomes the options of `SamplingParams`; so do
+    those of a request that has them. Options stand in the order of their panels.
+    """
+    own = inspect.signature(function, eval_str=True)
+    groups = {one.name: one.annotation for one in own.parameters.values() if _is_group(one)}
+    parameters: list[tuple[int, inspect.Parameter]] = []
+    for parameter in own.parameters.values():
+        group = groups.get(parameter.name)
+        if parameter.name == "sampling":
+            parameters += _sampling_parameters()
+        elif group is None:
+            parameters.append((_rank(_panel_of(parameter)), parameter))
+        else:
+            parameters += [_parameter(one) for one in option_fields(group)]
+            if takes_sampling(group):
+                parameters += _sampling_parameters()
+    parameters.sort(key=lambda pair: pair[0])
+    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for _, parameter in parameters]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        sampling = {name: values.pop(name) for name in options() if name in values}
+        given = {}
+        for name, group in groups.items():
+            parts = {one.field: values.pop(one.field) for one in option_fields(group)}
+            given[name] = group(
+                **parts, **({"sampling": sampling} if takes_sampling(group) else {})
+            )
+        if "sampling" in own.parameters:
+            given["sampling"] = sampling
+        function(**values, **given)
+
+    del command.__dict__["__wrapped__"]  # Typer would read the parameters of that
+    command.__dict__["__signature__"] = own.replace(parameters=flat)
+    command.__annotations__ = {one.name: one.annotation for one in flat}
+    return command
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    return is_dataclass(parameter.annotation)
+
+
+def _panel_of(parameter: inspect.Parameter) -> str | None:
+    info = getattr(parameter.annotation, "__metadata__", (None,))[0]
+    return getattr(info, "rich_help_panel", None)
+
+
+def _rank(panel: str | None, *, positional: bool = False) -> int:
+    return -1 if positional else PANELS.index(panel) if panel in PANELS else len(PANELS)
+
+
+def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
+    """Rank and Typer parameter of a field."""
+    option = one.option
+    if option.positional:
+        info = typer.Argument(help=option.help, metavar=option.metavar or one.name.upper())
+    else:
+        names = [] if one.kind is bool and one.optional else [option_name(one)]
+        names += [f"-{option.short}"] if option.short else []
+        info = typer.Option(
+            *names, help=option.help, metavar=option.metavar, rich_help_panel=option.panel
+        )
+    kind: Any = one.kind | None if one.optional else one.kind
+    return _rank(option.panel, positional=option.positional), inspect.Parameter(
+        one.field,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if one.default is MISSING else one.default,
+        annotation=Annotated[kind, info],
+    )
+
+
+def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
     for option, name in options().items():
         param = described()[name]
         kind: Any = str if param.parse is not None else types()[name]
         info = typer.Option(help=param.help, metavar=param.metavar, rich_help_panel=SAMPLING)
-        annotation = Annotated[kind | None, info]
-        place = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        added.append(inspect.Parameter(option, place, default=None, annotation=annotation))
-    own = inspect.signature(function, eval_str=True)
-    parameters: list[inspect.Parameter] = []
-    for parameter in own.parameters.values():
-        parameters += added if parameter.name == "sampling" else [parameter]
-
-    @functools.wraps(function)
-    def command(**values: Any) -> None:
-        sampling = {option: values.pop(option) for option in options()}
-        function(**values, sampling=sampling)
-
-    del command.__dict__["__wrapped__"]  # Typer would read the parameters of that
-    command.__dict__["__signature__"] = own.replace(parameters=parameters)
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command
+        yield (
+            _rank(SAMPLING),
+            inspect.Parameter(
+                option,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, info],
+            ),
+        )
 
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace the output.", rich_help_panel=OUTPUT)
-]
-NoMetadata = Annotated[
-    bool,
-    typer.Option(
-        "--no-metadata",
-        help="Write no recipe into the video; then lingen cannot rerun or verify it.",
-        rich_help_panel=OUTPUT,
-    ),
-]
 Preview = Annotated[
-    bool,
-    typer.Option(
-        "--preview", help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT
-    ),
-]
-Events = Annotated[
-    str | None,
-    typer.Option(
-        help="Write one JSON object per line to a file; - is standard output.",
-        rich_help_panel=OUTPUT,
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Short for --events -.", rich_help_panel=OUTPUT)
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors only.", rich_help_panel=OUTPUT)
+    bool | None,
+    typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
 ]
 MovedImage = Annotated[
     Path | None, typer.Option(help="The picture it starts from, if that has moved.")
@@ -85,11 +126,4 @@ MovedLastImage = Annotated[
 ]
 MovedWeights = Annotated[
     Path | None, typer.Option(help="The folder of its weights, if that has moved.")
-]
-AcceptLicence = Annotated[
-    bool,
-    typer.Option(
-        "--accept-licence",
-        help="Accept the licence of open weights from elsewhere; asked for once.",
-    ),
 ]

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lingen_cli.commands.options import (
-    AsJson,
-    Events,
     MovedImage,
     MovedLastImage,
     MovedWeights,
     Preview,
-    Quiet,
+    grouped_options,
 )
+from lingen_cli.inputs.request import Report
 
 if TYPE_CHECKING:
     from lingen_cli.generation.journal import Begun
@@ -30,66 +29,62 @@ Run = Annotated[
 ]
 
 
+@grouped_options
 def resume(
+    report: Report,
     run: Run = None,
     image: MovedImage = None,
     last_image: MovedLastImage = None,
     weights: MovedWeights = None,
-    preview: Preview = False,
-    events: Events = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
+    preview: Preview = None,
 ) -> None:
     """Go on with a run that was stopped, and print the path of its video."""
     from lingen_cli.requests.read_recipe import Changes
 
-    moved = Changes(image=image, last_image=last_image, weights=weights, preview=preview)
-    _go_on(run, moved, events, as_json, quiet)
+    moved = Changes(image=image, last_image=last_image, weights=weights, preview=bool(preview))
+    _go_on(run, moved, report)
 
 
+@grouped_options
 def decode(
+    report: Report,
     run: Run = None,
     weights: MovedWeights = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; else as before.")] = None,
-    events: Events = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
 ) -> None:
     """Make the video of a stopped run that had sampled everything; never sample."""
     from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(weights=weights, device=device)
-    _go_on(run, moved, events, as_json, quiet, decode_only=True)
+    _go_on(run, moved, report, decode_only=True)
 
 
 def _go_on(
     run: Path | None,
     moved: Changes,
-    events: str | None,
-    as_json: bool,
-    quiet: bool,
+    report: Report,
     *,
     decode_only: bool = False,
 ) -> None:
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run import run_job
+    from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
     from lingen_cli.requests.read_recipe import check_base, prepare_again
-    from lingen_cli.settings import load
     from lingen_cli.terminal.progress import Progress
-    from lingen_cli.zoo.locate import open_registry
 
     def job(progress: Progress) -> Job:
+        context = Context.open(progress)
         folder, begun = _only(Path()) if run is None else _stopped(run)
         changes = replace(
             moved,
             output=str(folder / begun.name),
             overwrite=begun.overwrite,
-            cache_bytes=load().values.cache_bytes,
+            cache_bytes=context.settings.cache_bytes,
         )
-        again = prepare_again(begun.recipe, changes, open_registry(progress.warn), stem="")
+        again = prepare_again(begun.recipe, changes, context, stem="")
         if again.base is not None:
             check_base(again.base)
         if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):
@@ -102,7 +97,7 @@ def _go_on(
             decode_only=decode_only,
         )
 
-    make(job, events=events, as_json=as_json, quiet=quiet)
+    run_job(job, report)
 
 
 def _stopped(target: Path) -> tuple[Path, Begun]:

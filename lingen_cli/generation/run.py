@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import replace
+from collections.abc import Callable
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.inputs.request import Report, Request
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.events import Events
@@ -15,46 +13,28 @@ from lingen_cli.terminal.log_file import log
 from lingen_cli.terminal.progress import Progress
 
 Prepare = Callable[[Progress], Job]
-_collected: ContextVar[list[Prepare] | None] = ContextVar("collected", default=None)
 
 
-@contextmanager
-def collected() -> Iterator[list[Prepare]]:
-    """While inside, commands hand over what they would make, and make nothing."""
-    found: list[Prepare] = []
-    token = _collected.set(found)
-    try:
-        yield found
-    finally:
-        _collected.reset(token)
+def make(request: Request, report: Report) -> None:
+    """Make the video of a request, and print its path (or, with `--json`, its events).
 
-
-def make(
-    prepare: Prepare,
-    *,
-    events: str | None,
-    as_json: bool,
-    quiet: bool,
-    no_metadata: bool = False,
-) -> None:
-    """Prepare a job, make its video, and print its path (or, with `--json`, its events).
-
-    An error in `prepare` or later is in the events too; it is then raised.
+    An error in a setting or later is in the events too; it is then raised.
     """
-    if (others := _collected.get()) is not None:
-        others.append(prepare)
-        return
-    if as_json and events not in (None, "-"):
-        raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
-    target = "-" if as_json else events
+    from lingen_cli.requests.context import Context
+    from lingen_cli.requests.resolve import resolve
+
+    run_job(lambda progress: resolve(request, Context.open(progress)), report)
+
+
+def run_job(prepare: Prepare, report: Report) -> None:
+    """As `make`, for a job that `prepare` makes."""
+    target = report.target()
     with (
         signals.announced(),
         Events(target) as stream,
-        Progress(stream, quiet=quiet) as progress,
+        Progress(stream, quiet=report.quiet) as progress,
     ):
         job = prepare(progress)
-        if no_metadata:
-            job = replace(job, metadata=False)
         if job.destination.streams:
             from lingen_cli.generation.stream import stream as send
 

@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
-from lingen_cli.requests.job import Job
+from lingen_cli.inputs.request import GenerateRequest
+from lingen_cli.inputs.request_options import command_line
+from lingen_cli.requests.context import Context
+from lingen_cli.requests.resolve import resolve
 from lingen_cli.terminal import console
 from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo.locate import planning
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Plan
 
 
 def tell(
-    prepare: Callable[[Progress], Job],
+    request: GenerateRequest,
     *,
     as_json: bool,
     fit: str | None = None,
     budget: str | None = None,
-    command: Callable[[tuple[str, ...]], str] | None = None,
+    with_command: bool = False,
 ) -> None:
-    """Print what the job of `prepare` needs, made to fit into memory and time where those are
-    given; `command` then is what makes it so, with more options.
+    """Print what a new video needs, made to fit into memory and time where those are given, and
+    `with_command` the command that makes it so.
 
     Nothing is written, and no weights are loaded. Raises InvalidOptionError (2), NotAvailableError
-    (69: it does not fit), and what `prepare` raises.
+    (69: it does not fit), and what `resolve` raises.
     """
     from lingen_cli.planning.fit import Choice, fitted, paced, parse_budget, parse_size
 
     memory = None if fit is None else parse_size(fit)
     seconds = None if budget is None else parse_budget(budget)
     begin = time.perf_counter()
-    with planning(), Progress(Events(None), quiet=True) as silent:
-        job = prepare(silent)
+    with Progress(Events(None), quiet=True) as silent:
+        job = resolve(request, Context.open(silent, needs_weights=False))
     from lingen_cli.planning.plan import Planner
 
     planner = Planner(job, time.perf_counter() - begin)
@@ -51,7 +53,9 @@ def tell(
     if seconds is not None:
         choice = paced(planner, choice, seconds)
     plan = planner.plan(choice.job)
-    made_by = None if command is None else command(choice.options)
+    made_by = None
+    if with_command:
+        made_by = shlex.join(["lingen", "generate", *command_line(request), *choice.options])
     if as_json:
         console.result(json.dumps(plan.to_dict() | {"command": made_by}))
         return

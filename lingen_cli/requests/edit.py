@@ -2,45 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.inputs.frame_rates import MAX_SECONDS, frame_count, parse_moment
+from lingen_cli.inputs.frame_rates import parse_moment
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.request import (
+    BranchRequest,
+    EditRequest,
+    ExtendRequest,
+    RetakeRequest,
+)
+from lingen_cli.media.metadata import read_recipe
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.requests.context import Context
+from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
+from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import random_seed
-from lingen_cli.requests.read_recipe import Changes, check_base, prepare_again
+from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
 from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
-from lingen_cli.settings import SamplingOverrides
-
-if TYPE_CHECKING:
-    from fractions import Fraction
-
-    from lingen_plugins.registry import Registry
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """How the new part is sampled; None is as the end of the video was."""
+def extend(request: ExtendRequest, context: Context) -> Job:
+    """The job of a longer video; of one that lingen did not make, `external_video` has it.
 
-    prompt: str | None = None
-    sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
-    crossfade: float = 0.0
-    """Seconds in which the prompt before gives way to this one."""
+    Raises as `Finished`, and InvalidOptionError (2).
+    """
+    part = NewPart.of(request)
+    if read_recipe(request.video) is None:
+        return extend_external(request, part, context)
+    for option in ("size", "model", "fit"):
+        if getattr(request, option) is not None:
+            raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+    length = Length.of(request, context)
+    return _edited(request, context, "longer", lambda one: one.extend(length, part))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Length:
-    """How much is added; at most one is given, and `default` counts where none is."""
+def branch(request: BranchRequest, context: Context) -> Job:
+    """The job of the beginning of a video and something else after it. Raises as `extend`."""
+    part, length = NewPart.of(request), Length.of(request, context)
+    return _edited(request, context, "branch", lambda one: one.branch(request.at, length, part))
 
-    seconds: float | None = None
-    minutes: float | None = None
-    to: str | None = None
-    """Length of the whole video."""
-    default: float
+
+def retake(request: RetakeRequest, context: Context) -> Job:
+    """The job of a video of which a stretch is made anew. Raises as `extend`."""
+    part = NewPart.of(request)
+    return _edited(
+        request, context, "retake", lambda one: one.retake(request.begin, request.end, part)
+    )
+
+
+def _edited(
+    request: EditRequest, context: Context, name: str, edit: Callable[[Finished], Job]
+) -> Job:
+    """The job that an edit of a finished video makes; tells what has changed since."""
+    finished = Finished(request.video, Changes.of(request, context), context, name)
+    job = edit(finished)
+    for difference in differences(finished.recipe, job):
+        context.progress.warn(difference)
+    return job
 
 
 class Finished:
@@ -50,20 +73,20 @@ class Finished:
     since), and what `prepare_again` raises.
     """
 
-    def __init__(self, video: Path, changes: Changes, registry: Registry, name: str) -> None:
+    def __init__(self, video: Path, changes: Changes, context: Context, name: str) -> None:
         self.video = video
-        self.registry = registry
+        self.registry = context.registry
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
-        self.job = prepare_again(self.recipe, changes, registry, stem=stem, read_image=False)
+        self.job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
         self._check_unchanged()
 
-    def extend(self, length: Length, wish: Wish) -> Job:
+    def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
         frames = more_frames(length, self.job.frames, self.job.rate, self._foreign)
-        return self._with(self._stretch(wish, frames), wish=wish, copy=True)
+        return self._with(self._stretch(part, frames), part=part, copy=True)
 
-    def branch(self, at: str, length: Length, wish: Wish) -> Job:
+    def branch(self, at: str, length: Length, part: NewPart) -> Job:
         """The video up to `at`, and something else after it. Raises as `extend`."""
         keep = self._frame("--at", at)
         self._check_made("--at", keep - 1)
@@ -72,9 +95,9 @@ class Finished:
                 f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
             )
         frames = more_frames(length, keep, self.job.rate, self._foreign)
-        return self._with(Cut(keep=keep), self._stretch(wish, frames), wish=wish, copy=False)
+        return self._with(Cut(keep=keep), self._stretch(part, frames), part=part, copy=False)
 
-    def retake(self, begin: str, end: str | None, wish: Wish) -> Job:
+    def retake(self, begin: str, end: str | None, part: NewPart) -> Job:
         """The video with the stretch from `begin` to `end` (or its end) made anew."""
         first = self._frame("--from", begin)
         last = self.job.frames if end is None else self._frame("--to", end)
@@ -84,18 +107,18 @@ class Finished:
                 f"not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
-        stretch = replace(self._stretch(wish, 0), at=(first, last))
-        if "seed" in wish.sampling.values or wish.prompt is not None:
-            return self._with(stretch, wish=wish, copy=False)
+        stretch = replace(self._stretch(part, 0), at=(first, last))
+        if "seed" in part.sampling.values or part.prompt is not None:
+            return self._with(stretch, part=part, copy=False)
         # The old seed would give the old part.
         stretch = replace(stretch, sampling=replace(stretch.sampling, seed=random_seed()))
-        return replace(self._with(stretch, wish=wish, copy=False), draws_seeds=True)
+        return replace(self._with(stretch, part=part, copy=False), draws_seeds=True)
 
-    def _with(self, *edits: Edit, wish: Wish, copy: bool) -> Job:
+    def _with(self, *edits: Edit, part: NewPart, copy: bool) -> Job:
         before, recipe = self.job, self.recipe
         if len(before.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        whole, sources = (*before.edits, *edits), wish.sampling.sources
+        whole, sources = (*before.edits, *edits), part.sampling.sources
         check_edits(before.model.variant, whole, before.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
@@ -107,15 +130,15 @@ class Finished:
         )
         return replace(before, edits=whole, origin=origin)
 
-    def _stretch(self, wish: Wish, frames: int) -> Stretch:
+    def _stretch(self, part: NewPart, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
-        sampling = overridden(last.sampling, wish.sampling)
+        sampling = overridden(last.sampling, part.sampling)
         return Stretch(
-            prompt=last.prompt if wish.prompt is None else check_prompt(wish.prompt),
+            prompt=last.prompt if part.prompt is None else check_prompt(part.prompt),
             sampling=sampling,
             sampler=sampler_of(self.registry, self.job.model.variant, sampling.sampler),
             frames=frames,
-            crossfade=wish.crossfade,
+            crossfade=part.crossfade,
             windows=self.job.model.variant.windows,
         )
 
@@ -149,29 +172,3 @@ class Finished:
                 f"{printable(self.video)} has {info.frames} frames of {size}, its recipe says "
                 f"{job.frames} of {said}: it was edited since"
             )
-
-
-def more_frames(length: Length, before: int, rate: Fraction, foreign: int) -> int:
-    """Frames to add to the `before` that are there, of which lingen did not make `foreign`.
-
-    Raises InvalidOptionError (2).
-    """
-    if length.to is None:
-        frames = frame_count(
-            rate,
-            minutes=length.minutes,
-            seconds=length.seconds,
-            default_seconds=length.default,
-        )
-    elif length.seconds is not None or length.minutes is not None:
-        raise InvalidOptionError("--to and a length say the same thing; give one of them")
-    else:
-        frames = round(parse_moment(length.to, "--to") * rate) - before
-        if frames < 1:
-            raise InvalidOptionError(
-                f"--to must be above the {float(before / rate):g} s that are there, "
-                f"not {length.to!r}"
-            )
-    if before - foreign + frames > int(MAX_SECONDS * rate):
-        raise InvalidOptionError(f"lingen would make more than {MAX_SECONDS / 3600:g} hour of it")
-    return frames

@@ -7,51 +7,47 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
-from lingen_cli.requests.edit import Length, Wish, more_frames
+from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
+from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.output_path import check_output
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES
-from lingen_cli.settings import Loaded
+from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
-from lingen_cli.zoo.locate import locate, side_step
+from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.media.images.resize import FitName
     from lingen_cli.media.probe import ForeignVideo
     from lingen_cli.terminal.progress import Progress
-    from lingen_plugins.registry import Registry
 
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
 
 
-def extend_foreign(
-    video: Path,
-    length: Length,
-    wish: Wish,
-    fit: str,
-    changes: Changes,
-    loaded: Loaded,
-    registry: Registry,
-    progress: Progress,
-) -> Job:
-    """The video, longer, in its own size and at its own rate.
+def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> Job:
+    """The job of a video made longer, in its own size and at its own rate.
 
     The model sees it at the size that is set, or at one of the same proportions with about as many
-    pixels as the model was trained with. Raises what `examine` and `prepare` raise.
+    pixels as the model was trained with. Raises what `examine` and `new_video` raise.
     """
     from lingen_cli.media.images.resize import canvas_size, crop_size
     from lingen_cli.media.probe import examine, fingerprint
     from lingen_cli.media.writer import check_encoder
 
-    if wish.prompt is None:
+    video, registry, changes = request.video, context.registry, Changes.of(request, context)
+    flags = {"size": request.size, "model": request.model}
+    loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
+    if part.prompt is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    prompt, settings = check_prompt(wish.prompt), loaded.values
+    prompt, settings = check_prompt(part.prompt), loaded.values
+    fit = request.fit or "stretch"
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
@@ -73,7 +69,7 @@ def extend_foreign(
         crf=settings.crf,
         preset=settings.encoder_preset,
     )
-    _say(found, (width, height), progress)
+    _say(found, (width, height), context.progress)
     if found.frames > MAX_BASE_FRAMES:
         raise BadDataError(f"{video} has more than {MAX_BASE_FRAMES} frames")
     base = Base(
@@ -102,7 +98,7 @@ def extend_foreign(
         licenses.accept(variant)
     return Job(
         edits=(stretch,),
-        model=locate(registry, settings.model, changes.weights or settings.weights),
+        model=context.locate(settings.model, changes.weights or settings.weights),
         rate=found.rate,
         width=canvas[0],
         height=canvas[1],

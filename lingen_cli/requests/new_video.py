@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,42 +15,24 @@ from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
+from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import check_output
-from lingen_cli.settings import Loaded
+from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
-from lingen_cli.zoo.locate import locate, side_step
+from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
-    from lingen_plugins.registry import Registry
 
 MAX_SIDE = 2048
 _RANDOM_SEEDS = 2**31
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What only the command line can say; the rest is in `Settings`."""
-
-    prompt: str | None = None
-    story: Path | None = None
-    minutes: float | None = None
-    seconds: float | None = None
-    frames: int | None = None
-    image: Path | None = None
-    last_image: Path | None = None
-    layout: Path | None = None
-    output: str | None = None
-    overwrite: bool = False
-    accept_licence: bool = False
-    """Of open weights from elsewhere."""
-    save_memory: bool = False
-
-
-def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
+def new_video(request: GenerateRequest, context: Context) -> Job:
     """Check everything and settle every open choice.
 
     Raises InvalidOptionError and UnknownNameError (2), MissingInputError (66), BadDataError (65),
@@ -58,9 +40,12 @@ def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
     """
     from lingen_cli.media.writer import check_encoder
 
+    names = ("model", "weights", "device", "size", "fps", "preview")
+    flags = {name: getattr(request, name) for name in names}
+    loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
-    shots = [] if wishes.story is None else _shots(wishes, wishes.story)
-    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(wishes))
+    shots = [] if request.story is None else _shots(request, request.story)
+    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(request))
     variant = registry.model(settings.model)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     if shots:
@@ -68,20 +53,20 @@ def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
     else:
         frames = frame_count(
             rate,
-            minutes=wishes.minutes,
-            seconds=wishes.seconds,
-            frames=wishes.frames,
+            minutes=request.minutes,
+            seconds=request.seconds,
+            frames=request.frames,
             default_seconds=settings.seconds,
         )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
-    streams = wishes.output == "-"
+    streams = request.output == "-"
     destination = Destination(
-        path=None if wishes.output is None or streams else check_output(wishes.output),
+        path=None if request.output is None or streams else check_output(request.output),
         folder=settings.output_folder,
-        stem=slug(prompt) if wishes.story is None else slug(wishes.story.stem),
-        overwrite=wishes.overwrite,
+        stem=slug(prompt) if request.story is None else slug(request.story.stem),
+        overwrite=request.overwrite,
         streams=streams,
     )
     check_encoder(
@@ -93,20 +78,20 @@ def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
         sampler=sampler_of(registry, variant, sampling.sampler),
         frames=frames,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
-        layout=None if wishes.layout is None else read_layout(wishes.layout),
+        layout=None if request.layout is None else read_layout(request.layout),
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
-    pictures = wishes.image is not None or wishes.last_image is not None
+    pictures = request.image is not None or request.last_image is not None
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
-    if wishes.accept_licence and isinstance(variant, HubModel):
+    if request.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
-    model = locate(registry, settings.model, settings.weights)
-    image = None if wishes.image is None else given_image(wishes.image, width, height)
+    model = context.locate(settings.model, settings.weights)
+    image = None if request.image is None else given_image(request.image, width, height)
     last_image = None
-    if wishes.last_image is not None:
+    if request.last_image is not None:
         if frames < 2:
             raise InvalidOptionError("--last-image needs a video of at least 2 frames")
-        last_image = given_image(wishes.last_image, width, height)
+        last_image = given_image(request.last_image, width, height)
     return Job(
         edits=edits,
         model=model,
@@ -123,27 +108,27 @@ def prepare(wishes: Wishes, loaded: Loaded, registry: Registry) -> Job:
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
-        frugal=wishes.save_memory,
+        frugal=request.save_memory,
     )
 
 
-def _prompt_of(wishes: Wishes) -> str:
-    if wishes.prompt is None:
+def _prompt_of(request: GenerateRequest) -> str:
+    if request.prompt is None:
         raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
-    return wishes.prompt
+    return request.prompt
 
 
-def _shots(wishes: Wishes, story: Path) -> list[Shot]:
+def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
     from lingen_cli.inputs.story import read_story
 
     others = {
-        "a PROMPT": wishes.prompt,
-        "--minutes": wishes.minutes,
-        "--seconds": wishes.seconds,
-        "--frames": wishes.frames,
-        "--last-image": wishes.last_image,
-        "--layout": wishes.layout,
+        "a PROMPT": request.prompt,
+        "--minutes": request.minutes,
+        "--seconds": request.seconds,
+        "--frames": request.frames,
+        "--last-image": request.last_image,
+        "--layout": request.layout,
     }
     for name, value in others.items():
         if value is not None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
 from lingen_cli.requests.output_path import check_output
@@ -21,10 +23,11 @@ from lingen_cli.requests.recipe import (
     GivenPicture,
     Recipe,
     Retaken,
+    recipe_from_video,
 )
 from lingen_cli.settings import SamplingOverrides
 from lingen_cli.zoo import licenses
-from lingen_cli.zoo.locate import locate, side_step
+from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
@@ -45,17 +48,46 @@ class Changes:
     cache_bytes: int = 0
     accept_licence: bool = False
 
+    @classmethod
+    def of(cls, request: Request, context: Context) -> Self:
+        """What a request changes."""
+        settings = context.settings
+        names = (
+            "output",
+            "overwrite",
+            "image",
+            "last_image",
+            "weights",
+            "device",
+            "accept_licence",
+        )
+        given = {name: getattr(request, name) for name in names if hasattr(request, name)}
+        preview = settings.preview if request.preview is None else request.preview
+        return cls(**given, preview=preview, cache_bytes=settings.cache_bytes)
+
+
+def rerun(request: RerunRequest, context: Context) -> Job:
+    """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
+    recipe, changes = recipe_from_video(request.video), Changes.of(request, context)
+    again = prepare_again(recipe, changes, context, stem=f"{request.video.stem}-again")
+    if again.base is not None:
+        check_base(again.base)
+    for difference in differences(recipe, again):
+        context.progress.warn(difference)
+    return again
+
 
 def prepare_again(
-    recipe: Recipe, changes: Changes, registry: Registry, *, stem: str, read_image: bool = True
+    recipe: Recipe, changes: Changes, context: Context, *, stem: str, read_image: bool = True
 ) -> Job:
-    """As `preflight.prepare`, for what `recipe` asks for; raises the same errors.
+    """The job of a recipe; raises the errors of `new_video.new_video`.
 
     A recipe comes out of a file that anybody may have written, so its values are checked like
     those of a command line.
     """
     from lingen_cli.media.writer import check_encoder
 
+    registry = context.registry
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
     variant = registry.model(recipe.model)
@@ -91,7 +123,7 @@ def prepare_again(
         licenses.accept(variant)
     return Job(
         edits=edits,
-        model=locate(registry, recipe.model, folder),
+        model=context.locate(recipe.model, folder),
         rate=recipe.rate,
         width=width,
         height=height,

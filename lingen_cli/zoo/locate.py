@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
 MOST_ENCODERS = 8
-_planning: ContextVar[bool] = ContextVar("planning", default=False)
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,6 @@ class LocatedModel:
     def text_encoders(self) -> tuple[Path, ...]:
         """The files of the text encoders, in the variant's order."""
         return tuple(path for part, path in self.files.items() if part.startswith("text_encoder"))
-
-
-@contextmanager
-def planning() -> Iterator[None]:
-    """While inside, `locate` finds models without their weights too: they have no files."""
-    token = _planning.set(True)
-    try:
-        yield
-    finally:
-        _planning.reset(token)
 
 
 def open_registry(warn: Callable[[str], None]) -> Registry:
@@ -84,8 +71,12 @@ def tell_slow(manager: PluginManager, warn: Callable[[str], None]) -> None:
         )
 
 
-def locate(registry: Registry, name: str, folder: Path | None = None) -> LocatedModel:
+def locate(
+    registry: Registry, name: str, folder: Path | None = None, *, needs_weights: bool = True
+) -> LocatedModel:
     """Find the variant `name` and its weights, or those in `folder`.
+
+    Without `needs_weights`, a model whose weights are not here has no files.
 
     Raises UnknownNameError (2), NotAvailableError (69: no weights exist, or they are not
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
@@ -95,11 +86,11 @@ def locate(registry: Registry, name: str, folder: Path | None = None) -> Located
 
     variant = registry.model(name)
     if isinstance(variant, HubModel):
-        if _planning.get():
+        if not needs_weights:
             return _without_files(variant, variant.time_stride)
         return _locate_hub(variant, folder)
     weights = variant.weights
-    if folder is None and _planning.get() and state_of(variant) != "ready":
+    if folder is None and not needs_weights and state_of(variant) != "ready":
         return _without_files(variant, registry.autoencoders[variant.autoencoder].time_stride)
     if folder is not None:
         if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long

@@ -231,7 +231,7 @@ class Listener(LinGen):
     """A denoiser that remembers the layouts that it was given."""
 
     def forward(self, *arguments: object) -> torch.Tensor:  # type: ignore[override]
-        self.seen = [*getattr(self, "seen", []), arguments[5]]
+        self.seen = [*getattr(self, "seen", []), *(arguments[5:] or (None,))]
         return super().forward(*arguments)  # type: ignore[arg-type]
 
 

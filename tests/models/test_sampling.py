@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from lingen_models.networks.denoiser import LinGen
-from lingen_models.networks.embeddings import LayoutFeatures
 from lingen_models.sampling.denoise import (
     Fade,
     TextFeatures,
@@ -38,7 +37,6 @@ class Field:
         texts: tuple[Tensor, ...],
         masks: tuple[Tensor, ...],
         first_frame: int,
-        layout: LayoutFeatures | None,
     ) -> Tensor:
         self.calls.append((x.clone(), t.clone(), texts, masks))
         self.first_frame = first_frame

@@ -42,6 +42,8 @@ def options(command):
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_is_documented(name):
     text = section(read("docs/cli.md"), f"lingen {name}")
+    if "](#lingen-generate)" in text:
+        text += section(read("docs/cli.md"), "lingen generate")
     if "](#sampling-options)" in text:
         text += section(read("docs/cli.md"), "Sampling options")
     command = COMMANDS[name]

@@ -37,8 +37,6 @@ LAYERS = (
 )
 """The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not
 import each other."""
-UPWARD = {("lingen_cli.batch.run", "lingen_cli.app")}
-"""A batch parses its lines with the commands themselves, until there are records of requests."""
 
 MOST_MODULES = 12
 CROWDED = {
@@ -116,14 +114,11 @@ def test_imports_in_lingen_cli_point_downwards():
                 continue
             if name.split(".")[1:2] != other.split(".")[1:2] and layer_of(name) >= layer_of(other):
                 upward.add((name, other))
-    assert upward == UPWARD
+    assert not upward
 
 
 def test_there_are_no_import_cycles():
-    imported = graph()
-    for upper, lower in UPWARD:
-        imported[upper].remove(lower)
-    TopologicalSorter(imported).prepare()  # raises CycleError, which names one
+    TopologicalSorter(graph()).prepare()  # raises CycleError, which names one
 
 
 def test_no_folder_is_crowded():
@@ -160,7 +155,11 @@ def test_networks_and_training_know_no_console():
 def test_commands_import_nothing_heavy_at_import_time():
     light = {"__future__", "typing", "pathlib", "json", "sys", "functools", "typer", "lingen_cli"}
     for path in (SOURCES["lingen_cli"] / "commands").glob("*.py"):
-        more = {"inspect", "collections", "lingen_models"} if path.name == "options.py" else set()
+        more = (
+            {"inspect", "collections", "dataclasses", "lingen_models"}
+            if path.name == "options.py"
+            else set()
+        )
         assert imports(path, at_import_time=True) <= light | more, path
 
 

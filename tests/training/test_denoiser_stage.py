@@ -46,7 +46,6 @@ class Recorder(nn.Module):
         texts: list[Tensor],
         masks: list[Tensor],
         first: int,
-        layout: object,
     ) -> Tensor:
         self.seen.append((x, t))
         if self.velocity is None:  # what a perfect network says of data that are all zero

@@ -104,7 +104,7 @@ def test_the_loss_is_that_of_the_formulas_in_float64(jump, step, own_path):
 class Straight(nn.Module):
     """Its velocity is the same everywhere, and the prompt's alone."""
 
-    def forward(self, x: Tensor, t: Tensor, texts, masks, first_frame: int, layout) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, texts, masks, first_frame: int) -> Tensor:
         return texts[0].mean((1, 2))[:, None, None, None, None].expand_as(x)
 
 

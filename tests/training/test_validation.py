@@ -37,7 +37,6 @@ class Shifted(nn.Module):
         texts: list[Tensor],
         masks: list[Tensor],
         first: int,
-        layout: object,
     ) -> Tensor:
         right = -REST * x / (1 - REST * t[:, None, :, None, None])
         right[..., : x.shape[-1] // 2] += 1

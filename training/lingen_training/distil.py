@@ -39,8 +39,9 @@ class Question:
 
     def of(self, denoiser: nn.Module) -> Tensor:
         """The answer of `denoiser`."""
+        layout = () if self.layout is None else (self.layout,)
         found: Tensor = denoiser(
-            self.latents, self.times, self.features, self.masks, self.first_frame, self.layout
+            self.latents, self.times, self.features, self.masks, self.first_frame, *layout
         )
         return found
 

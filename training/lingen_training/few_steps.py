@@ -61,9 +61,7 @@ def jump_loss(student: Network, teacher: Network, few: FewSteps, jump: Jump) -> 
         here = begin_of(student, few, jump)
         target = (end_of(teacher, few, jump, here) - here) / (after - now)
     text = jump.prompt
-    answer = student(
-        here, jump.times(now), text.features, text.masks, jump.first_frame, text.layout
-    )
+    answer = student(here, jump.times(now), *text.inputs(jump.first_frame))
     made = jump.made
     loss: Tensor = (answer.float() - target)[:, :, made].square().mean()
     return loss

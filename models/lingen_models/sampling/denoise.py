@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +21,9 @@ Velocity = Callable[[Tensor, float], Tensor]
 Sampler = Callable[[Velocity, Tensor, Tensor, OnStep], Tensor]
 
 Features = tuple[Tensor, ...]
-Network = Callable[[Tensor, Tensor, Features, Features, int, LayoutFeatures | None], Tensor]
-"""`LinGen`, or what is called like it: latents, times, features, masks, the first frame, where
-objects are."""
+Network = Callable[..., Tensor]
+"""`LinGen`, or what is called like it: latents, times, features, masks, the first frame, and, if
+there is one, the layout."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ class TextFeatures:
     features: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
     layout: LayoutFeatures | None = None
+
+    def inputs(self, first_frame: int) -> tuple[Any, ...]:
+        """What a `Network` is given after latents and times; a layout only if there is one, so
+        networks that take none need not know of it."""
+        layout = () if self.layout is None else (self.layout,)
+        return (self.features, self.masks, first_frame, *layout)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def row_by_row(network: Network) -> Network:
         features: Features,
         masks: Features,
         first_frame: int,
-        layout: LayoutFeatures | None = None,
+        *layout: LayoutFeatures,
     ) -> Tensor:
         rows = [
             network(
@@ -118,7 +125,7 @@ def row_by_row(network: Network) -> Network:
                 tuple(one[row : row + 1] for one in features),
                 tuple(one[row : row + 1] for one in masks),
                 first_frame,
-                None if layout is None else layout.row(row),
+                *(one.row(row) for one in layout),
             )
             for row in range(x.shape[0])
         ]
@@ -178,7 +185,7 @@ def sample_latents(
         t[:, begin:end] = now
         batch = with_clean(x)
         copies = batch.repeat(t.shape[0] // rows, 1, 1, 1, 1)
-        v = network(copies, t, pair.features, pair.masks, first_frame, pair.layout).float()
+        v = network(copies, t, *pair.inputs(first_frame)).float()
         answers = v.chunk(v.shape[0] // rows)
         towards = answers[0]
         if fade is not None:

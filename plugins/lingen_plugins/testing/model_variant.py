@@ -19,6 +19,8 @@ from lingen_plugins.testing.claims import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from lingen_models.networks.embeddings import LayoutFeatures
+
 MOST_PARAMETERS = 20_000_000
 TOKENS = 5
 
@@ -131,7 +133,8 @@ def _check_network(whose: str, variant: ModelVariant) -> None:
             what = f"the velocity of latents {tuple(inputs[0].shape)}"
             check_tensor(whose, what, out, tuple(inputs[0].shape))
             _check_rows(whose, network, inputs, out)
-    _check_gradient(whose, network, _inputs(config, (2, 3, 4 * tall, 4 * wide)))
+    layout = (_layout(config, 2, 3),) if config.get("layout") else ()
+    _check_gradient(whose, network, _inputs(config, (2, 3, 4 * tall, 4 * wide)), *layout)
 
 
 _Inputs = tuple["Tensor", "Tensor", tuple["Tensor", ...], tuple["Tensor", ...]]
@@ -146,6 +149,17 @@ def _inputs(config: Mapping[str, Any], size: tuple[int, int, int, int]) -> _Inpu
     features = tuple(torch.randn(rows, TOKENS, dim) for dim in config["text_dims"])
     masks = tuple(torch.arange(TOKENS).expand(rows, -1) < TOKENS - 1 for _ in features)
     return latents, torch.rand(rows, frames), features, masks
+
+
+def _layout(config: Mapping[str, Any], rows: int, frames: int) -> LayoutFeatures:
+    """Where two objects are on four by four tokens."""
+    import torch
+
+    from lingen_models.networks.embeddings import INSTANTS, LayoutFeatures
+
+    discs = 1 + torch.rand(rows, frames, 2, INSTANTS, 5)
+    discs[..., 4] = 1
+    return LayoutFeatures(discs, torch.randn(rows, 2, config["text_dims"][0]))
 
 
 def _check_rows(whose: str, network: nn.Module, inputs: _Inputs, out: Tensor) -> None:
@@ -177,11 +191,13 @@ def _check_rows(whose: str, network: nn.Module, inputs: _Inputs, out: Tensor) ->
     )
 
 
-def _check_gradient(whose: str, network: nn.Module, inputs: _Inputs) -> None:
+def _check_gradient(
+    whose: str, network: nn.Module, inputs: _Inputs, *layout: LayoutFeatures
+) -> None:
     import torch
 
     network.train()
-    out: Tensor = network(*inputs, 0)
+    out: Tensor = network(*inputs, 0, *layout)
     (out * torch.randn_like(out)).sum().backward()  # type: ignore[no-untyped-call]
     lost = [
         name

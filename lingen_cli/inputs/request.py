@@ -1,0 +1,250 @@
+"""Requests: what a command line, a line of a batch or a program asks for, not yet checked.
+
+A field is an option: its type, default, name and help text stand here and nowhere else. Commands
+get their options from them (`commands.options`), batch lines are read into them (`parse`), and
+`resolve` turns one into a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from lingen_cli.errors import InvalidOptionError
+
+LENGTH = "Length"
+SAMPLING = "Sampling"
+MODEL = "Model"
+EXTERNAL = "For a video that lingen did not make"
+OUTPUT = "Output"
+PANELS = (None, LENGTH, SAMPLING, MODEL, EXTERNAL, OUTPUT)
+"""Panels of the help text, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """How a field appears on a command line."""
+
+    help: str
+    panel: str | None = None
+    name: str | None = None
+    """Name of the option, without hyphens before it; None: the field's."""
+    short: str | None = None
+    metavar: str | None = None
+    positional: bool = False
+    in_batch: bool = True
+    """Whether a line of a batch may have it."""
+
+
+Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingParams"]
+"""Values of the sampling options by their names; those that were not given are None or missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What all requests for a video have: where it goes."""
+
+    output: Annotated[
+        str | None,
+        Option(
+            help="An .mp4 file; otherwise a free name, here or in the output folder.",
+            panel=OUTPUT,
+            short="o",
+        ),
+    ] = None
+    overwrite: Annotated[bool, Option(help="Replace the output.", panel=OUTPUT, in_batch=False)] = (
+        False
+    )
+    no_metadata: Annotated[
+        bool,
+        Option(
+            help="Write no recipe into the video; then lingen cannot rerun or verify it.",
+            panel=OUTPUT,
+            in_batch=False,
+        ),
+    ] = False
+    preview: Annotated[
+        bool | None,
+        Option(help="Draw the latents in the terminal as they form.", panel=OUTPUT, in_batch=False),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateRequest(Request):
+    """A new video from a prompt or from a story."""
+
+    prompt: Annotated[str | None, Option(help="What the video shows.", positional=True)] = None
+    story: Annotated[
+        Path | None,
+        Option(help="A TOML file of shots, in place of a prompt (`lingen story check`)."),
+    ] = None
+    size: Annotated[str | None, Option(help="One side in pixels, or WIDTHxHEIGHT.")] = None
+    image: Annotated[Path | None, Option(help="A PNG or JPEG that the video starts from.")] = None
+    last_image: Annotated[Path | None, Option(help="A PNG or JPEG that the video ends in.")] = None
+    layout: Annotated[
+        Path | None,
+        Option(help="A JSON file of where things are over time, as `lingen layout` prints."),
+    ] = None
+    minutes: Annotated[float | None, Option(help="Length in minutes.", panel=LENGTH)] = None
+    seconds: Annotated[
+        float | None, Option(help="Length in seconds; 4 where nothing is said.", panel=LENGTH)
+    ] = None
+    frames: Annotated[int | None, Option(help="Length in frames.", panel=LENGTH)] = None
+    fps: Annotated[
+        str | None,
+        Option(
+            help="Frames per second, such as 24 or 24000/1001; motion keeps its speed.",
+            panel=LENGTH,
+        ),
+    ] = None
+    sampling: Sampling = field(default_factory=dict)
+    model: Annotated[str | None, Option(help="A name from `lingen models list`.", panel=MODEL)] = (
+        None
+    )
+    weights: Annotated[
+        Path | None, Option(help="A folder with weights of your own.", panel=MODEL)
+    ] = None
+    accept_licence: Annotated[
+        bool,
+        Option(
+            help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL
+        ),
+    ] = False
+    device: Annotated[str | None, Option(help="auto, cpu or cuda.", panel=MODEL)] = None
+    save_memory: Annotated[bool, Option(help="Smaller parts at a time: slower.", panel=MODEL)] = (
+        False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRequest(Request):
+    """What requests that go on with a video have in common.
+
+    Sampling options that are not given are those of the end of the video.
+    """
+
+    video: Annotated[Path, Option(help="A video that lingen made.", positional=True)]
+    sampling: Sampling = field(default_factory=dict)
+    weights: Annotated[
+        Path | None, Option(help="The folder of its weights, if that has moved.", panel=MODEL)
+    ] = None
+    device: Annotated[
+        str | None, Option(help="auto, cpu or cuda; else as before.", panel=MODEL)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongerRequest(EditRequest):
+    """What requests that add to a video have in common; at most one length is given."""
+
+    seconds: Annotated[float | None, Option(help="How many seconds to add.", panel=LENGTH)] = None
+    minutes: Annotated[float | None, Option(help="How many minutes to add.", panel=LENGTH)] = None
+    to: Annotated[
+        str | None,
+        Option(help="How long the video is to be: 90, 1:30 or 1m30s.", panel=LENGTH),
+    ] = None
+    crossfade: Annotated[
+        float,
+        Option(help="Seconds in which the prompt before gives way to the new one.", panel=SAMPLING),
+    ] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtendRequest(LongerRequest):
+    """A longer video; `fit`, `size` and `model` are for one that lingen did not make."""
+
+    video: Annotated[Path, Option(help="Any video.", positional=True)]
+    prompt: Annotated[str | None, Option(help="Another prompt than before.", panel=SAMPLING)] = None
+    accept_licence: Annotated[
+        bool,
+        Option(
+            help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL
+        ),
+    ] = False
+    fit: Annotated[
+        str | None,
+        Option(help="How the model sees it: stretch (the default), pad or crop.", panel=EXTERNAL),
+    ] = None
+    size: Annotated[
+        str | None,
+        Option(help="The size at which the model works, such as 128 or 192x128.", panel=EXTERNAL),
+    ] = None
+    model: Annotated[str | None, Option(help="The model.", panel=EXTERNAL)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinueRequest(ExtendRequest):
+    """A longer video with another prompt."""
+
+    prompt: Annotated[str, Option(help="What follows.", positional=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchRequest(LongerRequest):
+    """The beginning of a video, and something else after it."""
+
+    prompt: Annotated[str, Option(help="What follows.", positional=True)]
+    at: Annotated[str, Option(help="Where it branches off: 30, 0:30 or 30s.", panel=LENGTH)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetakeRequest(EditRequest):
+    """A video of which a stretch is made anew."""
+
+    begin: Annotated[str, Option(help="Where the stretch begins: 23, 0:23 or 23s.", name="from")]
+    end: Annotated[str | None, Option(help="Where it ends; else with the video.", name="to")] = None
+    prompt: Annotated[str | None, Option(help="Another prompt than before.", panel=SAMPLING)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RerunRequest(Request):
+    """The same video again, from the recipe inside it."""
+
+    video: Annotated[Path, Option(help="A video that lingen made.", positional=True)]
+    image: Annotated[Path | None, Option(help="The picture it starts from, if that has moved.")] = (
+        None
+    )
+    last_image: Annotated[
+        Path | None, Option(help="The picture it ends in, if that has moved.")
+    ] = None
+    weights: Annotated[
+        Path | None, Option(help="The folder of its weights, if that has moved.")
+    ] = None
+    device: Annotated[
+        str | None, Option(help="auto, cpu or cuda, in place of the one it was made on.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """How a command tells what it does."""
+
+    events: Annotated[
+        str | None,
+        Option(
+            help="Write one JSON object per line to a file; - is standard output.", panel=OUTPUT
+        ),
+    ] = None
+    as_json: Annotated[bool, Option(help="Short for --events -.", panel=OUTPUT, name="json")] = (
+        False
+    )
+    quiet: Annotated[bool, Option(help="Print errors only.", panel=OUTPUT, short="q")] = False
+
+    def target(self) -> str | None:
+        """Where events go. Raises InvalidOptionError (2) for two places."""
+        if self.as_json and self.events not in (None, "-"):
+            raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
+        return "-" if self.as_json else self.events
+
+
+REQUESTS: dict[str, type[Request]] = {
+    "generate": GenerateRequest,
+    "extend": ExtendRequest,
+    "continue": ContinueRequest,
+    "branch": BranchRequest,
+    "retake": RetakeRequest,
+    "rerun": RerunRequest,
+}
+"""Command -> what it asks for."""

@@ -1,0 +1,134 @@
+"""Requests from the values of a batch line, and their fields as options."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.inputs.request import REQUESTS, Option, Request
+from lingen_models.sampling import params
+
+
+@dataclass(frozen=True)
+class OptionField:
+    """A field of a request as an option: its own name, that of the option, its plain type, and its
+    default, which is MISSING where a value is needed."""
+
+    field: str
+    name: str
+    kind: type
+    optional: bool
+    default: Any
+    option: Option
+
+
+def option_fields(request: Any) -> tuple[OptionField, ...]:
+    """The fields of a request that are options, without the sampling options."""
+    hints = get_type_hints(request, include_extras=True)
+    found = []
+    for one in fields(request):
+        option = next((part for part in get_args(hints[one.name])[1:] if _is_option(part)), None)
+        if option is None:
+            continue
+        kind = get_args(hints[one.name])[0]
+        optional = get_origin(kind) in (Union, types.UnionType)
+        if optional:
+            kind = next(part for part in get_args(kind) if part is not type(None))
+        name = option.name or one.name
+        found.append(OptionField(one.name, name, kind, optional, one.default, option))
+    return tuple(found)
+
+
+def _is_option(part: object) -> bool:
+    return isinstance(part, Option)
+
+
+def takes_sampling(request: Any) -> bool:
+    """Whether a request has the sampling options."""
+    return any(one.name == "sampling" for one in fields(request))
+
+
+def parse_request(command: str, values: Mapping[str, Any]) -> Request:
+    """The request that the values of a batch line are for: options by their names.
+
+    Raises BadDataError (65) for unknown keys and for what cannot be a value, InvalidOptionError (2)
+    for values of the wrong kind.
+    """
+    if command not in REQUESTS:
+        raise BadDataError(f"unknown command {command!r}: {', '.join(REQUESTS)}")
+    request = REQUESTS[command]
+    known = {one.name: one for one in option_fields(request) if one.option.in_batch}
+    sampling = params.options() if takes_sampling(request) else {}
+    found: dict[str, Any] = {}
+    sampled: dict[str, Any] = {}
+    for key, value in values.items():
+        if value is None:
+            continue
+        name = key.replace("-", "_")
+        if name not in known and name not in sampling:
+            near = difflib.get_close_matches(name, [*known, *sampling, "command", "id"], n=1)
+            raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
+        if isinstance(value, dict | list):
+            raise BadDataError(f"{key} must be one value")
+        if name in known:
+            found[known[name].field] = _value(name, known[name].kind, value)
+        else:
+            param, kind = params.described()[sampling[name]], params.types()[sampling[name]]
+            sampled[name] = _value(name, str if param.parse is not None else kind, value)
+    for one in known.values():
+        if one.default is MISSING and one.field not in found:
+            raise InvalidOptionError(f"{one.name} is missing")
+    if sampled:
+        found["sampling"] = sampled
+    return request(**found)
+
+
+def _value(name: str, kind: type, value: Any) -> Any:
+    """A value of a line, which may be text, as one of `kind`."""
+    if kind is bool:
+        if value in (True, False, "true", "false"):
+            return value in (True, "true")
+        raise BadDataError(f"{name} must be true or false, not {value!r}")
+    if kind in (str, Path):
+        return kind(str(value))
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, bool) or (kind is int and float(value) != number):
+        wanted = "a whole number" if kind is int else "a number"
+        raise InvalidOptionError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}")
+    return number
+
+
+def option_name(field: OptionField) -> str:
+    """Name on a command line: `--last-image`."""
+    return "--" + field.name.replace("_", "-")
+
+
+def command_line(request: Request) -> list[str]:
+    """The arguments that make a request, those that are not the defaults."""
+    arguments, positional = [], []
+    for one in option_fields(type(request)):
+        value = getattr(request, one.field)
+        if one.default is not MISSING and value == one.default:
+            continue
+        if one.option.positional:
+            positional.append(str(value))
+        elif one.kind is bool:
+            name = option_name(one)
+            arguments.append(name if value else name.replace("--", "--no-", 1))
+        else:
+            arguments += [option_name(one), str(value)]
+    for name, value in getattr(request, "sampling", {}).items():
+        option = "--" + name.replace("_", "-")
+        if isinstance(value, bool):
+            arguments.append(option if value else option.replace("--", "--no-", 1))
+        elif value is not None:
+            arguments += [option, str(value)]
+    return [*positional, *arguments]

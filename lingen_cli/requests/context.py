@@ -1,0 +1,36 @@
+"""What requests are resolved with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from lingen_cli.settings import Settings, load
+from lingen_cli.terminal.progress import Progress
+from lingen_cli.zoo.locate import LocatedModel, locate, open_registry
+from lingen_plugins.registry import Registry
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that plugins offer, and who is told of warnings. Without `needs_weights`, models
+    are found whose weights are not here: such a job is planned, not made."""
+
+    registry: Registry
+    progress: Progress
+    needs_weights: bool = True
+
+    @classmethod
+    def open(cls, progress: Progress, *, needs_weights: bool = True) -> Self:
+        """Ask the plugins; `progress` is told about those that were skipped."""
+        return cls(open_registry(progress.warn), progress, needs_weights)
+
+    def locate(self, name: str, folder: Path | None) -> LocatedModel:
+        """A model with its weights. Raises as `zoo.locate.locate`."""
+        return locate(self.registry, name, folder, needs_weights=self.needs_weights)
+
+    @property
+    def settings(self) -> Settings:
+        """Settings where no option is given."""
+        return load().values
