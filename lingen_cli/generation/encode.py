@@ -113,8 +113,7 @@ def _write(
     written = bounds[len(found)]
     if written == job.frames:
         return found
-    source = [job.grid.source(number) for number in range(written, job.frames)]
-    frames = Stream(picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source)))
+    frames = Stream(_model_frames(job, pipe, latents, written))
     for begin, end in pairwise(bounds[len(found) :]):
         path = work.temporary(".mp4")
         with writer_for(job, path, work.target) as writer:
@@ -123,6 +122,22 @@ def _write(
                 progress.advance(begin - job.kept + writer.frames)
         found.append(kept.keep(path, begin, end))
     return found
+
+
+def decoded_frames(
+    job: Job, pipe: VideoPipeline, latents: Latents, first: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield the frames of a video from number `first` on, uint8 (t, H, W, 3), at its own size."""
+    for batch in _model_frames(job, pipe, latents, first):
+        yield job.fit_of_video.back(batch)
+
+
+def _model_frames(
+    job: Job, pipe: VideoPipeline, latents: Latents, first: int
+) -> Iterator[np.ndarray[Any, Any]]:
+    """The same at the size of the model."""
+    source = [job.grid.source(number) for number in range(first, job.frames)]
+    return picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source))
 
 
 def decoded(

@@ -72,30 +72,53 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.encode import film
     from lingen_cli.generation.sample import latents_of
-    from lingen_cli.inputs.story import subtitles as subtitles_of
 
     reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
-    subtitles = work.target.with_suffix(".srt") if job.subtitles else None
+    subtitles = _subtitles(job, work)
     if subtitles is not None:
         check_target(subtitles, job.destination.overwrite)
     tell_start(job, str(work.target), progress)
     pipe = load_networks(job, progress, load)
 
-    def sampled_and_filmed() -> tuple[Latents, str | None, Film]:
+    def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
         journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
         latents = latents_of(job, pipe, journal, progress)
-        digest = latent_cache.digest_of(latents.values) if latents.whole else None
-        recipe = recipe_of(job, pipe, digest)
-        return latents, digest, film(job, pipe, latents, work, journal, recipe, progress)
+        return latents, filmed(job, work, pipe, latents, journal, progress)
 
-    latents, digest, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
+    latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
+    publish_video(job, work, latents, made, progress)
+    return Result(work.target, job.frames, job.seconds)
+
+
+def filmed(
+    job: Job,
+    work: WorkFolder,
+    pipe: VideoPipeline,
+    latents: Latents,
+    journal: Journal,
+    progress: Progress,
+) -> Film:
+    """Decode and write the latents of a job, under a temporary name."""
+    from lingen_cli.generation.encode import film
+
+    digest = latent_cache.digest_of(latents.values) if latents.whole else None
+    recipe = recipe_of(job, pipe, digest)
+    return film(job, pipe, latents, work, journal, recipe, progress)
+
+
+def publish_video(
+    job: Job, work: WorkFolder, latents: Latents, made: Film, progress: Progress
+) -> None:
+    """Read back what was written, keep its latents, and give it its name."""
+    from lingen_cli.inputs.story import subtitles as subtitles_of
+
     progress.phase("verify")
     _verify(job, made)
-    if digest is not None:
-        _keep(latents, digest, job.cache_bytes, progress)
+    if made.recipe.latents is not None:
+        _keep(latents, made.recipe.latents, job.cache_bytes, progress)
+    subtitles = _subtitles(job, work)
     if subtitles is not None:
         words = work.temporary(".srt")
         words.write_text(subtitles_of(job.parts), encoding="utf-8")
@@ -103,7 +126,11 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     work.publish(made.path)
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
-    return Result(work.target, job.frames, job.seconds)
+
+
+def _subtitles(job: Job, work: WorkFolder) -> Path | None:
+    """Where the subtitles of a story go."""
+    return work.target.with_suffix(".srt") if job.subtitles else None
 
 
 def tell_start(job: Job, output: str, progress: Progress) -> None:

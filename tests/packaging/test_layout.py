@@ -14,6 +14,7 @@ SOURCES = {
     "lingen_plugins": ROOT / "plugins" / "lingen_plugins",
     "lingen_training": ROOT / "training" / "lingen_training",
     "lingen_cli": ROOT / "lingen_cli",
+    "lingen": ROOT / "lingen",
 }
 FLOORS = list(SOURCES)
 CONSOLES = {"typer", "rich", "av", "pluggy"}
