@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.layout import Layout
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import (
     FPS,
@@ -73,7 +74,9 @@ class Model:
             last_frame=last_frame,
         )
 
-    def go_on(self, history: Tensor, count: int, prompt: str, seed: int) -> Tensor:
+    def go_on(
+        self, history: Tensor, count: int, prompt: str, seed: int, layout: Layout | None
+    ) -> Tensor:
         """`history` and `count` latent frames after it."""
         pieces = self.pipe.extend(
             history,
@@ -82,6 +85,7 @@ class Model:
             replace(self.params, seed=seed),
             windows=self.variant.windows,
             method=self.sampler.method(),
+            layout=layout,
         )
         return torch.cat([history.float(), *pieces], 2)
 
@@ -97,15 +101,16 @@ def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way
     prompt = canonical_caption(scene)
     latents = model.begin(prompt, 1 + model.pipe.time_stride * count, seed)
     if way == "latents":
-        for _ in range(links - 1):
-            latents = model.go_on(latents, count, prompt, seed)
+        for link in range(1, links):
+            layout = model.pipe.plan_layout(prompt, seed, 1 + (link + 1) * count)
+            latents = model.go_on(latents, count, prompt, seed, layout)
         return model.pixels(latents)
     video = model.pixels(latents)
     kept = model.variant.windows[1] + model.pipe.autoencoder.reach
     for link in range(links - 1):
         tail = video[-(1 + model.pipe.time_stride * min(kept, count)) :]
         history = model.pipe.encode_video(tail)
-        longer = model.pixels(model.go_on(history, count, prompt, seed + link))
+        longer = model.pixels(model.go_on(history, count, prompt, seed + link, None))
         video = torch.cat((video, longer[len(tail) :]))
     return video
 
@@ -153,7 +158,11 @@ def prompts(model: Model, count: int, seconds: float) -> dict[str, Any]:
         words = canonical_caption(after)
         place = canonical_place(after)
         assert place in words
-        longer = model.go_on(latents, 2 * latent_frames, words.replace(f" {place}", ""), number)
+        then = words.replace(f" {place}", "")
+        have = latents.shape[2]
+        planned = model.pipe.plan_layout(canonical_caption(before), number, have + 1)
+        layout = model.pipe.plan_layout(then, number, have + 2 * latent_frames, have, planned)
+        longer = model.go_on(latents, 2 * latent_frames, then, number, layout)
         verdict = judge(model.pixels(longer)[-round(seconds * FPS) :], after, fps=FPS)
         for mark, answers in obeys.items():
             if (right := getattr(verdict, mark)) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lingen_cli.media.images.resize import Fit
     from lingen_models.pipelines.protocol import VideoPipeline
     from lingen_models.sampling.denoise import Sampler as SamplingLoop
+    from lingen_models.sampling.layout import Layout
     from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
@@ -73,7 +74,8 @@ def latents_of(
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
     journal.begin(None if before is None else values)
-    work = _Work(job, pipe, journal, progress, sum(step.steps for step in steps), on_final)
+    layouts = [one and one.since(begin) for one in layouts_of(job, pipe)]
+    work = _Work(job, pipe, journal, progress, steps, layouts, on_final)
     for step in steps:
         values = work.do(step, values)
     journal.flush()
@@ -131,14 +133,15 @@ class _Work:
         pipe: VideoPipeline,
         journal: Keeps,
         progress: Progress,
-        total: int,
+        steps: Sequence[_Step],
+        layouts: Sequence[Layout | None],
         on_final: OnFinal,
     ) -> None:
         self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
         self.on_final = on_final
         self.done = 0
-        self.layouts = layouts_of(job, pipe)
-        progress.phase("sample", total)
+        self.layouts = layouts
+        progress.phase("sample", sum(step.steps for step in steps))
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
         """`values` after one edit."""

@@ -71,6 +71,15 @@ def test_one_layout_follows_another() -> None:
     ]
 
 
+def test_frames_are_counted_from_another_one() -> None:
+    ball = LayoutObject("ball", path((4, 0.2, 0.5, 0.1), (8, 0.6, 0.1, 0.2)), first=2, end=9)
+    (moved,) = Layout((ball,)).since(3).objects
+    assert (moved.first, moved.end) == (-1, 6)
+    for frame in (0.0, 2.5, 7.0):
+        one, other = ball.at(frame + 3), moved.at(frame)
+        assert (one.x, one.y, one.radius) == (other.x, other.y, other.radius)
+
+
 def test_latent_frames_have_instants_from_their_first_picture_to_their_last() -> None:
     assert latent_instants(range(3), 8) == [(0, 0, 0), (1, 4.5, 8), (9, 12.5, 16)]
     assert latent_instants([7], 4) == [(25, 26.5, 28)]

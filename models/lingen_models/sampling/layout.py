@@ -82,6 +82,15 @@ class Layout:
         after = (replace(one, first=max(one.first, frame)) for one in later.objects)
         return Layout(tuple(one for one in (*before, *after) if one.first < one.end))
 
+    def since(self, frame: float) -> Layout:
+        """This layout with its frames counted from another one on."""
+        objects = []
+        for one in self.objects:
+            path = tuple(replace(key, frame=key.frame - frame) for key in one.path)
+            first, end = one.first - frame, one.end - frame
+            objects.append(replace(one, path=path, first=first, end=end))
+        return Layout(tuple(objects))
+
 
 def latent_instants(numbers: Sequence[int], stride: int) -> list[tuple[float, float, float]]:
     """The first, the middle and the last video frame of each of these latent frames: the first
