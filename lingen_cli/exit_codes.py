@@ -29,7 +29,7 @@ class Terminated(BaseException):
 
 @dataclass(frozen=True)
 class Failure:
-    """How a run ends. An empty `message` is not printed."""
+    """End of a run: its exit code and its message; an empty one is not printed."""
 
     code: int
     message: str

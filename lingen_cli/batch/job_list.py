@@ -25,7 +25,7 @@ _TABLE = re.compile(r"^[ \t]*\[\[\s*job\s*\]\]", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Line:
-    """What one line asks for: options by their names, or, in `problem`, why it cannot be read.
+    """Line of a job list: options by their names, or, in `problem`, why it cannot be read.
 
     `number` is where it stands in the file, `index` which of all jobs it is, from 1 on.
     """

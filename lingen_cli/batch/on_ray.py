@@ -28,7 +28,7 @@ _TIMES_LOST = 3
 
 @dataclass(frozen=True)
 class Share:
-    """What an actor must know to make a line of a batch."""
+    """Facts that an actor must know to make a line of a batch."""
 
     jobs: str
     folder: str

@@ -70,7 +70,7 @@ class Part:
             self._process.terminate()
 
     def checkpoint(self) -> Any:
-        """What submitit puts back into the queue when the time is up: the same again.
+        """Return what submitit puts back into the queue when the time is up: the same again.
 
         What runs has written its journal by then.
         """

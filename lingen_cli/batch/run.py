@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a line: `status` is `done`, `skipped` (there already) or `failed`."""
+    """Outcome of a line: `status` is `done`, `skipped` (there already) or `failed`."""
 
     line: int
     output: str
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """What became of all lines that could be made; each is told to `events` as it ends."""
+    """Outcomes of all lines that could be made; each is told to `events` as it ends."""
 
     events: Events
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Tally:
         self.events.emit("job", **facts)
 
     def count(self, status: str) -> int:
-        """How many lines came to `status`."""
+        """Count the lines that came to `status`."""
         return sum(one.status == status for one in self.outcomes.values())
 
     @property
@@ -88,8 +88,9 @@ class Tally:
 def plan(
     lines: Sequence[Line], folder: Path, template: str, progress: Progress
 ) -> tuple[list[Task], list[tuple[int, int, str]]]:
-    """What can be made, and line, exit code and message of what cannot: all is checked that can be
-    checked without torch. Raises InvalidOptionError (2) for a template with unknown fields."""
+    """Return what can be made, and line, exit code and message of what cannot: all is checked
+    that can be checked without torch. Raises InvalidOptionError (2) for a template with unknown
+    fields."""
     for name in _FIELD.findall(template):
         if name not in _FIELDS:
             raise InvalidOptionError(f"--name knows {', '.join(_FIELDS)}, not {{{name}}}")

@@ -68,7 +68,7 @@ class WorkFolder:
 
     @property
     def holds_journal(self) -> bool:
-        """Whether there is something to go on with."""
+        """Tell whether there is something to go on with."""
         return self.journal.is_dir() and not self._published
 
     def drop_journal(self) -> None:

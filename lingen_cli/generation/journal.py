@@ -69,7 +69,7 @@ class SavedOrigin(BaseModel):
         )
 
     def origin(self) -> Origin:
-        """What the record is of."""
+        """Return the origin that the record is of."""
         return Origin(
             path=Path(self.path),
             latents=self.latents,
@@ -109,7 +109,8 @@ class Begun(BaseModel):
 
 
 def read_begun(folder: Path) -> Begun | None:
-    """What a stopped run has left in its journal; None where there is nothing, or nothing whole."""
+    """Read what a stopped run has left in its journal; None where there is nothing, or nothing
+    whole."""
     try:
         return Begun.model_validate_json((folder / _JOB).read_bytes())
     except (OSError, ValidationError):
@@ -139,7 +140,8 @@ def taken_over(folder: Path, job: Job) -> Job | None:
 
 
 def same_work(recipe: Recipe, job: Job) -> bool:
-    """Whether a recipe asks for what `job` asks for; seeds that were drawn need not be equal."""
+    """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
+    equal."""
     then, now = asked_in(recipe), asked_of(job)
     if job.draws_seeds:
         made = 0 if job.origin is None else job.origin.done

@@ -41,7 +41,7 @@ class Entry:
 
 
 def cache_folder() -> Path:
-    """Where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
+    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named) if named else platformdirs.user_cache_path("lingen") / "latents"
 

@@ -1,4 +1,4 @@
-"""Where objects are in each part of a video that is made from prompts alone."""
+"""Layouts of the parts of a video that is made from prompts alone."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ class _Rung:
 def with_less_if_needed(
     pipe: VideoPipeline, progress: Progress, attempt: Callable[[], Made]
 ) -> Made:
-    """What `attempt` gives; where memory runs out, it is made again with `pipe` needing less.
+    """Return what `attempt` gives; where memory runs out, it is made again with `pipe` needing
+    less.
 
     Each rung of the ladder is told as a warning, and `pipe` stays there. Below the last one the
     error is raised as it is (71).

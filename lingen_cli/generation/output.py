@@ -19,7 +19,7 @@ from lingen_cli.requests.output_path import SUFFIX
 
 
 def is_made(job: Job) -> bool:
-    """Whether the output is there already, as a video of this very job; then it is left alone.
+    """Tell whether the output is there already, as a video of this very job; then it is left alone.
 
     What a run that was killed after it had published may have left beside it is removed.
     """

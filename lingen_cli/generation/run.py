@@ -27,7 +27,7 @@ def make(request: Request, report: Report) -> None:
 
 
 def run_job(prepare: Prepare, report: Report) -> None:
-    """As `make`, for a job that `prepare` makes."""
+    """Make a video as `make` does, from a job that `prepare` makes."""
     target = report.target()
     with (
         signals.announced(),

@@ -43,7 +43,7 @@ class Latents:
 
 
 class Keeps(Protocol):
-    """What latents are sampled with: a journal, or what only looks like one."""
+    """Journal that latents are sampled with, or what only looks like one."""
 
     def begin(self, history: Tensor | None) -> None: ...
 
@@ -59,7 +59,7 @@ def latents_of(
     progress: Progress,
     on_final: OnFinal = lambda latents: None,
 ) -> Latents:
-    """What `job` has from the video before, and on it what is sampled for it.
+    """Return the latents that `job` has from the video before, and those that are sampled for it.
 
     `on_final` is handed the latents of a new video (1, C, t, h, w) in their order, as soon as they
     will not change any more.

@@ -1,1 +1,1 @@
-"""What users hand in: prompts, stories, layouts, and times in words; read and checked."""
+"""Inputs that users hand in: requests, prompts, stories, layouts, and times in words."""

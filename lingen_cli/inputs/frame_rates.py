@@ -74,7 +74,7 @@ def frame_count(
     frames: int | None = None,
     default_seconds: float,
 ) -> int:
-    """How many frames the video has. At most one of the three lengths may be given.
+    """Count the frames of a video. At most one of the three lengths may be given.
 
     Raises InvalidOptionError (2) for more than one, and for lengths that are not above 0, not
     finite, or beyond an hour.
@@ -104,7 +104,7 @@ def frame_count(
 
 @dataclass(frozen=True)
 class Grid:
-    """Which of the model's frames is behind each frame of a video, both at constant rates.
+    """Mapping from frames of a video to those of the model, both at constant rates.
 
     It is the one nearest in time. Where the first `old` frames are those of another video, the
     last of them is a frame of the model's, the last of a whole `group` that one latent frame stands

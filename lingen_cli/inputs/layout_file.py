@@ -27,7 +27,7 @@ class _Part(BaseModel):
 
 
 class DrawnKeyframe(_Part):
-    """Where an object is at a time."""
+    """Place of an object at a time."""
 
     seconds: float = Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)
     x: float = Field(ge=-_FAR, le=_FAR, allow_inf_nan=False)

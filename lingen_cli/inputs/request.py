@@ -25,7 +25,7 @@ PANELS = (None, LENGTH, SAMPLING, MODEL, EXTERNAL, OUTPUT)
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """How a field appears on a command line."""
+    """Option of a command line that a field of a request is."""
 
     help: str
     panel: str | None = None
@@ -44,7 +44,7 @@ Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingPar
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What all requests for a video have: where it goes."""
+    """Fields that all requests for a video have: its output."""
 
     output: Annotated[
         str | None,
@@ -120,7 +120,7 @@ class GenerateRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest(Request):
-    """What requests that go on with a video have in common.
+    """Fields that requests which go on with a video have in common.
 
     Sampling options that are not given are those of the end of the video.
     """
@@ -137,7 +137,7 @@ class EditRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class LongerRequest(EditRequest):
-    """What requests that add to a video have in common; at most one length is given."""
+    """Fields that requests which add to a video have in common; at most one length is given."""
 
     seconds: Annotated[float | None, Option(help="How many seconds to add.", panel=LENGTH)] = None
     minutes: Annotated[float | None, Option(help="How many minutes to add.", panel=LENGTH)] = None
@@ -219,7 +219,7 @@ class RerunRequest(Request):
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """How a command tells what it does."""
+    """Choices of how a command tells what it does."""
 
     events: Annotated[
         str | None,
@@ -233,7 +233,7 @@ class Report:
     quiet: Annotated[bool, Option(help="Print errors only.", panel=OUTPUT, short="q")] = False
 
     def target(self) -> str | None:
-        """Where events go. Raises InvalidOptionError (2) for two places."""
+        """Return where events go. Raises InvalidOptionError (2) for two places."""
         if self.as_json and self.events not in (None, "-"):
             raise InvalidOptionError("--json means --events -, so --events FILE contradicts it")
         return "-" if self.as_json else self.events

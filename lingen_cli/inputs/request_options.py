@@ -49,7 +49,7 @@ def _is_option(part: object) -> bool:
 
 
 def takes_sampling(request: Any) -> bool:
-    """Whether a request has the sampling options."""
+    """Tell whether a request has the sampling options."""
     return any(one.name == "sampling" for one in fields(request))
 
 

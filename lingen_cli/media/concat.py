@@ -100,7 +100,7 @@ def join(
 
 
 def has_sound(path: Path) -> bool | None:
-    """Whether `join` keeps the sound of a video; None where there is none."""
+    """Tell whether `join` keeps the sound of a video; None where there is none."""
     with open_video(path) as video:
         found = video.container.streams.best("audio")
         return None if found is None else found.codec_context.name in AUDIO_CODECS

@@ -1,4 +1,4 @@
-"""What happens to a video over its length, from its pixels alone: drift, freezes, loops, seams.
+"""Changes of a video over its length, from its pixels alone: drift, freezes, loops, seams.
 
 Everything is measured on small frames, so that an hour fits in memory. The drift figures compare
 the first with the last 15% of the frames (the share that long-video papers report).

@@ -40,7 +40,7 @@ def read_recipe(path: Path) -> dict[str, object] | None:
 
 
 def recipe_of(video: InputVideo) -> dict[str, object] | None:
-    """As `read_recipe`, for a video that is open."""
+    """Read as `read_recipe` does from a video that is open."""
     tags = {
         name.lower(): text for name, text in video.container.metadata.items()
     }  # Matroska: COMMENT

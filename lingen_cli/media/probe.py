@@ -109,7 +109,7 @@ def examine(path: Path) -> ForeignVideo:
 
 
 def end_is_whole(path: Path, begin: float) -> bool:
-    """Whether every packet decodes from the key frame before `begin` (seconds) to the end."""
+    """Tell whether every packet decodes from the key frame before `begin` (seconds) to the end."""
     try:
         with open_video(path) as video:
             base = video.stream.time_base

@@ -33,8 +33,8 @@ def frames_at(
     fit: Fit | None = None,
     on_damage: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Image]:
-    """What is on screen at each of `times` (ascending, seconds from the start), upright, uint8 (h,
-    w, 3).
+    """Yield the frames on screen at each of `times` (ascending, seconds from the start), upright,
+    uint8 (h, w, 3).
 
     Every image is scaled down to fit `box` (width, height) in its right proportions, or brought
     to one size by `fit`; one of the two is given. Yields one image per time; a time past the end

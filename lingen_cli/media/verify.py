@@ -79,7 +79,8 @@ def verify_joined(
     since: int,
     hashes: Sequence[FrameHash] = (),
 ) -> None:
-    """As `verify_video`, for a video whose first `since` frames are those of another, as they were.
+    """Verify as `verify_video` a video whose first `since` frames are those of another, as they
+    were.
 
     Of these only the last are decoded; colours are theirs, and a sound track may be there.
     """

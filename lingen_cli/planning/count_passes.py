@@ -76,7 +76,7 @@ class _Deaf(nn.Module):
 def count_passes(
     job: Job, config: LinGenConfig, space_stride: int, *, frugal: bool
 ) -> Counter[Pass]:
-    """How often the denoiser is asked about so many rows of so many latent frames.
+    """Count how often the denoiser is asked about so many rows of so many latent frames.
 
     `frugal` asks about one row at a time. What a step cache saves depends on the video, so it is
     not counted. Raises as `latents_of` does.

@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def memory(self) -> int | None:
-        """Of the card, or where there is none, of the machine."""
+        """Memory of the card, or, where there is none, of the machine."""
         return self.ram if self.gpu is None else self.gpu
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +109,8 @@ class Planner:
         self.base = _resident()
 
     def plan(self, job: Job) -> Plan:
-        """What `job` needs, which differs from the first one in size, steps and thrift alone."""
+        """Plan what `job` needs, which differs from the first one in size, steps and thrift
+        alone."""
         asked = self._asked(job)
         flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in asked}
         sampling, held = 0.0, 0

@@ -31,7 +31,7 @@ _FRAMES = 48
 
 @dataclass(frozen=True)
 class Measured:
-    """What something took: by it, and by its size, larger ones are judged."""
+    """Time that something took: by it, and by its size, larger ones are judged."""
 
     size: float
     """FLOPs, or latents."""
@@ -49,7 +49,7 @@ class Measured:
 
 
 def flops_of(config: LinGenConfig, rows: int, shape: Shape) -> int:
-    """Of one pass."""
+    """Count the operations of one pass."""
     return sum(step_flops(config, shape, text_tokens=WORDS, batch=rows).values())
 
 

@@ -94,7 +94,7 @@ def uninstall(packages: Iterable[Package]) -> None:
 
 
 def shown(text: str) -> str:
-    """What somebody else wrote, short and harmless."""
+    """Return text of somebody else, short and harmless."""
     return printable(short(text))
 
 

@@ -1,4 +1,4 @@
-"""What requests are resolved with."""
+"""Registry, settings and progress that requests are resolved with."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class GivenImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where the video goes: a name of the user's own, or the first free one like `stem`."""
+    """Output of a video: a name of the user's own, or the first free one like `stem`."""
 
     path: Path | None
     folder: Path
@@ -149,7 +149,7 @@ class Job:
 
     @property
     def bounds(self) -> list[int]:
-        """Where each separately encoded segment of the video ends, in frames."""
+        """Ends of each separately encoded segment of the video, in frames."""
         return _bounds(self.edits, self.base)
 
     @property
@@ -160,7 +160,7 @@ class Job:
 
     @property
     def must_encode(self) -> bool:
-        """Whether what is kept is known to be no neighbour for new packets."""
+        """Tell whether what is kept is known to be no neighbour for new packets."""
         return self.base is not None and not self.base.headers and self.origin is None
 
     @property
@@ -193,7 +193,7 @@ class Job:
 
     @property
     def chapters(self) -> list[tuple[Fraction, Fraction, str]]:
-        """As `parts`, and what was there before; none where there is one prompt alone."""
+        """Same as `parts`, and what was there before; none where there is one prompt alone."""
         found = self.parts
         if self.base is not None:
             end = self.base.frames / self.rate
@@ -209,7 +209,7 @@ class Job:
 
     @property
     def kept_hashes(self) -> tuple[FrameHash, ...]:
-        """Of the frames that are taken over."""
+        """Hashes of the frames that are taken over."""
         return self.origin.hashes if self.origin is not None and self.origin.copy else ()
 
     @property
@@ -236,14 +236,14 @@ class Job:
 
     @property
     def grid(self) -> Grid:
-        """Which of the model's frames is behind each frame of the video."""
+        """Grid that says which of the model's frames is behind each frame of the video."""
         old = 0 if self.base is None else self.base.frames
         fps, group = Fraction(self.model.variant.fps), self.model.time_stride
         return Grid(self.rate, fps, old, group)
 
     @property
     def fit_of_video(self) -> Fit:
-        """How the pictures of the video, or of one before it, come to the model's size."""
+        """Fit of the pictures of the video, or of one before it, to the model's size."""
         from lingen_cli.media.images.resize import Fit
 
         name: FitName = "stretch"

@@ -20,7 +20,7 @@ from lingen_cli.settings import SamplingOverrides, sampling_given
 
 @dataclass(frozen=True, kw_only=True)
 class NewPart:
-    """How a new part is sampled; None is as the end of the video was."""
+    """Sampling of a new part; None is as the end of the video was."""
 
     prompt: str | None = None
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
@@ -29,7 +29,7 @@ class NewPart:
 
     @classmethod
     def of(cls, request: ExtendRequest | BranchRequest | RetakeRequest) -> Self:
-        """That of a request. Raises InvalidOptionError (2)."""
+        """Take it from a request. Raises InvalidOptionError (2) for values out of range."""
         crossfade = 0.0 if isinstance(request, RetakeRequest) else request.crossfade
         if not 0 <= crossfade <= MAX_SECONDS:  # nan, too
             raise InvalidOptionError(
@@ -41,7 +41,7 @@ class NewPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Length:
-    """How much is added; at most one is given, and `default` counts where none is."""
+    """Length that is added; at most one is given, and `default` counts where none is."""
 
     seconds: float | None = None
     minutes: float | None = None
@@ -51,7 +51,7 @@ class Length:
 
     @classmethod
     def of(cls, request: LongerRequest, context: Context) -> Self:
-        """That of a request."""
+        """Take it from a request. Raises InvalidOptionError (2) for values out of range."""
         default = context.settings.seconds
         return cls(seconds=request.seconds, minutes=request.minutes, to=request.to, default=default)
 

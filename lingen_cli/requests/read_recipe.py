@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What may differ from the first time."""
+    """Choices that may differ from the first time."""
 
     output: str | None = None
     overwrite: bool = False
@@ -50,7 +50,7 @@ class Changes:
 
     @classmethod
     def of(cls, request: Request, context: Context) -> Self:
-        """What a request changes."""
+        """Take the changes from a request."""
         settings = context.settings
         names = (
             "output",

@@ -123,7 +123,7 @@ Later = Annotated[Added | Retaken | Dropped, Field(discriminator="kind")]
 
 
 class Recipe(_Sampled):
-    """What was asked for, and on what it ran: same recipe, same machine, same frames."""
+    """Record of what was asked for, and on what it ran: same recipe, same machine, same frames."""
 
     format: Literal[2] = 2
     model: str

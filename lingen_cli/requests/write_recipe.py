@@ -19,7 +19,7 @@ _MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
 
 
 def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
-    """What was asked for, and what it runs on; `digest` names the latents in the cache."""
+    """Return the recipe of a job, and what it runs on; `digest` names the latents in the cache."""
     import torch
 
     return Recipe(
@@ -33,13 +33,13 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
 
 
 def asked_of(job: Job) -> dict[str, Any]:
-    """What was asked for alone, as JSON: two jobs with the same make the same video."""
+    """Return what was asked for alone, as JSON: two jobs with the same make the same video."""
     recipe = Recipe(**_asked(job), device="", dtype="", threads=1, versions={})
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
 def asked_in(recipe: Recipe) -> dict[str, Any]:
-    """As `asked_of`, from a recipe."""
+    """Return the same as `asked_of` from a recipe."""
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
@@ -91,7 +91,7 @@ def _sampled(stretch: Stretch) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """What the frames and the bytes of a video depend on, beside the recipe."""
+    """Return the versions that the frames and the bytes of a video depend on, beside the recipe."""
     return {
         "lingen": __version__,
         "torch": version("torch"),

@@ -19,7 +19,7 @@ VERSION = 1
 
 
 class Events:
-    """Where events go: standard output (`-`), a file, or nowhere (None).
+    """Stream of events: into standard output (`-`), a file, or nowhere (None).
 
     As a context manager it ends the stream with exactly one `end` event, after an `error` event
     where the run failed. A reader that goes away, or a disk that fills up, never stops the run.

@@ -20,7 +20,7 @@ _profiler: profile | None = None
 
 
 def trace_into(path: Path | None) -> None:
-    """Where the trace of the next run goes. Raises OutputExistsError (73)."""
+    """Set where the trace of the next run goes. Raises OutputExistsError (73)."""
     global _path
     if path is not None:
         check_target(path, overwrite=False)

@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def draws_pictures(self) -> bool:
-        """Whether `picture` shows anything."""
+        """Tell whether `picture` shows anything."""
         return self.terminal or (self.forced and not self.quiet)
 
     def __enter__(self) -> Self:

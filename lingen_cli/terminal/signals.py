@@ -51,12 +51,12 @@ class _Terminate:
 
 
 def journal_asked() -> bool:
-    """Whether SIGUSR1 has come since the last writing of the journal."""
+    """Tell whether SIGUSR1 has come since the last writing of the journal."""
     return _asked.is_set()
 
 
 def journal_written() -> None:
-    """What was asked for is done."""
+    """Note that what was asked for is done."""
     _asked.clear()
 
 

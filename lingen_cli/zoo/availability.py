@@ -50,7 +50,7 @@ def how_to_get(variant: ModelVariant, name: str | None = None) -> str | None:
 
 
 def how_to_mend(variant: ModelVariant) -> str:
-    """What to do where a file of its own is damaged, or gone."""
+    """Return what to do where a file of its own is damaged, or gone."""
     if variant.weights is not None and variant.weights.repository:
         return f"`lingen models pull {shlex.quote(variant.name)}` gets it again"
     if variant.weights is not None and variant.weights.package:

@@ -16,7 +16,7 @@ from lingen_plugins.registry import Registry
 
 
 def row(registry: Registry, name: str) -> dict[str, Any]:
-    """What the list says of one variant; `bytes` is None where nobody knows."""
+    """Describe one variant for the list; `bytes` is None where nobody knows."""
     variants = registry.model_variants
     variant = variants[name]
     return {

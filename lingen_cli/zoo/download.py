@@ -39,7 +39,7 @@ class Wanted:
 
     @property
     def partial(self) -> Path:
-        """What has come of it."""
+        """File with what has come of it."""
         return self.blob.with_name(f"{self.sha256}.incomplete")
 
     @property
@@ -48,7 +48,7 @@ class Wanted:
         return self.size - (self.partial.stat().st_size if self.partial.is_file() else 0)
 
     def is_right(self) -> bool:
-        """Whether it is there, and is what it should be."""
+        """Tell whether it is there, and is what it should be."""
         return _is(self.path, self.size, self.sha256)
 
 

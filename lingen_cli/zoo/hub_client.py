@@ -119,7 +119,7 @@ class Repository:
 
 
 def is_offline() -> bool:
-    """Whether the hub's own variable forbids downloads."""
+    """Tell whether the hub's own variable forbids downloads."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
 

@@ -23,7 +23,7 @@ FOLDER_VARIABLE = "LINGEN_STATE_DIR"
 
 
 def is_accepted(model: HubModel) -> bool:
-    """Whether this user has accepted the licence of `model` as it is now."""
+    """Tell whether this user has accepted the licence of `model` as it is now."""
     try:
         found = json.loads(_file(model).read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -15,7 +15,7 @@ from lingen_plugins.registry import Registry
 
 
 def removable(registry: Registry, name: str) -> list[Wanted]:
-    """What is here, wholly or in part, of the download of `name`, and no other model needs.
+    """List what is here, wholly or in part, of the download of `name`, and no other model needs.
 
     Raises UnknownNameError (2), and InvalidOptionError (2) for weights that were not downloaded.
     """

@@ -1,4 +1,4 @@
-"""How many floating-point operations a step takes, from a configuration alone, without tensors.
+"""Floating-point operations of a step, from a configuration alone, without tensors.
 
 Counted is what `torch.utils.flop_counter` counts: matrix products and convolutions, a multiply and
 an add as two operations, each product as large as it is computed, with padding and with what a

@@ -1,4 +1,4 @@
-"""How this process holds on to memory that its networks will want again in a moment."""
+"""Allocator settings: this process keeps memory that its networks will want again in a moment."""
 
 from __future__ import annotations
 

@@ -67,8 +67,8 @@ def caption(
 def object_phrase(
     thing: SceneObject, rng: random.Random | None = None, *, still: bool = False
 ) -> str:
-    """What an object is and, unless `still`, does: `large red ball moving left quickly`. With a
-    generator in other words, of which some are left out."""
+    """Describe what an object is and, unless `still`, does: `large red ball moving left
+    quickly`. With a generator in other words, of which some are left out."""
     if rng is None:
         verb = _MOVES if thing.motion == "moves" else lexicon.DEEDS[thing.motion][0]
         what = join(lexicon.SIZE[thing.size][0], thing.colour, thing.shape)

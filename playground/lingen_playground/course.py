@@ -1,4 +1,4 @@
-"""How a masked object moves: its velocity, and which of the motions it looks like most."""
+"""Motion of a masked object: its velocity, and which of the motions it looks like most."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _EVEN: Final = 0.3
 
 @dataclass(frozen=True)
 class Trace:
-    """Where a mask is, frame by frame. All tensors (T,): centroid `x`, `y` and `radius` of the disc
-    of equal area in frame widths, `seen` whether it is there at all, `clear` whether all of it is
-    seen: away from the border and from other objects, or, if that never happens, where most of it
-    is seen."""
+    """Place of a mask, frame by frame. All tensors (T,): centroid `x`, `y` and `radius` of the
+    disc of equal area in frame widths, `seen` whether it is there at all, `clear` whether all of
+    it is seen: away from the border and from other objects, or, if that never happens, where
+    most of it is seen."""
 
     x: Tensor
     y: Tensor

@@ -20,7 +20,7 @@ def combinations() -> tuple[Combination, ...]:
 
 
 def is_heldout(thing: SceneObject) -> bool:
-    """Whether training must not show this object doing this."""
+    """Tell whether training must not show this object doing this."""
     return thing.combination in _members()
 
 

@@ -32,7 +32,7 @@ class PlannedObject:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an object was that a phrase describes: its middle in frame widths."""
+    """Place of an object that a phrase describes: its middle in frame widths."""
 
     phrase: str
     x: float

@@ -1,4 +1,4 @@
-"""Where an object is, how large and how turned, at any time: smooth, and periodic without end."""
+"""Courses of objects: place, size and angle at any time, smooth, and periodic without end."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def zoom(camera: str, times: Tensor) -> Tensor:
 
 
 def pan(camera: str, times: Tensor) -> Tensor:
-    """How far the camera has gone to the right, (T,) float64 in frame widths."""
+    """Return how far the camera has gone to the right, (T,) float64 in frame widths."""
     return PAN * times * {"pans right": 1.0, "pans left": -1.0}.get(camera, 0.0)
 
 

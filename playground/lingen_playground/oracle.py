@@ -67,9 +67,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which attributes are as asked for, in all objects. `direction` is None where nobody asked for
-    one, that is, where nothing moves left, right, up or down. `count` is whether there are as many
-    objects as asked for: one that appears twice is one too many."""
+    """Verdict on attributes of all objects: True where as asked for. `direction` is None where
+    nobody asked for one, that is, where nothing moves left, right, up or down. `count` is
+    whether there are as many objects as asked for: one that appears twice is one too many."""
 
     colour: bool
     background: bool
@@ -83,7 +83,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class SaidVerdict:
-    """Which of the attributes that a prompt says are there; None for those that it leaves open.
+    """Verdict on the attributes that a prompt says; None for those that it leaves open.
     `one_background` is whether there is one and no other, `count` as in `Verdict`."""
 
     colour: bool | None
@@ -99,7 +99,7 @@ class SaidVerdict:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Whether the end of a long clip shows what its beginning shows."""
+    """Verdict on whether the end of a long clip shows what its beginning shows."""
 
     colour: bool
     size: bool
@@ -108,7 +108,7 @@ class Consistency:
 
 
 def measure(video: Tensor, fps: float = 16, *, most: int = 2, twins: bool = False) -> Measurement:
-    """What a video (T, H, W, 3), uint8 or float in [-1, 1], shows: at most `most` objects.
+    """Measure what a video (T, H, W, 3), uint8 or float in [-1, 1], shows: at most `most` objects.
 
     Objects are told apart by their colours. With `twins`, two may have one colour, if each keeps to
     its own side of the frame. Raises ValueError for another shape.
@@ -181,7 +181,7 @@ def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
 
 
 def consistency(first: Tensor, last: Tensor, scene: Scene, fps: float = 16) -> Consistency:
-    """Whether the last seconds of a long clip have the colours and sizes of the first ones.
+    """Judge whether the last seconds of a long clip have the colours and sizes of the first ones.
 
     Both are videos (T, H, W, 3); of the scene only the number of objects is used. False where
     objects are missing.

@@ -1,4 +1,4 @@
-"""What may stand in a scene: names, colours, sizes, and which colour is visible on which ground.
+"""Palette of scenes: names, colours, sizes, and which colour is visible on which ground.
 
 Colours are sRGB triples 0..255 near the CSS colours of their names, moved apart from one another
 where CSS has them close (orange and yellow) or pale (pink).
@@ -67,11 +67,11 @@ def colour_distance(a: RGB, b: RGB) -> float:
 
 
 def visible(colour: str, background: str) -> bool:
-    """Whether an object of this colour stands out on this background."""
+    """Tell whether an object of this colour stands out on this background."""
     far = colour_distance(COLOURS[colour], BACKGROUNDS[background]) >= _LEAST_DISTANCE
     return far and colour not in _HIDDEN[background]
 
 
 def distinct(a: str, b: str) -> bool:
-    """Whether two objects of these colours are told apart at a glance."""
+    """Tell whether two objects of these colours are told apart at a glance."""
     return colour_distance(COLOURS[a], COLOURS[b]) >= _LEAST_DISTANCE

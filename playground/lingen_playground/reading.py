@@ -1,4 +1,4 @@
-"""What a prompt says of its objects, the background and the camera, read without a model."""
+"""Prompts read without a model: what they say of objects, the background and the camera."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class SaidObject:
-    """What a prompt says of one object, in the names of `palette`; None is left open."""
+    """Attributes of one object that a prompt says, in the names of `palette`; None is left open."""
 
     colour: str | None = None
     shape: str | None = None

@@ -62,7 +62,7 @@ class Scene:
     """How many times larger than in a whole scene all is seen, about the middle of the frame."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-able data; `Scene.from_dict` reads it back to an equal scene."""
+        """Return JSON-able data; `Scene.from_dict` reads it back to an equal scene."""
         record = asdict(self)
         record["objects"] = list(record["objects"])
         return record

@@ -1,4 +1,4 @@
-"""Which shape a mask has: it is brought to a common place and size and laid over each template."""
+"""Shapes of masks: each is brought to a common place and size and laid over templates."""
 
 from __future__ import annotations
 

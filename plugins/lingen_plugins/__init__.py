@@ -1,4 +1,5 @@
-"""What plugins are made of, and those that ship with lingen. Nothing imports torch when imported.
+"""Plugins: what they are made of, and those that ship with lingen. Nothing imports torch when
+imported.
 
 from lingen_plugins import ScanOrder, hookimpl
 

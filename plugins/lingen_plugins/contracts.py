@@ -1,4 +1,4 @@
-"""What a plugin hands over: frozen records that cost nothing to create.
+"""Records that a plugin hands over: frozen, and free to create.
 
 A record names one component, says in a line what it is, and carries one callable, `build`, that
 does the expensive work (importing torch included) when it is called, and not before.
@@ -34,7 +34,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Component:
-    """What every record has. `name` is lower case with hyphens; `summary` is one line."""
+    """Fields that every record has. `name` is lower case with hyphens; `summary` is one line."""
 
     name: str
     summary: str
@@ -48,7 +48,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where the three kinds of safetensors files of one model lie, and what they must be.
+    """Place of the three kinds of safetensors files of one model, and what they must be.
 
     `folder` is absolute, or relative to the installed `package`, which is located without being
     imported, or relative to the hub's `repository`, from which `lingen models pull` gets them.
@@ -197,12 +197,12 @@ class HubModel(Component):
 
     @property
     def trained_seconds(self) -> float:
-        """How much it makes in one piece."""
+        """Seconds that it makes in one piece."""
         return self.frames / self.fps
 
     @property
     def weight_bytes(self) -> int:
-        """What its numbers take in memory: two bytes each, the autoencoder's four."""
+        """Bytes that its numbers take in memory: two each, the autoencoder's four."""
         return sum(
             int(count) * (4 if part == "vae" else 2) for part, count in self.parameters.items()
         )

@@ -1,4 +1,4 @@
-"""What can be wrong with names and records; the messages are one line each."""
+"""Errors of names and records; the messages are one line each."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

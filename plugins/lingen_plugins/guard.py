@@ -17,7 +17,7 @@ _SIGNALS = tuple(
 
 
 class ForeignError(Exception):
-    """What a plugin raised, which may be SystemExit or any other BaseException: `raised`."""
+    """Error that a plugin raised, which may be SystemExit or any other BaseException: `raised`."""
 
     def __init__(self, raised: BaseException) -> None:
         super().__init__(describe(raised))
@@ -25,7 +25,7 @@ class ForeignError(Exception):
 
 
 def guarded(work: Callable[[], ResultT]) -> ResultT:
-    """What `work` returns. Whatever it raises comes out as ForeignError.
+    """Return what `work` returns. Whatever it raises comes out as ForeignError.
 
     What it prints goes to standard error, since standard output may be a video or JSON. A signal
     that arrives meanwhile ends the program as it always does, even where a plugin swallows it.

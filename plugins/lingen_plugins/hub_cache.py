@@ -1,4 +1,4 @@
-"""Where the cache of the Hugging Face hub keeps a file; nothing of the hub's library is imported.
+"""Files in the cache of the Hugging Face hub; nothing of the hub's library is imported.
 
 The layout is documented: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """

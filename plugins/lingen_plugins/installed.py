@@ -1,4 +1,4 @@
-"""Which plugins are installed, read from metadata alone: nothing of a plugin is imported here."""
+"""Installed plugins, read from metadata alone: nothing of a plugin is imported here."""
 
 from __future__ import annotations
 

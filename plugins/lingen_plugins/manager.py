@@ -147,7 +147,7 @@ class PluginManager:
         self.failed.append(FailedPlugin(name, self._sources.get(name, (name, ""))[0], reason))
 
     def is_builtin(self, name: str) -> bool:
-        """Whether `name` ships with lingen."""
+        """Tell whether `name` ships with lingen."""
         return self._sources.get(name, ("", ""))[1] == BUILT_IN
 
     def loaded(self) -> list[LoadedPlugin]:

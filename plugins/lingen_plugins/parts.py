@@ -45,7 +45,7 @@ class PluginPart:
 
     @property
     def digest(self) -> str | None:
-        """Of what it is: its name, its config and its files. None: its weights file tells."""
+        """Hash what it is: its name, its config and its files. None: its weights file tells."""
         if self.sha256 is None:
             return None
         return digest_of(self.record.name, self.config, self.sha256)
@@ -120,7 +120,7 @@ def find_part(
 
 
 def read_part(registry: Registry, path: Path, metadata: Mapping[str, Any]) -> PluginPart:
-    """What the weights file `path` names, here and unchanged.
+    """Read what the weights file `path` names, here and unchanged.
 
     Its folder is the one beside the file and of its name, or the one that it was trained with, or
     in the cache. Raises MissingFolderError, NotHereError, `CheckpointError`.

@@ -1,4 +1,4 @@
-"""Whether a record holds what its fields say: a plugin may put anything into one."""
+"""Checks of whether a record holds what its fields say: a plugin may put anything into one."""
 
 from __future__ import annotations
 

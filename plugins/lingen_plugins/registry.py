@@ -87,7 +87,7 @@ class Registry:
     datasets: Table[Dataset] = field(default_factory=lambda: Table("dataset", Dataset))
 
     def model(self, name: str) -> ModelVariant | HubModel:
-        """What `--model NAME` selects. Raises UnknownNameError."""
+        """Return what `--model NAME` selects. Raises UnknownNameError."""
         if name in self.hub_models:
             return self.hub_models[name]
         if name not in self.model_variants:

@@ -26,7 +26,7 @@ def build_lingen(config: Config) -> LinGen:
 def plan_layout(
     prompt: str, seed: int, frames: Sequence[float], before: Layout | None
 ) -> Layout | None:
-    """Where the objects of a prompt are at these video frames, as in a random scene of the
+    """Plan where the objects of a prompt are at these video frames, as in a random scene of the
     playground that shows what it says; None where it names none, or more than two."""
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground.layout import Place, plan_objects

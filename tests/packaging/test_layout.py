@@ -1,6 +1,7 @@
 """The floors of the house: imports point downwards only, and torch stays where it belongs."""
 
 import ast
+import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -184,3 +185,16 @@ def test_nothing_is_called_helpers():
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
     names = {path.name for source in SOURCES.values() for path in source.rglob("*.py")}
     assert not names & vague
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    vague = re.compile(r"(What|Whether|How|Where|Which|As|Of|That)\b")
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+    found = []
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kinds) and not getattr(node, "name", "").startswith("_"):
+                text = ast.get_docstring(node) or ""
+                if vague.match(text):
+                    found.append(f"{name}: {text.splitlines()[0]}")
+    assert not found

@@ -1,4 +1,4 @@
-"""What a recipe draws clips and captions from: the playground, or a dataset of a plugin."""
+"""Worlds that a recipe draws clips and captions from: the playground, or a dataset of a plugin."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lingen_training.recipe import Recipe, RecipeError
 
 
 class World(Protocol):
-    """What `build` of a `Dataset` returns. The playground takes more keywords."""
+    """World that `build` of a `Dataset` returns. The playground takes more keywords."""
 
     def sample_scene(self, seed: int) -> Any:
-        """What a clip shows."""
+        """Draw what a clip shows."""
 
     def caption(self, scene: Any, seed: int, *, still: bool = False) -> str:
         """Words for it."""

@@ -25,7 +25,7 @@ TRAINED: dict[Distilled | None, str] = {
 
 @dataclass(frozen=True)
 class Question:
-    """What a denoiser is asked about a batch: noisy latents (B, C, T, h, w) at times (B, T), the
+    """Question to a denoiser about a batch: noisy latents (B, C, T, h, w) at times (B, T), the
     features and the masks of the prompts, by text encoder, the first frame, perhaps layouts; and
     `target`, the velocity."""
 
@@ -53,8 +53,8 @@ def train_only(pair: nn.Module, distil: Distilled | None) -> None:
 
 
 def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:
-    """How far the student's mixers are from the teacher's, on what those are given: the squared
-    error over the mean square of the teacher's answer, mean over the layers."""
+    """Measure how far the student's mixers are from the teacher's, on what those are given: the
+    squared error over the mean square of the teacher's answer, mean over the layers."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:

@@ -24,7 +24,7 @@ from lingen_training.recipe import FewSteps
 
 @dataclass(frozen=True)
 class Jump:
-    """Which step of the grid a student is asked to make, and from where.
+    """Step of the grid that a student is asked to make, and from where.
 
     `data` and `noise` are (B, C, T, h, w). The first `prefix` and the last `suffix` latent frames
     are clean. A step with `own_path` begins where the student's own steps from `noise` end, any
@@ -68,7 +68,7 @@ def jump_loss(student: Network, teacher: Network, few: FewSteps, jump: Jump) -> 
 
 
 def begin_of(student: Network, few: FewSteps, jump: Jump) -> Tensor:
-    """Where the step begins."""
+    """Return where the step begins."""
     grid = SCHEDULES[few.schedule](few.steps)
     if jump.step and not jump.own_path:
         return interpolate(jump.data, jump.noise, jump.times(float(grid[jump.step])))
@@ -76,7 +76,7 @@ def begin_of(student: Network, few: FewSteps, jump: Jump) -> Tensor:
 
 
 def end_of(teacher: Network, few: FewSteps, jump: Jump, here: Tensor) -> Tensor:
-    """Where the teacher's guided steps of a finer grid lead from `here`."""
+    """Return where the teacher's guided steps of a finer grid lead from `here`."""
     fine = SCHEDULES[few.schedule](few.steps * few.substeps)
     first = jump.step * few.substeps
     times = fine[first : first + few.substeps + 1]

@@ -18,7 +18,7 @@ from lingen_training.recipe import PartSection, Recipe, RecipeError
 
 @dataclass(frozen=True)
 class FoundParts:
-    """What a recipe names, before anything of it is built."""
+    """Parts that a recipe names, before anything of it is built."""
 
     autoencoder: PluginPart | None
     texts: tuple[PluginPart, ...]

@@ -1,4 +1,4 @@
-"""What a training recipe may say: TOML, checked whole before anything runs."""
+"""Training recipes: TOML, checked whole before anything runs."""
 
 from __future__ import annotations
 

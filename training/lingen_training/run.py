@@ -109,7 +109,7 @@ def train(
 
 @dataclass(frozen=True)
 class Inputs:
-    """What `train` was given, as far as other processes need it."""
+    """Inputs of `train`, as far as other processes need them."""
 
     recipe_path: Path
     out: Path

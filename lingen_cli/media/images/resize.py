@@ -67,8 +67,8 @@ def crop_size(seen: tuple[int, int], shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def canvas_size(seen: tuple[int, int], shape: tuple[int, int], step: int) -> tuple[int, int]:
-    """Of all sizes in steps of `step`, the one nearest to the proportions of `seen` and to as many
-    pixels as `shape` has."""
+    """Choose, of all sizes in steps of `step`, the one nearest to the proportions of `seen` and
+    to as many pixels as `shape` has."""
     area = shape[0] * shape[1]
     most = max(2, 2 * max(shape) // step)
     sides = [step * count for count in range(1, most + 1)]

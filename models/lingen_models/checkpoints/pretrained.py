@@ -24,7 +24,7 @@ class FrozenText(nn.Module):
         self.feature_dim = feature_dim
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """What a call takes, where the network is."""
+        """Return what a call takes, where the network is."""
         found: Tensor = self.network.tokens(list(prompts))
         first = next(self.network.parameters(), found)
         return found.to(first.device)

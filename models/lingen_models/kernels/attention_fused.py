@@ -1,4 +1,4 @@
-"""What attention does between its products on a processor, each in one pass by C kernels."""
+"""Steps of attention between its products on a processor, each in one pass by C kernels."""
 
 from __future__ import annotations
 

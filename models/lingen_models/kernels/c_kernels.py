@@ -53,7 +53,7 @@ _PATIENCE = 60
 
 
 def covers(*tensors: Tensor) -> bool:
-    """Whether there are kernels for tensors like these, of one type and on the processor."""
+    """Tell whether there are kernels for tensors like these, of one type and on the processor."""
     first = tensors[0]
     return (
         first.dtype in _TYPES

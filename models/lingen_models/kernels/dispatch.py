@@ -62,7 +62,7 @@ def _start(
 def scan_route(
     device: torch.device, *, gradients: bool
 ) -> Literal["triton", "mamba_ssm", "pytorch"]:
-    """Which kernels a scan on `device` goes through."""
+    """Return which kernels a scan on `device` goes through."""
     if device.type != "cuda":
         return "pytorch"
     if not gradients and own_kernels_work(device):
@@ -72,8 +72,8 @@ def scan_route(
 
 @functools.cache
 def own_kernels_work(device: torch.device) -> bool:
-    """Whether our Triton kernels compile on `device` and agree there with the PyTorch path, which
-    is tried once, on a few tokens. Where they do not, a warning says so."""
+    """Tell whether our Triton kernels compile on `device` and agree there with the PyTorch path,
+    which is tried once, on a few tokens. Where they do not, a warning says so."""
     if importlib.util.find_spec("triton") is None:
         return False
     with torch.inference_mode():

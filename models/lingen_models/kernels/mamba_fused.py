@@ -1,4 +1,4 @@
-"""What a Mamba2 does before and after its scan, each in one pass over the tokens by C kernels."""
+"""Steps of a Mamba2 before and after its scan, each in one pass over the tokens by C kernels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What adaptive layer norm does to a grid of tokens, each in one pass by C kernels."""
+"""Adaptive layer norm of a grid of tokens, each part in one pass by C kernels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from lingen_models.kernels import c_kernels
 
 
 def covers(x: Tensor, *by_frame: Tensor) -> bool:
-    """Whether there are kernels for tokens (B, T, H, W, D) and rows (B, T, 1, 1, D) like these."""
+    """Tell whether there are kernels for tokens (B, T, H, W, D) and rows (B, T, 1, 1, D) like
+    these."""
     return (
         x.dim() == 5
         and x.numel() > 0

@@ -21,7 +21,7 @@ _HELD = 2**19
 
 
 def covers(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor | None = None) -> bool:
-    """Whether the functions below take these."""
+    """Tell whether the functions below take these."""
     wide = dt.dtype is torch.float32 and A.dtype is torch.float32 and dt.device.type == "cpu"
     return wide and x.numel() > 0 and c_kernels.covers(x, B, B if C is None else C)
 
@@ -100,7 +100,8 @@ class _Sorted:
         d_sums: Tensor,
         through_scores: tuple[Tensor, Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """Of x, dt, A, B and C, from those of the values and of each chunk's states."""
+        """Compute gradients of x, dt, A, B and C from those of the values and of each chunk's
+        states."""
         batch, length, chunks, _, heads, features, states = self.size[:7]
         d_weighted = torch.bmm(self.own(), d_states.transpose(1, 2))
         d_own = torch.bmm(self.weighted, d_states)

@@ -37,7 +37,7 @@ def bidirectional_ssd_triton(
     diagonal: bool = True,
     chunk: int = CHUNK,
 ) -> Tensor:
-    """As `kernels.ssd.bidirectional_ssd`, without gradients; `chunk` is a power of two, at
+    """Same as `kernels.ssd.bidirectional_ssd`, without gradients; `chunk` is a power of two, at
     least 16. x may have any strides but in its last axis."""
     batch, length, heads, features = x.shape
     states, sums = _states(x, dt, A, B, chunk)
@@ -77,7 +77,7 @@ def bidirectional_ssd_triton(
 def final_states_triton(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, *, chunk: int = CHUNK
 ) -> Tensor:
-    """As `lingen_models.kernels.ssd.final_states`."""
+    """Same as `lingen_models.kernels.ssd.final_states`."""
     states, sums = _states(x, dt, A, B, chunk)
     return _pass(states, sums, None)
 

@@ -39,7 +39,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores for a mask: 0 where it is True, else minus infinity."""
+    """Return what is added to scores for a mask: 0 where it is True, else minus infinity."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, float("-inf"))
 
 
@@ -162,7 +162,7 @@ class SelfAttention(nn.Module):
         return self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
 
     def joined(self, y: Tensor) -> Tensor:
-        """What the heads found, (G, heads, N, P) -> (G, N, D)."""
+        """Join the results of the heads, (G, heads, N, P) -> (G, N, D)."""
         if c_kernels.covers(y, self.out.weight):
             return self.out(attention_fused.heads_together(y, None, y.shape[2]))  # type: ignore[no-any-return]
         return self.out(y.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]

@@ -19,7 +19,7 @@ from lingen_models.networks.norms import modulate
 
 @dataclass(frozen=True)
 class Hidden:
-    """What the blocks are given: tokens `x` (B, T, H, W, D), the features `time` (B, T, D) of the
+    """Inputs of the blocks: tokens `x` (B, T, H, W, D), the features `time` (B, T, D) of the
     times and the `modulation` (B, T, 6, D) that comes of them, `text` (B, M, D) and its mask."""
 
     x: Tensor
@@ -112,7 +112,8 @@ class LinGen(nn.Module):
         text_masks: Sequence[Tensor],
         layout: LayoutFeatures | None = None,
     ) -> Hidden:
-        """What comes before the blocks; the arguments, and what it raises, as of a call."""
+        """Compute what comes before the blocks; the arguments, and what it raises, are those of
+        a call."""
         _, tall, wide = self.config.patch
         if latents.shape[-2] % tall or latents.shape[-1] % wide:
             raise ValueError(

@@ -90,9 +90,9 @@ In half a second, what bounces quickly is in quite different places."""
 
 @dataclass(frozen=True)
 class LayoutFeatures:
-    """What a denoiser is told about objects: `discs` (B, T, N, INSTANTS, 5) has x, y and radius in
-    tokens, the angle in radians, and 1 where there is an object, else 0, per latent frame;
-    `phrases` (B, N, D) has the features of its description (`pooled`)."""
+    """Places of objects as a denoiser takes them: `discs` (B, T, N, INSTANTS, 5) has x, y and
+    radius in tokens, the angle in radians, and 1 where there is an object, else 0, per latent
+    frame; `phrases` (B, N, D) has the features of its description (`pooled`)."""
 
     discs: Tensor
     phrases: Tensor

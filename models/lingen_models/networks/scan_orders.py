@@ -44,12 +44,12 @@ class CurveScan(Scan):
     curve: Curve
 
     def flatten(self, x: Tensor) -> Tensor:
-        """As `Scan.flatten`."""
+        """Flatten as `Scan.flatten` does."""
         sequence = super().flatten(x)
         return sequence.index_select(1, self._order((x.shape[1], x.shape[2], x.shape[3]), x)[0])
 
     def restore(self, sequence: Tensor, grid: Grid) -> Tensor:
-        """As `Scan.restore`."""
+        """Restore as `Scan.restore` does."""
         return super().restore(sequence.index_select(1, self._order(grid, sequence)[1]), grid)
 
     def _order(self, grid: Grid, like: Tensor) -> tuple[Tensor, Tensor]:

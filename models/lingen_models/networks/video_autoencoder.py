@@ -250,7 +250,7 @@ class TemporalAutoencoder(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How many latent frames before its own the decoder looks at for a frame of video.
+        """Latent frames before its own that the decoder looks at for a frame of video.
 
         Every temporal layer looks two of its own frames back; those grow finer by 2, 4 and 8.
         """

@@ -1,4 +1,4 @@
-"""What the command line asks of a loaded model: `TextToVideo`, and pipelines from elsewhere."""
+"""Protocol of a loaded model: `TextToVideo`, and pipelines from elsewhere."""
 
 from __future__ import annotations
 
@@ -30,37 +30,38 @@ class VideoPipeline(Protocol):
 
     @property
     def reach(self) -> int:
-        """How many latent frames before its own a frame of the video depends on."""
+        """Latent frames before its own that a frame of the video depends on."""
 
     @property
     def causal(self) -> bool:
-        """Whether frames stay what they are when more latents follow."""
+        """Tell whether frames stay what they are when more latents follow."""
 
     @property
     def frugal(self) -> bool:
-        """Whether the networks get as little at a time as they can."""
+        """Tell whether the networks get as little at a time as they can."""
 
     @property
     def takes_layout(self) -> bool:
-        """Whether it can be told where objects are."""
+        """Tell whether it can be told where objects are."""
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser."""
+        """Type of the denoiser's weights."""
 
     def latent_frames(self, frames: int) -> int:
         """The fewest latent frames that give `frames` video frames."""
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
-        """How often all steps are gone through for `new` latent frames after `have` others."""
+        """Count how often all steps are gone through for `new` latent frames after `have`
+        others."""
 
     def entry(self, frame: int) -> tuple[int, int]:
-        """Where decoding begins so that video frame `frame` is that of decoding everything: the
-        latent frame, and the first video frame that comes out."""
+        """Find where decoding begins so that video frame `frame` is that of decoding everything:
+        the latent frame, and the first video frame that comes out."""
 
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, h, w) of a video that has not begun."""
@@ -73,7 +74,8 @@ class VideoPipeline(Protocol):
         begin: int = 0,
         before: Layout | None = None,
     ) -> Layout | None:
-        """Where the objects of a video of a prompt are; None for a model that plans nothing."""
+        """Plan where the objects of a video of a prompt are; None for a model that plans
+        nothing."""
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that mean nothing to the model."""

@@ -91,17 +91,17 @@ class TextToVideo:
 
     @property
     def takes_layout(self) -> bool:
-        """Whether the weights can be told where objects are."""
+        """Tell whether the weights can be told where objects are."""
         return self.denoiser.config.layout
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         return self.denoiser.patch_in.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser."""
+        """Type of the denoiser's weights."""
         return self.denoiser.patch_in.weight.dtype
 
     @property
@@ -111,7 +111,7 @@ class TextToVideo:
 
     @property
     def reach(self) -> int:
-        """How many latent frames before its own a frame of the video depends on."""
+        """Latent frames before its own that a frame of the video depends on."""
         return self.autoencoder.reach
 
     def save_memory(self) -> None:
@@ -141,15 +141,16 @@ class TextToVideo:
         return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
-        """How often all steps are gone through for `new` latent frames after `have` others."""
+        """Count how often all steps are gone through for `new` latent frames after `have`
+        others."""
         if windows is None:
             return 1
         plan = Windows(*windows, max(windows[0], self.positions))
         return count_windows(0 if cut else have, new, plan)
 
     def entry(self, frame: int) -> tuple[int, int]:
-        """Where decoding begins so that video frame `frame` is that of decoding everything: the
-        latent frame, an even one, and the first video frame that comes out."""
+        """Find where decoding begins so that video frame `frame` is that of decoding everything:
+        the latent frame, an even one, and the first video frame that comes out."""
         if not self.causal:
             return 0, 0
         start = max(0, -(-frame // self.time_stride) - self.reach - 1)
@@ -169,7 +170,8 @@ class TextToVideo:
         begin: int = 0,
         before: Layout | None = None,
     ) -> Layout | None:
-        """Where the objects of a video of a prompt are, as the model's planner has them for a seed.
+        """Plan where the objects of a video of a prompt are, as the model's planner has them for a
+        seed.
 
         Args:
             prompt, seed: as of `sample`.
@@ -335,7 +337,7 @@ class TextToVideo:
         times = method.times(steps)
 
         def share(new: int, of: int, places: LayoutFeatures | None) -> Fade | None:
-            """How the last `new` of `of` frames fade; None where that is over."""
+            """Return how the last `new` of `of` frames fade; None where that is over."""
             if fade is None or before is None or made >= fade[1]:
                 return None
             place = torch.arange(made + 1 + new - of, made + 1 + new, device=self.device)

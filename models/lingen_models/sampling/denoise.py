@@ -28,16 +28,16 @@ there is one, the layout."""
 
 @dataclass(frozen=True)
 class TextFeatures:
-    """What the text encoders made of some prompts: per encoder (B, M, D) and (B, M) masks; and the
-    layouts, if any, of the latent frames that are sampled with them."""
+    """Features of some prompts: per encoder (B, M, D) and (B, M) masks; and the layouts, if any,
+    of the latent frames that are sampled with them."""
 
     features: tuple[Tensor, ...]
     masks: tuple[Tensor, ...]
     layout: LayoutFeatures | None = None
 
     def inputs(self, first_frame: int) -> tuple[Any, ...]:
-        """What a `Network` is given after latents and times; a layout only if there is one, so
-        networks that take none need not know of it."""
+        """Return what a `Network` is given after latents and times; a layout only if there is
+        one, so networks that take none need not know of it."""
         layout = () if self.layout is None else (self.layout,)
         return (self.features, self.masks, first_frame, *layout)
 
@@ -63,7 +63,8 @@ def euler(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> 
 
 
 def ancestral(eta: float) -> Sampler:
-    """As `euler`, but a share `eta` of the noise that is left is fresh after every step.
+    """Return a sampler like `euler`, but a share `eta` of the noise that is left is fresh after
+    every step.
 
     So a mistake of an early step can be made good (DDIM with eta, arXiv 2010.02502; ancestral
     sampling). The fresh noise depends on the present state alone: what goes on from a state ends

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Keyframe:
-    """Where an object is at a video frame: its middle `x`, `y` in frame widths and heights from the
-    upper left corner, which may be outside of 0 to 1, the `radius` of a disc of its area in frame
-    widths, and how far it is turned clockwise, in degrees. `frame` counts frames at the model's
-    rate, and may lie between two."""
+    """Place of an object at a video frame: its middle `x`, `y` in frame widths and heights from
+    the upper left corner, which may be outside of 0 to 1, the `radius` of a disc of its area in
+    frame widths, and how far it is turned clockwise, in degrees. `frame` counts frames at the
+    model's rate, and may lie between two."""
 
     frame: float
     x: float
@@ -48,11 +48,11 @@ class LayoutObject:
             raise ValueError("a path needs keyframes at increasing times")
 
     def is_there(self, frame: float) -> bool:
-        """Whether it is there at a frame."""
+        """Tell whether it is there at a frame."""
         return self.first <= frame < self.end
 
     def at(self, frame: float) -> Keyframe:
-        """Where it is at a frame."""
+        """Return where it is at a frame."""
         after = bisect_right(self.path, frame, key=lambda one: one.frame)
         a = self.path[max(after - 1, 0)]
         b = self.path[min(after, len(self.path) - 1)]

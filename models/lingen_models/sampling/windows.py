@@ -20,7 +20,7 @@ Window = Callable[[Tensor, Tensor, int, int], Tensor]
 
 @dataclass(frozen=True)
 class Windows:
-    """How a long video is cut: latent frames in a window, and how many of them are its past.
+    """Cut of a long video: latent frames in a window, and how many of them are its past.
 
     `positions` is the length of the network's time table: later windows stand at its end.
     """
@@ -68,7 +68,7 @@ def continue_latents(
 
 
 def count_windows(history: int, frames: int, windows: Windows) -> int:
-    """How many windows `continue_latents` samples for `frames` more latent frames."""
+    """Count the windows that `continue_latents` samples for `frames` more latent frames."""
     count, past = 0, min(history, windows.past)
     while frames > 0:
         new = min(windows.frames - past, frames)

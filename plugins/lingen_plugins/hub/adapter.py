@@ -42,7 +42,7 @@ class HubPipeline:
 
     @property
     def reach(self) -> int:
-        """How many latent frames before its own a frame of the video depends on."""
+        """Latent frames before its own that a frame of the video depends on."""
         raise NotImplementedError
 
     @property
@@ -52,13 +52,13 @@ class HubPipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device on which it computes."""
         found: torch.device = self.pipe._execution_device
         return found
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser."""
+        """Type of the denoiser's weights."""
         found: torch.dtype = self.pipe.transformer.dtype
         return found
 
@@ -67,7 +67,8 @@ class HubPipeline:
         return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
-        """How often all steps are gone through for `new` latent frames after `have` others."""
+        """Count how often all steps are gone through for `new` latent frames after `have`
+        others."""
         return (
             1 if windows is None else sum(1 for _ in self._plan(0 if cut else have, new, windows))
         )

@@ -1,4 +1,4 @@
-"""Where the parts of a model lie in a folder as `save_pretrained` writes it.
+"""Folders of the parts of a model as `save_pretrained` writes it.
 
 That is a folder of the part alone, or one of a whole pipeline. Nothing is imported.
 """

@@ -35,7 +35,7 @@ class LtxLong(HubPipeline):
         """Latent frames of the video that is decoded."""
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
-        """How many windows `new` latent frames have."""
+        """Count the windows of `new` latent frames."""
         return 1 + max(0, -(-(new - WINDOW) // (WINDOW - OVERLAP)))
 
     def entry(self, frame: int) -> tuple[int, int]:

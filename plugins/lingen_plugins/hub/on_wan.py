@@ -1,4 +1,4 @@
-"""What all pipelines on the latents of Wan's autoencoder have in common."""
+"""Base of all pipelines on the latents of Wan's autoencoder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OnWanLatents(HubPipeline):
 
     @cached_property
     def reach(self) -> int:
-        """How many latent frames before its own a frame of the video depends on."""
+        """Latent frames before its own that a frame of the video depends on."""
         return reach_of(self.pipe.vae)
 
     def encode_video(self, frames: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def encode_pixels(vae: Any, pixels: Tensor) -> Tensor:
 
 
 def reach_of(vae: Any) -> int:
-    """How many latent frames before its own the decoder looks at for a frame of video.
+    """Count the latent frames before its own that the decoder looks at for a frame of video.
 
     Every convolution over time looks back by its length less one, in frames of its own, which the
     upsamplers make finer.

@@ -1,4 +1,4 @@
-"""What the checks share: how they fail, and what holds for every record."""
+"""Claims that the checks share: how they fail, and what holds for every record."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def expect(holds: object, whose: str, wrong: str, remedy: str) -> None:
 
 
 def title(record: Component) -> str:
-    """How a message calls a record."""
+    """Name a record as messages call it."""
     return f"{type(record).__name__} {record.name!r}"
 
 
 def check_basics(record: Component, kind: type[Component]) -> str:
-    """What every record keeps; returns its `title`."""
+    """Check what every record keeps; returns its `title`."""
     if not isinstance(record, kind):
         found = type(record).__name__
         raise AssertionError(f"a {kind.__name__} is checked here, but this is a {found}")

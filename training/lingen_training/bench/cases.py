@@ -1,4 +1,4 @@
-"""What is measured: lengths and sizes of one's own, or the rows of the paper."""
+"""Cases that are measured: lengths and sizes of one's own, or the rows of the paper."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Case:
 
     @property
     def tokens(self) -> int:
-        """Of the video."""
+        """Tokens of the video."""
         return math.prod(token_grid(self.first, self.latent_shape))
 
 

@@ -1,4 +1,4 @@
-"""What a measurement ran on: without it a figure says nothing."""
+"""Machine of a measurement: without it a figure says nothing."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def attention_backends(device: str) -> list[str]:
-    """What `scaled_dot_product_attention` may choose from; on a CPU torch has one fused kernel,
-    and `networks.attention.attend` takes plain products where there are few scores."""
+    """Name what `scaled_dot_product_attention` may choose from; on a CPU torch has one fused
+    kernel, and `networks.attention.attend` takes plain products where there are few scores."""
     if device == "cpu":
         return ["plain products", "SDPA where there are many scores"]
     names = {

@@ -1,4 +1,4 @@
-"""What each part of a step takes, in a pass of its own: marks slow a step down a little.
+"""Shares of the parts of a step, in a pass of its own: marks slow a step down a little.
 
 Every module is of a part; time between two marks is that of the innermost part that is open. What
 belongs to none (norms, modulation, gates, sums, embeddings) is `other`. A transpose that is only
@@ -53,7 +53,7 @@ class Marks:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What is inside is of this part."""
+        """Count what is inside as this part."""
         self.mark()
         self.open.append(name)
         yield
@@ -61,7 +61,7 @@ class Marks:
         self.open.pop()
 
     def seconds(self) -> dict[str, float]:
-        """Of each part, from the first mark on."""
+        """Return the seconds of each part, from the first mark on."""
         if self.device != "cpu":
             torch.cuda.synchronize()
         total: dict[str, float] = {}

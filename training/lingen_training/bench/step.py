@@ -70,7 +70,7 @@ def moment() -> torch.cuda.Event:
 
 
 def weight_bytes(network: LinGen) -> int:
-    """Of all parameters."""
+    """Count the bytes of all parameters."""
     return sum(one.numel() * one.element_size() for one in network.parameters())
 
 
