@@ -20,7 +20,6 @@ OTHER = SamplingParams(
     sampler="heun",
     negative_prompt="a star",
     plan_layout=False,
-    noise_scale=0.5,
     seed=7,
 )
 """Each field differs from what the models and the tests below have."""

@@ -286,7 +286,7 @@ class TextToVideo:
         text = replace(text, layout=self.encode_layout(layout, range(shape[2]), shape[3:]))
         return sample_latents(
             self.denoiser_for(params),
-            params.noise_scale * torch.randn(shape, generator=generator).to(self.device),
+            torch.randn(shape, generator=generator).to(self.device),
             text,
             self.encode_texts([params.negative_prompt]),
             times=times,

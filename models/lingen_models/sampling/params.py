@@ -112,10 +112,6 @@ class SamplingParams:
             default="yes",
         ),
     ] = True
-    noise_scale: Annotated[
-        float,
-        Param("Scale of the noise that a new video begins with.", least=0, most=2, default="1"),
-    ] = 1.0
     seed: Annotated[
         int,
         Param(
