@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import typer
 
@@ -66,3 +68,26 @@ def test_a_traceback_is_shown_when_asked_for(lingen, tmp_path):
     assert result.returncode == 66
     assert "Traceback" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("lingen: error: no such file")
+
+
+@pytest.mark.parametrize("broken", ["settings", "input"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("generate", "a red ball", "--image", "none.png"),
+        ("extend", "none.mp4"),
+        ("continue", "none.mp4", "a star"),
+        ("branch", "none.mp4", "a star", "--at", "1"),
+        ("retake", "none.mp4", "--from", "1"),
+        ("rerun", "none.mp4"),
+        ("resume", "none.mp4"),
+    ],
+)
+def test_the_events_of_every_failure_end(command, broken, lingen_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if broken == "settings":
+        (tmp_path / "lingen.toml").write_text("steps = 'many'")
+    found = lingen_here(*command, "--json")
+    events = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [event["event"] for event in events[-2:]] == ["error", "end"]
+    assert events[-1]["code"] == events[-2]["code"] == found.returncode in (66, 78)
