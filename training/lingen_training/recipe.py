@@ -41,6 +41,12 @@ class AutoencoderStage(_Section):
     edge_weight: float = Field(default=0.5, ge=0)
     outlier_limit: float = Field(default=4.0, gt=0)
     """Latent means beyond this are penalised (Movie Gen's outlier penalty, paper.md 1.4)."""
+    decoder_steps: int = Field(default=0, ge=0)
+    """Steps in which at last the decoder alone is trained, on clips of `decoder_frames`: latents
+    stay what they are, so a denoiser that knows them goes on with them. A decoder that has seen
+    short clips alone leaves outlines of what moves in longer ones."""
+    decoder_frames: int = Field(default=41, ge=1)
+    decoder_learning_rate: float = Field(default=3e-4, gt=0)
 
     def config(self) -> TAEConfig:
         """The network that this stage trains."""

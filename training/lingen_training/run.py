@@ -33,7 +33,7 @@ from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground import lexicon
 from lingen_plugins.registry import Registry
-from lingen_training.autoencoder_stage import train_autoencoder
+from lingen_training.autoencoder_stage import train_autoencoder, train_decoder
 from lingen_training.curves import draw_curves
 from lingen_training.data import PLAYGROUND, World, find_world
 from lingen_training.denoiser_stage import StageData, train_stage
@@ -354,9 +354,14 @@ def _autoencoder(
     path = out / "autoencoder.safetensors"
     if path.exists():
         return path
+    stage, seed = recipe.autoencoder, recipe.seed
+    assert isinstance(stage, AutoencoderStage)
+    whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     given = None if start_from is None else start_from / path.name
-    if given is not None and given.exists():
-        _write(path, given.read_bytes())
-        return path
-    assert isinstance(recipe.autoencoder, AutoencoderStage)
-    return train_autoencoder(recipe.autoencoder, recipe.seed, out, device, report, world)
+    if not whole.exists() and given is not None and given.exists():
+        _write(whole, given.read_bytes())
+    elif not whole.exists():
+        train_autoencoder(stage, seed, out, device, report, world, whole.name)
+    if stage.decoder_steps:
+        train_decoder(stage, whole, seed, out, device, report, world)
+    return path
