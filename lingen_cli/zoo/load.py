@@ -61,6 +61,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
                 for path, one in given.items()
             },
             planner=variant.plan_layout if isinstance(variant, ModelVariant) else None,
+            locator=variant.locate_objects if isinstance(variant, ModelVariant) else None,
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error

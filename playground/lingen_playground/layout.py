@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from .caption import object_phrase
+from .palette import SHAPES
 from .reading import read_prompt
 from .render import FPS, course_of
 from .sample import scene_for
 from .scene import Scene, SceneObject
+from .segment import take_apart
+from .silhouette import area, fits
 
 _TRIES: Final = 40
 _EASE: Final = 1.5
@@ -32,11 +35,12 @@ class PlannedObject:
 
 @dataclass(frozen=True)
 class Place:
-    """Place of an object that a phrase describes: its middle in frame widths."""
+    """Place of an object that a phrase describes: its middle and its radius in frame widths."""
 
     phrase: str
     x: float
     y: float
+    radius: float
 
 
 def plan_objects(
@@ -45,7 +49,8 @@ def plan_objects(
     """Plan where the objects of a prompt are at some video frames, of which the first begins the
     scene: always the same for a seed; None where the prompt is not one of one or two objects.
 
-    An object of the color and the shape of one that was there `before` goes on from its place.
+    An object of the color and the shape of one that was there `before` goes on from its place, in
+    its size.
     """
     said = read_prompt(prompt)
     if said is None:
@@ -53,32 +58,49 @@ def plan_objects(
     rng = random.Random(f"plan {seed}")
     seeds = [seed, *(rng.randrange(2**31) for _ in range(_TRIES if before else 0))]
     gaps = {one: _gaps(scene_for(said, one), before) for one in seeds}
-    best = min(gaps, key=lambda one: sum(float(gap.norm()) for gap in gaps[one]))
+    best = min(gaps, key=lambda one: sum(float(gap[:2].norm()) for gap in gaps[one]))
     scene = scene_for(said, best)
     seconds = (torch.tensor(frames, dtype=torch.float64) - frames[0]) / FPS
     planned = []
     for layer, thing in enumerate(scene.objects):
         course = course_of(scene, layer, seconds)
         discs = torch.stack((course.x, course.y, course.radius, course.angle), -1)
-        discs[:, :2] += gaps[best][layer] * (1 - seconds / _EASE).clamp(min=0)[:, None]
+        discs[:, :2] += gaps[best][layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
+        discs[:, 2] *= gaps[best][layer][2]
         planned.append(PlannedObject(object_phrase(thing), discs))
     return planned
 
 
 def _gaps(scene: Scene, before: Sequence[Place]) -> list[Tensor]:
-    """From where each object of a scene begins to where it was (2,); zero for one that is new."""
+    """From where each object of a scene begins to where it was, and by which factor it was larger
+    there (3,); 0, 0 and 1 for one that is new."""
     left = list(before)
     gaps = []
     for layer, thing in enumerate(scene.objects):
         course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
-        own = torch.cat((course.x, course.y))
+        x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
         was = next((one for one in left if _describes(one.phrase, thing)), None)
-        if was is None:
-            gaps.append(torch.zeros_like(own))
-        else:
+        gap = (0.0, 0.0, 1.0)
+        if was is not None:
             left.remove(was)
-            gaps.append(torch.tensor((was.x, was.y), dtype=torch.float64) - own)
+            gap = (was.x - x, was.y - y, was.radius / radius)
+        gaps.append(torch.tensor(gap, dtype=torch.float64))
     return gaps
+
+
+def places_in(image: Tensor) -> list[Place]:
+    """Find the objects in a picture (H, W, 3) uint8 of the playground, at most two, by their
+    colors."""
+    wide = image.shape[1]
+    layers = take_apart(image[None].cpu(), 2)
+    places = []
+    for color, mask in zip(layers.colours, layers.masks, strict=True):
+        scores = fits(mask)
+        shape = max(SHAPES, key=lambda name: scores[name])
+        y, x = mask[0].nonzero().double().mean(0).tolist()
+        radius = (float(mask.sum()) / area(shape)) ** 0.5
+        places.append(Place(f"{color} {shape}", (x + 0.5) / wide, (y + 0.5) / wide, radius / wide))
+    return places
 
 
 def _describes(phrase: str, thing: SceneObject) -> bool:

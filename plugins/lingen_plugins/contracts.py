@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from lingen_models.pipelines.protocol import VideoPipeline
-    from lingen_models.pipelines.text_to_video import LayoutPlanner
+    from lingen_models.pipelines.text_to_video import LayoutPlanner, ObjectLocator
     from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_models.sampling.denoise import SamplingMethod
 
@@ -151,6 +151,8 @@ class ModelVariant(Component):
     plan_layout: LayoutPlanner | None = None
     """Where the objects of a prompt are. Used where a video is made from a prompt alone, or goes on
     with one that was, with weights that take a layout."""
+    locate_objects: ObjectLocator | None = None
+    """Where objects are in a picture that a video begins with, from which the plan goes on."""
     windows: tuple[int, int] = (33, 9)
     """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
     frames in one, and how many of them are its past."""

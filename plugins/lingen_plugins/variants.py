@@ -12,6 +12,8 @@ from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lingen_models.networks.denoiser import LinGen
     from lingen_models.sampling.layout import Layout
 
@@ -32,7 +34,9 @@ def plan_layout(
     from lingen_playground.layout import Place, plan_objects
 
     now = [] if before is None else [one for one in before.objects if one.is_there(frames[0])]
-    places = [Place(one.phrase, at.x, at.y) for one in now for at in (one.at(frames[0]),)]
+    places = [
+        Place(one.phrase, at.x, at.y, at.radius) for one in now for at in (one.at(frames[0]),)
+    ]
     planned = plan_objects(prompt, seed, frames, places)
     if planned is None:
         return None
@@ -42,6 +46,19 @@ def plan_layout(
         path = tuple(Keyframe(at, x, y, r, math.degrees(angle)) for at, (x, y, r, angle) in rows)
         objects.append(LayoutObject(one.phrase, path))
     return Layout(tuple(objects))
+
+
+def locate_objects(image: Tensor) -> Layout:
+    """Find the objects of the playground in a picture (H, W, 3) uint8."""
+    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
+    from lingen_playground.layout import places_in
+
+    return Layout(
+        tuple(
+            LayoutObject(one.phrase, (Keyframe(0.0, one.x, one.y, one.radius),))
+            for one in places_in(image)
+        )
+    )
 
 
 def tiny(config: LinGenConfig) -> LinGenConfig:
@@ -120,6 +137,7 @@ def register_model_variants() -> list[ModelVariant]:
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
         plan_layout=plan_layout,
+        locate_objects=locate_objects,
     )
     few_steps = replace(
         shipped,

@@ -275,6 +275,20 @@ def test_a_new_video_has_the_planned_layout_and_what_guides_it_has_none() -> Non
     assert layout.discs[1].abs().sum() == 0
 
 
+@pytest.mark.parametrize("at", [0.0, 0.5])
+def test_a_plan_goes_on_from_what_is_seen_in_a_first_picture(at: float) -> None:
+    """The planner below begins at the left edge: what is seen there goes on, and else nothing."""
+    pipe = pipeline()
+    pipe.locator = lambda image: Layout((LayoutObject("ball", path((0, at, 0.5, 0.2))),))
+    first = torch.zeros(32, 32, 3, dtype=torch.uint8)
+    pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, first_frame=first)
+    (layout,) = seen(pipe)
+    if at:
+        assert layout is None
+    else:
+        assert layout is not None and layout.discs[0, 1, -1, 1, 0] == pytest.approx(0.09)
+
+
 @pytest.mark.parametrize("case", ["image", "not wanted", "no prompt", "other weights", "none"])
 def test_otherwise_nothing_is_planned(case: str) -> None:
     config = LinGenConfig.from_dict({**CONFIG.to_dict(), "layout": case != "other weights"})

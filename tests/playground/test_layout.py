@@ -7,14 +7,16 @@ import torch
 from lingen_playground import (
     Said,
     SaidObject,
+    as_frames,
     canonical_caption,
     course_of,
     natural_prompts,
     read_prompt,
+    render,
     sample_scene,
     scene_for,
 )
-from lingen_playground.layout import Place, plan_objects
+from lingen_playground.layout import Place, places_in, plan_objects
 from lingen_playground.palette import visible
 
 PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
@@ -90,16 +92,36 @@ def test_what_is_described_alike_goes_on_from_its_place() -> None:
     The star is new, and on its own way from the first."""
     frames = [12.5 + 8 * number for number in range(9)]
     prompt = "a red ball moves down and a blue star spins"
-    before = [Place("red ball bouncing", 0.2, 0.4)]
+    before = [Place("red ball bouncing", 0.2, 0.4, 0.18)]
     planned = plan_objects(prompt, 4, frames, before)
     assert planned is not None
     ball, star = planned
     torch.testing.assert_close(ball.discs[0, :2], torch.tensor([0.2, 0.4], dtype=torch.float64))
+    torch.testing.assert_close(ball.discs[:, 2], torch.full((9,), 0.18, dtype=torch.float64))
     steps = ball.discs[4:, :2].diff(dim=0)
     assert steps[:, 0].abs().max() < 1e-9
     assert star.discs[:, :2].diff(dim=0).abs().max() < 1e-9
     alone = plan_objects(prompt, 4, frames)
     assert alone is not None and not torch.equal(alone[0].discs, ball.discs)
+
+
+def test_objects_are_found_in_a_picture() -> None:
+    found = 0
+    for seed in range(40):
+        scene = sample_scene(seed, camera="still")
+        picture = as_frames(render([scene], 1, 128)[0])[0]
+        places = {one.phrase: one for one in places_in(picture)}
+        for layer, thing in enumerate(scene.objects):
+            course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
+            x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
+            inside = all(radius * 1.4 < at < 1 - radius * 1.4 for at in (x, y))
+            place = places.get(f"{thing.colour} {thing.shape}")
+            if not inside or place is None:
+                continue
+            assert abs(place.x - x) < 0.02 and abs(place.y - y) < 0.02
+            assert abs(place.radius - radius) < 0.015
+            found += 1
+    assert found > 30
 
 
 def test_other_prompts_have_no_plan() -> None:

@@ -115,6 +115,7 @@ def evaluate(
             "long_clips": long_clips,
             "long_seconds": long_frames / FPS,
             **{option: getattr(params, name) for option, name in options().items()},
+            "plan_layout": params.plan_layout and pipe.plans_layouts,
             "schedule": method.schedule,
             "guided_after": method.guided_after,
             "size": size,
@@ -174,7 +175,8 @@ def markdown_table(result: dict[str, Any]) -> str:
     settings = result["settings"]
     lines = [
         f"{settings['clips']} clips of {settings['seconds']:g} s from held-out prompts, "
-        f"{settings['steps']} steps, guidance {settings['guidance']:g}, seed {settings['seed']}.",
+        f"{settings['steps']} steps, guidance {settings['guidance']:g}, seed {settings['seed']}, "
+        + ("layouts planned from the prompts." if settings.get("plan_layout") else "no layouts."),
         "",
         "| judged | right | 95% interval | target | through the autoencoder | real renders |",
         "|---|---|---|---|---|---|",

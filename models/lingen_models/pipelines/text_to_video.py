@@ -36,6 +36,8 @@ LayoutPlanner = Callable[[str, int, Sequence[float], Layout | None], Layout | No
 before, if anything, to a layout from the first of these frames on; None where the prompt does not
 say enough. A longer plan begins as a shorter one. What the layout before describes alike goes on
 from where it is there."""
+ObjectLocator = Callable[[Tensor], Layout]
+"""From a picture, uint8 (H, W, 3), to the layout of what is in it."""
 DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
@@ -58,6 +60,7 @@ class TextToVideo:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
         self.planner: LayoutPlanner | None = None
+        self.locator: ObjectLocator | None = None
         self.frugal = False
         """The networks get one row, and one latent frame, at a time."""
 
@@ -71,17 +74,18 @@ class TextToVideo:
         dtype: torch.dtype | None = None,
         given: Mapping[Path, nn.Module] | None = None,
         planner: LayoutPlanner | None = None,
+        locator: ObjectLocator | None = None,
     ) -> Self:
         """Load safetensors whose metadata holds their configuration.
 
         `dtype` defaults to bfloat16 where the device computes in it, else float32. `given` has, by
-        their files, frozen networks that were built elsewhere, in their dtype and place. `expander`
-        adds to prompts what they leave open (`expand`).
+        their files, frozen networks that were built elsewhere, in their dtype and place. `planner`
+        says where the objects of a prompt are, `locator` where those of a first picture are.
         Raises CheckpointError for files that are damaged, foreign or do not fit together.
         """
         dtype = dtype or compute_dtype(device)
         pipe = cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
-        pipe.planner = planner
+        pipe.planner, pipe.locator = planner, locator
         return pipe
 
     @property
@@ -93,6 +97,11 @@ class TextToVideo:
     def takes_layout(self) -> bool:
         """Tell whether the weights can be told where objects are."""
         return self.denoiser.config.layout
+
+    @property
+    def plans_layouts(self) -> bool:
+        """True with a planner, and weights that take what it makes."""
+        return self.planner is not None and self.takes_layout
 
     @property
     def device(self) -> torch.device:
@@ -191,6 +200,24 @@ class TextToVideo:
             return planned
         return before.then(planned, frames[0])
 
+    def _planned(
+        self, prompt: str, seed: int, latent_frames: int, first_frame: Tensor | None
+    ) -> Layout | None:
+        """The plan of a new video, which goes on from a first picture; None where the prompt names
+        what is not in that."""
+        if first_frame is None:
+            return self.plan_layout(prompt, seed, latent_frames)
+        if self.locator is None or not self.plans_layouts:
+            return None
+        seen = self.locator(first_frame)
+        planned = self.plan_layout(prompt, seed, latent_frames, 0, seen)
+        if planned is None:
+            return None
+        begins = {(at.x, at.y) for at in (one.at(0.0) for one in seen.objects)}
+        new = [one.at(0.0) for one in planned.objects if one.is_there(0.0)]
+        known = all(any(math.dist((at.x, at.y), one) < 1e-6 for one in begins) for at in new)
+        return planned if known else None
+
     @torch.inference_mode()
     def encode_layout(
         self, layout: Layout | None, frames: Sequence[int], size: Sequence[int]
@@ -263,8 +290,8 @@ class TextToVideo:
 
         Noise is drawn on the CPU from the seed, so it does not depend on the device.
         `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
-        ends in; a single frame cannot have both. Without these and without a `layout`, the model's
-        planner makes one if `params` say so.
+        ends in; a single frame cannot have both. Without a `layout`, the model's planner makes one
+        if `params` say so; with a first picture, if what the prompt names is in it.
         Raises ValueError for sizes that the strides do not divide, an unknown schedule, or a layout
         for weights that take none.
         """
@@ -280,8 +307,8 @@ class TextToVideo:
             width // self.space_stride,
         )
         generator = torch.Generator().manual_seed(params.seed)
-        if layout is None and params.plan_layout and first_frame is None and last_frame is None:
-            layout = self.plan_layout(prompt, params.seed, shape[2])
+        if layout is None and params.plan_layout and last_frame is None:
+            layout = self._planned(prompt, params.seed, shape[2], first_frame)
         text = self.encode_texts([prompt])
         text = replace(text, layout=self.encode_layout(layout, range(shape[2]), shape[3:]))
         return sample_latents(
