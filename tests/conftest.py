@@ -1,6 +1,18 @@
 import os
+from pathlib import Path
 
 import pytest
+
+END_TO_END = {
+    "api",
+    "benchmarks",
+    "cli",
+    "packaging/test_example_plugin.py",
+    "packaging/test_wheel.py",
+    "training/test_parallel.py",
+    "training/test_run.py",
+}
+"""Folders and files of tests that take seconds each."""
 
 # Before anything imports torch, and inherited by every process that a test starts: the networks
 # here are so small that threads cost more than they give, and wait for each other.
@@ -8,6 +20,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tests give processes homes of their own, and each of those would compile the kernels again.
 os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what starts processes or makes videos: `pytest -m "not e2e"` is the fast layer."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root)
+        if place.parts[0] in END_TO_END or str(place) in END_TO_END:
+            item.add_marker(pytest.mark.e2e)
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +68,6 @@ def other_python(tmp_path_factory):
     import subprocess
     import sys
     import sysconfig
-    from pathlib import Path
 
     folder = tmp_path_factory.mktemp("environment")
     command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
