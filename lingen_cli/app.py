@@ -26,6 +26,7 @@ from lingen_cli.commands import (
     doctor,
     evaluate,
     extend,
+    gallery,
     generate,
     kernels,
     layout,
@@ -58,6 +59,7 @@ app.command()(extend.branch)
 app.command()(extend.retake)
 app.command()(layout.layout)
 app.command()(show.show)
+app.command()(gallery.gallery)
 app.command()(rerun.rerun)
 app.command()(resume.resume)
 app.command()(resume.decode)

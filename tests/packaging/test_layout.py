@@ -24,7 +24,7 @@ LAYERS = (
     {"__main__"},
     {"app"},
     {"commands"},
-    {"batch", "planning", "doctor"},
+    {"batch", "planning", "doctor", "gallery"},
     {"generation"},
     {"requests"},
     {"inputs"},

@@ -1,0 +1,183 @@
+"""`lingen gallery`: what is on the page, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from urllib.parse import unquote
+
+import pytest
+
+PROMPT = 'a <b>red</b> & "ball" </script><script>document.title="taken over"</script>'
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, tiny_weights):
+    """Two videos of one prompt, one of another in a folder below, one from elsewhere, a broken one,
+    and what is no video."""
+    import av
+    import numpy as np
+
+    from lingen_cli.app import run
+
+    folder = tmp_path_factory.mktemp("gallery")
+    (folder / "more #1").mkdir()
+    for name, prompt, seed in (
+        ("one.mp4", PROMPT, 1),
+        ("two.mp4", PROMPT, 2),
+        ("more #1/star.mp4", "a star", 3),
+    ):
+        arguments = ["generate", prompt, "--weights", tiny_weights, "--size", "32", "--frames", "9"]
+        more = ["--steps", "1", "--seed", seed, "-q", "-o", folder / name]
+        assert run([str(one) for one in (*arguments, *more)]) == 0
+    with av.open(str(folder / "other.mkv"), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for _ in range(5):
+            picture = np.full((32, 48, 3), 200, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    (folder / "broken.mp4").write_bytes(b"no video" * 100)
+    (folder / "notes.txt").write_text("no video")
+    (folder / ".hidden").mkdir()
+    shutil.copy(folder / "one.mp4", folder / ".hidden" / "one.mp4")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    from lingen_cli.app import run
+
+    target = folder / "gallery.html"
+    arguments = ["gallery", folder, "-o", target, "--title", "Balls & <stars>"]
+    assert run([str(one) for one in arguments]) == 0
+    return target
+
+
+def entries_of(page):
+    text = page.read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    return json.loads(data)
+
+
+def test_the_page_lists_all_videos(page):
+    rows = entries_of(page)
+    assert [unquote(row["url"]) for row in rows] == [
+        "broken.mp4",
+        "more #1/star.mp4",
+        "one.mp4",
+        "other.mkv",
+        "two.mp4",
+    ]
+    broken, star, one, other, _ = rows
+    assert (broken["kind"], broken["thumbnail"]) == ("broken", "")
+    assert broken["problem"] == f"not a supported video file: {page.parent / 'broken.mp4'}"
+    assert (star["prompt"], star["seed"], star["size"], star["kind"]) == (
+        "a star",
+        "3",
+        "32x32",
+        "lingen",
+    )
+    assert one["prompt"] == PROMPT and one["command"].startswith("lingen rerun ")
+    assert (other["kind"], other["prompt"], other["seconds"]) == ("other", "", 1.0)
+    assert all(row["thumbnail"].startswith("data:image/jpeg;base64,/9j/") for row in rows[1:])
+
+
+def test_the_page_needs_nothing_else(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=.?https?:", text)
+    assert "<title>Balls &amp; &lt;stars&gt;</title>" in text
+
+
+def test_what_is_wrong_is_refused(folder, page, lingen_here, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(lingen_here("gallery", folder, "-o", page), 73, "gallery.html")
+    fails(lingen_here("gallery", folder, "-o", "page.htm"), 2, "must end in .html")
+    fails(lingen_here("gallery", "nowhere"), 66, "no such file or folder: nowhere")
+    fails(lingen_here("gallery"), 66, "no videos there")
+    again = lingen_here("gallery", folder / "one.mp4", folder / "one.mp4", "-o", "one.html")
+    assert again.returncode == 0 and again.stdout == "one.html\n"
+    assert len(entries_of(tmp_path / "one.html")) == 1
+
+
+def browsed(page, state="", script=""):
+    """The page as a browser has it: its title, and the text of its main part."""
+    if BROWSER is None:
+        pytest.skip("no chromium")
+    copy = page.with_name("copy.html")
+    text = page.read_text(encoding="utf-8")
+    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
+    command += ["--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr"]
+    found = subprocess.run(
+        [*command, "--dump-dom", f"{copy.as_uri()}{state}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in found.stderr, found.stderr
+    (main,) = re.findall(r'<main id="main">(.*)</main>', found.stdout, re.DOTALL)
+    (title,) = re.findall(r"<title>(.*?)</title>", found.stdout)
+    return unescape(title), main
+
+
+def prompts_in(main):
+    return [unescape(one) for one in re.findall(r'<span class="prompt">(.*?)</span>', main)]
+
+
+def test_a_browser_shows_prompts_as_they_are(page):
+    title, main = browsed(page)
+    assert title == "Balls & <stars>"
+    assert prompts_in(main) == ["broken.mp4", "a star", PROMPT, "other.mkv", PROMPT]
+    assert main.count('<img alt="" src="data:image/jpeg') == 4
+
+
+@pytest.mark.parametrize(
+    ("state", "prompts"),
+    [
+        ("#query=STAR", ["a star"]),
+        ("#kind=other", ["other.mkv"]),
+        ("#kind=lingen&sort=seed", [PROMPT, PROMPT, "a star"]),
+        ("#model=lingen-mini&sort=prompt", [PROMPT, PROMPT, "a star"]),
+        ("#query=nothing", []),
+    ],
+)
+def test_the_address_filters_and_sorts(page, state, prompts):
+    assert prompts_in(browsed(page, state)[1]) == prompts
+
+
+def test_the_same_prompt_stands_side_by_side(page):
+    _, main = browsed(page, "#kind=lingen&group=1")
+    heads = [unescape(one) for one in re.findall(r"<h2>(.*?)</h2>", main)]
+    assert heads == ["a star (1)", f"{PROMPT} (2)"]
+
+
+def test_a_video_plays_under_the_mouse(page):
+    script = """
+        const picture = document.querySelectorAll(".picture")[2];
+        picture.dispatchEvent(new Event("mouseenter"));
+        const video = picture.querySelector("video");
+        const told = what => document.title = what + " " + video.videoWidth;
+        video.addEventListener("loadeddata", () => told("plays"));
+        video.addEventListener("error", () => told("fails"));
+    """
+    assert browsed(page, script=script)[0] == "plays 32"
+
+
+def test_typing_filters_and_a_click_tells_more(page):
+    script = """
+        const query = document.getElementById("query");
+        query.value = "star";
+        query.dispatchEvent(new Event("input"));
+        document.querySelector(".picture").click();
+        document.title = document.querySelector("dialog dl").textContent + " " + location.hash;
+    """
+    title, main = browsed(page, script=script)
+    assert prompts_in(main) == ["a star"]
+    assert title.startswith("prompta starfilestar.mp4modellingen-miniseed3")
+    assert title.endswith("#query=star")
