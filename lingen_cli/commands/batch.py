@@ -42,6 +42,14 @@ def batch(
             rich_help_panel=OUTPUT,
         ),
     ] = "{index}-{prompt}",
+    gallery: Annotated[
+        bool,
+        typer.Option(
+            "--gallery",
+            help="Write gallery.html beside the videos, a page that shows them all.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     keep_going: Annotated[
         bool,
         typer.Option(
@@ -158,6 +166,10 @@ def batch(
             run_in_processes(tasks, command, processes, tally, quiet=report.quiet, retries=retry)
         else:
             run(tasks, tally, quiet=report.quiet, retries=retry)
+        if gallery and any(task.output.exists() for task in tasks):
+            from lingen_cli.gallery.page import write_gallery
+
+            write_gallery([target], target / "gallery.html", jobs.stem, overwrite=True)
         failed = len(problems) + len(tally.failed)
         made, there = tally.count("done"), tally.count("skipped")
         stream.summarise(done=made, skipped=there, failed=failed)

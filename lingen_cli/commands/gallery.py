@@ -23,23 +23,15 @@ def gallery(
 
     Videos play when the mouse is on them. They can be filtered, sorted, and compared by prompt.
     """
-    from lingen_cli.errors import InvalidOptionError, MissingInputError
-    from lingen_cli.files.work_folder import WorkFolder
-    from lingen_cli.gallery.collect import find_videos, read_entry
-    from lingen_cli.gallery.page import page_of
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.gallery.page import write_gallery
     from lingen_cli.terminal import console
 
     if output.suffix.lower() != ".html":
         raise InvalidOptionError(
             f"--output writes HTML, the name must end in .html: {output.name!r}"
         )
-    entries = [read_entry(path, output.parent) for path in find_videos(paths or [Path()])]
-    if not entries:
-        raise MissingInputError("no videos there; name a folder or files")
-    with WorkFolder(output, overwrite=overwrite) as work:
-        temporary = work.temporary(".html")
-        temporary.write_text(page_of(entries, title), encoding="utf-8")
-        work.publish(temporary)
+    entries = write_gallery(paths or [Path()], output, title, overwrite=overwrite)
     broken = sum(entry.kind == "broken" for entry in entries)
     note = f", {broken} of them unreadable" if broken else ""
     console.note(f"lingen: {len(entries)} videos{note}")

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib.resources import files
+from pathlib import Path
 
-from lingen_cli.gallery.collect import Entry
+from lingen_cli.errors import MissingInputError
+from lingen_cli.files.work_folder import WorkFolder
+from lingen_cli.gallery.collect import Entry, find_videos, read_entry
+
+
+def write_gallery(
+    paths: Iterable[Path], output: Path, title: str, *, overwrite: bool
+) -> list[Entry]:
+    """Write a page of the videos in files and folders; returns what is on it.
+
+    Raises MissingInputError (66) for paths that are not there or no videos, OutputExistsError (73),
+    WriteFailedError (74).
+    """
+    entries = [read_entry(path, output.parent) for path in find_videos(paths)]
+    if not entries:
+        raise MissingInputError("no videos there; name a folder or files")
+    with WorkFolder(output, overwrite=overwrite) as work:
+        temporary = work.temporary(".html")
+        temporary.write_text(page_of(entries, title), encoding="utf-8")
+        work.publish(temporary)
+    return entries
 
 
 def page_of(entries: Sequence[Entry], title: str) -> str:

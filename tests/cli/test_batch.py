@@ -62,6 +62,15 @@ def test_again_it_makes_what_is_missing(jobs, lingen_here):
     assert (Path("out") / "0001-a-red-ball.mp4").read_bytes() == before["0001-a-red-ball.mp4"]
 
 
+def test_a_gallery_of_the_videos_is_written(jobs, lingen_here):
+    path = jobs({"prompt": "a red ball"}, {"prompt": "a heart"})
+    for _ in range(2):  # the second time it replaces its own
+        assert lingen_here("batch", path, "--gallery").returncode == 0
+    page = (Path("jobs") / "gallery.html").read_text(encoding="utf-8")
+    assert "0001-a-red-ball.mp4" in page and "0002-a-heart.mp4" in page
+    assert names("jobs") == ["0001-a-red-ball.mp4", "0002-a-heart.mp4", "gallery.html"]
+
+
 def test_the_model_is_read_once(jobs, lingen_here, monkeypatch):
     from lingen_cli.zoo import load
 
