@@ -40,7 +40,7 @@ from lingen_cli.commands import (
     train,
     verify,
 )
-from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of, with_hint
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.log_file import close_log, log, open_log
 
@@ -48,6 +48,7 @@ app = typer.Typer(
     name="lingen",
     help="Minute-length videos from a prompt, with linear cost.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog='Example: lingen generate "a red ball bounces on green grass" --minutes 1',
     pretty_exceptions_enable=False,
 )
@@ -91,7 +92,7 @@ def lingen(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", "-V", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
     show_traceback: Annotated[
@@ -126,13 +127,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         code = int(app(given, prog_name="lingen", standalone_mode=False, obj=given) or 0)
     except SystemExit:
         code = 0  # only raised below us when the reader of our help text has gone away
     except BaseException as error:
-        return _fail(error)
+        return _fail(with_hint(error, given))
     if code:
         return _fail(typer.Exit(code))
     try:

@@ -21,13 +21,19 @@ def verify(
     """
     import json
 
-    from lingen_cli.errors import CheckFailedError
+    from lingen_cli.errors import BadDataError, CheckFailedError, LingenError
     from lingen_cli.files.printable import printable
     from lingen_cli.terminal import console
 
-    failed = 0
+    failed, errors = 0, []
     for video in videos:
-        checked, frames, problems = _look(video)
+        try:
+            checked, frames, problems = _look(video)
+        except LingenError as error:
+            if len(videos) == 1:
+                raise
+            checked, frames, problems = 0, 0, [str(error)]
+            errors.append(error)
         failed += bool(problems)
         if as_json:
             facts = {"path": str(video), "passed": not problems, "checked": checked}
@@ -38,6 +44,8 @@ def verify(
             console.result(
                 f"{printable(video)}: {checked} of {frames} frames are as lingen made them"
             )
+    if errors and failed == len(errors):
+        raise BadDataError(f"{failed} of {len(videos)} videos cannot be verified")
     if failed:
         raise CheckFailedError(f"{failed} of {len(videos)} videos are not as lingen made them")
 

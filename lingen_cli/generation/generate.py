@@ -159,9 +159,17 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     progress.advance(1)
     prompts = " ".join(stretch.prompt for stretch in job.sampled)
     if unknown := pipe.unknown_words(prompts):
-        names = ", ".join(repr(word) for word in unknown)
-        progress.warn(f"words that {job.model.variant.name} never met: {names}", words=unknown)
+        names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+        name = job.model.variant.name
+        progress.warn(
+            f"words that {name} never met: {names}; it knows those of: lingen models show {name}",
+            words=unknown,
+        )
     return pipe
+
+
+def _with_hint(word: str, similar: str | None) -> str:
+    return repr(word) if similar is None else f"{word!r} (did you mean {similar!r}?)"
 
 
 def _verify(job: Job, film: Film) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.errors import WriteFailedError
+from lingen_cli.errors import InvalidOptionError, WriteFailedError
 from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
 from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
 from lingen_cli.generation.sample import Latents, latents_of
@@ -39,6 +39,10 @@ def stream(job: Job, progress: Progress) -> Result:
 
     Raises as `generate` does for a file; WriteFailedError (74) when the reader goes away.
     """
+    if sys.stdout.isatty():
+        raise InvalidOptionError(
+            "standard output is a terminal: pipe -o - into a player or a file (| mpv -, > x.mp4)"
+        )
     tell_start(job, NAME, progress)
     pipe = load_networks(job, progress, load_for)
     sink = _Sink(sys.stdout.buffer)

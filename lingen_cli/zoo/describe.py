@@ -68,7 +68,22 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "review tokens": variant.review,
         "sampler": variant.sampler,
         "config": dict(variant.config),
+        "words": _words(variant),
     }
+
+
+def _words(variant: ModelVariant) -> list[str] | None:
+    """Words that its text encoder knows, where it reads no others and is here."""
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
+
+    if state_of(variant) != "ready" or variant.weights is None:
+        return None
+    try:
+        metadata = read_metadata(variant.weights.files()["text_encoder"])
+    except (CheckpointError, KeyError):
+        return None
+    words = metadata.get("config", {}).get("words")
+    return list(words) if metadata.get("kind") == "words" and isinstance(words, list) else None
 
 
 def hub_rows(registry: Registry) -> list[dict[str, Any]]:

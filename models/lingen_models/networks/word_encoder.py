@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -98,6 +99,11 @@ class WordEncoder(nn.Module):
         """Words of the prompt that training never met, each once, in order."""
         found = dict.fromkeys(split_words(prompt))
         return [word for word in found if known_form(word, self._ids) is None]
+
+    def similar_word(self, word: str) -> str | None:
+        """Return the known word that is spelt most like another, None where none is."""
+        found = difflib.get_close_matches(word, self.config.words, n=1, cutoff=0.75)
+        return found[0] if found else None
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
         """(B, M) word numbers, zero-padded; every row begins with a begin token."""

@@ -80,6 +80,9 @@ class VideoPipeline(Protocol):
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that mean nothing to the model."""
 
+    def similar_word(self, word: str) -> str | None:
+        """Return a known word that is spelt like an unknown one; None where there is none."""
+
     def encode_image(self, image: Tensor) -> Tensor:
         """uint8 (H, W, 3) -> one latent frame."""
 

@@ -16,6 +16,7 @@ from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
+from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import (
     Fade,
@@ -170,6 +171,11 @@ class TextToVideo:
         """Words that no text encoder has met."""
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
+
+    def similar_word(self, word: str) -> str | None:
+        """Return a known word that is spelt like an unknown one."""
+        encoders = (one for one in self.text_encoders if isinstance(one, WordEncoder))
+        return next((near for one in encoders if (near := one.similar_word(word))), None)
 
     def plan_layout(
         self,

@@ -91,6 +91,9 @@ class HubPipeline:
         """None: these text encoders read any text."""
         return []
 
+    def similar_word(self, word: str) -> None:
+        """Nothing: these models read any word."""
+
     def encode_image(self, image: Tensor) -> Tensor:
         """uint8 (H, W, 3) -> one latent frame."""
         return self.encode_video(image[None])
