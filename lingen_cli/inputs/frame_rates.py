@@ -69,17 +69,18 @@ def parse_lengths(text: str, name: str) -> list[float]:
 def frame_count(
     rate: Fraction,
     *,
-    minutes: float | None = None,
-    seconds: float | None = None,
+    minutes: float | str | None = None,
+    seconds: float | str | None = None,
     frames: int | None = None,
     default_seconds: float,
 ) -> int:
-    """Count the frames of a video. At most one of the three lengths may be given.
+    """Count the frames of a video. At most one of the three lengths may be given; text may name its
+    unit (`90s`, `1m30s`, `1:30`).
 
     Raises InvalidOptionError (2) for more than one, and for lengths that are not above 0, not
     finite, or beyond an hour.
     """
-    lengths: dict[str, float | None] = {
+    lengths: dict[str, float | str | None] = {
         "--minutes": minutes,
         "--seconds": seconds,
         "--frames": frames,
@@ -92,14 +93,24 @@ def frame_count(
             most = math.floor(MAX_SECONDS * rate)
             raise InvalidOptionError(f"--frames must be from 1 to {most}, not {frames}")
         return frames
-    length = default_seconds if seconds is None else seconds
+    length = default_seconds
     if minutes is not None:
-        length = minutes * 60
+        length = 60 * _in_units(minutes, "--minutes", 60)
+    elif seconds is not None:
+        length = _in_units(seconds, "--seconds", 1)
     if not 0 < length <= MAX_SECONDS:  # also refuses nan
         name, value = next(iter(given.items()), ("seconds", length))
         limit = MAX_SECONDS / 60 if minutes is not None else MAX_SECONDS
         raise InvalidOptionError(f"{name} must be above 0 and at most {limit:g}, not {value}")
     return max(1, round(Fraction(length) * rate))
+
+
+def _in_units(value: float | str, name: str, unit: int) -> float:
+    """A length in units of so many seconds; a bare number is one of units."""
+    try:
+        return float(value)
+    except ValueError:
+        return float(parse_moment(str(value), name) / unit)
 
 
 @dataclass(frozen=True)

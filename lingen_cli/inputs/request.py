@@ -87,9 +87,12 @@ class GenerateRequest(Request):
         Path | None,
         Option(help="A JSON file of where things are over time, as `lingen layout` prints."),
     ] = None
-    minutes: Annotated[float | None, Option(help="Length in minutes.", panel=LENGTH)] = None
+    minutes: Annotated[
+        str | float | None, Option(help="Length in minutes, or 1m30s.", panel=LENGTH)
+    ] = None
     seconds: Annotated[
-        float | None, Option(help="Length in seconds; 4 where nothing is said.", panel=LENGTH)
+        str | float | None,
+        Option(help="Length in seconds, or 1m30s; 4 where nothing is said.", panel=LENGTH),
     ] = None
     frames: Annotated[int | None, Option(help="Length in frames.", panel=LENGTH)] = None
     fps: Annotated[
@@ -139,8 +142,12 @@ class EditRequest(Request):
 class LongerRequest(EditRequest):
     """Fields that requests which add to a video have in common; at most one length is given."""
 
-    seconds: Annotated[float | None, Option(help="How many seconds to add.", panel=LENGTH)] = None
-    minutes: Annotated[float | None, Option(help="How many minutes to add.", panel=LENGTH)] = None
+    seconds: Annotated[
+        str | float | None, Option(help="How many seconds to add, or 1m30s.", panel=LENGTH)
+    ] = None
+    minutes: Annotated[
+        str | float | None, Option(help="How many minutes to add, or 1m30s.", panel=LENGTH)
+    ] = None
     to: Annotated[
         str | None,
         Option(help="How long the video is to be: 90, 1:30 or 1m30s.", panel=LENGTH),

@@ -43,8 +43,8 @@ class NewPart:
 class Length:
     """Length that is added; at most one is given, and `default` counts where none is."""
 
-    seconds: float | None = None
-    minutes: float | None = None
+    seconds: float | str | None = None
+    minutes: float | str | None = None
     to: str | None = None
     """Length of the whole video."""
     default: float

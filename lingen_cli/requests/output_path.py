@@ -20,9 +20,11 @@ def check_output(text: str) -> Path:
     if text == "-":
         raise InvalidOptionError("only `lingen generate` writes to standard output (-o -)")
     path = Path(text)
-    if path.is_dir() or text.endswith(("/", os.sep)):
-        raise InvalidOptionError(f"--output is a folder: name a file in it, {path / 'video.mp4'}")
     if path.suffix.lower() != SUFFIX:
+        if os.path.isdir(path) or text.endswith(("/", os.sep)):
+            raise InvalidOptionError(
+                f"--output is a folder: name a file in it, {path / 'video.mp4'}"
+            )
         raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
     if len(os.fsencode(path.name)) > _LONGEST:
         raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")

@@ -37,6 +37,13 @@ def test_lengths():
     assert frame_count(sixteen, seconds=0.001, default_seconds=4.0) == 1
     assert frame_count(Fraction(24000, 1001), seconds=10, default_seconds=4.0) == 240
     assert frame_count(sixteen, minutes=60, default_seconds=4.0) == 57_600
+    for text in ("90s", "1m30s", "1:30"):
+        assert frame_count(sixteen, minutes=text, default_seconds=4.0) == 1440
+        assert frame_count(sixteen, seconds=text, default_seconds=4.0) == 1440
+    assert frame_count(sixteen, minutes="1.5", default_seconds=4.0) == 1440
+    assert frame_count(sixteen, seconds="1.5", default_seconds=4.0) == 24
+    with pytest.raises(InvalidOptionError, match="--minutes must be a time such as 23"):
+        frame_count(sixteen, minutes="soon", default_seconds=4.0)
 
 
 @pytest.mark.parametrize(
