@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .caption import object_phrase
+from .lexicon import PLACE
 from .palette import SHAPES
 from .reading import read_prompt
 from .render import FPS, course_of
@@ -34,6 +35,14 @@ class PlannedObject:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """Objects of a plan, and the prompt with the background, where it names none."""
+
+    objects: tuple[PlannedObject, ...]
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Place:
     """Place of an object that a phrase describes: its middle and its radius in frame widths."""
 
@@ -45,12 +54,12 @@ class Place:
 
 def plan_objects(
     prompt: str, seed: int, frames: Sequence[float], before: Sequence[Place] = ()
-) -> list[PlannedObject] | None:
+) -> Plan | None:
     """Plan where the objects of a prompt are at some video frames, of which the first begins the
     scene: always the same for a seed; None where the prompt is not one of one or two objects.
 
     An object of the color and the shape of one that was there `before` goes on from its place, in
-    its size.
+    its size, and the background is what it was.
     """
     said = read_prompt(prompt)
     if said is None:
@@ -68,7 +77,9 @@ def plan_objects(
         discs[:, :2] += gaps[best][layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
         discs[:, 2] *= gaps[best][layer][2]
         planned.append(PlannedObject(object_phrase(thing), discs))
-    return planned
+    if said.background is None and not before:
+        prompt = f"{prompt.rstrip(' .!')} {PLACE[scene.background][0]}"
+    return Plan(tuple(planned), prompt)
 
 
 def _gaps(scene: Scene, before: Sequence[Place]) -> list[Tensor]:

@@ -41,11 +41,11 @@ def plan_layout(
     if planned is None:
         return None
     objects = []
-    for one in planned:
+    for one in planned.objects:
         rows = zip(frames, one.discs.tolist(), strict=True)
         path = tuple(Keyframe(at, x, y, r, math.degrees(angle)) for at, (x, y, r, angle) in rows)
         objects.append(LayoutObject(one.phrase, path))
-    return Layout(tuple(objects))
+    return Layout(tuple(objects), planned.prompt)
 
 
 def locate_objects(image: Tensor) -> Layout:

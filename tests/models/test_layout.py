@@ -20,6 +20,7 @@ from lingen_models.networks.embeddings import (
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject, latent_instants
 from lingen_models.sampling.params import SamplingParams
 
@@ -273,6 +274,28 @@ def test_a_new_video_has_the_planned_layout_and_what_guides_it_has_none() -> Non
     expected = torch.tensor([1.0, 0.8, math.pi / 2, 1.0]).expand(2, 3, 4)
     torch.testing.assert_close(layout.discs[0, :, 0, :, 1:], expected)
     assert layout.discs[1].abs().sum() == 0
+
+
+def test_what_a_plan_adds_to_the_prompt_is_read() -> None:
+    """`red ball` gets its words from the plan, in a new video and in what goes on with it."""
+    pipe = pipeline()
+    own = Layout((LayoutObject("ball", path((0, 0.5, 0.5, 0.25))),), "red ball red")
+    asked: list[list[str]] = []
+    encode = pipe.encode_texts
+
+    def encode_texts(prompts: Sequence[str]) -> TextFeatures:
+        asked.append(list(prompts))
+        return encode(prompts)
+
+    pipe.encode_texts = encode_texts  # type: ignore[method-assign]
+    pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
+    assert ["red ball red"] in asked and ["red ball"] not in asked
+    asked.clear()
+    history = torch.zeros(1, 16, 2, 4, 4)
+    list(pipe.extend(history, 2, "red ball", PARAMS, windows=(4, 1), layout=own))
+    assert ["red ball red"] in asked and ["red ball"] not in asked
+    later = own.then(Layout((LayoutObject("star", path((0, 0.5, 0.5, 0.25))),)), 8)
+    assert later.prompt == ""
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5])

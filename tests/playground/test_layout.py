@@ -59,12 +59,12 @@ def test_plans_follow_the_courses_of_a_scene() -> None:
     scene = scene_for(said, 5)
     planned = plan_objects(PROMPT, 5, [0.0, 4.5, 160.5])
     assert planned is not None
-    assert [one.phrase for one in planned] == [
+    assert [one.phrase for one in planned.objects] == [
         "large red ball bouncing quickly",
         "blue star moving left",
     ]
     times = torch.tensor([0.0, 4.5, 160.5], dtype=torch.float64) / 16
-    for layer, one in enumerate(planned):
+    for layer, one in enumerate(planned.objects):
         course = course_of(scene, layer, times)
         torch.testing.assert_close(
             one.discs, torch.stack((course.x, course.y, course.radius, course.angle), -1)
@@ -74,17 +74,17 @@ def test_plans_follow_the_courses_of_a_scene() -> None:
 def test_plans_are_repeatable_and_differ_by_seed() -> None:
     first, again = (plan_objects(PROMPT, 1, [0.0, 4.5]) for _ in range(2))
     assert first is not None and again is not None
-    for one, other in zip(first, again, strict=True):
+    for one, other in zip(first.objects, again.objects, strict=True):
         torch.testing.assert_close(one.discs, other.discs)
     places = set()
     for seed in range(20):
         planned = plan_objects(PROMPT, seed, [0.0])
         assert planned is not None
-        places.add(tuple(planned[0].discs[0].tolist()))
+        places.add(tuple(planned.objects[0].discs[0].tolist()))
     assert len(places) > 15
     longer = plan_objects(PROMPT, 1, [0.0, 4.5, 12.5])
     assert longer is not None
-    torch.testing.assert_close(longer[1].discs[:2], first[1].discs)
+    torch.testing.assert_close(longer.objects[1].discs[:2], first.objects[1].discs)
 
 
 def test_what_is_described_alike_goes_on_from_its_place() -> None:
@@ -95,14 +95,15 @@ def test_what_is_described_alike_goes_on_from_its_place() -> None:
     before = [Place("red ball bouncing", 0.2, 0.4, 0.18)]
     planned = plan_objects(prompt, 4, frames, before)
     assert planned is not None
-    ball, star = planned
+    ball, star = planned.objects
+    assert planned.prompt == prompt
     torch.testing.assert_close(ball.discs[0, :2], torch.tensor([0.2, 0.4], dtype=torch.float64))
     torch.testing.assert_close(ball.discs[:, 2], torch.full((9,), 0.18, dtype=torch.float64))
     steps = ball.discs[4:, :2].diff(dim=0)
     assert steps[:, 0].abs().max() < 1e-9
     assert star.discs[:, :2].diff(dim=0).abs().max() < 1e-9
     alone = plan_objects(prompt, 4, frames)
-    assert alone is not None and not torch.equal(alone[0].discs, ball.discs)
+    assert alone is not None and not torch.equal(alone.objects[0].discs, ball.discs)
 
 
 def test_objects_are_found_in_a_picture() -> None:
@@ -122,6 +123,18 @@ def test_objects_are_found_in_a_picture() -> None:
             assert abs(place.radius - radius) < 0.015
             found += 1
     assert found > 30
+
+
+def test_a_background_that_goes_unsaid_is_added_to_the_prompt() -> None:
+    for seed in range(10):
+        planned = plan_objects("A red ball bounces!", seed, [0.0])
+        assert planned is not None
+        said = read_prompt(planned.prompt)
+        assert said is not None and said.background is not None
+        assert said.background == scene_for(Said("", said.objects), seed).background
+        assert planned.prompt.startswith("A red ball bounces ")
+    planned = plan_objects(PROMPT, 1, [0.0])
+    assert planned is not None and planned.prompt == PROMPT
 
 
 def test_other_prompts_have_no_plan() -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from lingen_models.networks.embeddings import stack_layouts
-from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.pipelines.text_to_video import TextToVideo, expanded
 from lingen_models.sampling.denoise import SamplingMethod, sample_latents
+from lingen_models.sampling.layout import Layout
 from lingen_models.sampling.params import SamplingParams, options
 from lingen_playground import (
     FPS,
@@ -261,15 +262,20 @@ class _Generator:
         noise = torch.randn(shape, generator=self.noise).to(pipe.device)
         first = params.seed * 1_000_003 + self.made
         self.made += len(prompts)
-        text = pipe.encode_texts(list(prompts))
+        plans: list[Layout | None] = [None] * len(prompts)
         if params.plan_layout:
             plans = [
-                pipe.encode_layout(
-                    pipe.plan_layout(prompt, number, shape[2]), range(shape[2]), shape[3:]
-                )
+                pipe.plan_layout(prompt, number, shape[2])
                 for number, prompt in enumerate(prompts, first)
             ]
-            text = replace(text, layout=stack_layouts(plans))
+        text = replace(
+            pipe.encode_texts(
+                [expanded(one, plan) for one, plan in zip(prompts, plans, strict=True)]
+            ),
+            layout=stack_layouts(
+                [pipe.encode_layout(plan, range(shape[2]), shape[3:]) for plan in plans]
+            ),
+        )
         latents = sample_latents(
             pipe.denoiser_for(params),
             noise,

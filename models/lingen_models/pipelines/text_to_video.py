@@ -43,6 +43,11 @@ DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
 
+def expanded(prompt: str, layout: Layout | None) -> str:
+    """Return the prompt with what its plan adds to it."""
+    return prompt if layout is None else layout.prompt or prompt
+
+
 class TextToVideo:
     """The loaded networks of one model variant, ready to sample."""
 
@@ -315,7 +320,7 @@ class TextToVideo:
         generator = torch.Generator().manual_seed(params.seed)
         if layout is None and params.plan_layout and last_frame is None:
             layout = self._planned(prompt, params.seed, shape[2], first_frame)
-        text = self.encode_texts([prompt])
+        text = self.encode_texts([expanded(prompt, layout)])
         text = replace(text, layout=self.encode_layout(layout, range(shape[2]), shape[3:]))
         return sample_latents(
             self.denoiser_for(params),
@@ -361,12 +366,13 @@ class TextToVideo:
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
         steps, total = params.steps, count * params.steps
         end = None if last_frame is None else self.encode_still(last_frame)
-        before = None if fade is None else self.encode_texts([fade[0]])
         have = history.shape[2]
         if layout is None and params.plan_layout and not have:
             layout = self.plan_layout(prompt, params.seed, frames)
+        before = None if fade is None else self.encode_texts([fade[0]])
         made = 0  # latent frames of the windows before
-        text, away = self.encode_texts([prompt]), self.encode_texts([params.negative_prompt])
+        text = self.encode_texts([expanded(prompt, layout)])
+        away = self.encode_texts([params.negative_prompt])
         times = method.times(steps)
 
         def share(new: int, of: int, places: LayoutFeatures | None) -> Fade | None:
@@ -440,7 +446,7 @@ class TextToVideo:
         new = sample_latents(
             self.denoiser_for(params),
             noise.to(self.device),
-            replace(self.encode_texts([prompt]), layout=places),
+            replace(self.encode_texts([expanded(prompt, layout)]), layout=places),
             self.encode_texts([params.negative_prompt]),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),

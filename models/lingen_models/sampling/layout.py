@@ -72,9 +72,11 @@ class LayoutObject:
 
 @dataclass(frozen=True)
 class Layout:
-    """The objects of a video, the later ones in front."""
+    """The objects of a video, the later ones in front, and, if it was planned, the prompt with what
+    that leaves open."""
 
     objects: tuple[LayoutObject, ...]
+    prompt: str = ""
 
     def then(self, later: Layout, frame: float) -> Layout:
         """This layout until a frame, and `later` from there on."""
@@ -89,7 +91,7 @@ class Layout:
             path = tuple(replace(key, frame=key.frame - frame) for key in one.path)
             first, end = one.first - frame, one.end - frame
             objects.append(replace(one, path=path, first=first, end=end))
-        return Layout(tuple(objects))
+        return Layout(tuple(objects), self.prompt)
 
 
 def latent_instants(numbers: Sequence[int], stride: int) -> list[tuple[float, float, float]]:
