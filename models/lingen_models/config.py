@@ -1,4 +1,4 @@
-"""What a network is made of. Nothing here imports torch."""
+"""Configurations of networks. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class _Config:
 
 
 def is_scan(entry: str) -> bool:
-    """Whether it has the form of an entry of `SCAN_ORDERS`: `thw`, or `hilbert-thw`."""
+    """Tell whether it has the form of an entry of `SCAN_ORDERS`: `thw`, or `hilbert-thw`."""
     curve, sign, axes = entry.rpartition("-")
     return sorted(axes) == ["h", "t", "w"] and bool(curve) == bool(sign)
 
@@ -153,7 +153,7 @@ class WordsConfig(_Config):
 
 
 PRESETS: dict[str, LinGenConfig] = {
-    "mini": LinGenConfig(width=256, depth=8, expand=1, state_size=32),
+    "mini": LinGenConfig(width=256, depth=8, expand=1, state_size=32, layout=True),
     "small": LinGenConfig(width=512, depth=12, state_size=64, position_grid=(128, 32, 32)),
     "base": LinGenConfig(width=1024, depth=20, text_dims=(1024,), position_grid=(128, 48, 48)),
     "1b": LinGenConfig(

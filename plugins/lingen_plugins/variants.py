@@ -133,7 +133,7 @@ def register_model_variants() -> list[ModelVariant]:
         review=mini.review,
         sampler="dpm-multistep",
         steps=10,
-        guidance=4.5,
+        guidance=2.0,
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
         plan_layout=plan_layout,
