@@ -171,5 +171,5 @@ def test_a_stage_of_a_recipe_distils(begun, tmp_path):
 
 DIT_OF_RECIPE = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),
-    position_grid=(8, 8, 8), expand=1, mixer="attention",
+    position_grid=(8, 8, 8), expand=1, mixer="attention", layout=True,
 )  # fmt: skip
