@@ -24,7 +24,6 @@ from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
-from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
@@ -158,7 +157,6 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
         if pipe.device.type != "cpu":
             pipe.offload()
     progress.advance(1)
-    _warn_of_size(job, progress)
     prompts = " ".join(stretch.prompt for stretch in job.sampled)
     if unknown := pipe.unknown_words(prompts):
         names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
@@ -168,17 +166,6 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
             words=unknown,
         )
     return pipe
-
-
-def _warn_of_size(job: Job, progress: Progress) -> None:
-    """Warn where a new video has another size than the model was trained at."""
-    model = job.model.variant
-    new = job.origin is None and job.base is None
-    if new and isinstance(model, ModelVariant) and {job.width, job.height} != {model.size}:
-        progress.warn(
-            f"{model.name} was trained at {model.size}x{model.size}: at "
-            f"{job.width}x{job.height} it draws worse"
-        )
 
 
 def _with_hint(word: str, similar: str | None) -> str:
