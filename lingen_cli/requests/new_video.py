@@ -23,7 +23,7 @@ from lingen_cli.requests.output_path import check_output
 from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
@@ -60,11 +60,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    if isinstance(variant, ModelVariant) and {width, height} != {variant.size}:
-        trained = f"{variant.size}x{variant.size}"
-        context.progress.note(
-            f"{variant.name} was trained at {trained}: at {width}x{height} it draws worse"
-        )
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     streams = request.output == "-"
     destination = Destination(

@@ -64,12 +64,6 @@ def test_the_words_of_a_model_are_listed(lingen_here):
     assert {"ball", "bounces", "starry"} <= set(words.removeprefix("words:").strip().split(", "))
 
 
-def test_other_sizes_than_the_trained_one_are_warned_of(lingen_here, tmp_path):
-    options = ("--frames", "1", "--steps", "1", "-o", tmp_path / "ball.mp4")
-    found = lingen_here("generate", "a red ball", "--size", "64", *options)
-    assert "lingen-mini was trained at 128x128: at 64x64 it draws worse" in found.stderr
-
-
 def test_verify_goes_on_after_a_bad_file(lingen_here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     good = ("--frames", "1", "--steps", "1", "-o", "good.mp4")
