@@ -23,7 +23,7 @@ def layout(
     from lingen_cli.settings import load
     from lingen_cli.terminal import console
     from lingen_cli.zoo.locate import open_registry
-    from lingen_models.sampling.layout import latent_instants
+    from lingen_models.sampling.layout import instant_frames
     from lingen_plugins.contracts import ModelVariant
 
     text = check_prompt(prompt)
@@ -33,9 +33,7 @@ def layout(
         raise InvalidOptionError(f"{variant.name} plans no layouts")
     stride = registry.autoencoders[variant.autoencoder].time_stride
     count = 1 + -(-round(seconds * variant.fps - 1) // stride)
-    instants = latent_instants(range(count), stride)
-    frames = sorted({frame for one in instants for frame in one})
-    planned = variant.plan_layout(text, seed, frames, None)
+    planned = variant.plan_layout(text, seed, instant_frames(range(count), stride), None)
     if planned is None:
         raise BadDataError(
             f"{variant.name} plans layouts for prompts that name one or two things it knows, "

@@ -42,6 +42,12 @@ Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingPar
 """Values of the sampling options by their names; those that were not given are None or missing."""
 
 
+AcceptLicence = Annotated[
+    bool,
+    Option(help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """Fields that all requests for a video have: its output."""
@@ -109,12 +115,7 @@ class GenerateRequest(Request):
     weights: Annotated[
         Path | None, Option(help="A folder with weights of your own.", panel=MODEL)
     ] = None
-    accept_licence: Annotated[
-        bool,
-        Option(
-            help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL
-        ),
-    ] = False
+    accept_licence: AcceptLicence = False
     device: Annotated[str | None, Option(help="auto, cpu or cuda.", panel=MODEL)] = None
     save_memory: Annotated[bool, Option(help="Smaller parts at a time: slower.", panel=MODEL)] = (
         False
@@ -164,12 +165,7 @@ class ExtendRequest(LongerRequest):
 
     video: Annotated[Path, Option(help="Any video.", positional=True)]
     prompt: Annotated[str | None, Option(help="Another prompt than before.", panel=SAMPLING)] = None
-    accept_licence: Annotated[
-        bool,
-        Option(
-            help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL
-        ),
-    ] = False
+    accept_licence: AcceptLicence = False
     fit: Annotated[
         str | None,
         Option(help="How the model sees it: stretch (the default), pad or crop.", panel=EXTERNAL),

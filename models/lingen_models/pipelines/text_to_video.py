@@ -27,7 +27,7 @@ from lingen_models.sampling.denoise import (
     row_by_row,
     sample_latents,
 )
-from lingen_models.sampling.layout import Layout, LayoutObject, latent_instants
+from lingen_models.sampling.layout import Layout, LayoutObject, instant_frames, latent_instants
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
@@ -204,8 +204,7 @@ class TextToVideo:
         """
         if self.planner is None or not self.takes_layout:
             return None
-        instants = latent_instants(range(begin, latent_frames), self.time_stride)
-        frames = sorted({frame for one in instants for frame in one})
+        frames = instant_frames(range(begin, latent_frames), self.time_stride)
         planned = self.planner(prompt, seed, frames, before)
         if planned is None or before is None:
             return planned

@@ -103,3 +103,8 @@ def latent_instants(numbers: Sequence[int], stride: int) -> list[tuple[float, fl
         first = last - stride + 1 if number else 0.0
         found.append((first, (first + last) / 2, last))
     return found
+
+
+def instant_frames(numbers: Sequence[int], stride: int) -> list[float]:
+    """The instants of these latent frames, each once, in order: where a planner sets keyframes."""
+    return sorted({frame for one in latent_instants(numbers, stride) for frame in one})
