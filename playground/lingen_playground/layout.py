@@ -66,16 +66,18 @@ def plan_objects(
         return None
     rng = random.Random(f"plan {seed}")
     seeds = [seed, *(rng.randrange(2**31) for _ in range(_TRIES if before else 0))]
-    gaps = {one: _gaps(scene_for(said, one), before) for one in seeds}
-    best = min(gaps, key=lambda one: sum(float(gap[:2].norm()) for gap in gaps[one]))
-    scene = scene_for(said, best)
+    scenes = [scene_for(said, one) for one in seeds]
+    scene, gaps = min(
+        ((one, _gaps(one, before)) for one in scenes),
+        key=lambda pair: sum(float(gap[:2].norm()) for gap in pair[1]),
+    )
     seconds = (torch.tensor(frames, dtype=torch.float64) - frames[0]) / FPS
     planned = []
     for layer, thing in enumerate(scene.objects):
         course = course_of(scene, layer, seconds)
         discs = torch.stack((course.x, course.y, course.radius, course.angle), -1)
-        discs[:, :2] += gaps[best][layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
-        discs[:, 2] *= gaps[best][layer][2]
+        discs[:, :2] += gaps[layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
+        discs[:, 2] *= gaps[layer][2]
         planned.append(PlannedObject(object_phrase(thing), discs))
     if said.background is None and not before:
         prompt = f"{prompt.rstrip(' .!')} {PLACE[scene.background][0]}"
