@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
+    "lingen": ROOT / "lingen",
     "lingen_cli": ROOT / "lingen_cli",
     "lingen_models": ROOT / "models" / "lingen_models",
     "lingen_playground": ROOT / "playground" / "lingen_playground",
