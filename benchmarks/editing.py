@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.layout import Layout
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import (
@@ -64,14 +65,12 @@ class Model:
         """Latents of a clip."""
         side = self.variant.size
         return self.pipe.sample(
-            prompt,
+            Conditioning(prompt, first_frame, last_frame),
             replace(self.params, seed=seed),
             frames=frames,
             height=side,
             width=side,
             method=self.sampler.method(),
-            first_frame=first_frame,
-            last_frame=last_frame,
         )
 
     def go_on(
@@ -81,11 +80,10 @@ class Model:
         pieces = self.pipe.extend(
             history,
             count,
-            prompt,
+            Conditioning(prompt, layout=layout),
             replace(self.params, seed=seed),
             windows=self.variant.windows,
             method=self.sampler.method(),
-            layout=layout,
         )
         return torch.cat([history.float(), *pieces], 2)
 

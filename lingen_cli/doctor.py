@@ -172,14 +172,15 @@ def _self_test() -> Iterator[Finding]:
     from lingen_cli.media.writer import VideoWriter
     from lingen_cli.zoo.load import load_model
     from lingen_cli.zoo.locate import locate
+    from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.registry import collect
 
     begin = time.perf_counter()
     pipe = load_model(locate(collect(), Settings.model_fields["model"].default), "auto")
     side, frames = 64, 17
-    params = SamplingParams(steps=2, guidance_scale=2.0)
-    latents = pipe.sample("a red ball", params, frames=frames, height=side, width=side)
+    prompt, params = Conditioning("a red ball"), SamplingParams(steps=2, guidance_scale=2.0)
+    latents = pipe.sample(prompt, params, frames=frames, height=side, width=side)
     facts: dict[str, Any] = {"width": side, "height": side, "fps": Fraction(16)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "test.mp4"

@@ -147,6 +147,8 @@ class _Work:
         """`values` after one edit."""
         import torch
 
+        from lingen_models.sampling.conditioning import Conditioning
+
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Cut):
             return values[:, :, : step.end]
@@ -164,13 +166,11 @@ class _Work:
         if edit.at is not None:
             return pipe.inpaint(
                 values,
-                step.begin,
-                step.end,
-                edit.prompt,
+                (step.begin, step.end),
+                Conditioning(edit.prompt, layout=layout),
                 params,
                 past=_past(edit),
                 method=method,
-                layout=layout,
                 on_step=on_step,
             )
         begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
@@ -180,18 +180,18 @@ class _Work:
             else torch.from_numpy(picture.pixels)
             for picture in (self.job.image, self.job.last_image)
         )
+        conditioning = Conditioning(
+            edit.prompt, first, last, layout, self._fade(edit, place), fresh=edit.cut
+        )
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
             whole = pipe.sample(
-                edit.prompt,
+                conditioning,
                 params,
                 frames=frames,
                 height=self.job.height,
                 width=self.job.width,
                 method=method,
-                first_frame=first,
-                last_frame=last,
-                layout=layout,
                 on_step=on_step,
             )
             self.on_final(whole.cpu())
@@ -203,14 +203,10 @@ class _Work:
         pieces = pipe.extend(
             values,
             count,
-            edit.prompt,
+            conditioning,
             params,
             windows=edit.windows,
             method=method,
-            last_frame=last,
-            fresh=edit.cut,
-            fade=self._fade(edit, place),
-            layout=layout,
             on_step=on_step,
         )
         found = [values.cpu()]

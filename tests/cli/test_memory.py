@@ -119,17 +119,18 @@ def test_the_rungs_on_a_gpu(needed):
 
 def test_an_offloaded_pipeline_gives_the_same(tiny_weights):
     from lingen_models.pipelines.text_to_video import TextToVideo
+    from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.params import SamplingParams
 
     parts = [tiny_weights / f"{name}.safetensors" for name in ("denoiser", "autoencoder")]
     texts = [tiny_weights / "text_encoder.safetensors"]
     pipe = TextToVideo.load(*parts, texts, dtype=torch.float64)
     noise = {"params": SamplingParams(steps=2), "frames": 17, "height": 64, "width": 64}
-    whole = pipe.sample("a red ball", **noise)
+    whole = pipe.sample(Conditioning("a red ball"), **noise)
     pipe.save_memory()
-    torch.testing.assert_close(pipe.sample("a red ball", **noise), whole)
+    torch.testing.assert_close(pipe.sample(Conditioning("a red ball"), **noise), whole)
     pipe.offload()
     assert pipe.encode_texts(["a"]).features[0].dtype == torch.float64
-    latents = pipe.sample("a red ball", **noise)
+    latents = pipe.sample(Conditioning("a red ball"), **noise)
     torch.testing.assert_close(latents, whole, rtol=1e-2, atol=1e-2)
     assert sum(part.shape[0] for part in pipe.decode(latents, 17)) == 17

@@ -20,6 +20,7 @@ from lingen_models.networks.embeddings import (
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject, latent_instants
 from lingen_models.sampling.params import SamplingParams
@@ -264,7 +265,7 @@ PARAMS = SamplingParams(steps=1, seed=3)
 
 def test_a_new_video_has_the_planned_layout_and_what_guides_it_has_none() -> None:
     pipe = pipeline()
-    pipe.sample("red ball", PARAMS, frames=9, height=32, width=64)
+    pipe.sample(Conditioning("red ball"), PARAMS, frames=9, height=32, width=64)
     assert isinstance(pipe.planner, Planner)
     assert pipe.planner.asked == [("red ball", 3, [0.0, 1.0, 4.5, 8.0])]
     (layout,) = seen(pipe)
@@ -288,11 +289,12 @@ def test_what_a_plan_adds_to_the_prompt_is_read() -> None:
         return encode(prompts)
 
     pipe.encode_texts = encode_texts  # type: ignore[method-assign]
-    pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
+    pipe.sample(Conditioning("red ball", layout=own), PARAMS, frames=9, height=32, width=32)
     assert ["red ball red"] in asked and ["red ball"] not in asked
     asked.clear()
     history = torch.zeros(1, 16, 2, 4, 4)
-    list(pipe.extend(history, 2, "red ball", PARAMS, windows=(4, 1), layout=own))
+    condition = Conditioning("red ball", layout=own)
+    list(pipe.extend(history, 2, condition, PARAMS, windows=(4, 1)))
     assert ["red ball red"] in asked and ["red ball"] not in asked
     later = own.then(Layout((LayoutObject("star", path((0, 0.5, 0.5, 0.25))),)), 8)
     assert later.prompt == ""
@@ -304,7 +306,7 @@ def test_a_plan_goes_on_from_what_is_seen_in_a_first_picture(at: float) -> None:
     pipe = pipeline()
     pipe.locator = lambda image: Layout((LayoutObject("ball", path((0, at, 0.5, 0.2))),))
     first = torch.zeros(32, 32, 3, dtype=torch.uint8)
-    pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, first_frame=first)
+    pipe.sample(Conditioning("red ball", first_frame=first), PARAMS, frames=9, height=32, width=32)
     (layout,) = seen(pipe)
     if at:
         assert layout is None
@@ -321,21 +323,21 @@ def test_otherwise_nothing_is_planned(case: str) -> None:
     first = torch.zeros(32, 32, 3, dtype=torch.uint8) if case == "image" else None
     params = SamplingParams(steps=1, seed=3, plan_layout=case != "not wanted")
     prompt = "" if case == "no prompt" else "red ball"
-    pipe.sample(prompt, params, frames=9, height=32, width=32, first_frame=first)
+    pipe.sample(Conditioning(prompt, first_frame=first), params, frames=9, height=32, width=32)
     assert seen(pipe) == [None]
 
 
 def test_a_given_layout_comes_before_the_planner_s() -> None:
     pipe = pipeline()
     own = Layout((LayoutObject("ball", path((0, 0.5, 0.5, 0.25))),))
-    pipe.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
+    pipe.sample(Conditioning("red ball", layout=own), PARAMS, frames=9, height=32, width=32)
     (layout,) = seen(pipe)
     assert layout is not None
     expected = torch.tensor([1.0, 1.0, 0.5, 0.0, 1.0]).expand(3, 5)
     torch.testing.assert_close(layout.discs[0, 1, 0], expected)
     with pytest.raises(ValueError, match="take no layout"):
         plain = pipeline(LinGenConfig.from_dict({**CONFIG.to_dict(), "layout": False}))
-        plain.sample("red ball", PARAMS, frames=9, height=32, width=32, layout=own)
+        plain.sample(Conditioning("red ball", layout=own), PARAMS, frames=9, height=32, width=32)
 
 
 def test_windows_know_where_they_are_in_the_layout() -> None:
@@ -343,7 +345,7 @@ def test_windows_know_where_they_are_in_the_layout() -> None:
     history = torch.zeros(1, 16, 5, 4, 4)
     keys = ((0, 0.0, 0.5, 0.2), (1000, 10.0, 0.5, 0.2))
     own = Layout((LayoutObject("ball", path(*keys)),))
-    pieces = pipe.extend(history, 5, "red ball", PARAMS, windows=(4, 1), layout=own)
+    pieces = pipe.extend(history, 5, Conditioning("red ball", layout=own), PARAMS, windows=(4, 1))
     assert sum(piece.shape[2] for piece in pieces) == 5
     first, second = seen(pipe)
     assert first is not None and second is not None
@@ -356,7 +358,9 @@ def test_a_stretch_made_anew_knows_where_it_is_in_the_layout() -> None:
     pipe = pipeline()
     keys = ((0, 0.0, 0.5, 0.2), (1000, 10.0, 0.5, 0.2))
     own = Layout((LayoutObject("ball", path(*keys)),))
-    pipe.inpaint(torch.zeros(1, 16, 8, 4, 4), 4, 6, "red ball", PARAMS, past=2, layout=own)
+    pipe.inpaint(
+        torch.zeros(1, 16, 8, 4, 4), (4, 6), Conditioning("red ball", layout=own), PARAMS, past=2
+    )
     (layout,) = seen(pipe)
     assert layout is not None
     x = torch.tensor(latent_instants(range(2, 8), 8)) / 100 * 2
@@ -388,9 +392,13 @@ def test_a_plan_goes_on_with_what_was_before() -> None:
 def test_windows_of_a_new_video_are_planned_and_others_are_not() -> None:
     pipe = pipeline()
     empty = torch.zeros(1, 16, 0, 4, 4)
-    list(pipe.extend(empty, 3, "red ball", PARAMS, windows=(4, 1)))
+    list(pipe.extend(empty, 3, Conditioning("red ball"), PARAMS, windows=(4, 1)))
     assert isinstance(pipe.planner, Planner)
     assert pipe.planner.asked == [("red ball", 3, [0, 1, 4.5, 8, 9, 12.5, 16])]
-    list(pipe.extend(empty.new_zeros(1, 16, 2, 4, 4), 2, "red ball", PARAMS, windows=(4, 1)))
+    list(
+        pipe.extend(
+            empty.new_zeros(1, 16, 2, 4, 4), 2, Conditioning("red ball"), PARAMS, windows=(4, 1)
+        )
+    )
     assert len(pipe.planner.asked) == 1
     assert seen(pipe)[-1] is None

@@ -17,6 +17,7 @@ from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.precision import compute_dtype
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import SamplingMethod
 from lingen_models.sampling.params import SamplingParams
 
@@ -35,6 +36,7 @@ DENOISER = LinGenConfig(
 )
 CODEC = TAEConfig(latent_channels=4, widths=(8, 8, 8), depths=(1, 1, 1))
 WORDS = WordsConfig(words=("a", "red", "ball"), width=8, depth=1, head_dim=4, max_tokens=8)
+PROMPT = Conditioning("a red ball")
 SIZES: dict[str, Any] = {"frames": 12, "height": 16, "width": 32}
 PARAMS = SamplingParams(steps=3, guidance_scale=2.0)
 
@@ -90,7 +92,7 @@ def test_latent_frames(pipe: TextToVideo, frames: int, latent_frames: int) -> No
 
 @pytest.mark.parametrize("frames", [1, 8, 9, 12, 25])
 def test_as_many_frames_as_asked(pipe: TextToVideo, frames: int) -> None:
-    latents = pipe.sample("a red ball", PARAMS, **SIZES | {"frames": frames})
+    latents = pipe.sample(PROMPT, PARAMS, **SIZES | {"frames": frames})
     assert latents.shape == (1, 4, pipe.latent_frames(frames), 2, 4)
     assert latents.dtype is torch.float32
     pieces = list(pipe.decode(latents, frames))
@@ -102,19 +104,19 @@ def test_as_many_frames_as_asked(pipe: TextToVideo, frames: int) -> None:
 
 
 def test_the_seed_decides_and_nothing_else(pipe: TextToVideo) -> None:
-    first = pipe.sample("a red ball", replace(PARAMS, seed=3), **SIZES)
+    first = pipe.sample(PROMPT, replace(PARAMS, seed=3), **SIZES)
     torch.manual_seed(99)
-    assert torch.equal(pipe.sample("a red ball", replace(PARAMS, seed=3), **SIZES), first)
-    assert not torch.allclose(pipe.sample("a red ball", replace(PARAMS, seed=4), **SIZES), first)
+    assert torch.equal(pipe.sample(PROMPT, replace(PARAMS, seed=3), **SIZES), first)
+    assert not torch.allclose(pipe.sample(PROMPT, replace(PARAMS, seed=4), **SIZES), first)
 
 
 def test_first_frame_is_kept(pipe: TextToVideo) -> None:
     picture = torch.randint(0, 256, (16, 32, 3), dtype=torch.uint8)
     clean = pipe.encode_image(picture)
     assert clean.shape == (1, 4, 1, 2, 4)
-    latents = pipe.sample("a red ball", PARAMS, **SIZES, first_frame=picture)
+    latents = pipe.sample(Conditioning("a red ball", first_frame=picture), PARAMS, **SIZES)
     assert torch.equal(latents[:, :, :1], clean)
-    free = pipe.sample("a red ball", PARAMS, **SIZES)
+    free = pipe.sample(PROMPT, PARAMS, **SIZES)
     assert not torch.allclose(latents[:, :, 1:], free[:, :, 1:])
 
 
@@ -123,10 +125,10 @@ def test_prompt_negative_and_schedule_count(folder: Path) -> None:
     for block in pipe.denoiser.blocks:
         block.cross_attention.out.weight.normal_()  # type: ignore[union-attr,operator]
     kinds = [
-        pipe.sample("a red ball", PARAMS, **SIZES),
-        pipe.sample("ball", PARAMS, **SIZES),
-        pipe.sample("a red ball", replace(PARAMS, negative_prompt="red"), **SIZES),
-        pipe.sample("a red ball", PARAMS, **SIZES, method=SamplingMethod(schedule="uniform")),
+        pipe.sample(PROMPT, PARAMS, **SIZES),
+        pipe.sample(Conditioning("ball"), PARAMS, **SIZES),
+        pipe.sample(PROMPT, replace(PARAMS, negative_prompt="red"), **SIZES),
+        pipe.sample(PROMPT, PARAMS, **SIZES, method=SamplingMethod(schedule="uniform")),
     ]
     for other in kinds[1:]:
         assert not torch.allclose(kinds[0], other)
@@ -141,7 +143,7 @@ def test_steps_are_reported_and_can_stop(pipe: TextToVideo) -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        pipe.sample("a red ball", PARAMS, **SIZES, on_step=report)
+        pipe.sample(PROMPT, PARAMS, **SIZES, on_step=report)
     assert seen == [(1, 3, torch.Size((1, 4, 3, 2, 4))), (2, 3, torch.Size((1, 4, 3, 2, 4)))]
 
 
@@ -152,9 +154,9 @@ def test_unknown_words(pipe: TextToVideo) -> None:
 
 def test_refusals(pipe: TextToVideo) -> None:
     with pytest.raises(ValueError, match="24x16 pixels are not multiples of 16"):
-        pipe.sample("a", PARAMS, **SIZES | {"width": 24})
+        pipe.sample(Conditioning("a"), PARAMS, **SIZES | {"width": 24})
     with pytest.raises(ValueError, match="unknown schedule 'cubic': linear-quadratic, uniform"):
-        pipe.sample("a", PARAMS, **SIZES, method=SamplingMethod(schedule="cubic"))
+        pipe.sample(Conditioning("a"), PARAMS, **SIZES, method=SamplingMethod(schedule="cubic"))
 
 
 def test_files_in_the_wrong_place_are_told_apart(folder: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 from lingen_models.pipelines.text_to_video import TextToVideo
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import vocabulary
 from lingen_playground.lexicon import plain_vocabulary
@@ -110,7 +111,9 @@ def test_the_weights_generate(trained: Path) -> None:
     paths = [trained / f"{name}.safetensors" for name in RESULTS]
     pipe = TextToVideo.load(paths[1], paths[0], (paths[2],), dtype=torch.float32)
     assert pipe.unknown_words("a red ball moves left") == []
-    latents = pipe.sample("a red ball", SamplingParams(steps=2), frames=5, height=64, width=64)
+    latents = pipe.sample(
+        Conditioning("a red ball"), SamplingParams(steps=2), frames=5, height=64, width=64
+    )
     assert torch.isfinite(latents).all()
     assert sum(len(piece) for piece in pipe.decode(latents, 5)) == 5
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
     from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
@@ -91,16 +92,13 @@ class VideoPipeline(Protocol):
 
     def sample(
         self,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         frames: int,
         height: int,
         width: int,
         method: SamplingMethod,
-        first_frame: Tensor | None = None,
-        last_frame: Tensor | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, in one piece."""
@@ -109,15 +107,11 @@ class VideoPipeline(Protocol):
         self,
         history: Tensor,
         frames: int,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         windows: tuple[int, int],
         method: SamplingMethod,
-        last_frame: Tensor | None = None,
-        fresh: bool = False,
-        fade: tuple[str, int] | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """`frames` latent frames that follow `history`, window by window."""
@@ -125,17 +119,15 @@ class VideoPipeline(Protocol):
     def inpaint(
         self,
         latents: Tensor,
-        begin: int,
-        end: int,
-        prompt: str,
+        span: tuple[int, int],
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         past: int,
         method: SamplingMethod,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """`latents` with those from `begin` to `end` (exclusive) made anew."""
+        """`latents` with those of `span`, from its first to before its second, made anew."""
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""

@@ -18,6 +18,7 @@ from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.precision import compute_dtype
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import (
     Fade,
     Network,
@@ -284,24 +285,20 @@ class TextToVideo:
     @torch.inference_mode()
     def sample(
         self,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams = DEFAULTS,
         *,
         frames: int,
         height: int,
         width: int,
         method: SamplingMethod = EULER,
-        first_frame: Tensor | None = None,
-        last_frame: Tensor | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """Latents (1, C, T, h, w), float32, for `frames` frames of height x width pixels.
 
         Noise is drawn on the CPU from the seed, so it does not depend on the device.
-        `first_frame` and `last_frame` are uint8 (H, W, 3) pictures that the clip begins with and
-        ends in; a single frame cannot have both. Without a `layout`, the model's planner makes one
-        if `params` say so; with a first picture, if what the prompt names is in it.
+        A single frame cannot have a first and a last image. Without a layout, the model's planner
+        makes one if `params` say so; with a first image, if what the prompt names is in it.
         Raises ValueError for sizes that the strides do not divide, an unknown schedule, or a layout
         for weights that take none.
         """
@@ -317,9 +314,14 @@ class TextToVideo:
             width // self.space_stride,
         )
         generator = torch.Generator().manual_seed(params.seed)
-        if layout is None and params.plan_layout and last_frame is None:
-            layout = self._planned(prompt, params.seed, shape[2], first_frame)
-        text = self.encode_texts([expanded(prompt, layout)])
+        first, last, layout = (
+            conditioning.first_frame,
+            conditioning.last_frame,
+            conditioning.layout,
+        )
+        if layout is None and params.plan_layout and last is None:
+            layout = self._planned(conditioning.prompt, params.seed, shape[2], first)
+        text = self.encode_texts([expanded(conditioning.prompt, layout)])
         text = replace(text, layout=self.encode_layout(layout, range(shape[2]), shape[3:]))
         return sample_latents(
             self.denoiser_for(params),
@@ -329,8 +331,8 @@ class TextToVideo:
             times=times,
             guidance=params.guidance(method.guided_after),
             sampler=method.loop,
-            prefix=None if first_frame is None else self.encode_image(first_frame),
-            suffix=None if last_frame is None else self.encode_still(last_frame),
+            prefix=None if first is None else self.encode_image(first),
+            suffix=None if last is None else self.encode_still(last),
             on_step=on_step,
         )
 
@@ -339,32 +341,28 @@ class TextToVideo:
         self,
         history: Tensor,
         frames: int,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams = DEFAULTS,
         *,
         windows: tuple[int, int],
         method: SamplingMethod = EULER,
-        last_frame: Tensor | None = None,
-        fresh: bool = False,
-        fade: tuple[str, int] | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history` (1, C, T, h, w), T >= 0.
 
         They come in pieces (1, C, t, h, w) of float32, window by window: `windows` has the
-        latent frames of one and of its past. `last_frame` is a uint8 (H, W, 3) picture that they
-        end in. `fresh` makes the first window see nothing of `history`: a cut. `fade` is
-        the prompt of what was before, and in how many latent frames it gives way to this one.
-        `layout` counts from the begin of the video, `history` included; where that is empty, the
-        model's planner makes one if `params` say so.
+        latent frames of one and of its past. A first image belongs into `history`. The layout
+        counts from the begin of the video, `history` included; where that is empty, the model's
+        planner makes one if `params` say so.
         Raises ValueError where the windows do not fit the network, or for a layout for weights that
         take none.
         """
+        prompt, layout, fade = conditioning.prompt, conditioning.layout, conditioning.fade
+        last, fresh = conditioning.last_frame, conditioning.fresh
         plan = Windows(*windows, positions=max(windows[0], self.positions))
         count = count_windows(0 if fresh else history.shape[2], frames, plan)
         steps, total = params.steps, count * params.steps
-        end = None if last_frame is None else self.encode_still(last_frame)
+        end = None if last is None else self.encode_still(last)
         have = history.shape[2]
         if layout is None and params.plan_layout and not have:
             layout = self.plan_layout(prompt, params.seed, frames)
@@ -417,24 +415,23 @@ class TextToVideo:
     def inpaint(
         self,
         latents: Tensor,
-        begin: int,
-        end: int,
-        prompt: str,
+        span: tuple[int, int],
+        conditioning: Conditioning,
         params: SamplingParams = DEFAULTS,
         *,
         past: int,
         method: SamplingMethod = EULER,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """`latents` (1, C, T, h, w) with the frames `begin` to `end` (exclusive) made anew.
+        """`latents` (1, C, T, h, w) with the frames of `span`, the second excluded, made anew.
 
         They are sampled between up to `past` clean frames on either side, as far as the network's
-        time table reaches; those, and all others, stay as they are. `layout` counts from the begin
-        of `latents`. Raises ValueError where the stretch alone is longer than the table, or empty,
-        or for a layout for weights that take none.
+        time table reaches; those, and all others, stay as they are. The layout counts from the
+        begin of `latents`. Raises ValueError where the span alone is longer than the table, or
+        empty, or for a layout for weights that take none.
         """
-        positions = self.positions
+        begin, end = span
+        positions, layout = self.positions, conditioning.layout
         if not 0 <= begin < end <= latents.shape[2] or end - begin > positions:
             raise ValueError(f"latent frames {begin} to {end} cannot be made anew")
         past = min(past, (positions - (end - begin)) // 2)
@@ -445,7 +442,7 @@ class TextToVideo:
         new = sample_latents(
             self.denoiser_for(params),
             noise.to(self.device),
-            replace(self.encode_texts([expanded(prompt, layout)]), layout=places),
+            replace(self.encode_texts([expanded(conditioning.prompt, layout)]), layout=places),
             self.encode_texts([params.negative_prompt]),
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),

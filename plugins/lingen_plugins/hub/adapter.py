@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
-    from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
 
 
@@ -104,40 +104,33 @@ class HubPipeline:
 
     def sample(
         self,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         frames: int,
         height: int,
         width: int,
         method: SamplingMethod,
-        first_frame: Tensor | None = None,
-        last_frame: Tensor | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
         import torch
 
-        self._refuse(first_frame, last_frame, layout)
+        self._refuse(conditioning)
         shape = self._shape(self.latent_frames(frames), height, width)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(params.seed))
         count = self.passes(0, noise.shape[2], None, False)
-        return self._pass(noise, prompt, params, method, on_step, 0, count)
+        return self._pass(noise, conditioning.prompt, params, method, on_step, 0, count)
 
     def extend(
         self,
         history: Tensor,
         frames: int,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         windows: tuple[int, int],
         method: SamplingMethod,
-        last_frame: Tensor | None = None,
-        fresh: bool = False,
-        fade: tuple[str, int] | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Latent frames that follow `history`; only where the model's record has windows."""
@@ -236,10 +229,13 @@ class HubPipeline:
         return found
 
     @staticmethod
-    def _refuse(*asked: object) -> None:
-        """The command line has refused this before."""
-        if any(one is not None for one in asked):
-            raise NotImplementedError("this pipeline takes no pictures, fades and layouts")
+    def _refuse(conditioning: Conditioning) -> None:
+        """Raise NotImplementedError for images, fades and layouts, which the command line has
+        refused before."""
+        one = conditioning
+        given = (one.first_frame, one.last_frame, one.fade, one.layout)
+        if any(part is not None for part in given):
+            raise NotImplementedError("this pipeline takes no images, fades and layouts")
 
 
 def to_uint8(pixels: Tensor) -> Tensor:

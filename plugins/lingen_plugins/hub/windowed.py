@@ -10,8 +10,8 @@ from lingen_plugins.hub.on_wan import OnWanLatents
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.denoise import OnStep, SamplingMethod
-    from lingen_models.sampling.layout import Layout
     from lingen_models.sampling.params import SamplingParams
 
 LONGEST_PROMPT = 512
@@ -30,15 +30,11 @@ class WindowedPipeline(OnWanLatents):
         self,
         history: Tensor,
         frames: int,
-        prompt: str,
+        conditioning: Conditioning,
         params: SamplingParams,
         *,
         windows: tuple[int, int],
         method: SamplingMethod,
-        last_frame: Tensor | None = None,
-        fresh: bool = False,
-        fade: tuple[str, int] | None = None,
-        layout: Layout | None = None,
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history`, as `TextToVideo.extend`.
@@ -50,9 +46,9 @@ class WindowedPipeline(OnWanLatents):
 
         from lingen_models.sampling.windows import place_seed
 
-        self._refuse(last_frame, fade, layout)
-        have = history.shape[2]
-        known = history[:, :, have if fresh else 0 :].to(self.device).float()
+        self._refuse(conditioning)
+        prompt, have = conditioning.prompt, history.shape[2]
+        known = history[:, :, have if conditioning.fresh else 0 :].to(self.device).float()
         plan = list(self._plan(known.shape[2], frames, windows))
         seed = place_seed(params.seed, have) if have else params.seed
         generator = torch.Generator().manual_seed(seed)
