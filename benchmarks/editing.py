@@ -37,7 +37,7 @@ from lingen_playground import (
     sample_scene,
 )
 from lingen_plugins.contracts import ModelVariant, Sampler
-from lingen_training.evaluate import steady_scene
+from lingen_training.evaluation.quality_table import steady_scene
 
 LOOK = 5 * FPS
 """Frames at the beginning and at the end of a chain that are compared."""
@@ -185,7 +185,7 @@ def pairs(count: int) -> Iterator[tuple[Scene, Scene]]:
 
 def canonical_place(scene: Scene) -> str:
     """The words of the plain caption that name the background."""
-    from lingen_playground import lexicon
+    from lingen_playground.captions import lexicon
 
     return lexicon.PLACE[scene.background][0]
 

@@ -28,8 +28,8 @@ from lingen_models.networks.mate import MambaBranch, review_tokens
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
-from lingen_training.compare import TIMES
-from lingen_training.evaluate import whole_groups
+from lingen_training.evaluation.position_losses import TIMES
+from lingen_training.evaluation.quality_table import whole_groups
 
 
 class Remembering(nn.Module):

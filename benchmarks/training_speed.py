@@ -47,8 +47,8 @@ clips = 8
 _TRAIN = """
 import json, sys, time
 from pathlib import Path
-import lingen_training.loop as loop
-from lingen_training.run import train
+import lingen_training.optimization.loop as loop
+from lingen_training.trainer import train
 if __name__ == "__main__":
     folder, weights, log = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     step = loop.MasterWeights.step
@@ -96,8 +96,8 @@ def shares(steps: int = 3) -> dict[str, float]:
     from lingen_models.networks.denoiser import LinGen
     from lingen_models.networks.word_encoder import WordEncoder
     from lingen_models.precision import compute_dtype
-    from lingen_training.optimiser import MasterWeights
-    from lingen_training.pair import Pair
+    from lingen_training.optimization.optimizer import MasterWeights
+    from lingen_training.stages.pair import Pair
 
     torch.manual_seed(0)
     pair = Pair(LinGen(PRESETS["mini"]), WordEncoder(WordsConfig(words=("red", "ball"))))

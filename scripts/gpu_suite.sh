@@ -29,7 +29,7 @@ train() {  # RECIPE SECONDS
 import os
 import sys
 from pathlib import Path
-from lingen_training.run import train
+from lingen_training.trainer import train
 
 recipe, out, start = map(Path, sys.argv[1:])
 train(recipe, out, device=os.environ.get("DEVICE", "cuda"), start_from=start, report=lambda line: print(line, flush=True))

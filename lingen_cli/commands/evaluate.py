@@ -94,14 +94,14 @@ def evaluate(
     with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
         from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load import load_model
-        from lingen_training import evaluate as evaluation
+        from lingen_training.evaluation import quality_table
 
         def measured(one: LocatedModel) -> dict[str, Any]:
             variant = registry.model_variants[one.variant.name]
             params = overridden(params_of(variant), given)
             pipe = load_model(one, device)
             side = variant.size if size is None else size
-            found = evaluation.evaluate(
+            found = quality_table.evaluate(
                 pipe,
                 params,
                 registry.samplers[params.sampler].method(),
@@ -114,7 +114,7 @@ def evaluate(
                 report=console.note,
             )
             if models is not None:
-                from lingen_training.compare import validation_losses
+                from lingen_training.evaluation.position_losses import validation_losses
 
                 found["losses"] = validation_losses(
                     pipe,
@@ -141,7 +141,7 @@ def evaluate(
         temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         work.publish(temporary)
     if models is None:
-        console.result(evaluation.markdown_table(results[model]))
+        console.result(quality_table.markdown_table(results[model]))
     else:
         _compare(results, output.with_suffix(".png"))
     console.note(f"lingen: full result in {output}")
@@ -149,7 +149,7 @@ def evaluate(
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
     from lingen_cli.terminal import console
-    from lingen_training.compare import comparison_table, draw_losses
+    from lingen_training.evaluation.position_losses import comparison_table, draw_losses
 
     console.result(comparison_table(results))
     if draw_losses(results, picture):

@@ -69,9 +69,9 @@ def train(
     with signals.announced():
         from lingen_cli.plugin_admin import plugin_parts
         from lingen_cli.zoo.load import find_device
-        from lingen_training.parallel import LostProcessError
-        from lingen_training.recipe import RecipeError
-        from lingen_training.run import train as run_stages
+        from lingen_training.optimization.parallel import LostProcessError
+        from lingen_training.trainer import train as run_stages
+        from lingen_training.training_recipe import RecipeError
 
         try:
             with plugin_parts.found():

@@ -9,11 +9,11 @@ prompt = caption(scene, seed=7)
 
 from __future__ import annotations
 
-from .caption import canonical_caption, caption, object_phrase
-from .close_up import close_up_scene
-from .heldout import combinations, is_heldout
-from .lexicon import vocabulary
-from .oracle import (
+from lingen_playground.captions.caption import canonical_caption, caption, object_phrase
+from lingen_playground.captions.lexicon import vocabulary
+from lingen_playground.captions.natural_prompts import Said, SaidObject, natural_prompts
+from lingen_playground.captions.prompt_reader import read_prompt
+from lingen_playground.oracle.judge import (
     Consistency,
     Measurement,
     SaidVerdict,
@@ -24,11 +24,11 @@ from .oracle import (
     judge_said,
     measure,
 )
-from .reading import read_prompt
-from .render import FPS, as_frames, course_of, extent, render
-from .said import Said, SaidObject, natural_prompts
-from .sample import sample_scene, scene_for
-from .scene import Scene, SceneObject
+from lingen_playground.rendering.render import FPS, as_frames, course_of, extent, render
+from lingen_playground.scenes.close_up import close_up_scene
+from lingen_playground.scenes.heldout import combinations, is_heldout
+from lingen_playground.scenes.scene import Scene, SceneObject
+from lingen_playground.scenes.scene_sampler import sample_scene, scene_for
 
 __all__ = [
     "FPS",

@@ -31,7 +31,7 @@ def plan_layout(
     """Plan where the objects of a prompt are at these video frames, as in a random scene of the
     playground that shows what it says; None where it names none, or more than two."""
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
-    from lingen_playground.layout import Place, plan_objects
+    from lingen_playground.layout_planner import Place, plan_objects
 
     now = [] if before is None else [one for one in before.objects if one.is_there(frames[0])]
     places = [
@@ -51,7 +51,7 @@ def plan_layout(
 def locate_objects(image: Tensor) -> Layout:
     """Find the objects of the playground in a picture (H, W, 3) uint8."""
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
-    from lingen_playground.layout import places_in
+    from lingen_playground.layout_planner import places_in
 
     return Layout(
         tuple(

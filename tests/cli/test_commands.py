@@ -66,7 +66,7 @@ def trained(monkeypatch):
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
 
-    monkeypatch.setitem(sys.modules, "lingen_training.run", SimpleNamespace(train=train))
+    monkeypatch.setitem(sys.modules, "lingen_training.trainer", SimpleNamespace(train=train))
     return calls
 
 

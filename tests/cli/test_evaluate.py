@@ -28,8 +28,8 @@ def measured(monkeypatch):
         return f"| colour | {result['short']['colour']} |"
 
     stand_in = SimpleNamespace(evaluate=evaluate, markdown_table=markdown_table)
-    monkeypatch.setitem(sys.modules, "lingen_training.evaluate", stand_in)
-    monkeypatch.setattr("lingen_training.evaluate", stand_in, raising=False)
+    monkeypatch.setitem(sys.modules, "lingen_training.evaluation.quality_table", stand_in)
+    monkeypatch.setattr("lingen_training.evaluation.quality_table", stand_in, raising=False)
     return calls
 
 

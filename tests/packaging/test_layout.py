@@ -43,10 +43,8 @@ import each other."""
 MOST_MODULES = 12
 CROWDED = {
     "lingen_cli/commands",  # one file for each command: this one stays
-    "lingen_playground",
     "lingen_plugins",
     "lingen_plugins/hub",
-    "lingen_training",
 }
 """Folders with more modules; each leaves this list when it is divided."""
 

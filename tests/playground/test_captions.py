@@ -14,7 +14,7 @@ from lingen_playground import (
     sample_scene,
     vocabulary,
 )
-from lingen_playground.lexicon import (
+from lingen_playground.captions.lexicon import (
     CAMERA,
     COLOUR,
     DEEDS,

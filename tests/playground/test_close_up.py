@@ -19,7 +19,7 @@ from lingen_playground import (
     render,
     sample_scene,
 )
-from lingen_playground.palette import MOTIONS
+from lingen_playground.scenes.palette import MOTIONS
 
 SCENES = [close_up_scene(seed) for seed in range(300)]
 

@@ -16,8 +16,8 @@ from lingen_playground import (
     sample_scene,
     scene_for,
 )
-from lingen_playground.layout import Place, places_in, plan_objects
-from lingen_playground.palette import visible
+from lingen_playground.layout_planner import Place, places_in, plan_objects
+from lingen_playground.scenes.palette import visible
 
 PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
 

@@ -25,7 +25,7 @@ from lingen_playground import (
     sample_scene,
     vocabulary,
 )
-from lingen_playground.palette import (
+from lingen_playground.scenes.palette import (
     BACKGROUNDS,
     COLOURS,
     DIRECTIONS,
@@ -36,7 +36,7 @@ from lingen_playground.palette import (
     distinct,
     visible,
 )
-from lingen_playground.shapes import BOUND
+from lingen_playground.scenes.shapes import BOUND
 
 ATTRIBUTES = ("colour", "background", "direction", "shape", "size", "motion", "count")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lingen_playground import Scene, SceneObject, as_frames, extent, render, sample_scene
-from lingen_playground.palette import BACKGROUNDS, CAMERAS
+from lingen_playground.scenes.palette import BACKGROUNDS, CAMERAS
 
 WHITE = BACKGROUNDS["white"][1] / 127.5 - 1
 SCENES = [sample_scene(seed) for seed in range(24)]

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from lingen_playground import Scene, combinations, is_heldout, sample_scene
-from lingen_playground.palette import (
+from lingen_playground.scenes.palette import (
     BACKGROUNDS,
     CAMERAS,
     COLOURS,

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lingen_playground import Scene, close_up_scene, course_of, render, sample_scene
-from lingen_playground.palette import BACKGROUNDS, COLOURS, SHAPES
-from lingen_training.alignment import FACTS, AlignmentHead, ground_truth
-from lingen_training.latents import LatentClips
+from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS, SHAPES
+from lingen_training.datasets.clip_cache import LatentClips
+from lingen_training.stages.alignment import FACTS, AlignmentHead, ground_truth
 
 STRIDE = 8
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lingen_models.checkpoints.safetensors import read_metadata
-from lingen_training.autoencoder_stage import clips, train_autoencoder, train_decoder
-from lingen_training.recipe import AutoencoderStage
-from lingen_training.run import load_autoencoder
+from lingen_training.stages.autoencoder import clips, train_autoencoder, train_decoder
+from lingen_training.trainer import load_autoencoder
+from lingen_training.training_recipe import AutoencoderStage
 
 STAGE = AutoencoderStage(
     widths=(8, 8, 8),

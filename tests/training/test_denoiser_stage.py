@@ -14,11 +14,11 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.flow import REST
 from lingen_playground import sample_scene
-from lingen_playground.lexicon import PLACE, plain_vocabulary, words
-from lingen_training.denoiser_stage import Batch, draw_batch, flow_losses
-from lingen_training.latents import LatentClips
-from lingen_training.pair import Pair
-from lingen_training.recipe import DenoiserStage, Source
+from lingen_playground.captions.lexicon import PLACE, plain_vocabulary, words
+from lingen_training.datasets.clip_cache import LatentClips
+from lingen_training.stages.denoising import Batch, draw_batch, flow_losses
+from lingen_training.stages.pair import Pair
+from lingen_training.training_recipe import DenoiserStage, Source
 
 
 def stage(*sources: dict[str, Any], **changes: Any) -> DenoiserStage:

@@ -13,11 +13,11 @@ from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.conversion.dit_to_lingen import lingen_of
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
-from lingen_training.distil import Question, distil_loss, train_only
-from lingen_training.optimiser import MasterWeights
-from lingen_training.pair import Pair
-from lingen_training.recipe import RecipeError
-from lingen_training.run import train
+from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.stages.distillation import Question, distil_loss, train_only
+from lingen_training.stages.pair import Pair
+from lingen_training.trainer import train
+from lingen_training.training_recipe import RecipeError
 
 LINGEN = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),

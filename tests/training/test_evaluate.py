@@ -14,7 +14,7 @@ from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.denoise import SamplingMethod
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import vocabulary
-from lingen_training.evaluate import MARKS, evaluate, markdown_table
+from lingen_training.evaluation.quality_table import MARKS, evaluate, markdown_table
 
 
 def tiny_pipeline() -> TextToVideo:

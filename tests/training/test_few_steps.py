@@ -16,13 +16,13 @@ from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.denoise import TextFeatures
-from lingen_training.denoiser_stage import Batch, jump_of
-from lingen_training.distil import train_only
-from lingen_training.few_steps import Jump, begin_of, jump_loss
-from lingen_training.optimiser import MasterWeights
-from lingen_training.pair import Pair
-from lingen_training.recipe import DenoiserStage, FewSteps, RecipeError, read_recipe
-from lingen_training.run import train
+from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.stages.denoising import Batch, jump_of
+from lingen_training.stages.distillation import train_only
+from lingen_training.stages.few_steps import Jump, begin_of, jump_loss
+from lingen_training.stages.pair import Pair
+from lingen_training.trainer import train
+from lingen_training.training_recipe import DenoiserStage, FewSteps, RecipeError, read_recipe
 
 TINY = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),

@@ -12,7 +12,7 @@ import torch
 from lingen_models.config import TAEConfig
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_playground import Scene, extent, render, sample_scene
-from lingen_training.latents import ClipCache, LatentClips, Shard, fill_caches
+from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_everything_that_decides_the_content_is_in_the_key(cache: Cache) -> None
 def test_a_killed_build_goes_on_shard_by_shard(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lingen_training.latents._FILE_FRAMES", 4)  # two clips a file
+    monkeypatch.setattr("lingen_training.datasets.clip_cache._FILE_FRAMES", 4)  # two clips a file
     write = ClipCache.write
 
     def killed(self: ClipCache, shard: Shard) -> None:
@@ -199,7 +199,7 @@ def test_starts_are_those_that_were_rendered(cache: Cache) -> None:
 def test_later_generations_replace_the_oldest_clips(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lingen_training.latents._FILE_FRAMES", 4)  # two clips a file
+    monkeypatch.setattr("lingen_training.datasets.clip_cache._FILE_FRAMES", 4)  # two clips a file
     clips = ClipCache(cache.network, "abc", 6, 2, 64, 0, cache.folder)
     fill_caches([(clips, 0)], cache.lines.append)
     fill_caches([(clips, 1)], cache.lines.append)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_training.curves import draw_curves, read_log
-from lingen_training.loop import Schedule, run_loop
-from lingen_training.optimiser import MasterWeights
+from lingen_training.optimization.curves import draw_curves, read_log
+from lingen_training.optimization.loop import Schedule, run_loop
+from lingen_training.optimization.optimizer import MasterWeights
 
 SCHEDULE = Schedule(1e-2, steps=23, warmup=4, decay=0.5)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_training.muon import Muon, orthogonal
-from lingen_training.optimiser import MasterWeights
+from lingen_training.optimization.muon import Muon, orthogonal
+from lingen_training.optimization.optimizer import MasterWeights
 
 
 class Small(nn.Module):

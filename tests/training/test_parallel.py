@@ -9,11 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors
-from lingen_training.curves import read_log
-from lingen_training.loop import Schedule, run_loop
-from lingen_training.muon import _shared_out
-from lingen_training.optimiser import MasterWeights
-from lingen_training.parallel import ALONE, Group, LostProcessError, grouped, pieces_like
+from lingen_training.optimization.curves import read_log
+from lingen_training.optimization.loop import Schedule, run_loop
+from lingen_training.optimization.muon import _shared_out
+from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.optimization.parallel import (
+    ALONE,
+    Group,
+    LostProcessError,
+    grouped,
+    pieces_like,
+)
 
 
 class Network(nn.Module):

@@ -14,10 +14,10 @@ from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import vocabulary
-from lingen_playground.lexicon import plain_vocabulary
-from lingen_training.curves import read_log
-from lingen_training.recipe import RecipeError
-from lingen_training.run import train
+from lingen_playground.captions.lexicon import plain_vocabulary
+from lingen_training.optimization.curves import read_log
+from lingen_training.trainer import train
+from lingen_training.training_recipe import RecipeError
 
 RECIPE = """
 name = "tiny"

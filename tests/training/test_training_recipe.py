@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lingen_models.config import PRESETS
-from lingen_training.recipe import RecipeError, read_recipe
+from lingen_training.training_recipe import RecipeError, read_recipe
 
 GOOD = """
 name = "tiny"

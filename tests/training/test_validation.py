@@ -11,9 +11,9 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.flow import REST
-from lingen_training.pair import Pair
-from lingen_training.parallel import Group
-from lingen_training.validation import TIMES, FixedClips, fixed_clips, object_loss
+from lingen_training.optimization.parallel import Group
+from lingen_training.stages.pair import Pair
+from lingen_training.stages.validation import TIMES, FixedClips, fixed_clips, object_loss
 
 
 @pytest.fixture(scope="module")

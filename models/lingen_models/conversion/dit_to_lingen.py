@@ -3,7 +3,7 @@
 As in LinMU (arXiv 2601.01322; paper.md 5): window attention takes the weights as they are; of the
 Mamba branch, C comes from the queries, B from the keys, x from the values, as attention without a
 softmax is a state space model without decay (arXiv 2408.15237). What such a start is worth is for
-a distillation to show (`lingen_training.distil`).
+a distillation to show (`lingen_training.stages.distillation`).
 """
 
 from __future__ import annotations

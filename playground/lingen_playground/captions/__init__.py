@@ -1,0 +1,1 @@
+"""Scenes to captions, and prompts to what they say."""

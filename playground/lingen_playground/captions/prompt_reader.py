@@ -1,0 +1,324 @@
+"""Prompts read without a model: what they say of objects, the background and the camera."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+
+from lingen_playground.captions import lexicon
+from lingen_playground.captions.natural_prompts import Said, SaidObject
+
+_PLAIN_GROUND = re.compile(r", (white|black|grey|gray)(?=[ .!]*$|, please)")
+_GREY = {"gray": "grey"}
+_TIED = frozenset({"and", "a", "an", "the", "one"})
+"""Words between two colors that share a noun."""
+
+
+@dataclass
+class _Noun:
+    """A noun of one object, or of two: the words `begin` to `at` are its noun phrase, and what is
+    said of it follows until `end`."""
+
+    at: int
+    count: int
+    begin: int = 0
+    end: int = 0
+    colors: list[str] = field(default_factory=list)
+    sizes: list[str] = field(default_factory=list)
+    motion: str | None = None
+    direction: str | None = None
+    speed: str | None = None
+
+
+def read_prompt(prompt: str) -> Said | None:
+    """Read a prompt of one or two objects; None where there are none, or more. What it leaves open
+    is None in the result; of two objects under one verb, both do it."""
+    text = unicodedata.normalize("NFKC", prompt).casefold()
+    text, camera = _taken(text, _cameras())
+    text, background = _taken(text, _grounds())
+    words, starts = _split(text)
+    nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
+    if sum(noun.count for noun in nouns) not in (1, 2):
+        return None
+    _bound(words, starts, nouns)
+    plain = _PLAIN_GROUND.search(text)
+    for noun in nouns:
+        _describe(words, noun)
+    if background is None and plain is not None and _is_ground(words, nouns[-1], plain[1]):
+        background = _GREY.get(plain[1], plain[1])
+    for a, b in pairwise(nouns):  # `a ball and a box bounce`
+        if a.motion is None and b.motion is not None and b.begin - a.at <= 2:
+            a.motion, a.direction, a.speed = b.motion, b.direction, b.speed
+    return Said(prompt, tuple(_objects(words, nouns)), background, camera)
+
+
+def _taken(text: str, phrases: Mapping[str, str]) -> tuple[str, str | None]:
+    """The text without the first of these phrases, the longest first, and what that means."""
+    for phrase, meaning in phrases.items():
+        found, count = re.subn(rf"\b{phrase}\b", ", ", text)
+        if count:
+            return found, meaning
+    return text, None
+
+
+def _split(text: str) -> tuple[list[str], set[int]]:
+    """Words, and the numbers of those that follow a comma or a full stop."""
+    words, starts = [], set()
+    for found in re.findall(r"[a-z0-9]+|[,.;:]", text):
+        if found.isalnum():
+            words.append(found)
+        else:
+            starts.add(len(words))
+    return words, starts
+
+
+def _bound(words: Sequence[str], starts: set[int], nouns: list[_Noun]) -> None:
+    """Find where the phrase of each noun begins, and where that of the next ends what it says."""
+    for noun in nouns:
+        begin = noun.at
+        while begin > 0 and begin not in starts and _belongs(words, begin - 1, noun):
+            begin -= 1
+        noun.begin = begin
+    for noun, later in pairwise(nouns):
+        noun.end = max(later.begin, noun.at + 1)
+    nouns[-1].end = len(words)
+
+
+def _belongs(words: Sequence[str], at: int, noun: _Noun) -> bool:
+    """Whether a word before a noun, of which the next belongs to it, is a part of its phrase."""
+    word = words[at]
+    if word in _adjectives() or word in ("sized", "bright"):
+        return True
+    if word in ("slow", "fast") or (_motion_word(words, at) and word.endswith("ing")):
+        return True
+    tied = word in _TIED and noun.count == 2 and words[noun.at - 1] in _colors()
+    before = [one for one in words[max(0, at - 3) : at] if one not in _TIED]
+    return tied and bool(before) and before[-1] in _colors()
+
+
+def _describe(words: Sequence[str], noun: _Noun) -> None:
+    """Fill in what the words of a noun say."""
+    span = [at for at in range(noun.begin, noun.end) if at != noun.at]
+    noun.colors = [_colors()[words[at]] for at in span if words[at] in _colors()]
+    noun.sizes = [_sizes()[words[at]] for at in span if words[at] in _sizes()]
+    noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
+    after = words[noun.at + 1 : noun.end]
+    text = " ".join(after)
+    ways = _ways()
+    if noun.motion in ("moves", "zigzags", None):
+        noun.direction = next((ways[way] for way in ways if re.search(rf"\b{way}\b", text)), None)
+    if noun.direction is not None and noun.motion is None:
+        noun.motion = "moves"
+    noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
+
+
+def _is_ground(words: Sequence[str], noun: _Noun, color: str) -> bool:
+    """Whether a color that ends a list is the background: the noun has one, or another word stands
+    between them. If so, the noun loses it."""
+    last = max(at for at, word in enumerate(words) if word == color)
+    if last <= noun.at or (len(noun.colors) < 2 and last == noun.at + 1 and color != "grey"):
+        return False
+    if color in noun.colors:
+        noun.colors.remove(color)
+    return True
+
+
+def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObject]:
+    names = _nouns()
+    for noun in nouns:
+        for number in range(noun.count):
+            yield SaidObject(
+                colour=_own(noun.colors, number),
+                shape=names[words[noun.at]],
+                size=_own(noun.sizes, number),
+                motion=noun.motion,
+                direction=noun.direction,
+                speed=noun.speed,
+            )
+
+
+def _own(values: Sequence[str], number: int) -> str | None:
+    """The value of an object of a group: each has its own, or all have one."""
+    return values[min(number, len(values) - 1)] if values else None
+
+
+def _count(words: Sequence[str], at: int) -> int:
+    """Objects that a word names: 2 in the plural, 0 where it is no noun of an object."""
+    word = words[at]
+    before = words[at - 1] if at else ""
+    if word not in _nouns() or (word in ("circle", "circles") and _circling(words, at)):
+        return 0
+    if word == "shape" and before in _nouns():  # `a heart shape`
+        return 0
+    return 2 if word in _plurals() or _two_colors(words, at) else 1
+
+
+def _circling(words: Sequence[str], at: int) -> bool:
+    """Tell `moves in a circle` and `a ball circles` from `a red circle`."""
+    before = words[at - 1] if at else ""
+    earlier = words[at - 2] if at > 1 else ""
+    if before == "in" or (before == "a" and earlier == "in"):
+        return True
+    nouns = set(_nouns()) - {"circle", "circles"}
+    return any(word in nouns for word in words[max(0, at - 3) : at]) and before not in (
+        "a",
+        "one",
+        "and",
+        "the",
+        "two",
+        *_adjectives(),
+    )
+
+
+def _two_colors(words: Sequence[str], at: int) -> bool:
+    """Tell `a red and an orange heart`: two objects under one noun."""
+    names = _colors()
+    before = [word for word in words[max(0, at - 4) : at] if word not in ("a", "an", "the")]
+    return len(before) >= 3 and before[-2] == "and" and before[-1] in names and before[-3] in names
+
+
+def _motion_word(words: Sequence[str], at: int) -> str | None:
+    """The motion that a word says."""
+    word = words[at]
+    if word in ("circle", "circles"):
+        return "circles" if _circling(words, at) else None
+    motion = _verbs().get(word)
+    if motion != "moves":
+        return motion
+    rest = words[at + 1 : at + 5]
+    for number, later in enumerate(rest, start=at + 1):
+        if later in ("round", "around"):
+            return "circles"
+        if later in ("circle", "circles") and _circling(words, number):
+            return "circles"
+        if later.startswith("zigzag"):
+            return "zigzags"
+        if _count(words, number):
+            break
+    return "moves"
+
+
+@cache
+def _singulars() -> dict[str, str | None]:
+    """Nouns of objects, and the shape that each names; None for `thing`."""
+    found: dict[str, str | None] = dict.fromkeys(lexicon.PLAIN_NOUNS)
+    for table in (lexicon.SHAPE, lexicon.NATURAL_SHAPE):
+        found |= {name.split()[-1]: shape for shape, names in table.items() for name in names}
+    return found
+
+
+@cache
+def _plurals() -> dict[str, str | None]:
+    return {lexicon.plural(name): shape for name, shape in _singulars().items()}
+
+
+@cache
+def _nouns() -> dict[str, str | None]:
+    return _singulars() | _plurals()
+
+
+@cache
+def _colors() -> dict[str, str]:
+    """Words for a color, the last ones of `bright red`, and the color."""
+    return _last_words(lexicon.COLOUR, lexicon.NATURAL_COLOUR)
+
+
+@cache
+def _sizes() -> dict[str, str]:
+    found = _last_words(lexicon.SIZE, lexicon.NATURAL_SIZE)
+    return {word: size for word, size in found.items() if word != "sized"} | {"medium": "medium"}
+
+
+@cache
+def _speeds() -> dict[str, str]:
+    return _last_words(lexicon.SPEED, lexicon.NATURAL_SPEED)
+
+
+def _last_words(*tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    return {
+        way.split()[-1]: name
+        for table in tables
+        for name, ways in table.items()
+        for way in ways
+        if way
+    }
+
+
+@cache
+def _adjectives() -> frozenset[str]:
+    return frozenset(_colors()) | frozenset(_sizes())
+
+
+@cache
+def _ways() -> dict[str, str]:
+    """Phrases of a direction, the longest first: `from right to left` comes before `right`."""
+    found = {
+        way: name
+        for table in (lexicon.WAYS, lexicon.NATURAL_WAYS)
+        for name, ways in table.items()
+        for way in ways
+    }
+    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
+        found |= {
+            form: name
+            for name, verbs in table.items()
+            for verb in verbs
+            for form in verb[:3]
+            if form
+        }
+    return _longest_first(found)
+
+
+@cache
+def _cameras() -> dict[str, str]:
+    """Phrases about the camera."""
+    found = {
+        f"camera {form}": camera
+        for camera, pairs in lexicon.CAMERA.items()
+        for pair in pairs
+        for form in pair
+    }
+    found |= {note: camera for camera, notes in lexicon.CAMERA_NOTES.items() for note in notes}
+    return _longest_first(found)
+
+
+@cache
+def _grounds() -> dict[str, str]:
+    """Phrases about the background; bare names of colors are none."""
+    found: dict[str, str] = {}
+    for ground, names in lexicon.GROUND.items():
+        found |= {f"the background is {name}": ground for name in names}
+    for table in (lexicon.PLACE, lexicon.NATURAL_PLACE, lexicon.NATURAL_GROUND):
+        found |= {phrase: ground for ground, phrases in table.items() for phrase in phrases}
+    for name in ("white", "black", "grey", "gray"):
+        found.pop(name, None)
+    return _longest_first(found)
+
+
+def _longest_first(phrases: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(phrases.items(), key=lambda pair: -len(pair[0])))
+
+
+@cache
+def _verbs() -> dict[str, str]:
+    """Motions by the forms of their verbs."""
+    found: dict[str, str] = {}
+    rows: list[tuple[str, Sequence[str]]] = [("moves", head) for head in lexicon.HEADS]
+    rows += [("moves", head[:3]) for head in (*lexicon.NATURAL_HEADS, lexicon.ROLL)]
+    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
+        rows += [("moves", verb) for verbs in table.values() for verb in verbs]
+    for motion, deeds in lexicon.DEEDS.items():
+        rows += [(motion, deed[:2]) for deed in deeds]
+    for motion, forms in lexicon.NATURAL_DEEDS.items():
+        rows += [(motion, form[:3]) for form in forms]
+    for motion, row in rows:
+        for form in row:
+            first = re.findall(r"[a-z]+", form)[:1]
+            if first and first[0] not in ("does", "not", "is", "are", "that"):
+                found.setdefault(first[0], motion)
+    asides = {word: motion for motion, words in lexicon.ASIDE.items() for word in words}
+    return {**found, **asides, "not": "still"}

@@ -1,0 +1,1 @@
+"""Judging videos by their pixels."""

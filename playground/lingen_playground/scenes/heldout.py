@@ -1,0 +1,29 @@
+"""The combinations that training never shows, read from the one file that lists them."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from lingen_playground.scenes.scene import SceneObject
+
+Combination = tuple[str, str, str]
+
+
+@cache
+def combinations() -> tuple[Combination, ...]:
+    """Colour, shape and deed (see `SceneObject.deed`) of each held-out triple, in file order."""
+    text = files(__package__).joinpath("heldout.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)["combinations"]
+    return tuple((colour, shape, deed) for colour, shape, deed in rows)
+
+
+def is_heldout(thing: SceneObject) -> bool:
+    """Tell whether training must not show this object doing this."""
+    return thing.combination in _members()
+
+
+@cache
+def _members() -> frozenset[Combination]:
+    return frozenset(combinations())

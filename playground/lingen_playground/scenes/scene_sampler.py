@@ -1,0 +1,289 @@
+"""Scenes by seed: what appears, where, and doing what."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from lingen_playground.captions.natural_prompts import Said, SaidObject
+from lingen_playground.scenes.heldout import combinations
+from lingen_playground.scenes.motion import GREATEST_SCALE, ZOOM
+from lingen_playground.scenes.palette import (
+    BACKGROUNDS,
+    CAMERAS,
+    COLOURS,
+    DIRECTIONS,
+    PLAIN,
+    SHAPES,
+    SIZES,
+    SPEEDS,
+    UNSPINNABLE,
+    distinct,
+    visible,
+)
+from lingen_playground.scenes.scene import Scene, SceneObject
+from lingen_playground.scenes.shapes import BOUND
+
+Split = Literal["train", "heldout", "all"]
+
+_TWO_OBJECTS: Final = 0.35
+_STILL_CAMERA: Final = 0.70
+_SPEED_WEIGHTS: Final = (1, 2, 1)
+_DEEDS: Final[dict[str, float]] = {
+    "moves left": 10,
+    "moves right": 10,
+    "moves up": 10,
+    "moves down": 10,
+    "bounces": 12,
+    "circles": 10,
+    "zigzags": 10,
+    "spins": 10,
+    "grows": 10,
+    "still": 8,
+}
+_SIDEWAYS: Final = frozenset({"moves left", "moves right", "zigzags"})
+_ROOM_TO_ZOOM: Final = 0.38
+_HALVES: Final = 0.5
+_OWN: Final = 0.23
+"""How far an object of a pair may reach from its middle and still never touch the other."""
+_ROAM: Final = {"circles": 0.13, "zigzags": 0.10}
+"""About how far from their middle line these go, where there are two."""
+_SAME_DEED: Final = 0.75
+_SAME_COLOUR: Final = 0.7
+_SAME_SIZE: Final = 0.6
+_TRIES: Final = 60
+_FLOOR: Final = 0.94
+_EDGE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An object before it has a place."""
+
+    colour: str
+    shape: str
+    size: str
+    deed: str
+
+    @property
+    def bound(self) -> float:
+        scale = GREATEST_SCALE if self.deed == "grows" else 1.0
+        return BOUND[self.shape] * SIZES[self.size] * scale
+
+
+def sample_scene(
+    seed: int,
+    *,
+    split: Split = "train",
+    objects: int | None = None,
+    background: str | None = None,
+    camera: str | None = None,
+    alike: float = 0.0,
+) -> Scene:
+    """The scene of this seed and these arguments, always the same one.
+
+    `split` "train" never shows a held-out combination, "heldout" shows at least one, "all" minds
+    neither. `objects` 1 or 2, `background` and `camera` fix what is otherwise drawn. `alike` is the
+    share of scenes with two objects in which the second takes after the first: its shape, mostly
+    its motion, and then often its size and colour too. Raises ValueError for other values.
+    """
+    if split not in ("train", "heldout", "all") or objects not in (None, 1, 2):
+        raise ValueError(f"no scenes of split {split!r} with {objects} objects")
+    if background not in (None, *BACKGROUNDS):
+        raise ValueError(f"unknown background {background!r}, known: {', '.join(BACKGROUNDS)}")
+    if camera not in (None, *CAMERAS):
+        raise ValueError(f"unknown camera {camera!r}, known: {', '.join(CAMERAS)}")
+    rng = random.Random(seed)
+    count = objects or (2 if rng.random() < _TWO_OBJECTS else 1)
+    twins = alike > 0 and count == 2 and rng.random() < alike
+    while True:
+        ground = background or rng.choice(tuple(BACKGROUNDS))
+        parts = _parts(rng, count, ground, split, twins)
+        if parts is not None:
+            break
+    view = camera or _camera(rng, ground, parts)
+    return Scene(_place(rng, parts, view), ground, view, seed)
+
+
+def scene_for(said: Said, seed: int) -> Scene:
+    """A scene that shows what a prompt says, always the same for a seed. What goes unsaid is drawn
+    at random, but a size is medium, a speed the usual one, and the camera still."""
+    rng = random.Random(f"scene for {seed}")
+    for _ in range(_TRIES):
+        ground = said.background or rng.choice(tuple(BACKGROUNDS))
+        parts = [_wished(rng, wish) for wish in said.objects]
+        seen = all(visible(part.colour, ground) for part in parts)
+        if seen and _told_apart(parts):
+            break  # else the prompt itself asks for what is hardly seen
+    view = said.camera or "still"
+    placed = zip(_place(rng, parts, view), said.objects, strict=True)
+    things = tuple(
+        replace(
+            thing,
+            direction=thing.direction and (wish.direction or thing.direction),
+            speed="" if thing.motion == "still" else wish.speed or "",
+        )
+        for thing, wish in placed
+    )
+    return Scene(things, ground, view, seed)
+
+
+def _wished(rng: random.Random, wish: SaidObject) -> _Part:
+    """What a prompt says of an object, and what it leaves open by chance."""
+    while True:
+        drawn = _draw(rng)
+        shape = wish.shape or drawn.shape
+        motion = wish.motion or ("moves" if wish.direction else drawn.deed)
+        if motion != "spins" or shape not in UNSPINNABLE or (wish.motion and wish.shape):
+            break
+    if motion == "moves":
+        motion = f"moves {wish.direction or rng.choice(DIRECTIONS)}"
+    return _Part(wish.colour or drawn.colour, shape, wish.size or "medium", motion)
+
+
+def _told_apart(parts: Sequence[_Part]) -> bool:
+    """Whether two parts have distinct colors, or all of one kind."""
+    if len(parts) < 2:
+        return True
+    first, second = parts
+    return first == second or distinct(first.colour, second.colour)
+
+
+def _parts(
+    rng: random.Random, count: int, ground: str, split: Split, twins: bool
+) -> list[_Part] | None:
+    """Objects that go together, or None if the draw was unlucky."""
+    parts: list[_Part] = []
+    for _ in range(_TRIES):
+        part = _draw(rng)
+        twin = twins and bool(parts)
+        if twin:
+            part = _twin(rng, part, parts[0])
+        if split == "heldout" and not parts:
+            colour, shape, deed = rng.choice(combinations())
+            part = _Part(colour, shape, part.size, deed)
+        elif split != "all" and _heldout(part) and not (twin and split == "heldout"):
+            continue
+        if visible(part.colour, ground) and all(
+            _fit(part, other) if twin else _together(rng, part, other) for other in parts
+        ):
+            parts.append(part)
+        if len(parts) == count:
+            rng.shuffle(parts)
+            return parts
+    return None
+
+
+def _draw(rng: random.Random) -> _Part:
+    shape = rng.choice(SHAPES)
+    deeds = [deed for deed in _DEEDS if deed != "spins" or shape not in UNSPINNABLE]
+    (deed,) = rng.choices(deeds, [_DEEDS[deed] for deed in deeds])
+    return _Part(rng.choice(tuple(COLOURS)), shape, rng.choice(tuple(SIZES)), deed)
+
+
+def _heldout(part: _Part) -> bool:
+    return (part.colour, part.shape, part.deed) in combinations()
+
+
+def _twin(rng: random.Random, part: _Part, other: _Part) -> _Part:
+    """The part with the shape of the other, and more of it by chance. Both may have one colour only
+    where they move alike, each in its half of the frame: otherwise nothing tells them apart."""
+    same_deed = rng.random() < _SAME_DEED or (part.deed == "spins" and other.shape in UNSPINNABLE)
+    return _Part(
+        other.colour if same_deed and rng.random() < _SAME_COLOUR else part.colour,
+        other.shape,
+        other.size if rng.random() < _SAME_SIZE else part.size,
+        other.deed if same_deed else part.deed,
+    )
+
+
+def _fit(part: _Part, other: _Part) -> bool:
+    """Whether a twin is told from the other: by its colour, or because each keeps to its half."""
+    if part.colour == other.colour:
+        roam = _ROAM.get(part.deed, 0.0)
+        return part.deed == other.deed and max(part.bound, other.bound) + roam <= _OWN
+    return distinct(part.colour, other.colour) and part.bound + other.bound <= _HALVES
+
+
+def _together(rng: random.Random, part: _Part, other: _Part) -> bool:
+    if not distinct(part.colour, other.colour):
+        return False
+    if part.shape == other.shape and rng.random() < 0.8:
+        return False
+    return part.bound + other.bound <= _HALVES
+
+
+def _camera(rng: random.Random, ground: str, parts: list[_Part]) -> str:
+    """Pans only where the background shows them, zooms only where no object grows by itself
+    and all stay in sight."""
+    moving = []
+    if ground not in PLAIN:
+        moving += ["pans left", "pans right"]
+    roomy = sum(part.bound for part in parts) <= _ROOM_TO_ZOOM
+    if roomy and all(part.deed != "grows" for part in parts):
+        moving += ["zooms in", "zooms out"]
+    if not moving or rng.random() < _STILL_CAMERA:
+        return "still"
+    return rng.choice(moving)
+
+
+def _place(rng: random.Random, parts: list[_Part], view: str) -> tuple[SceneObject, ...]:
+    """Each object in its own half: upper and lower if one moves sideways, else left and right."""
+    inset = (1 - 1 / ZOOM) / 2 if view.startswith("zooms") else 0.0
+    low, high = inset + _EDGE, 1 - inset - _EDGE
+    if len(parts) == 1:
+        rooms = [(low, high, low, high)]
+    elif any(part.deed in _SIDEWAYS for part in parts):
+        rooms = [(low, high, low, 0.5), (low, high, 0.5, high)]
+        if parts[0].deed == "bounces":
+            rooms.reverse()
+    else:
+        rooms = [(low, 0.5, low, high), (0.5, high, low, high)]
+        if rng.random() < 0.5:
+            rooms.reverse()
+    alone = len(parts) == 1
+    return tuple(_settle(rng, part, room, alone) for part, room in zip(parts, rooms, strict=True))
+
+
+def _settle(
+    rng: random.Random, part: _Part, room: tuple[float, float, float, float], alone: bool
+) -> SceneObject:
+    left, right, top, bottom = room
+    motion, _, direction = part.deed.partition(" ")
+    reach = 0.0
+    x = _within(rng, left + part.bound, right - part.bound)
+    if motion == "bounces":
+        bottom = min(bottom, _FLOOR)
+        y = bottom - part.bound
+        reach = min(0.55, max(0.25, y - top - part.bound)) * rng.uniform(0.85, 1.0)
+    elif motion == "circles":
+        reach = rng.uniform(0.17, 0.23) if alone else rng.uniform(0.11, 0.15)
+        x = _within(rng, left + part.bound + reach, right - part.bound - reach)
+        y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
+    elif motion == "zigzags":
+        direction = rng.choice(DIRECTIONS[:2])
+        reach = rng.uniform(0.13, 0.18) if alone else rng.uniform(0.09, 0.12)
+        y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
+    else:
+        y = _within(rng, top + part.bound, bottom - part.bound)
+    (speed,) = rng.choices(SPEEDS, _SPEED_WEIGHTS)
+    return SceneObject(
+        colour=part.colour,
+        shape=part.shape,
+        size=part.size,
+        motion=motion,
+        direction=direction or None,
+        speed="" if motion == "still" else speed,
+        x=round(x, 4),
+        y=round(y, 4),
+        reach=round(reach, 4),
+        phase=round(rng.random(), 4),
+    )
+
+
+def _within(rng: random.Random, low: float, high: float) -> float:
+    """Uniform between the two; where there is no room, the end nearer to the middle of the frame,
+    so that all of the object is seen."""
+    return rng.uniform(low, high) if low < high else min(low, high, key=lambda at: abs(at - 0.5))

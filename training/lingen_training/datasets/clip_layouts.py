@@ -1,0 +1,91 @@
+"""Layouts of clips whose scenes are known: what a denoiser is trained to be told."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lingen_models.networks.embeddings import LayoutFeatures, pad_objects, pooled
+from lingen_models.sampling.layout import latent_instants
+from lingen_playground import FPS, Scene, course_of, object_phrase
+from lingen_training.datasets.clip_cache import Picked
+from lingen_training.stages.alignment import TOKEN
+from lingen_training.stages.pair import Pair
+
+
+@dataclass(frozen=True)
+class LayoutBatch:
+    """Layouts of a batch: `discs` (B, T, N, INSTANTS, 5) as of `LayoutFeatures`, and per row the
+    phrases of its objects, at most N; a row without any has no layout."""
+
+    discs: Tensor
+    phrases: list[list[str]]
+
+    def part(self, rows: slice) -> LayoutBatch:
+        """Some rows."""
+        return LayoutBatch(self.discs[rows], self.phrases[rows])
+
+    def read(self, pair: Pair) -> LayoutFeatures:
+        """Features, the phrases as the first text encoder reads them."""
+        count = self.discs.shape[2]
+        phrases = [one for row in self.phrases for one in [*row, *[""] * (count - len(row))]]
+        features, masks = pair.read(phrases)
+        found = pooled(features[0], masks[0]).reshape(len(self.phrases), count, -1)
+        return LayoutFeatures(self.discs.to(found.device), found)
+
+
+def layouts_of(
+    picked: Picked,
+    starts: Sequence[float],
+    total: int,
+    size: int,
+    stride: int,
+    share: float,
+    rng: random.Random,
+) -> LayoutBatch:
+    """Layouts of a random `share` of clips; the other arguments are those of
+    `alignment.ground_truth`."""
+    frames = picked.latents.shape[2]
+    discs, phrases = [], []
+    for row, scene in enumerate(picked.scenes):
+        begin, corner = picked.begins[row], torch.tensor(picked.corners[row])
+        drawn = _discs(scene, starts[row], total, size, stride)[begin : begin + frames].clone()
+        drawn[..., :2] -= corner / 2  # a token is a pair of latents
+        said = [object_phrase(thing, rng, still=frames == 1) for thing in scene.objects]
+        told = rng.random() < share
+        discs.append(drawn if told else torch.zeros_like(drawn))
+        phrases.append(said if told else [])
+    return LayoutBatch(_padded(discs), phrases)
+
+
+def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) -> LayoutBatch:
+    """Layouts of whole clips that begin with their scenes; `frames` are latent ones."""
+    discs = [_discs(scene, 0.0, frames, size, stride) for scene in scenes]
+    return LayoutBatch(
+        _padded(discs), [[object_phrase(thing) for thing in scene.objects] for scene in scenes]
+    )
+
+
+@lru_cache(maxsize=32768)  # asked for again whenever the clip is drawn
+def _discs(scene: Scene, start: float, frames: int, size: int, stride: int) -> Tensor:
+    """Discs (frames, objects, INSTANTS, 5) of a scene in a clip of so many latent frames."""
+    instants = torch.tensor(latent_instants(range(frames), stride), dtype=torch.float64)
+    times = start + instants.flatten() / FPS
+    found = []
+    for layer in range(len(scene.objects)):
+        course = course_of(scene, layer, times)
+        place = torch.stack((course.x, course.y, course.radius), -1) * (size / TOKEN)
+        rest = torch.stack((course.angle, torch.ones_like(course.angle)), -1)
+        found.append(torch.cat((place, rest), -1).view(frames, -1, 5))
+    return torch.stack(found, 1).float()
+
+
+def _padded(discs: Sequence[Tensor]) -> Tensor:
+    """One batch (B, T, N, INSTANTS, 5) of rows (T, n, INSTANTS, 5)."""
+    most = max(one.shape[1] for one in discs)
+    return torch.stack([pad_objects(one, most - one.shape[1]) for one in discs])

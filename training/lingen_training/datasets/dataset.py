@@ -1,0 +1,61 @@
+"""Worlds that a recipe draws clips and captions from: the playground, or a dataset of a plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from torch import Tensor
+
+import lingen_playground as playground
+from lingen_plugins.errors import UnknownNameError
+from lingen_plugins.guard import describe
+from lingen_plugins.registry import Registry, collect
+from lingen_training.training_recipe import Recipe, RecipeError
+
+
+class World(Protocol):
+    """World that `build` of a `Dataset` returns. The playground takes more keywords."""
+
+    def sample_scene(self, seed: int) -> Any:
+        """Draw what a clip shows."""
+
+    def caption(self, scene: Any, seed: int, *, still: bool = False) -> str:
+        """Words for it."""
+
+    def render(self, scenes: Sequence[Any], frames: int, size: int, *, start: float = 0) -> Tensor:
+        """(B, 3, frames, size, size) in [-1, 1]."""
+
+    def vocabulary(self) -> Sequence[str]:
+        """Every word of every caption."""
+
+
+PLAYGROUND = cast(World, playground)
+
+
+def find_world(recipe: Recipe, path: Path, registry: Registry | None) -> World:
+    """The dataset of the recipe in `path`; `registry` defaults to all plugins.
+
+    Raises RecipeError for one that is unknown, or that does not know its settings.
+    """
+    data = recipe.data
+    if data.dataset == "playground" and not data.config:
+        return PLAYGROUND
+    try:
+        offered = collect() if registry is None else registry
+        found: World = offered.datasets[data.dataset].build(dict(data.config))
+    except UnknownNameError as error:
+        raise RecipeError(f"{path}: data.dataset: {error}") from None
+    except Exception as error:  # it may be anybody's
+        raise RecipeError(f"{path}: data: {data.dataset}: {describe(error)}") from error
+    return found
+
+
+def rendered(
+    world: World, scenes: Sequence[Any], frames: int, size: int, start: float, device: Any
+) -> Tensor:
+    """A batch of clips on `device`, where the playground renders them."""
+    if world is PLAYGROUND:
+        return playground.render(scenes, frames, size, start=start, device=device)
+    return world.render(scenes, frames, size, start=start).to(device)

@@ -1,0 +1,126 @@
+"""The parts of a recipe that plugins bring: frozen text encoders and a frozen autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
+from lingen_models.config import LinGenConfig
+from lingen_plugins.contracts import Autoencoder, TextEncoder
+from lingen_plugins.errors import UnknownNameError
+from lingen_plugins.parts import PluginPart, digest_of, find_part
+from lingen_plugins.registry import Registry, collect
+from lingen_training.training_recipe import PartSection, Recipe, RecipeError
+
+
+@dataclass(frozen=True)
+class FoundParts:
+    """Parts that a recipe names, before anything of it is built."""
+
+    autoencoder: PluginPart | None
+    texts: tuple[PluginPart, ...]
+
+
+def find_parts(recipe: Recipe, path: Path, registry: Registry | None) -> FoundParts:
+    """Look for the parts of the recipe in `path`; `registry` defaults to all plugins.
+
+    Raises RecipeError, and as `lingen_plugins.parts.find_part`.
+    """
+    codec = recipe.autoencoder
+    if not recipe.texts and not isinstance(codec, PartSection):
+        return FoundParts(None, ())
+    offered = collect() if registry is None else registry
+
+    def found(
+        field: str, section: PartSection, table: Mapping[str, TextEncoder | Autoencoder]
+    ) -> PluginPart:
+        given = section.weights
+        folder = None if given is None else path.parent / Path(given).expanduser()
+        try:
+            return find_part(table[section.plugin], section.config, folder)
+        except UnknownNameError as error:
+            raise RecipeError(f"{path}: {field}.plugin: {error}") from None
+        except ValueError as error:
+            raise RecipeError(f"{path}: {field}: {error}") from None
+
+    return FoundParts(
+        found("autoencoder", codec, offered.autoencoders)
+        if isinstance(codec, PartSection)
+        else None,
+        tuple(found("text", text, offered.text_encoders) for text in recipe.texts),
+    )
+
+
+def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
+    """Build `part`, and write the weights file that names it.
+
+    Where the file is there, tensors come from it. Raises RecipeError if it names something else.
+    """
+    if path.exists():
+        kept = read_metadata(path)
+        if (kept.get("plugin"), kept.get("sha256")) != (part.record.name, part.sha256):
+            raise RecipeError(
+                f"{path}: was trained with another {part.record.name} than that in {part.folder}; "
+                "choose another folder"
+            )
+        if part.folder is None:
+            part = replace(part, file=path)
+    network = part.build()
+    part.save(path, network)
+    return network
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a weights file, or of what it names: not of where that lies."""
+    facts = read_metadata(path)
+    if facts.get("sha256") is None:
+        return sha256_file(path)
+    return digest_of(facts["plugin"], facts["config"], facts["sha256"])
+
+
+def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
+    """Build the autoencoder, and write the weights file that names it; None where the recipe
+    trains one."""
+    if parts.autoencoder is None:
+        return None
+    network = settle(parts.autoencoder, out / "autoencoder.safetensors")
+    assert isinstance(network, FrozenAutoencoder)
+    return network
+
+
+def settle_texts(parts: FoundParts, out: Path) -> list[FrozenText]:
+    """Build the text encoders, and write the weights files that name them."""
+    found = []
+    for number, part in enumerate(parts.texts, start=1):
+        name = "text_encoder" if number == 1 else f"text_encoder_{number}"
+        network = settle(part, out / f"{name}.safetensors")
+        assert isinstance(network, FrozenText)
+        found.append(network)
+    return found
+
+
+def fitted(
+    config: LinGenConfig, autoencoder: FrozenAutoencoder | None, texts: list[FrozenText]
+) -> LinGenConfig:
+    """`config` with the latent channels and the feature sizes of what it is trained on."""
+    if autoencoder is not None:
+        config = replace(config, latent_channels=autoencoder.latent_channels)
+    if texts:
+        config = replace(config, text_dims=tuple(text.feature_dim for text in texts))
+    return config
+
+
+def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -> None:
+    """Raise RecipeError for pictures that the autoencoder and the patch do not divide."""
+    unit = stride * max(config.patch[1:])
+    for index, stage in enumerate(recipe.stage):
+        for number, source in enumerate(stage.source):
+            for side in (source.size, *(source.crop or ())):
+                if side % unit:
+                    raise RecipeError(
+                        f"{path}: stage.{index}.source.{number}: {side} pixels are no multiple of "
+                        f"{unit}, which the autoencoder and the patch need"
+                    )

@@ -1,0 +1,183 @@
+"""float32 master weights under a network that computes in bf16, with Muon, AdamW and EMA."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+from lingen_training.optimization.muon import Muon
+from lingen_training.optimization.parallel import ALONE, Group, pieces_like
+
+_NO_MUON = ("embedding", "position", "modulation", "patch_in", "patch_out", "decoder.out")
+"""Tables, and the first and last layers, whose rows are not a map between hidden features."""
+_LEAST_SIDE = 32
+"""Smaller matrices (depthwise filters, decays) are left to AdamW."""
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+_NO_DECAY = ("bias", "norm", "position", "A_log", "dt_bias", "D", "modulation", "embedding")
+
+
+class MasterWeights:
+    """Steps float32 copies of a network's parameters and writes them back in its own dtype.
+
+    Pure bf16 training loses small updates; keeping the parameters once more in float32 does not,
+    and costs less than autocast on a CPU, which would cast every activation back and forth.
+
+    Hidden matrices are stepped by Muon (momentum made orthogonal, with AdamW's update size), the
+    rest by AdamW; a convolution is the matrix of its outputs by its inputs and taps. Parameters
+    that are frozen when it is made stay as they are.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        ema: float,
+        compute_dtype: torch.dtype,
+        clip: float = 1.0,
+        group: Group = ALONE,
+    ) -> None:
+        self.network = network
+        self.group = group
+        self.ema_rate = ema
+        self.clip = clip
+        self.names = [name for name, part in network.named_parameters() if part.requires_grad]
+        self.master = [p.detach().float().clone() for p in network.parameters() if p.requires_grad]
+        self.average = [part.clone() for part in self.master]
+        network.to(compute_dtype)
+        self.live: list[Tensor] = [part for part in network.parameters() if part.requires_grad]
+        self.stepped = [
+            part.flatten(1) if _is_hidden_matrix(name, part) else part
+            for name, part in zip(self.names, self.master, strict=True)
+        ]
+        """What the optimisers step: views of the masters."""
+        kinds = [
+            "muon"
+            if _is_hidden_matrix(name, part)
+            else "bare"
+            if any(key in name for key in _NO_DECAY)
+            else "decayed"
+            for name, part in zip(self.names, self.master, strict=True)
+        ]
+        chosen = {
+            kind: [part for part, its in zip(self.stepped, kinds, strict=True) if its == kind]
+            for kind in ("muon", "bare", "decayed")
+        }
+        groups = [
+            {"params": chosen["decayed"], "weight_decay": weight_decay},
+            {"params": chosen["bare"], "weight_decay": 0.0},
+        ]
+        self.optimisers: list[torch.optim.Optimizer] = []
+        if any(group["params"] for group in groups):
+            self.optimisers.append(
+                torch.optim.AdamW(
+                    [group for group in groups if group["params"]],
+                    lr=learning_rate,
+                    betas=(0.9, 0.98),
+                    fused=True,
+                )
+            )
+        if chosen["muon"]:
+            self.optimisers.append(
+                Muon(
+                    chosen["muon"],
+                    lr=learning_rate,
+                    weight_decay=weight_decay,
+                    dtype=compute_dtype,
+                    group=group,
+                )
+            )
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, batches: int = 1) -> float:
+        """Apply the mean of the gradients that backward left on the network in every process of the
+        group, after `batches` batches in all; returns its norm."""
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.live]
+        if self.group.size > 1:
+            flat = torch.cat([gradient.flatten() for gradient in found])
+            self.group.sum(flat)
+            found = pieces_like(flat, found)
+        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in found]
+        norm = torch.linalg.vector_norm(torch.stack(norms)) / batches
+        if torch.isfinite(norm):
+            scale = (self.clip / (norm + 1e-6)).clamp(max=1.0) / batches
+            for part, gradient in zip(self.stepped, found, strict=True):
+                part.grad = gradient.to(torch.float32, copy=True).mul_(scale).view_as(part)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = learning_rate
+                optimiser.step()
+            self.steps += 1
+            rate = min(self.ema_rate, (1 + self.steps) / (10 + self.steps))
+            torch._foreach_lerp_(self.average, self.master, 1 - rate)
+            torch._foreach_copy_(self.live, self.master)
+        for stepped, live in zip(self.stepped, self.live, strict=True):
+            stepped.grad = live.grad = None
+        return float(norm)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The exponential moving average of the parameters, by name, in float32."""
+        return dict(zip(self.names, self.average, strict=True))
+
+    @torch.no_grad()
+    def use(self, values: Iterable[Tensor]) -> None:
+        """Put these parameters into the network (the average to evaluate, the master to go on)."""
+        torch._foreach_copy_(self.live, list(values))
+
+    @torch.no_grad()
+    def start_from(self, tensors: dict[str, Tensor]) -> None:
+        """Begin from given weights: master, average and network."""
+        for name, master, average in zip(self.names, self.master, self.average, strict=True):
+            master.copy_(tensors[name])
+            average.copy_(tensors[name])
+        self.use(self.master)
+
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write everything that resuming needs, atomically."""
+        tensors: dict[str, Tensor] = {}
+        for name, master, average in zip(self.names, self.master, self.average, strict=True):
+            tensors[f"master.{name}"] = master
+            tensors[f"average.{name}"] = average
+        for optimiser in self.optimisers:
+            for name, part in zip(self.names, self.stepped, strict=True):
+                for key in _MOMENTS:
+                    if key in optimiser.state.get(part, {}):
+                        tensors[f"{key}.{name}"] = optimiser.state[part][key]
+        save_tensors(path, tensors, {**metadata, "steps": str(self.steps)})
+
+    @torch.no_grad()
+    def load(self, path: Path) -> dict[str, str]:
+        """Continue from `save`; returns its metadata."""
+        tensors, metadata = load_tensors(path)
+        for name, master, average in zip(self.names, self.master, self.average, strict=True):
+            master.copy_(tensors[f"master.{name}"])
+            average.copy_(tensors[f"average.{name}"])
+        for optimiser in self.optimisers:
+            own = {part for group in optimiser.param_groups for part in group["params"]}
+            for name, part in zip(self.names, self.stepped, strict=True):
+                moments = {key: tensors.get(f"{key}.{name}") for key in _MOMENTS}
+                if part not in own or all(value is None for value in moments.values()):
+                    continue
+                state = optimiser.state[part]
+                state.update(
+                    (key, value.to(part.device))
+                    for key, value in moments.items()
+                    if value is not None
+                )
+                if moments["exp_avg"] is not None:
+                    state["step"] = torch.tensor(float(metadata["steps"]), device=part.device)
+        self.steps = int(metadata["steps"])
+        self.use(self.master)
+        return metadata
+
+
+def _is_hidden_matrix(name: str, part: Tensor) -> bool:
+    if part.ndim < 2 or any(key in name for key in _NO_MUON):
+        return False
+    return min(part.shape[0], part[0].numel()) >= _LEAST_SIDE

@@ -1,0 +1,346 @@
+"""Flow matching stages: images, short clips, long clips (paper.md 3)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import SPACE_STRIDE
+from lingen_models.precision import compute_dtype
+from lingen_models.sampling.denoise import TextFeatures
+from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
+from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
+from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
+from lingen_training.datasets.dataset import PLAYGROUND, World
+from lingen_training.optimization.loop import Report, Schedule, run_loop
+from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.optimization.parallel import ALONE, Group
+from lingen_training.stages.alignment import AlignmentHead, ground_truth
+from lingen_training.stages.distillation import Question, distil_loss, train_only
+from lingen_training.stages.few_steps import Jump, jump_loss
+from lingen_training.stages.pair import Pair
+from lingen_training.stages.validation import fixed_clips, object_loss
+from lingen_training.training_recipe import DenoiserStage, FewSteps, Source
+
+_ALIGNED_AFTER = 4
+"""The block whose tokens are aligned with the ground truth."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clean latents (B, C, T, h, w), their captions, the number of the first latent frame, and how
+    noisy their times are (`Source.time_shift`); `facts` (B, T, h, w, FACTS) per token where a stage
+    aligns with the ground truth."""
+
+    latents: Tensor
+    captions: list[str]
+    first_frame: int
+    time_shift: float = 1.0
+    facts: Tensor | None = None
+    layout: LayoutBatch | None = None
+
+    def tokens(self, patch: tuple[int, int, int]) -> int:
+        """Tokens that the denoiser sees."""
+        rows, _, frames, high, wide = self.latents.shape
+        return rows * frames * (high // patch[1]) * (wide // patch[2])
+
+
+@dataclass(frozen=True)
+class StageData:
+    """Data of a stage: where its clips come from, and in which form."""
+
+    autoencoder: VideoAutoencoder
+    autoencoder_hash: str
+    seed: int
+    folder: Path
+    world: World = PLAYGROUND
+    world_name: str = ""
+
+    def cache(self, source: Source) -> ClipCache:
+        """The encoded clips of a source."""
+        return ClipCache(
+            self.autoencoder,
+            self.autoencoder_hash,
+            source.clips,
+            source.cached_frames,
+            source.size,
+            self.seed,
+            self.folder / "latents",
+            self.world,
+            self.world_name,
+            source.close_up,
+            source.alike,
+        )
+
+
+class Supply:
+    """Encoded clips of each source of a stage, of which some are replaced while it trains."""
+
+    def __init__(self, stage: DenoiserStage, data: StageData, report: Report, group: Group) -> None:
+        self.stage = stage
+        self.caches = [data.cache(source) for source in stage.source]
+        self.report = report
+        self.group = group
+        self._generations: list[int] = []
+        self._clips: list[LatentClips] = []
+
+    def at(self, step: int) -> list[LatentClips]:
+        """Clips of the sources at a step; renders those that are new. A collective call."""
+        turns = step // self.stage.refresh if self.stage.refresh else 0
+        generations = [turns * source.fresh for source in self.stage.source]
+        if generations == self._generations:
+            return self._clips
+        self.report(f"{self.stage.name}: clips for step {step} on")
+        fill_caches(list(zip(self.caches, generations, strict=True)), self.report, self.group)
+        before = self._generations or [-1] * len(generations)
+        clips = []
+        files: dict[tuple[Shard, ...], LatentClips] = {}  # sources may share them
+        for at, (source, cache) in enumerate(zip(self.stage.source, self.caches, strict=True)):
+            if before[at] == generations[at]:
+                clips.append(self._clips[at])
+                continue
+            key = tuple(cache.shards(generations[at]))
+            if key not in files:
+                files[key] = cache.read(generations[at])
+            read = files[key]
+            clips.append(read.only(source.motions) if source.motions else read)
+        if self.group.leads:
+            self._drop_old(before, generations)
+        self._generations, self._clips = generations, clips
+        return clips
+
+    def _drop_old(self, before: list[int], now: list[int]) -> None:
+        """Delete the files of clips that have been replaced."""
+        needed = {
+            shard.path
+            for cache, generation in zip(self.caches, now, strict=True)
+            for shard in cache.shards(generation)
+        }
+        for cache, generation in zip(self.caches, before, strict=True):
+            for shard in cache.shards(generation) if generation >= 0 else []:
+                if shard.path not in needed:
+                    shard.path.unlink(missing_ok=True)
+
+
+def train_stage(
+    pair: Pair,
+    stage: DenoiserStage,
+    data: StageData,
+    report: Report,
+    keep: Callable[[], None],
+    teacher: LinGen | None = None,
+    group: Group = ALONE,
+) -> dict[str, Tensor]:
+    """Train `pair` in place through one stage; returns the averaged parameters by name.
+
+    `keep` writes the weights that are in `pair`: it is called with the averaged ones whenever these
+    are measured. A stage that distils needs the network that it learns from.
+    """
+    supply = Supply(stage, data, report, group)
+    device = pair.denoiser.patch_in.weight.device
+    begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
+    train_only(pair, stage.distil)
+    if stage.alignment:
+        torch.manual_seed(data.seed)
+        pair.alignment = AlignmentHead(pair.denoiser.config.width).to(device)
+    weights = MasterWeights(
+        pair,
+        learning_rate=stage.learning_rate,
+        weight_decay=0.01,
+        ema=stage.ema,
+        compute_dtype=compute_dtype(device.type),
+        group=group,
+    )
+    config = pair.denoiser.config
+
+    def loss_of(step: int, number: int) -> dict[str, Tensor]:
+        # The first batch draws what the only batch of a step has always drawn.
+        rng = random.Random(f"{data.seed}/{stage.name}/{step}" + (f"/{number}" if number else ""))
+        batch = draw_batch(
+            stage,
+            supply.at(step),
+            config.position_grid[0],
+            rng,
+            data.autoencoder.space_stride,
+            data.world,
+        )
+        tokens = torch.tensor(batch.tokens(config.patch))
+        if stage.distil is None:
+            return {**flow_losses(pair, stage, batch, rng), "tokens": tokens}
+        assert teacher is not None
+        if stage.few_steps is not None:
+            jump = jump_of(pair, stage, stage.few_steps, batch, rng)
+            loss = jump_loss(pair.denoiser, teacher, stage.few_steps, jump)
+        else:
+            loss = distil_loss(pair.denoiser, teacher, question_of(pair, stage, batch, rng))
+        return {"loss": loss, "tokens": tokens}
+
+    validate: Callable[[], dict[str, float]] | None = None
+    if stage.validate_every:
+        clips = fixed_clips(data.autoencoder, 24, group)
+
+        def validate() -> dict[str, float]:
+            if group.leads:
+                keep()
+            return object_loss(pair, clips, group, layout=stage.layout > 0)
+
+    run_loop(
+        name=stage.name,
+        weights=weights,
+        loss_of=loss_of,
+        schedule=Schedule(stage.learning_rate, stage.steps, warmup=stage.warmup, decay=stage.decay),
+        folder=data.folder,
+        report=report,
+        batches=stage.batches,
+        validate=validate,
+        validate_every=stage.validate_every,
+    )
+    pair.alignment = None
+    pair.requires_grad_(True)
+    trained = weights.averaged()
+    return {name: trained.get(name, value) for name, value in begun.items()}
+
+
+def draw_batch(
+    stage: DenoiserStage,
+    clips: Sequence[LatentClips],
+    positions: int,
+    rng: random.Random,
+    space_stride: int = SPACE_STRIDE,
+    world: World = PLAYGROUND,
+) -> Batch:
+    """A batch from one of the stage's sources, whose cached clips are `clips`; half of those that
+    are no images are windows from inside a longer clip.
+
+    A window may stand anywhere in a clip of up to `positions` latent frames, since the world is
+    the same at all times: so every time position is trained from the first short clips on.
+    """
+    shares = [source.share for source in stage.source]
+    ((source, cached),) = rng.choices(list(zip(stage.source, clips, strict=True)), shares)
+    frames = source.latent_frames
+    last = positions - frames
+    inside = frames > 1 and last >= 1 and rng.random() < 0.5
+    window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
+    picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
+    starts = [cached.starts[index] for index in picked.indices]
+    total, stride = cached.latents.shape[2], cached.time_stride
+    captions = []
+    for scene in picked.scenes:
+        seed = rng.randrange(2**31)
+        more: dict[str, Any] = {}
+        if stage.place_dropout:
+            more["place"] = rng.random() >= stage.place_dropout
+        if stage.natural:
+            more["natural"] = stage.natural
+        captions.append(world.caption(scene, seed, still=frames == 1, **more))
+    layout = None
+    if stage.layout:
+        layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
+    first = rng.randint(1, last) if inside else 0
+    facts = None
+    if stage.alignment:
+        high, wide = picked.latents.shape[-2:]
+        grid = (high // 2, wide // 2)
+        facts = ground_truth(picked, starts, total, grid, source.size, stride)
+    return Batch(picked.latents, captions, first, source.time_shift, facts, layout)
+
+
+def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random) -> Question:
+    """Noise for a batch, and clean frames, and captions left out, as the stage has them."""
+    device = pair.denoiser.patch_in.weight.device
+    generator = torch.Generator().manual_seed(rng.randrange(2**31))
+    data = batch.latents.float().to(device)
+    rows, _, frames = data.shape[:3]
+    noise = torch.randn(data.shape, generator=generator).to(device)
+    times = logit_normal_times(rows, generator, batch.time_shift)
+    t = times[:, None].repeat(1, frames)
+    for row in range(rows):
+        if frames > 1 and rng.random() < stage.prefix:
+            t[row, : _clean_length(rng, frames // 2)] = 1.0
+        if frames > 2 and rng.random() < stage.suffix:
+            t[row, frames - _clean_length(rng, frames // 3) :] = 1.0
+    t = t.to(device)
+    prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
+    features, masks = pair.read(prompts)
+    noisy = interpolate(data, noise, t)
+    layout = batch.layout
+    if layout is not None:
+        # Guidance moves away from what has neither a prompt nor a layout.
+        kept = torch.tensor([float(bool(text) or rng.random() < 0.5) for text in prompts])
+        layout = replace(layout, discs=layout.discs * kept[:, None, None, None, None])
+    return Question(
+        noisy,
+        t,
+        features,
+        masks,
+        batch.first_frame,
+        velocity(data, noise),
+        None if layout is None else layout.read(pair),
+    )
+
+
+def flow_losses(
+    pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
+) -> dict[str, Tensor]:
+    """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
+    the frames that are not clean, and "alignment" where the batch has facts."""
+    asked = question_of(pair, stage, batch, rng)
+    seen: list[Tensor] = []
+    handle = None
+    if batch.facts is not None:
+        block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
+        handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
+    try:
+        found = asked.of(pair.denoiser).float()
+    finally:
+        if handle is not None:
+            handle.remove()
+    error = (found - asked.target).square().mean((1, 3, 4))
+    noisy = (asked.times < 1).float()
+    flow: Tensor = (error * noisy).sum() / noisy.sum()
+    if batch.facts is None or pair.alignment is None:
+        return {"loss": flow}
+    facts = batch.facts.to(found.device)
+    alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
+    return {"loss": flow + stage.alignment * alignment, "flow": flow, "alignment": alignment}
+
+
+def jump_of(
+    pair: Pair, stage: DenoiserStage, few: FewSteps, batch: Batch, rng: random.Random
+) -> Jump:
+    """A step of the grid, noise for it, and clean frames and captions left out, as the stage has
+    them; the clean frames are those of all rows."""
+    device = pair.denoiser.patch_in.weight.device
+    generator = torch.Generator().manual_seed(rng.randrange(2**31))
+    data = batch.latents.float().to(device)
+    frames = data.shape[2]
+    has_prefix = frames > 1 and rng.random() < stage.prefix
+    has_suffix = frames > 2 and rng.random() < stage.suffix
+    prompts = ["" if rng.random() < stage.caption_dropout else text for text in batch.captions]
+    with torch.no_grad():
+        prompt, negative = pair.read(prompts), pair.read([""] * len(prompts))
+        layout = None if batch.layout is None else batch.layout.read(pair)
+    return Jump(
+        data,
+        torch.randn(data.shape, generator=generator).to(device),
+        TextFeatures(tuple(prompt[0]), tuple(prompt[1]), layout),
+        TextFeatures(tuple(negative[0]), tuple(negative[1])),
+        step=rng.randrange(few.steps),
+        own_path=rng.random() < few.own_path,
+        prefix=_clean_length(rng, frames // 2) if has_prefix else 0,
+        suffix=_clean_length(rng, frames // 3) if has_suffix else 0,
+        first_frame=batch.first_frame,
+    )
+
+
+def _clean_length(rng: random.Random, most: int) -> int:
+    """One frame (a given picture) in half of the cases, else any number up to `most`."""
+    return 1 if rng.random() < 0.5 else rng.randint(1, max(1, most))
