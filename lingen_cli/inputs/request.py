@@ -87,8 +87,12 @@ class GenerateRequest(Request):
         Option(help="A TOML file of shots, in place of a prompt (`lingen story check`)."),
     ] = None
     size: Annotated[str | None, Option(help="One side in pixels, or WIDTHxHEIGHT.")] = None
-    image: Annotated[Path | None, Option(help="A PNG or JPEG that the video starts from.")] = None
-    last_image: Annotated[Path | None, Option(help="A PNG or JPEG that the video ends in.")] = None
+    image: Annotated[
+        Path | None, Option(help="A PNG, JPEG or WebP that the video starts from.")
+    ] = None
+    last_image: Annotated[
+        Path | None, Option(help="A PNG, JPEG or WebP that the video ends in.")
+    ] = None
     layout: Annotated[
         Path | None,
         Option(help="A JSON file of where things are over time, as `lingen layout` prints."),

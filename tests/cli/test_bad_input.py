@@ -125,7 +125,7 @@ class TestOutputs:
     def test_an_image_that_is_missing_or_is_none(self, generate, fails, clean_environment):
         fails(generate("--image", "no.png"), 66, "no such file: no.png")
         (clean_environment / "text.png").write_text("not a picture")
-        fails(generate("--image", "text.png"), 65, "not a PNG or JPEG picture")
+        fails(generate("--image", "text.png"), 65, "not a PNG, JPEG or WebP image")
 
     @pytest.mark.parametrize("missing", ["denoiser", "autoencoder", "text_encoder"])
     def test_weights_that_are_not_there(self, lingen_here, fails, tiny_weights, tmp_path, missing):
