@@ -23,6 +23,7 @@ from lingen_cli.commands import (
     check,
     config,
     convert,
+    data,
     doctor,
     evaluate,
     extend,
@@ -72,6 +73,7 @@ app.command()(convert.convert)
 app.command()(evaluate.evaluate)
 app.command()(bench.bench)
 app.command()(doctor.doctor)
+app.add_typer(data.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(story.app, name="story")

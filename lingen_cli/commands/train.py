@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from lingen_cli.datasets.video_folder import VideoFolder
+    from lingen_plugins.registry import Registry
+
+_SHOWN_PROBLEMS = 5
 
 
 def train(
@@ -19,8 +25,17 @@ def train(
             "--output", "-o", help="Folder for weights and curves; else runs/RECIPE, or runs/MODEL."
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Videos and images with captions to train on, in place of the recipe's data "
+            "(see lingen data check).",
+        ),
+    ] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="A folder with weights to begin from.")
+        str | None,
+        typer.Option(metavar="MODEL|FOLDER", help="Model or folder whose weights to begin from."),
     ] = None,
     model: Annotated[
         str | None,
@@ -59,11 +74,10 @@ def train(
     if not recipe.is_file():
         raise MissingInputError(f"not a regular file: {printable(recipe)}")
     check_device(device)
-    if start_from is not None:
-        _check_parts(start_from, "denoiser", "text_encoder")
     if teacher is not None:
         _check_parts(teacher, "denoiser")
     registry = open_registry(console.warning)
+    begin = None if start_from is None else _weights_folder(start_from, registry)
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with signals.announced():
@@ -71,9 +85,12 @@ def train(
         from lingen_cli.zoo.load import find_device
         from lingen_training.optimization.parallel import LostProcessError
         from lingen_training.trainer import train as run_stages
-        from lingen_training.training_recipe import RecipeError
+        from lingen_training.training_recipe import RecipeError, read_recipe
 
         try:
+            if data is None and (named := read_recipe(recipe).data.folder) is not None:
+                data = recipe.parent / named
+            footage = None if data is None else _footage(data)
             with plugin_parts.found():
                 run_stages(
                     recipe,
@@ -81,11 +98,12 @@ def train(
                     device=find_device(device),
                     report=console.note,
                     resume=resume,
-                    start_from=start_from,
+                    start_from=begin,
                     model=config,
                     teacher=teacher,
                     registry=registry,
                     processes=processes,
+                    footage=footage,
                 )
         except RecipeError as error:
             raise BadDataError(str(error)) from error
@@ -97,6 +115,35 @@ def train(
                 "from the last saved step, with --processes 1 in less memory"
             ) from error
     console.path(folder)
+
+
+def _footage(folder: Path) -> VideoFolder:
+    """Read a folder, and say what is in it."""
+    from lingen_cli.datasets.footage import read_footage
+    from lingen_cli.datasets.video_folder import VideoFolder
+    from lingen_cli.files.printable import printable
+    from lingen_cli.terminal import console
+
+    footage = read_footage(folder)
+    for problem in footage.problems[:_SHOWN_PROBLEMS]:
+        console.warning(problem)
+    if len(footage.problems) > _SHOWN_PROBLEMS:
+        more = len(footage.problems) - _SHOWN_PROBLEMS
+        console.warning(f"{more} more problems: lingen data check {printable(folder)}")
+    dataset = VideoFolder(footage)
+    console.note(f"{len(footage.clips)} clips in {printable(folder)}")
+    return dataset
+
+
+def _weights_folder(name: str, registry: Registry) -> Path:
+    """The folder of a model's weights, or a folder itself."""
+    from lingen_cli.zoo.locate import locate
+
+    if name in registry.model_variants and not Path(name).exists():
+        return locate(registry, name).files["denoiser"].parent
+    folder = Path(name)
+    _check_parts(folder, "denoiser", "text_encoder")
+    return folder
 
 
 def _check_parts(folder: Path, *parts: str) -> None:

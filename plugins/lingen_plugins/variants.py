@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,13 @@ def build_lingen(config: Config) -> LinGen:
     from lingen_models.networks.denoiser import LinGen
 
     return LinGen(LinGenConfig.from_dict(config))
+
+
+def planned_words() -> Collection[str]:
+    """Words of the playground's captions."""
+    from lingen_playground import vocabulary
+
+    return vocabulary()
 
 
 def plan_layout(
@@ -137,6 +144,7 @@ def register_model_variants() -> list[ModelVariant]:
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
         plan_layout=plan_layout,
+        planned_words=planned_words,
         locate_objects=locate_objects,
     )
     few_steps = replace(

@@ -28,7 +28,7 @@ LAYERS = (
     {"generation"},
     {"requests"},
     {"inputs"},
-    {"zoo"},
+    {"zoo", "datasets"},
     {"plugin_admin"},
     {"terminal"},
     {"media"},

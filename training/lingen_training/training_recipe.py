@@ -136,6 +136,8 @@ class Source(_Section):
     size and colour, so that plurals are true of them."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
+    replay: bool = False
+    """Clips of the playground, whatever `[data]` names, so that what the model knew is kept."""
 
     @property
     def cached_frames(self) -> int:
@@ -216,6 +218,16 @@ class DataSection(_Section):
     """The name of a dataset that a plugin registers."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Its settings."""
+    folder: str | None = None
+    """A folder of videos and images with captions, from the folder of the recipe, in place of a
+    dataset (`lingen data check`)."""
+    fingerprint: str | None = None
+    """Hash of its clips and captions, filled in when a training begins."""
+
+    @property
+    def knows_scenes(self) -> bool:
+        """True for the playground, which knows where objects are, and how they move."""
+        return self.dataset == "playground" and self.folder is None
 
 
 class Recipe(_Section):
@@ -237,8 +249,11 @@ class Recipe(_Section):
         return (self.text,) if isinstance(self.text, PartSection) else self.text
 
 
-def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and check a recipe, with the denoiser's configuration `model` in place of its own.
+def read_recipe(
+    path: Path, model: Mapping[str, Any] | None = None, data: DataSection | None = None
+) -> Recipe:
+    """Read and check a recipe, with the denoiser's configuration `model`, and `data`, in place of
+    its own.
 
     Raises RecipeError with one line, OSError if it can't be read.
     """
@@ -250,6 +265,8 @@ def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
         recipe = Recipe.model_validate(values)
         if model is not None:
             recipe = recipe.model_copy(update={"model": ModelSection(overrides=dict(model))})
+        if data is not None:
+            recipe = recipe.model_copy(update={"data": data})
         _check(recipe)
     except ValidationError as error:
         first = error.errors()[0]
@@ -290,13 +307,15 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
-    """Only the playground knows where things are, and how they move."""
-    if recipe.data.dataset == "playground":
+    """Raise ValueError for settings of the playground where none of its clips are drawn."""
+    if recipe.data.knows_scenes:
         return
     for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):
-        if getattr(stage, name):
+        if getattr(stage, name) and not any(source.replay for source in stage.source):
             raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):
+        if source.replay:
+            continue
         for name in ("crop", "motions", "close_up", "alike"):
             if getattr(source, name):
                 raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")

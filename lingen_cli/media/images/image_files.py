@@ -13,6 +13,7 @@ from PIL import ImageOps
 from lingen_cli.errors import BadDataError, BugError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.images.orientation import Image
 
@@ -83,6 +84,14 @@ def write_png(path: Path, image: Image) -> None:
         path.write_bytes(data.getvalue())
     except OSError as error:
         raise write_error(error, path) from error
+
+
+def publish_png(path: Path, image: Image, overwrite: bool) -> None:
+    """Write a PNG that appears whole or not at all. Raises as `WorkFolder` and `write_png`."""
+    with WorkFolder(path, overwrite=overwrite) as work:
+        temporary = work.temporary(".png")
+        write_png(temporary, image)
+        work.publish(temporary)
 
 
 def fit_image(image: Image, width: int, height: int) -> Image:
