@@ -25,7 +25,9 @@ def check(
     sheet: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of the clips, as PNG.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace the contact sheet.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the contact sheet.")
+    ] = False,
 ) -> None:
     """Look at every video and image of a folder, and name each that cannot be trained on.
 
