@@ -45,7 +45,7 @@ def path() -> None:
 @app.command()
 def prune(
     megabytes: Annotated[
-        int | None, typer.Option(min=0, help="How much may stay; else `cache_megabytes`.")
+        int | None, typer.Option(min=0, help="How much may stay.", show_default="`cache_megabytes`")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
 ) -> None:

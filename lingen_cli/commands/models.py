@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
@@ -16,7 +17,14 @@ app = typer.Typer(
     help="List models, and get, check and remove their weights.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `lingen models list`.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name from `lingen models list`.",
+        autocompletion=completed("model"),
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
@@ -123,7 +131,12 @@ def pull(
 @app.command()
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Otherwise all that are here.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A model; by default all whose weights are here.",
+            autocompletion=completed("model"),
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights in this folder, in place of the model's own.")

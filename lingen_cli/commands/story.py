@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
@@ -20,7 +21,14 @@ def story() -> None:
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],
-    model: Annotated[str | None, typer.Option(help="The model whose words are looked up.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from `lingen models list`.",
+            show_default="lingen-mini",
+            autocompletion=completed("model"),
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""

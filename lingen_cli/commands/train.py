@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
+
 
 def train(
     recipe: Annotated[
@@ -16,26 +18,37 @@ def train(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Folder for weights and curves; else runs/RECIPE, or runs/MODEL."
+            "--output",
+            "-o",
+            help="Folder for weights and curves.",
+            show_default="runs/RECIPE, or runs/MODEL",
         ),
     ] = None,
     start_from: Annotated[
-        Path | None, typer.Option(help="A folder with weights to begin from.")
+        Path | None, typer.Option(help="Weights to begin from: a folder, or the name of a model.")
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Train the network of this model, from `lingen models list`."),
+        typer.Option(
+            help="Train the network of this model, from `lingen models list`.",
+            autocompletion=completed("model"),
+        ),
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="A folder with the network that stages with `distil` learn from."),
+        typer.Option(
+            help="The network that stages with `distil` learn from: a folder, or a model."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
+    ] = "auto",
     processes: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Processes that share the batches of a step on a CPU; else one per thread.",
+            help="Processes that share the batches of a step on a CPU.",
+            show_default="one per thread",
         ),
     ] = None,
     resume: Annotated[
@@ -43,7 +56,7 @@ def train(
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
     ] = True,
 ) -> None:
-    """Train a model by a recipe.
+    """Train a model from a recipe.
 
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.

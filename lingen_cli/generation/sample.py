@@ -68,7 +68,7 @@ def latents_of(
     if job.origin is not None:
         before = _history(job, pipe, progress)
     elif job.base is not None:
-        progress.note("the end of the video is encoded")
+        progress.note("reading the end of the video")
         before = _base_end(job, job.base, pipe, progress)
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values

@@ -100,4 +100,4 @@ def _listen(reader: socket.socket) -> None:
                 os._exit(128 + number)
             continue
         heard = now
-        console.note("lingen: stopping after this step (once more to stop at once)")
+        console.note("lingen: stopping after this step (press Ctrl-C again to stop now)")

@@ -19,10 +19,34 @@ import pytest
             "put the prompt in quotes: lingen generate 'a red ball'",
         ),
         (("plan", "a", "red", "ball"), "put the prompt in quotes: lingen plan 'a red ball'"),
-        (("extend",), "Missing argument 'VIDEO'. See: lingen extend --help"),
+        (
+            ("extend",),
+            "missing argument 'VIDEO'; usage: lingen extend [OPTIONS] VIDEO; "
+            "see: lingen extend --help",
+        ),
+        (
+            ("models", "show"),
+            "missing argument 'NAME'; usage: lingen models show [OPTIONS] NAME; "
+            "see: lingen models show --help",
+        ),
         (("generate", "a ball", "-o", "."), "--output is a folder: name a file in it, video.mp4"),
         (("generate", "a ball", "-o", "new/"), "name a file in it, new/video.mp4"),
-        (("generat", "a ball"), "No such command 'generat'. Did you mean 'generate'?"),
+        (("generat", "a ball"), "no such command 'generat'; did you mean: lingen generate"),
+        (("create", "a ball"), "no such command 'create'; did you mean: lingen generate"),
+        (("models", "lst"), "no such command 'lst'; did you mean: lingen models list"),
+        (("help",), "no such command 'help'; did you mean: lingen --help"),
+        (("help", "show"), "no such command 'help'; did you mean: lingen show --help"),
+        (("version",), "no such command 'version'; did you mean: lingen --version"),
+        (("xyz",), "no such command 'xyz'; see: lingen --help"),
+        (("generate", "x", "--length", "4"), "no such option '--length'; did you mean '--seconds'"),
+        (("extend", "x", "--duration", "4"), "no such option '--duration'; did you mean '--sec"),
+        (("generate", "x", "--width", "4"), "no such option '--width'; did you mean '--size'?"),
+        (("retake", "x", "--width", "4"), "no such option '--width'; see: lingen retake --help"),
+        (("generate", "x", "--stepz", "4"), "no such option '--stepz'; did you mean '--steps'?"),
+        (("generate", "x", "--verbose"), "no such option '--verbose'; see: lingen generate --he"),
+        (("generate", "x", "--steps", "abc"), "--steps must be a whole number; see: lingen gen"),
+        (("generate", "x", "--model", "lingen"), "unknown model 'lingen'; did you mean 'lingen-m"),
+        (("generate", "x", "--model", "wan"), "unknown model 'wan'; did you mean 'wan-1.3b'?"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_write(arguments, message, lingen_here, fails):
