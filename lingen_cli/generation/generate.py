@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import OutputExistsError
+from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.generation import latent_cache
@@ -57,10 +58,12 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
             try:
                 with traced():
                     return _make(settled, work, progress, load or load_for)
-            except BaseException:
+            except BaseException as error:
                 if work.holds_journal:
                     name = shlex.quote(printable(work.target))
                     progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+                elif isinstance(error, KeyboardInterrupt | Terminated):
+                    progress.note("nothing was sampled yet, so nothing is kept")
                 raise
     except OutputExistsError:
         path = job.destination.path
@@ -84,8 +87,12 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
         journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
-        latents = latents_of(job, pipe, journal, progress)
-        return latents, filmed(job, work, pipe, latents, journal, progress)
+        try:
+            latents = latents_of(job, pipe, journal, progress)
+            return latents, filmed(job, work, pipe, latents, journal, progress)
+        except (KeyboardInterrupt, Terminated):
+            journal.keep()
+            raise
 
     latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
