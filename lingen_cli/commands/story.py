@@ -38,7 +38,7 @@ def check(
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.settings import load
     from lingen_cli.zoo.locate import locate, open_registry
-    from lingen_models.networks.word_encoder import split_words
+    from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_plugins.contracts import HubModel
 
     try:
@@ -56,10 +56,10 @@ def check(
         known = set() if reads_all else _known_words(located.text_encoders)
     for shot in shots if not reads_all else ():
         for word in dict.fromkeys(split_words(shot.prompt)):
-            if word in known:
+            if known_form(word, known) is not None:
                 continue
             strange += 1
-            console.note(f"{file}:{shot.line}: {settings.model} never met the word {word!r}")
+            console.note(f"{file}:{shot.line}: {settings.model} does not know {word!r}")
     if as_json:
         records = [
             {

@@ -25,6 +25,7 @@ from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
+from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
 
 
 Load = Callable[[Job], "VideoPipeline"]
+_MOST_BORROWED = 0.5
+"""Threshold of the step cache above which hardly a step is computed."""
+_FUNCTION_WORDS = frozenset(
+    ["a", "an", "the", "of", "in", "on", "at", "to", "and", "with", "is", "are", "it", "its"]
+)
+"""Words that name nothing."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +163,7 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 
 
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
-    """The networks of `job`; words that they never met are told."""
+    """The networks of `job`; words, sizes and thresholds that they make little of are told."""
     progress.phase("load")
     pipe = load(job)
     if job.frugal:
@@ -164,15 +171,47 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
         if pipe.device.type != "cpu":
             pipe.offload()
     progress.advance(1)
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    if unknown := pipe.unknown_words(prompts):
-        names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
-        name = job.model.variant.name
-        progress.warn(
-            f"words that {name} never met: {names}; it knows those of: lingen models show {name}",
-            words=unknown,
-        )
+    _warn_of_words(job, pipe, progress)
+    _warn_of_size(job, progress)
+    for threshold in sorted({one.sampling.step_cache for one in job.sampled}):
+        if threshold > _MOST_BORROWED:
+            progress.warn(
+                f"--step-cache {threshold:g} skips nearly every step, and little of the prompt is "
+                "left in the video; 0.2 is usual"
+            )
     return pipe
+
+
+def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
+    """Warn of words that mean nothing to the model."""
+    from lingen_models.networks.word_encoder import split_words
+
+    prompts = " ".join(stretch.prompt for stretch in job.sampled)
+    unknown = pipe.unknown_words(prompts)
+    if not unknown:
+        return
+    names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+    name = job.model.variant.name
+    left = set(split_words(prompts)) - set(unknown) - _FUNCTION_WORDS
+    told = "ignores words that it does not know"
+    if not left:
+        told = "knows none of the words that say what is shown, and draws something of its own"
+    progress.warn(
+        f"{name} {told}: {names}; its words: lingen models show {name}",
+        words=unknown,
+    )
+
+
+def _warn_of_size(job: Job, progress: Progress) -> None:
+    """Warn where a new video is far from the size that the model's own weights were trained at."""
+    model, sides = job.model.variant, (job.width, job.height)
+    own = isinstance(model, ModelVariant) and job.model.folder is None
+    new = job.origin is None and job.base is None
+    if own and new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
+        progress.warn(
+            f"{model.name} was trained at {model.size}x{model.size}: at "
+            f"{job.width}x{job.height} it draws worse"
+        )
 
 
 def _with_hint(word: str, similar: str | None) -> str:

@@ -244,7 +244,7 @@ def decoded(name):
 
 def test_unknown_words_are_named(generate):
     result = generate(prompt="a red zebra", small=SMALL)
-    (line,) = [line for line in result.stderr.splitlines() if "never met" in line]
+    (line,) = [line for line in result.stderr.splitlines() if "does not know" in line]
     assert "'zebra'" in line and "'red'" not in line
     assert "warning" not in generate("-q", prompt="a zebra").stderr
 
