@@ -33,6 +33,7 @@ from lingen_cli.commands import (
     models,
     plan,
     plugins,
+    recipes,
     rerun,
     resume,
     show,
@@ -82,6 +83,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     help.MODELS: {"models": models.app, "plugins": plugins.app},
     help.RESEARCH: {
         "train": train.train,
+        "recipes": recipes.app,
         "convert": convert.convert,
         "evaluate": evaluate.evaluate,
         "bench": bench.bench,

@@ -63,6 +63,16 @@ def _presets(incomplete: str) -> list[str]:
     return _begun([*PRESETS, "paper"], incomplete)
 
 
+def _shipped_recipes(incomplete: str) -> list[str]:
+    from lingen_training.shipped import shipped_recipes
+
+    return _begun(shipped_recipes(), incomplete)
+
+
+def _recipes(incomplete: str) -> list[str]:
+    return [*_files({".toml"})(incomplete), *_shipped_recipes(incomplete)]
+
+
 _KINDS: dict[str, Complete] = {
     "model": _models,
     "sampler": _samplers,
@@ -75,5 +85,7 @@ _KINDS: dict[str, Complete] = {
     "last_image": _files(_PICTURES),
     "story": _files({".toml"}),
     "layout": _files({".json"}),
+    "recipe": _recipes,
+    "shipped recipe": _shipped_recipes,
     "jobs": _files({".txt", ".jsonl", ".csv", ".toml"}),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-DOCS = "docs/cli.md"
 MAKE, LOOK, BATCH, MODELS, RESEARCH, SETUP = (
     "Make videos",
     "Look at videos",
@@ -34,7 +33,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "batch": ("lingen batch prompts.txt", "lingen batch jobs.jsonl --output videos --gallery"),
     "check": ("lingen check ball.mp4 --max-drift 5",),
     "verify": ("lingen verify ball.mp4 star.mp4",),
-    "train": ("lingen train recipe.toml -o runs/mine",),
+    "train": (
+        "lingen train recipe.toml -o runs/mine",
+        "lingen train ablation --model dit-mini --start-from lingen-mini",
+    ),
+    "recipes list": ("lingen recipes list",),
+    "recipes show": ("lingen recipes show short-clips",),
+    "recipes copy": ("lingen recipes copy short-clips -o mine.toml",),
     "convert": ("lingen convert dit-mini --weights runs/dit-mini -o runs/converted",),
     "evaluate": ("lingen evaluate --clips 40 --long-clips 0 -o results.json",),
     "bench": ("lingen bench --lengths 4,17 --rounds 1",),

@@ -81,9 +81,10 @@ def bench(
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
             result = _measured(preset, chosen, device, rounds, limit, clock)
+            from lingen_cli.terminal.tables import aligned
             from lingen_training.bench.report import draw, table
 
-            text, told = json.dumps(result, indent=2), table(result)
+            text, told = json.dumps(result, indent=2), aligned(table(result))
             picture = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
             words.write_text(told + "\n", encoding="utf-8")

@@ -39,7 +39,7 @@ def convert(
 
     Both branches of every block begin from the attention that they replace; all else is kept. The
     result is where a short distillation begins, no finished model: `lingen train
-    recipes/convert.toml --start-from OUTPUT --teacher WEIGHTS`.
+    convert --start-from OUTPUT --teacher WEIGHTS`.
     """
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.convert import convert_weights

@@ -74,6 +74,7 @@ def evaluate(
     from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
+    from lingen_cli.terminal.tables import aligned
     from lingen_cli.zoo.locate import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
@@ -150,7 +151,7 @@ def evaluate(
         temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         work.publish(temporary)
     if models is None:
-        console.result(evaluation.markdown_table(results[model]))
+        console.result(aligned(evaluation.markdown_table(results[model])))
     else:
         _compare(results, output.with_suffix(".png"))
     console.note(f"lingen: full result in {output}")
@@ -158,9 +159,10 @@ def evaluate(
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
     from lingen_cli.terminal import console
+    from lingen_cli.terminal.tables import aligned
     from lingen_training.compare import comparison_table, draw_losses
 
-    console.result(comparison_table(results))
+    console.result(aligned(comparison_table(results)))
     if draw_losses(results, picture):
         console.note(f"lingen: losses drawn in {picture}")
 

@@ -37,6 +37,7 @@ def check(
     from lingen_cli.errors import BadDataError
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.settings import load
+    from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.locate import locate, open_registry
     from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_plugins.contracts import HubModel
@@ -73,10 +74,18 @@ def check(
         ]
         console.result(json.dumps({"shots": records, "unknown_words": strange}))
         return
-    for number, shot in enumerate(shots, start=1):
-        how = "cut" if shot.cut else "   "
-        times = f"{float(shot.begin):8.2f} {float(shot.end):8.2f}"
-        console.result(f"{number:3} {times} {how}  {shot.prompt}")
+    rows = [
+        (
+            str(number),
+            f"{float(shot.begin):.2f}",
+            f"{float(shot.end):.2f}",
+            "cut" if shot.cut else "smooth" if number > 1 else "",
+            shot.prompt,
+        )
+        for number, shot in enumerate(shots, start=1)
+    ]
+    console.result(columns(rows, head=("shot", "from", "to", "begins", "prompt")))
+    console.note(f"lingen: ok, {len(shots)} shots, {float(shots[-1].end):g} s")
 
 
 def _known_words(encoders: tuple[Path, ...]) -> set[str]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lingen_cli.completion import completed
 
+if TYPE_CHECKING:
+    from lingen_plugins.registry import Registry
+
 
 def train(
     recipe: Annotated[
         Path,
-        typer.Argument(metavar="RECIPE.toml", help="A TOML file with the stages of the training."),
+        typer.Argument(
+            metavar="RECIPE",
+            help="A TOML file of stages, or a name from `lingen recipes list`.",
+            autocompletion=completed("recipe"),
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -61,22 +68,18 @@ def train(
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
-    from lingen_cli.errors import BadDataError, MissingInputError, OutOfMemory
-    from lingen_cli.files.printable import printable
+    from lingen_cli.errors import BadDataError, OutOfMemory
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
 
-    if not recipe.exists():
-        raise MissingInputError(f"no such file: {printable(recipe)}")
-    if not recipe.is_file():
-        raise MissingInputError(f"not a regular file: {printable(recipe)}")
+    recipe = _find_recipe(recipe)
     check_device(device)
-    if start_from is not None:
-        _check_parts(start_from, "denoiser", "text_encoder")
-    if teacher is not None:
-        _check_parts(teacher, "denoiser")
     registry = open_registry(console.warning)
+    if start_from is not None:
+        start_from = _weights_of(registry, start_from, "denoiser", "text_encoder")
+    if teacher is not None:
+        teacher = _weights_of(registry, teacher, "denoiser")
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with signals.announced():
@@ -112,14 +115,39 @@ def train(
     console.path(folder)
 
 
-def _check_parts(folder: Path, *parts: str) -> None:
-    """Raise MissingInputError (66) for a folder without these weights."""
+def _find_recipe(given: Path) -> Path:
+    """The file of a recipe, which may be named as one of those that are shipped. Raises
+    MissingInputError (66)."""
+    from lingen_cli.errors import MissingInputError
+    from lingen_cli.files.printable import printable
+    from lingen_models.spelling import did_you_mean
+    from lingen_training.shipped import shipped_recipes
+
+    if given.is_file():
+        return given
+    if given.exists():
+        raise MissingInputError(f"not a regular file: {printable(given)}")
+    known = shipped_recipes()
+    if str(given) in known:
+        return known[str(given)]
+    hint = f" (of `lingen recipes list`: {did_you_mean(given.stem, known)})"
+    raise MissingInputError(f"no such file: {printable(given)}{hint}")
+
+
+def _weights_of(registry: Registry, given: Path, *parts: str) -> Path:
+    """The folder of weights: the one that is named, or that of a model of this name. Raises
+    MissingInputError (66) where one of these parts is not there."""
     from lingen_cli.errors import MissingInputError
     from lingen_cli.files.printable import printable
 
+    folder, variants = given, registry.model_variants
+    if not given.is_dir() and str(given) in variants:
+        weights = variants[str(given)].weights
+        folder = given if weights is None else weights.files()["denoiser"].parent
     if not folder.is_dir():
-        raise MissingInputError(f"no such folder of weights: {printable(folder)}")
+        raise MissingInputError(f"no such folder of weights: {printable(given)}")
     for part in parts:
         path = folder / f"{part}.safetensors"
         if not path.is_file():
             raise MissingInputError(f"no {part} weights: {printable(path)}")
+    return folder

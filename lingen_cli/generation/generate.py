@@ -82,8 +82,9 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.sample import latents_of
+    from lingen_cli.generation.sample import check_history, latents_of
 
+    check_history(job)
     reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
     subtitles = _subtitles(job, work)
     if subtitles is not None:
@@ -131,7 +132,7 @@ def publish_video(
     progress.phase("verify")
     _verify(job, made)
     if made.recipe.latents is not None:
-        _keep(latents, made.recipe.latents, job.cache_bytes, progress)
+        _keep(job, work.target, latents, made.recipe.latents, progress)
     subtitles = _subtitles(job, work)
     if subtitles is not None:
         words = work.temporary(".srt")
@@ -231,10 +232,13 @@ def _verify(job: Job, film: Film) -> None:
         verify_joined(film.path, since=job.base.frames, **facts)
 
 
-def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
+def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:
     """Put the latents into the cache; a video is not lost because that failed."""
     try:
-        latent_cache.store(latents.values, digest, limit)
+        prompt = job.sampled[-1].prompt
+        latent_cache.store(
+            latents.values, digest, job.cache_bytes, prompt=prompt, video=str(video.absolute())
+        )
     except OSError as error:
         progress.warn(f"the latents were not kept: {error.strerror or error}")
 
