@@ -4,7 +4,7 @@
     python benchmarks/finetuning.py -o finetuning --samples 20 --steps 200
 
 Renders clips of brown objects with captions into OUTPUT/clips, trains on them by
-recipes/finetune.toml from `lingen-mini` into OUTPUT/model, and samples prompts of brown objects.
+the recipe `finetune` from `lingen-mini` into OUTPUT/model, and samples prompts of brown objects.
 Prints how often the object is brown, and the quality table of old prompts before and after.
 """
 
@@ -29,7 +29,6 @@ from lingen_cli.media.writer import VideoWriter
 from lingen_playground import FPS, Scene, as_frames, canonical_caption, render, sample_scene
 from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS
 
-ROOT = Path(__file__).parents[1]
 BROWN = (120, 70, 25)
 STAND_IN = "orange"
 """Color of the scenes that are drawn in `BROWN`."""
@@ -121,14 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=10)
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--quality-clips", type=int, default=48)
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "finetune.toml")
+    parser.add_argument("--recipe", default="finetune")
     chosen = parser.parse_args(arguments)
     output: Path = chosen.output
     write_clips(output / "clips", chosen.clips)
     begin = time.perf_counter()
     model = output / "model"
     data = ["--data", str(output / "clips"), "--start-from", "lingen-mini"]
-    lingen("train", str(chosen.recipe), *data, "-o", str(model))
+    lingen("train", chosen.recipe, *data, "-o", str(model))
     minutes = (time.perf_counter() - begin) / 60
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     result = {"minutes": round(minutes, 1), "GiB": round(memory, 2)}

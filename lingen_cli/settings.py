@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,12 +34,22 @@ from lingen_cli.errors import (
 )
 from lingen_models.sampling import params
 from lingen_models.sampling.params import SamplingParams
+from lingen_models.spelling import did_you_mean, nearest
 
 FILE_NAME = "lingen.toml"
 PREFIX = "LINGEN_"
 DEFAULT = "default"
 _MAX_BYTES = 1 << 20
 _FOLDER_KEYS = ("output_folder", "weights")
+_WHOLE, _NUMBER = "must be a whole number", "must be a number"
+_REASONS = {
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+}
+"""Kind of pydantic's error -> what is wrong, in words for people."""
 
 
 @dataclass(frozen=True)
@@ -205,9 +214,7 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
 
     for key in values:
         if key not in Settings.model_fields:
-            close = get_close_matches(key, Settings.model_fields, n=1, cutoff=0.4)
-            known = f"known: {', '.join(Settings.model_fields)}"
-            hint = f"did you mean {close[0]!r}?" if close else known
+            hint = did_you_mean(key, Settings.model_fields, cutoff=0.4)
             raise bad(key, f"unknown key {key!r}; {hint}")
     checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
     for key in _FOLDER_KEYS:
@@ -229,8 +236,8 @@ def _environment() -> list[tuple[str, str, Any]]:
             name, value = known[variable], os.environ[variable]
             bad = partial(_wrong, variable)
             found.append((name, variable, _check({name: value}, bad, strict=False)[name]))
-        elif close := get_close_matches(variable, known, n=1, cutoff=0.85):
-            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close[0]}?")
+        elif close := nearest(variable, known, cutoff=0.85):
+            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close!r}?")
     return found
 
 
@@ -251,7 +258,9 @@ def _check(
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        why = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        why = _REASONS.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace(
+            "Input should", "must"
+        )
         raise bad(key, f"{why}, not {_shown(first['input'])}") from error
     return {key: getattr(settings, key) for key in values}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lingen_cli.commands.options import grouped_options
+from lingen_cli.completion import completed
 from lingen_cli.inputs.request import OUTPUT, Report
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def batch(
     jobs: Annotated[
         Path,
         typer.Argument(
-            metavar="JOBS", help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml."
+            metavar="JOBS",
+            help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml.",
+            autocompletion=completed("jobs"),
         ),
     ],
     folder: Annotated[
@@ -31,7 +34,8 @@ def batch(
         typer.Option(
             "--output",
             "-o",
-            help="The folder for the videos; else one with the name of JOBS, here.",
+            help="The folder for the videos.",
+            show_default="one with the name of JOBS, here",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -112,7 +116,7 @@ def batch(
     ] = "slurm",
     worker: Annotated[str, typer.Option(hidden=True)] = "1/1",
 ) -> None:
-    """Make many videos; again, make what is missing. Prints the path of each.
+    """Make a list of videos. Run it again to make only the missing ones.
 
     Every line is checked before the first video is made. A line may hold any option of generate,
     extend, continue, branch, retake or rerun, by its name.

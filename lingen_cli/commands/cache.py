@@ -15,21 +15,39 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print what is kept, what was used last first."""
+    """List the videos whose latents are kept, the last used first."""
     import json
 
+    from lingen_cli.files.printable import printable
     from lingen_cli.generation.latent_cache import entries
+    from lingen_cli.terminal.tables import columns
 
     found = entries()
     if as_json:
         records = [
-            {"latents": one.digest, "bytes": one.size, "used": one.used.isoformat()}
+            {
+                "latents": one.digest,
+                "bytes": one.size,
+                "used": one.used.isoformat(),
+                "prompt": one.prompt,
+                "video": one.video,
+            }
             for one in found
         ]
         console.result(json.dumps(records, indent=2))
         return
-    for one in found:
-        console.result(f"{one.digest}  {one.size / 1e6:8.1f} MB  {one.used:%Y-%m-%d %H:%M}")
+    rows = [
+        (
+            one.digest[:12],
+            f"{one.size / 1e6:.1f} MB",
+            f"{one.used:%Y-%m-%d %H:%M}",
+            printable(one.video) or "-",
+            printable(one.prompt) or "-",
+        )
+        for one in found
+    ]
+    if rows:
+        console.result(columns(rows, head=("latents", "size", "last used", "video", "prompt")))
     total = sum(one.size for one in found)
     console.note(f"lingen: {len(found)} videos, {total / 1e6:.1f} MB")
 
@@ -45,7 +63,7 @@ def path() -> None:
 @app.command()
 def prune(
     megabytes: Annotated[
-        int | None, typer.Option(min=0, help="How much may stay; else `cache_megabytes`.")
+        int | None, typer.Option(min=0, help="How much may stay.", show_default="`cache_megabytes`")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
 ) -> None:

@@ -34,8 +34,6 @@ def check(
     A caption is a text file of the same name beside the file, or a row of captions.csv or
     captions.jsonl in the folder, with a file and a caption. Exits with 1 if any file cannot be
     used, and none of them stops a training.
-
-    Example: lingen data check my_clips/ --sheet clips.png
     """
     import json
     from statistics import median

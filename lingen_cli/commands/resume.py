@@ -14,6 +14,7 @@ from lingen_cli.commands.options import (
     Preview,
     grouped_options,
 )
+from lingen_cli.completion import completed
 from lingen_cli.inputs.request import Report
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 Run = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEO", help="The file it was to become; else the only one in this folder."
+        metavar="[VIDEO]",
+        help="Path of the unfinished video; by default the only one in this folder.",
     ),
 ]
 
@@ -38,7 +40,7 @@ def resume(
     weights: MovedWeights = None,
     preview: Preview = None,
 ) -> None:
-    """Go on with a run that was stopped, and print the path of its video."""
+    """Finish an interrupted run, and print the path of its video."""
     from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(image=image, last_image=last_image, weights=weights, preview=bool(preview))
@@ -50,9 +52,14 @@ def decode(
     report: Report,
     run: Run = None,
     weights: MovedWeights = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; else as before.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, cpu or cuda.", show_default="unchanged", autocompletion=completed("device")
+        ),
+    ] = None,
 ) -> None:
-    """Make the video of a stopped run that had sampled everything; never sample."""
+    """Finish an interrupted run that only needs decoding."""
     from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(weights=weights, device=device)
@@ -108,7 +115,7 @@ def _stopped(target: Path) -> tuple[Path, Begun]:
 
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
-        raise MissingInputError(f"no stopped run was to become {target}")
+        raise MissingInputError(f"no interrupted run for {target}")
     return target.parent, begun
 
 
@@ -130,8 +137,12 @@ def _only(folder: Path) -> tuple[Path, Begun]:
         if WorkFolder(folder / begun.name).journal == journal:
             found[begun.name] = begun
     if not found:
-        raise MissingInputError("no run was stopped in this folder; name the file it was to become")
+        raise MissingInputError(
+            "nothing to resume in this folder; pass the path of the unfinished video"
+        )
     if len(found) > 1:
-        raise InvalidOptionError(f"several runs were stopped here, name one: {', '.join(found)}")
+        raise InvalidOptionError(
+            f"several runs were interrupted here, name one: {', '.join(found)}"
+        )
     ((_, begun),) = found.items()
     return folder, begun

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
+
 
 def verify(
     videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO...", help="Videos that lingen made.")
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO...", help="Videos that lingen made.", autocompletion=completed("video")
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object per video.")] = False,
 ) -> None:

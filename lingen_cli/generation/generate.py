@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import OutputExistsError
+from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.generation import latent_cache
@@ -24,6 +25,7 @@ from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
+from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
 
 
 Load = Callable[[Job], "VideoPipeline"]
+_MOST_BORROWED = 0.5
+"""Threshold of the step cache above which hardly a step is computed."""
+_FUNCTION_WORDS = frozenset(
+    ["a", "an", "the", "of", "in", "on", "at", "to", "and", "with", "is", "are", "it", "its"]
+)
+"""Words that name nothing."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,12 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
             try:
                 with traced():
                     return _make(settled, work, progress, load or load_for)
-            except BaseException:
+            except BaseException as error:
                 if work.holds_journal:
                     name = shlex.quote(printable(work.target))
                     progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+                elif isinstance(error, KeyboardInterrupt | Terminated):
+                    progress.note("nothing was sampled yet, so nothing is kept")
                 raise
     except OutputExistsError:
         path = job.destination.path
@@ -72,8 +82,9 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.sample import latents_of
+    from lingen_cli.generation.sample import check_history, latents_of
 
+    check_history(job)
     reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
     subtitles = _subtitles(job, work)
     if subtitles is not None:
@@ -84,8 +95,12 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
         journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
-        latents = latents_of(job, pipe, journal, progress)
-        return latents, filmed(job, work, pipe, latents, journal, progress)
+        try:
+            latents = latents_of(job, pipe, journal, progress)
+            return latents, filmed(job, work, pipe, latents, journal, progress)
+        except (KeyboardInterrupt, Terminated):
+            journal.keep()
+            raise
 
     latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
@@ -117,7 +132,7 @@ def publish_video(
     progress.phase("verify")
     _verify(job, made)
     if made.recipe.latents is not None:
-        _keep(latents, made.recipe.latents, job.cache_bytes, progress)
+        _keep(job, work.target, latents, made.recipe.latents, progress)
     subtitles = _subtitles(job, work)
     if subtitles is not None:
         words = work.temporary(".srt")
@@ -149,7 +164,7 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 
 
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
-    """The networks of `job`; words that they never met are told."""
+    """The networks of `job`; words, sizes and thresholds that they make little of are told."""
     progress.phase("load")
     pipe = load(job)
     if job.frugal:
@@ -157,15 +172,47 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
         if pipe.device.type != "cpu":
             pipe.offload()
     progress.advance(1)
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    if unknown := pipe.unknown_words(prompts):
-        names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
-        name = job.model.variant.name
-        progress.warn(
-            f"words that {name} never met: {names}; it knows those of: lingen models show {name}",
-            words=unknown,
-        )
+    _warn_of_words(job, pipe, progress)
+    _warn_of_size(job, progress)
+    for threshold in sorted({one.sampling.step_cache for one in job.sampled}):
+        if threshold > _MOST_BORROWED:
+            progress.warn(
+                f"--step-cache {threshold:g} skips nearly every step, and little of the prompt is "
+                "left in the video; 0.2 is usual"
+            )
     return pipe
+
+
+def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
+    """Warn of words that mean nothing to the model."""
+    from lingen_models.networks.word_encoder import split_words
+
+    prompts = " ".join(stretch.prompt for stretch in job.sampled)
+    unknown = pipe.unknown_words(prompts)
+    if not unknown:
+        return
+    names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+    name = job.model.variant.name
+    left = set(split_words(prompts)) - set(unknown) - _FUNCTION_WORDS
+    told = "ignores words that it does not know"
+    if not left:
+        told = "knows none of the words that say what is shown, and draws something of its own"
+    progress.warn(
+        f"{name} {told}: {names}; its words: lingen models show {name}",
+        words=unknown,
+    )
+
+
+def _warn_of_size(job: Job, progress: Progress) -> None:
+    """Warn where a new video is far from the size that the model's own weights were trained at."""
+    model, sides = job.model.variant, (job.width, job.height)
+    own = isinstance(model, ModelVariant) and job.model.folder is None
+    new = job.origin is None and job.base is None
+    if own and new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
+        progress.warn(
+            f"{model.name} was trained at {model.size}x{model.size}: at "
+            f"{job.width}x{job.height} it draws worse"
+        )
 
 
 def _with_hint(word: str, similar: str | None) -> str:
@@ -185,10 +232,13 @@ def _verify(job: Job, film: Film) -> None:
         verify_joined(film.path, since=job.base.frames, **facts)
 
 
-def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
+def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:
     """Put the latents into the cache; a video is not lost because that failed."""
     try:
-        latent_cache.store(latents.values, digest, limit)
+        prompt = job.sampled[-1].prompt
+        latent_cache.store(
+            latents.values, digest, job.cache_bytes, prompt=prompt, video=str(video.absolute())
+        )
     except OSError as error:
         progress.warn(f"the latents were not kept: {error.strerror or error}")
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from lingen_plugins.contracts import Sampler
 
 SECONDS_VARIABLE = "LINGEN_JOURNAL_SECONDS"
-"""Seconds between two writings; a run that is shorter leaves nothing."""
+"""Seconds between two writings; what ends a run without a signal loses what came after the last."""
 _SECONDS = 10.0
 _JOB = "job.json"
 _STATE = "state"
@@ -176,6 +176,8 @@ class Journal:
         self.folder, self._begun, self._progress = folder, begun, progress
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
+        self._standing: tuple[dict[str, Tensor], dict[str, str]] | None = None
+        """Where the present call stands, and facts about it."""
         self._writes = True
         self._found = False
         self._last = time.monotonic()
@@ -226,9 +228,11 @@ class Journal:
 
             def asked(x: Tensor, now: float) -> Tensor:
                 nonlocal begins
-                if begins and done and sampler.restartable and self._due():
-                    state = torch.stack((x, last)) if sampler.remembers else x
-                    self._write({_STATE: state}, call=name, step=str(done))
+                if begins and done and sampler.restartable:
+                    state = torch.stack((x, last)) if sampler.remembers else x.clone()
+                    self._standing = {_STATE: state}, {"call": name, "step": str(done)}
+                    if self._due():
+                        self.keep()
                 begins = False
                 return velocity(x, now)
 
@@ -238,7 +242,7 @@ class Journal:
                 on_step(done, steps, estimate)
 
             result = inner(asked, x, times[done:], stepped, **memory)
-            self._waiting[name] = result
+            self._waiting[name], self._standing = result, None
             if self._due():
                 self.flush()
             return result
@@ -249,9 +253,15 @@ class Journal:
         """Write down what is finished, if that took long enough to be worth it; whether it was."""
         if not (self.folder.is_dir() or self._due()):
             return False
-        if self._waiting:
-            self._write({})
+        self.keep()
         return self.folder.is_dir()
+
+    def keep(self) -> None:
+        """Write down everything that is sampled: what is finished, and where the present call
+        stands."""
+        state, facts = self._standing or ({}, {})
+        if self._waiting or state:
+            self._write(state, **facts)
 
     def _due(self) -> bool:
         return signals.journal_asked() or time.monotonic() - self._last >= self._every

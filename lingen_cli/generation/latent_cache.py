@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,10 @@ class Entry:
     size: int
     """Bytes."""
     used: datetime
+    prompt: str
+    """Of the end of the video; empty where that is not known, as is `video`."""
+    video: str
+    """Path that the video was given."""
 
     @property
     def digest(self) -> str:
@@ -54,17 +59,19 @@ def digest_of(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def store(latents: Tensor, digest: str, limit: int) -> None:
-    """Keep `latents`; drop what was used longest ago until the cache holds at most `limit` bytes.
+def store(latents: Tensor, digest: str, limit: int, *, prompt: str = "", video: str = "") -> None:
+    """Keep `latents` of a video.
 
+    What was used longest ago is dropped until the cache holds at most `limit` bytes.
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
     if limit > 0:
         folder = cache_folder()
+        facts = {"lingen": json.dumps({"prompt": prompt, "video": video})}
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, {})
+        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, facts)
     prune(limit)
 
 
@@ -88,13 +95,25 @@ def load(digest: str) -> Tensor | None:
 
 def entries() -> list[Entry]:
     """Everything in the cache, what was used last first."""
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
+
     found = []
     for path in cache_folder().glob(f"*{_SUFFIX}"):
         with contextlib.suppress(OSError):
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime).astimezone()
-            found.append(Entry(path, status.st_size, used))
+            try:
+                facts = read_metadata(path)
+            except CheckpointError:
+                facts = {}
+            told = [str(facts.get(name, "")) for name in ("prompt", "video")]
+            found.append(Entry(path, status.st_size, used, *told))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def holds(digest: str) -> bool:
+    """Tell whether latents are here; they may still be damaged."""
+    return (cache_folder() / f"{digest}{_SUFFIX}").is_file()
 
 
 def prune(limit: int) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -12,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.request import REQUESTS, Option, Request
 from lingen_models.sampling import params
+from lingen_models.spelling import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def parse_request(command: str, values: Mapping[str, Any]) -> Request:
             continue
         name = key.replace("-", "_")
         if name not in known and name not in sampling:
-            near = difflib.get_close_matches(name, [*known, *sampling, "command", "id"], n=1)
-            raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
+            hint = did_you_mean(name, [*known, *sampling, "command", "id"])
+            raise BadDataError(f"unknown key {key!r}; {hint}")
         if isinstance(value, dict | list):
             raise BadDataError(f"{key} must be one value")
         if name in known:

@@ -36,7 +36,7 @@ def extend(request: ExtendRequest, context: Context) -> Job:
         return extend_external(request, part, context)
     for option in ("size", "model", "fit"):
         if getattr(request, option) is not None:
-            raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+            raise InvalidOptionError(f"--{option} has no effect here: a lingen video keeps its own")
     length = Length.of(request, context)
     return _edited(request, context, "longer", lambda one: one.extend(length, part))
 

@@ -13,7 +13,7 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES
 from lingen_cli.settings import load
@@ -96,6 +96,7 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
     check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
+    path, folder = file_or_folder(changes.output, Path())
     return Job(
         edits=(stretch,),
         model=context.locate(settings.model, changes.weights or settings.weights),
@@ -108,8 +109,8 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
         destination=Destination(
-            path=None if changes.output is None else check_output(changes.output),
-            folder=Path(),
+            path=path,
+            folder=folder,
             stem=f"{video.stem}-longer",
             overwrite=changes.overwrite,
         ),

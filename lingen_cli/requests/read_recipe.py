@@ -14,7 +14,7 @@ from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
-from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.recipe import (
     MAX_FRAMES,
     Added,
@@ -121,6 +121,7 @@ def prepare_again(
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
+    path, into = file_or_folder(changes.output, Path())
     return Job(
         edits=edits,
         model=context.locate(recipe.model, folder),
@@ -136,8 +137,8 @@ def prepare_again(
         crf=recipe.crf,
         encoder_preset=recipe.encoder_preset,
         destination=Destination(
-            path=None if changes.output is None else check_output(changes.output),
-            folder=Path(),
+            path=path,
+            folder=into,
             stem=stem,
             overwrite=changes.overwrite,
         ),

@@ -31,23 +31,23 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 
 def install() -> None:
     """Make SIGTERM and SIGHUP raise Terminated. One that is ignored (nohup) stays ignored."""
-    terminate = _Terminate()
-    for number in _ENDING:
+    interrupt, terminate = _Raise(KeyboardInterrupt), _Raise(Terminated)
+    for number in (signal.SIGINT, *_ENDING):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, terminate)
+            signal.signal(number, interrupt if number == signal.SIGINT else terminate)
 
 
-class _Terminate:
-    """Raises Terminated, but not into the writing of the journal when the signal comes twice."""
+class _Raise:
+    """Raises an exception, but not into the writing of the journal when the signal comes twice."""
 
-    def __init__(self) -> None:
-        self._last = -math.inf
+    def __init__(self, kind: type[BaseException]) -> None:
+        self._kind, self._last = kind, -math.inf
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._last > _SAME:
             self._last = now
-            raise Terminated
+            raise self._kind
 
 
 def journal_asked() -> bool:
@@ -100,4 +100,4 @@ def _listen(reader: socket.socket) -> None:
                 os._exit(128 + number)
             continue
         heard = now
-        console.note("lingen: stopping after this step (once more to stop at once)")
+        console.note("lingen: stopping after this step (press Ctrl-C again to stop now)")

@@ -58,8 +58,8 @@ def require(model: HubModel) -> None:
     """Raise NotAvailableError (69) until the licence of `model` is accepted."""
     if not is_accepted(model):
         raise NotAvailableError(
-            f"{model.name} is under the licence {model.licence}: read {model.licence_url}, "
-            "then say once --accept-licence"
+            f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
+            "--accept-licence to accept it; you are asked only once"
         )
 
 

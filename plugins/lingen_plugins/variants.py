@@ -104,7 +104,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
-    """`mini` with another network, for `lingen train recipes/ablation.toml --model NAME`."""
+    """`mini` with another network, for `lingen train ablation --model NAME`."""
     summary, changes = ABLATIONS[name]
     order = next((one for one in SCAN_ORDERS if name.endswith(f"-{one}")), mini.scan_order)
     config = replace(PRESETS["mini"], scan_axes=SCAN_ORDERS[order], **changes)
@@ -117,7 +117,7 @@ def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
         scan_order=order,
         review=config.review,
         weights=None,
-        recipe="recipes/ablation.toml",
+        recipe="ablation",
     )
 
 
@@ -155,7 +155,7 @@ def register_model_variants() -> list[ModelVariant]:
         steps=4,
         guidance=1.0,
         weights=None,
-        recipe="recipes/lingen-mini-4step.toml",
+        recipe="lingen-mini-4step",
     )
     return [
         shipped,

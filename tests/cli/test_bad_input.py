@@ -61,7 +61,7 @@ def test_arguments_of_a_process(lingen, fails, arguments):
     ("text", "part"),
     [
         ("stepz = 3", "lingen.toml:1: unknown key 'stepz'; did you mean 'steps'?"),
-        ("\nsteps = 'x'", "lingen.toml:2: steps must be a valid integer"),
+        ("\nsteps = 'x'", "lingen.toml:2: steps must be a whole number"),
         ("steps =", "lingen.toml:1: "),
     ],
 )

@@ -118,7 +118,7 @@ def test_before_and_after(published, lingen_here, pull):
         "sha256": "",
         "pinned": True,
     }
-    text = lingen_here("models", "list")
+    text = lingen_here("models", "list", "--all")
     assert "tiny-video" in text.stdout and "60.0 kB" in text.stdout
     assert "lingen: weights of tiny-video: lingen models pull NAME" in text.stderr
     assert published.requests == []
@@ -303,7 +303,7 @@ def test_two_at_once_download_once(hub, tiny_models, any_files, lingen):
 def test_models_without_a_download(lingen_here, fails, tiny_models, tiny_weights):
     result = lingen_here("models", "pull", "lingen-mini")
     assert result.returncode == 0 and "all weights of lingen-mini are here" in result.stderr
-    told = "lingen train recipes/ablation.toml --model dit-mini"
+    told = "lingen train ablation --model dit-mini"
     fails(lingen_here("models", "pull", "dit-mini"), 69, "no weights of 'dit-mini' exist", told)
     fails(lingen_here("models", "pull", "lingen-mimi"), 2, "did you mean 'lingen-mini'?")
     tiny_models(tiny_video={"folder": str(tiny_weights / "nowhere")})

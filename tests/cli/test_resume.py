@@ -150,11 +150,11 @@ def test_other_settings_never_take_it_over(
 
 
 def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fails):
-    fails(lingen_here("resume"), 66, "no run was stopped in this folder")
-    fails(lingen_here("resume", "a.mp4"), 66, "no stopped run was to become a.mp4")
+    fails(lingen_here("resume"), 66, "nothing to resume in this folder")
+    fails(lingen_here("resume", "a.mp4"), 66, "no interrupted run for a.mp4")
     for name in ("a.mp4", "b.mp4"):
         stopped("generate", PROMPT, "--frames", 9, "--steps", 100, "-o", name)
-    fails(lingen_here("resume"), 2, "several runs were stopped here, name one: a.mp4, b.mp4")
+    fails(lingen_here("resume"), 2, "several runs were interrupted here, name one: a.mp4, b.mp4")
     assert lingen_here("resume", "b.mp4").stdout == "b.mp4\n"
     assert lingen_here("resume").stdout == "a.mp4\n"
 

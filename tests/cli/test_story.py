@@ -115,8 +115,9 @@ def test_check_prints_the_shots_and_names_unknown_words(story, lingen_here):
     path = story(STORY.replace('"a ball"', '"a zebra"'))
     result = lingen_here("story", "check", path)
     assert result.returncode == 0
-    assert "story.toml:6: lingen-mini never met the word 'zebra'" in result.stderr
+    assert "story.toml:6: lingen-mini does not know 'zebra'" in result.stderr
     assert [line.split()[:3] for line in result.stdout.splitlines()] == [
+        ["SHOT", "FROM", "TO"],
         ["1", "0.00", "1.00"],
         ["2", "1.00", "2.50"],
         ["3", "2.50", "3.00"],

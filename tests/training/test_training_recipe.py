@@ -44,7 +44,7 @@ def read(folder: Path, text: str) -> str:
     with pytest.raises(RecipeError) as caught:
         read_recipe(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{path}:")
     assert "\n" not in message
     return message
 
@@ -92,7 +92,7 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("clips = 4", "clips = 4\ncrop = [64, 40]", "stage.0.source.0.crop: multiples of 16"),
         ("clips = 4", "clips = 4\ncrop = [80, 64]", "source.0.crop: multiples of 16 up to"),
         ("clips = 4", 'clips = 4\nmotions = ["flies"]', "stage.0.source.0.motions"),
-        ("[[stage.source]]", "[stage.other]", "stage.0.source"),
+        ("[[stage.source]]", "[stage.other]", "stage.0.other: unknown key"),
     ],
 )
 def test_the_field_at_fault_is_named(old: str, new: str, field: str, tmp_path: Path) -> None:
