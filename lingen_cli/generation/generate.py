@@ -28,6 +28,7 @@ from lingen_cli.zoo.load import load_pipeline
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
+    from lingen_cli.media.tracks.inspect import Tracks
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
@@ -79,13 +80,14 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     if subtitles is not None:
         check_target(subtitles, job.destination.overwrite)
     tell_start(job, str(work.target), progress)
+    tracks = tracks_of(job, progress)
     pipe = load_networks(job, progress, load)
 
     def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
         journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
         latents = latents_of(job, pipe, journal, progress)
-        return latents, filmed(job, work, pipe, latents, journal, progress)
+        return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
 
     latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
@@ -98,6 +100,7 @@ def filmed(
     pipe: VideoPipeline,
     latents: Latents,
     journal: Journal,
+    tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
     """Decode and write the latents of a job, under a temporary name."""
@@ -105,7 +108,7 @@ def filmed(
 
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
     recipe = recipe_of(job, pipe, digest)
-    return film(job, pipe, latents, work, journal, recipe, progress)
+    return film(job, pipe, latents, work, journal, recipe, tracks, progress)
 
 
 def publish_video(
@@ -148,6 +151,18 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
     progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.sampling.seed}")
 
 
+def tracks_of(job: Job, progress: Progress) -> Tracks | None:
+    """Find what is taken over beside the pictures; what is not kept as it was is told."""
+    from lingen_cli.media.tracks.inspect import Tracks
+
+    if job.beside is None:
+        return None
+    tracks = Tracks.of(job.beside)
+    if tracks.changed:
+        progress.warn(f"beside the pictures: {'; '.join(tracks.changed)}")
+    return tracks
+
+
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words that they never met are told."""
     progress.phase("load")
@@ -178,7 +193,7 @@ def _verify(job: Job, film: Film) -> None:
 
     width, height = job.size
     facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}
-    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes}
+    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes, "beside": film.beside}
     if job.base is None:
         verify_video(film.path, **facts)
     else:

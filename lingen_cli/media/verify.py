@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -29,9 +30,10 @@ def verify_video(
     height: int,
     fps: Fraction,
     hashes: Sequence[FrameHash] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Decode everything and check frame count, time grid, size, rate, duration and colour tags, and
-    the pictures against `hashes`.
+    the pictures against `hashes`. `beside` are the kinds of the tracks beside the pictures.
 
     Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
     holds something else than was asked for. Costs about a tenth of the encoding.
@@ -45,9 +47,7 @@ def verify_video(
                 "protocol_whitelist": "file",
             },
         ) as container:
-            kinds = sorted(stream.type for stream in container.streams)
-            if kinds != (["data", "video"] if container.chapters() else ["video"]):
-                raise BugError(f"written video has the streams {kinds}, expected 1 of video")
+            _check_kinds(container, beside)
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             count, hasher = 0, FrameHasher(hashes)
@@ -78,13 +78,15 @@ def verify_joined(
     fps: Fraction,
     since: int,
     hashes: Sequence[FrameHash] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Verify as `verify_video` a video whose first `since` frames are those of another, as they
     were.
 
-    Of these only the last are decoded; colours are theirs, and a sound track may be there.
+    Of these only the last are decoded, and colours are theirs.
     """
     with open_video(path) as video:
+        _check_kinds(video.container, beside)
         stream = video.stream
         assert stream.time_base is not None
         if stream.frames != frames:
@@ -105,6 +107,13 @@ def verify_joined(
             raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
         _check_times(stream, frames, fps)
         _check_pictures(hasher)
+
+
+def _check_kinds(container: InputContainer, beside: Sequence[str]) -> None:
+    expected = sorted([*beside, "video", *(["data"] if container.chapters() else [])])
+    kinds = sorted(stream.type for stream in container.streams)
+    if kinds != expected:
+        raise BugError(f"written video has the streams {kinds}, expected {expected}")
 
 
 def _check_pictures(hasher: FrameHasher) -> None:

@@ -128,7 +128,7 @@ class Finished:
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(before, edits=whole, origin=origin)
+        return replace(before, edits=whole, origin=origin, beside=self.video)
 
     def _stretch(self, part: NewPart, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))

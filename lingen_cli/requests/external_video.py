@@ -103,6 +103,7 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
         width=canvas[0],
         height=canvas[1],
         base=base,
+        beside=base.path,
         image=None,
         device=check_device(changes.device or settings.device),
         crf=settings.crf,
