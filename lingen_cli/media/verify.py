@@ -21,6 +21,8 @@ from lingen_cli.media.open import open_video
 if TYPE_CHECKING:
     from lingen_cli.media.frame_hashes import FrameHash
 
+_RATE_ROUNDS = Fraction(1, 100)
+
 
 def verify_video(
     path: Path,
@@ -107,6 +109,51 @@ def verify_joined(
             raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
         _check_times(stream, frames, fps)
         _check_pictures(hasher)
+
+
+def differences(
+    path: Path, known: Sequence[FrameHash], fps: Fraction, size: tuple[int, int]
+) -> list[str]:
+    """What is no longer as lingen made it, a few words each: size, rate, pictures, their number.
+
+    Pictures before the first that is `known` are not looked at. Raises like `open_video`.
+    """
+    problems, hasher = [], FrameHasher(known)
+    begin, end = (known[0].begin, known[-1].end) if known else (0, 0)
+    number = begin
+    with open_video(path) as video:
+        stream = video.stream
+        found, rate = (stream.width, stream.height), stream.average_rate
+        if found != size:
+            problems.append("its size is {}x{}, not {}x{}".format(*found, *size))
+        if rate and abs(rate / fps - 1) > _RATE_ROUNDS:
+            problems.append(f"it has {float(rate):g} frames per second, not {float(fps):g}")
+        if problems or not known:
+            return problems
+        if begin and stream.time_base:
+            offset = (stream.start_time or 0) + int(begin / fps / stream.time_base)
+            video.container.seek(offset, stream=stream, backward=True)
+        try:
+            first = None
+            for frame in video.container.decode(stream):
+                if first is None:
+                    first = 0
+                    if begin and frame.pts is not None and stream.time_base:
+                        time = (frame.pts - (stream.start_time or 0)) * stream.time_base
+                        first = round(time * fps)
+                    number = first
+                hasher.add(number, frame)
+                number += 1
+        except av.FFmpegError:
+            problems.append(f"it cannot be decoded after frame {number}")
+    if number != end:
+        problems.append(f"it has {number} frames, not {end}")
+    problems += [
+        f"frames {one.begin} to {one.end - 1} differ"
+        for one in hasher.differing()
+        if one.begin < number
+    ]
+    return problems
 
 
 def _check_kinds(container: InputContainer, beside: Sequence[str]) -> None:
