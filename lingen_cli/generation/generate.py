@@ -6,8 +6,9 @@ leaves nothing at the output path (reliability.md C1).
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,15 +173,28 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
         if pipe.device.type != "cpu":
             pipe.offload()
     progress.advance(1)
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    if unknown := pipe.unknown_words(prompts):
+    name = job.model.variant.name
+    prompts = dict.fromkeys(stretch.prompt for stretch in job.sampled)
+    lists = {prompt: pipe.unknown_words(prompt) for prompt in prompts}
+    for prompt, words in lists.items():
+        if words and not _without(prompt, words):
+            progress.warn(f"{name} knows nothing of the prompt {prompt!r}: it means nothing to it")
+    unknown = list(dict.fromkeys(word for words in lists.values() for word in words))
+    if unknown:
         names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
-        name = job.model.variant.name
         progress.warn(
             f"words that {name} never met: {names}; it knows those of: lingen models show {name}",
             words=unknown,
         )
     return pipe
+
+
+def _without(prompt: str, words: Sequence[str]) -> str:
+    """Letters and digits of a prompt that are in none of these words."""
+    left = " ".join(re.findall(r"\w+", prompt.lower()))
+    for word in sorted(words, key=len, reverse=True):
+        left = left.replace(word.lower(), "")
+    return left.strip()
 
 
 def _with_hint(word: str, similar: str | None) -> str:

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
+from lingen_cli.user_folders import user_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,10 +40,11 @@ class Entry:
         return self.path.stem
 
 
-def cache_folder() -> Path:
-    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("lingen") / "latents"
+def cache_folder() -> Path | None:
+    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder; None for a
+    user without a home, for whom nothing is kept."""
+    named, folder = os.environ.get(FOLDER_VARIABLE), user_folder("cache", FOLDER_VARIABLE)
+    return folder if named or folder is None else folder / "latents"
 
 
 def digest_of(latents: Tensor) -> str:
@@ -61,8 +62,8 @@ def store(latents: Tensor, digest: str, limit: int) -> None:
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
-    if limit > 0:
-        folder = cache_folder()
+    folder = cache_folder()
+    if limit > 0 and folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, {})
     prune(limit)
@@ -72,7 +73,10 @@ def load(digest: str) -> Tensor | None:
     """The latents, or None when they are not here or not whole."""
     from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
-    path = cache_folder() / f"{digest}{_SUFFIX}"
+    folder = cache_folder()
+    if folder is None:
+        return None
+    path = folder / f"{digest}{_SUFFIX}"
     try:
         tensors, _ = load_tensors(path)
         os.utime(path)
@@ -88,8 +92,14 @@ def load(digest: str) -> Tensor | None:
 
 def entries() -> list[Entry]:
     """Everything in the cache, what was used last first."""
-    found = []
-    for path in cache_folder().glob(f"*{_SUFFIX}"):
+    found: list[Entry] = []
+    folder = cache_folder()
+    if folder is None:
+        return found
+    paths: list[Path] = []
+    with contextlib.suppress(OSError):  # somebody else's home
+        paths = list(folder.glob(f"*{_SUFFIX}"))
+    for path in paths:
         with contextlib.suppress(OSError):
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime).astimezone()

@@ -74,10 +74,10 @@ def join(
             container.metadata[key] = clean_tag(value)
         container.set_chapters([_chapter(*one, number) for number, one in enumerate(chapters)])
         pictures = _add_pictures(container, segments[0], headers, fps)
-        end = len(moments) / fps
+        until = len(moments) / fps
         sources = []
         if tracks is not None:
-            writers = [TrackWriter(tracks.path, one, container, end) for one in tracks.kept]
+            writers = [TrackWriter(tracks.path, one, container, until) for one in tracks.kept]
             sources = [writer.packets() for writer in writers]
         timed = _timed(segments, pictures, moments, delay, fps)
         for one in heapq.merge(timed, *sources, key=lambda one: one.moment):

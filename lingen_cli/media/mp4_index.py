@@ -1,4 +1,4 @@
-"""Refuses an mp4 whose index is a bomb, before libav builds it (media.md 2.3).
+"""Refuses an mp4 whose index is a bomb, before libav builds it (media.md 0.4).
 
 An index of an mp4 may say in a few bytes that there are millions of samples, and libav makes an
 entry of some 40 bytes for each. A sample has at least a byte, so there are never more of them than

@@ -185,7 +185,7 @@ def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
     rate = Fraction(_COMMON_RATE)
     if average and 1 <= average <= MAX_RATE:
         rate = Fraction(round(average))
-        if guessed and average < guessed <= max(_EASY_RATE, 2 * average):
+        if guessed and average < guessed <= max(Fraction(_EASY_RATE), 2 * average):
             rate = Fraction(guessed).limit_denominator(1001)
     return rate, f"they come at no constant rate, or at less than one per second: {rate} are shown"
 

@@ -114,7 +114,7 @@ def verify_joined(
 def differences(
     path: Path, known: Sequence[FrameHash], fps: Fraction, size: tuple[int, int]
 ) -> list[str]:
-    """What is no longer as lingen made it, a few words each: size, rate, pictures, their number.
+    """List what is no longer as lingen made it: size, rate, pictures, their number.
 
     Pictures before the first that is `known` are not looked at. Raises like `open_video`.
     """

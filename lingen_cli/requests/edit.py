@@ -133,7 +133,7 @@ class Finished:
             )
         self._check_made("--from", first)
         stretch = replace(self._stretch(part, 0), at=(first, last))
-        if "seed" in part.sampling.values or part.prompt is not None:
+        if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
             return self._with(stretch, part=part, copy=False)
         # The old seed would give the old part.
         stretch = replace(stretch, sampling=replace(stretch.sampling, seed=random_seed()))
@@ -153,11 +153,14 @@ class Finished:
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(before, edits=whole, origin=origin, beside=self.video)
+        draws = before.draws_seeds or part.draws_seed
+        return replace(before, edits=whole, origin=origin, beside=self.video, draws_seeds=draws)
 
     def _stretch(self, part: NewPart, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
         sampling = overridden(last.sampling, part.sampling)
+        if part.draws_seed:
+            sampling = replace(sampling, seed=random_seed())
         return Stretch(
             prompt=last.prompt if part.prompt is None else check_prompt(part.prompt),
             sampling=sampling,

@@ -7,10 +7,9 @@ import re
 from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.names import LONGEST_NAME
 
 SUFFIX = ".mp4"
-_LONGEST = 255
-"""Bytes of a file name, on nearly every file system."""
 
 
 def check_output(text: str) -> Path:
@@ -26,6 +25,8 @@ def check_output(text: str) -> Path:
                 f"--output is a folder: name a file in it, {path / 'video.mp4'}"
             )
         raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InvalidOptionError(
+            f"the name in --output has more than {LONGEST_NAME} bytes: {text!r}"
+        )
     return path

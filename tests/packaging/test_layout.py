@@ -34,7 +34,7 @@ LAYERS = (
     {"media"},
     {"files"},
     {"settings", "exit_codes"},
-    {"errors"},
+    {"errors", "user_folders"},
     {"__init__"},
 )
 """The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not

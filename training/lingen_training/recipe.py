@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
+from lingen_training.text_file import TextError, parse_toml
 
 
 class RecipeError(ValueError):
@@ -243,9 +243,9 @@ def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
     Raises RecipeError with one line, OSError if it can't be read.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+        values = parse_toml(path.read_bytes()).values
+    except TextError as error:
+        raise RecipeError(f"{path}:{error.line}: {error}") from None
     try:
         recipe = Recipe.model_validate(values)
         if model is not None:
