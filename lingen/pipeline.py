@@ -221,7 +221,7 @@ class Video:
         Raises LingenError where the file exists (without `overwrite`) or cannot be written; it is
         whole or absent.
         """
-        from lingen_cli.generation.generate import filmed, publish_video
+        from lingen_cli.generation.generate import filmed, publish_video, tracks_of
         from lingen_cli.generation.journal import Begun, Journal
         from lingen_cli.generation.output import held
         from lingen_cli.requests.output_path import check_output
@@ -234,7 +234,8 @@ class Video:
         with _progress(self._quiet) as progress, held(job) as (work, settled):
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
             journal = Journal(work.journal, begun, progress)
-            made = filmed(settled, work, self._networks, self._latents, journal, progress)
+            tracks = tracks_of(settled, progress)
+            made = filmed(settled, work, self._networks, self._latents, journal, tracks, progress)
             publish_video(settled, work, self._latents, made, progress)
         self.path = Path(path)
         return self.path

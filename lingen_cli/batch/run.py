@@ -7,6 +7,8 @@ contradict the files: the same command again does what is missing.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,9 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.batch.job_list import Line
-from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
+from lingen_cli.errors import (
+    BadDataError,
+    InvalidOptionError,
+    LockedError,
+    OutputExistsError,
+    PermissionDeniedError,
+)
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
+from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import check_target
+from lingen_cli.generation.output import is_made
 from lingen_cli.inputs.request import Request
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
@@ -86,11 +97,18 @@ class Tally:
 
 
 def plan(
-    lines: Sequence[Line], folder: Path, template: str, progress: Progress
+    lines: Sequence[Line],
+    folder: Path,
+    template: str,
+    progress: Progress,
+    *,
+    outputs: bool = False,
 ) -> tuple[list[Task], list[tuple[int, int, str]]]:
-    """Return what can be made, and line, exit code and message of what cannot: all is checked
-    that can be checked without torch. Raises InvalidOptionError (2) for a template with unknown
-    fields."""
+    """Return what can be made, and line, exit code and message of what cannot.
+
+    All is checked that can be checked without torch, and with `outputs` what lies at their places.
+    Raises InvalidOptionError (2) for a template with unknown fields.
+    """
     for name in _FIELD.findall(template):
         if name not in _FIELDS:
             raise InvalidOptionError(f"--name knows {', '.join(_FIELDS)}, not {{{name}}}")
@@ -105,7 +123,10 @@ def plan(
             if output in taken:
                 raise BadDataError(f"the output {output.name} is that of line {taken[output]} too")
             task = Task(line.number, output, _request(line, output))
-            task.job(progress)
+            job = task.job(progress)
+            _check_folder(output.parent)
+            if outputs and not is_made(job):
+                check_target(output, overwrite=False)
         except Exception as error:
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))
@@ -132,6 +153,8 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     from lingen_cli.generation.generate import generate
 
     line, output = task.line, str(task.output)
+    with contextlib.suppress(OSError):  # told by what writes there
+        task.output.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(retries + 1):
         try:
             made = generate(task.job(progress), progress, load)
@@ -183,12 +206,21 @@ def _output(line: Line, folder: Path, template: str) -> Path:
     return path
 
 
+def _check_folder(folder: Path) -> None:
+    """Raise OutputExistsError (73) or PermissionDeniedError (77) if `folder` can never be made."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputExistsError(f"not a folder: {printable(folder)}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionDeniedError(f"permission denied: {printable(folder)}")
+
+
 def _request(line: Line, output: Path) -> Request:
     """What a line asks for. Raises BadDataError (65), InvalidOptionError (2)."""
     values = {key: value for key, value in line.values.items() if key not in _OURS}
-    return replace(
-        parse_request(str(line.values.get("command", "generate")), values), output=str(output)
-    )
+    command = str(line.values.get("command", "generate"))
+    return replace(parse_request(command, values, line.folder), output=str(output))
 
 
 def part_of(text: str, option: str) -> tuple[int, int]:

@@ -139,7 +139,8 @@ def batch(
     target = folder or Path(jobs.stem)
     with signals.announced(), Events(to) as stream:
         # Warnings come when a job is made; here they would come twice.
-        tasks, problems = plan(lines, target, name, Progress(Events(None), quiet=True))
+        silent = Progress(Events(None), quiet=True)
+        tasks, problems = plan(lines, target, name, silent, outputs=check)
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
         told = f"{len(problems)} of {len(lines)} lines cannot be made"

@@ -55,9 +55,13 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def path() -> None:
     """Print the folder."""
-    from lingen_cli.generation.latent_cache import cache_folder
+    from lingen_cli.errors import MissingInputError
+    from lingen_cli.generation.latent_cache import FOLDER_VARIABLE, cache_folder
 
-    console.path(cache_folder())
+    folder = cache_folder()
+    if folder is None:
+        raise MissingInputError(f"this user has no home folder: name one with {FOLDER_VARIABLE}")
+    console.path(folder)
 
 
 @app.command()

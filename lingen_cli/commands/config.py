@@ -39,9 +39,12 @@ def path() -> None:
     """Print the files that are read, the strongest first, and whether they exist."""
     from pathlib import Path
 
-    from lingen_cli.settings import FILE_NAME, nearest_file, user_file
+    from lingen_cli.settings import FILE_NAME, is_file, nearest_file, user_file
 
     project = nearest_file(Path.cwd())
     console.result(str(project) if project else f"{FILE_NAME} (none here or above)")
     user = user_file()
-    console.result(str(user) if user.is_file() else f"{user} (does not exist)")
+    if user is None:
+        console.result("no file of this user, who has no home folder")
+    else:
+        console.result(str(user) if is_file(user) else f"{user} (does not exist)")

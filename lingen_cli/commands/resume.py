@@ -99,6 +99,7 @@ def _go_on(
         return replace(
             again,
             origin=None if begun.origin is None else begun.origin.origin(),
+            beside=None if begun.beside is None else Path(begun.beside),
             subtitles=begun.subtitles,
             metadata=begun.metadata,
             decode_only=decode_only,

@@ -56,7 +56,7 @@ def check(
         reads_all = any(part.startswith("text_encoder") for part in located.foreign)
         known = set() if reads_all else _known_words(located.text_encoders)
     for shot in shots if not reads_all else ():
-        for word in dict.fromkeys(split_words(shot.prompt)):
+        for word in dict.fromkeys(split_words(shot.prompt) or [shot.prompt]):
             if known_form(word, known) is not None:
                 continue
             strange += 1

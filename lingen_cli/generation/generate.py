@@ -30,6 +30,7 @@ from lingen_plugins.contracts import ModelVariant
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
+    from lingen_cli.media.tracks.inspect import Tracks
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
@@ -90,6 +91,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     if subtitles is not None:
         check_target(subtitles, job.destination.overwrite)
     tell_start(job, str(work.target), progress)
+    tracks = tracks_of(job, progress)
     pipe = load_networks(job, progress, load)
 
     def sampled_and_filmed() -> tuple[Latents, Film]:
@@ -97,7 +99,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
         journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
         try:
             latents = latents_of(job, pipe, journal, progress)
-            return latents, filmed(job, work, pipe, latents, journal, progress)
+            return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
         except (KeyboardInterrupt, Terminated):
             journal.keep()
             raise
@@ -113,6 +115,7 @@ def filmed(
     pipe: VideoPipeline,
     latents: Latents,
     journal: Journal,
+    tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
     """Decode and write the latents of a job, under a temporary name."""
@@ -120,7 +123,7 @@ def filmed(
 
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
     recipe = recipe_of(job, pipe, digest)
-    return film(job, pipe, latents, work, journal, recipe, progress)
+    return film(job, pipe, latents, work, journal, recipe, tracks, progress)
 
 
 def publish_video(
@@ -163,6 +166,18 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
     progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.sampling.seed}")
 
 
+def tracks_of(job: Job, progress: Progress) -> Tracks | None:
+    """Find what is taken over beside the pictures; what is not kept as it was is told."""
+    from lingen_cli.media.tracks.inspect import Tracks
+
+    if job.beside is None:
+        return None
+    tracks = Tracks.of(job.beside)
+    if tracks.changed:
+        progress.warn(f"beside the pictures: {'; '.join(tracks.changed)}")
+    return tracks
+
+
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words, sizes and thresholds that they make little of are told."""
     progress.phase("load")
@@ -187,13 +202,14 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
     """Warn of words that mean nothing to the model."""
     from lingen_models.networks.word_encoder import split_words
 
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    unknown = pipe.unknown_words(prompts)
+    prompts = list(dict.fromkeys(stretch.prompt for stretch in job.sampled))
+    lists = [pipe.unknown_words(prompt) for prompt in prompts]
+    unknown = list(dict.fromkeys(word for words in lists for word in words))
     if not unknown:
         return
     names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
     name = job.model.variant.name
-    left = set(split_words(prompts)) - set(unknown) - _FUNCTION_WORDS
+    left = set(split_words(" ".join(prompts))) - set(unknown) - _FUNCTION_WORDS
     told = "ignores words that it does not know"
     if not left:
         told = "knows none of the words that say what is shown, and draws something of its own"
@@ -225,7 +241,7 @@ def _verify(job: Job, film: Film) -> None:
 
     width, height = job.size
     facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}
-    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes}
+    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes, "beside": film.beside}
     if job.base is None:
         verify_video(film.path, **facts)
     else:

@@ -92,6 +92,8 @@ class Begun(BaseModel):
     metadata: bool
     recipe: Recipe
     origin: SavedOrigin | None
+    beside: str | None = None
+    """The video whose sound, subtitles, chapters and tags are taken over."""
     history: Sha256 | None = None
     """The latents that are gone on with."""
 
@@ -105,6 +107,7 @@ class Begun(BaseModel):
             metadata=job.metadata,
             recipe=recipe,
             origin=None if job.origin is None else SavedOrigin.of(job.origin),
+            beside=None if job.beside is None else str(job.beside.absolute()),
         )
 
 

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
+from lingen_cli.user_folders import user_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +45,11 @@ class Entry:
         return self.path.stem
 
 
-def cache_folder() -> Path:
-    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("lingen") / "latents"
+def cache_folder() -> Path | None:
+    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder; None for a
+    user without a home, for whom nothing is kept."""
+    named, folder = os.environ.get(FOLDER_VARIABLE), user_folder("cache", FOLDER_VARIABLE)
+    return folder if named or folder is None else folder / "latents"
 
 
 def digest_of(latents: Tensor) -> str:
@@ -67,8 +68,8 @@ def store(latents: Tensor, digest: str, limit: int, *, prompt: str = "", video: 
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
-    if limit > 0:
-        folder = cache_folder()
+    folder = cache_folder()
+    if limit > 0 and folder is not None:
         facts = {"lingen": json.dumps({"prompt": prompt, "video": video})}
         folder.mkdir(parents=True, exist_ok=True)
         save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, facts)
@@ -79,7 +80,10 @@ def load(digest: str) -> Tensor | None:
     """The latents, or None when they are not here or not whole."""
     from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
-    path = cache_folder() / f"{digest}{_SUFFIX}"
+    folder = cache_folder()
+    if folder is None:
+        return None
+    path = folder / f"{digest}{_SUFFIX}"
     try:
         tensors, _ = load_tensors(path)
         os.utime(path)
@@ -97,8 +101,14 @@ def entries() -> list[Entry]:
     """Everything in the cache, what was used last first."""
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
-    found = []
-    for path in cache_folder().glob(f"*{_SUFFIX}"):
+    found: list[Entry] = []
+    folder = cache_folder()
+    if folder is None:
+        return found
+    paths: list[Path] = []
+    with contextlib.suppress(OSError):  # somebody else's home
+        paths = list(folder.glob(f"*{_SUFFIX}"))
+    for path in paths:
         with contextlib.suppress(OSError):
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime).astimezone()
@@ -113,7 +123,8 @@ def entries() -> list[Entry]:
 
 def holds(digest: str) -> bool:
     """Tell whether latents are here; they may still be damaged."""
-    return (cache_folder() / f"{digest}{_SUFFIX}").is_file()
+    folder = cache_folder()
+    return folder is not None and (folder / f"{digest}{_SUFFIX}").is_file()
 
 
 def prune(limit: int) -> list[Entry]:

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.names import LONGEST_NAME
 
 SUFFIX = ".mp4"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_LONGEST = 255
-"""Bytes of a file name, on nearly every file system."""
 
 
 def file_or_folder(text: str | None, folder: Path) -> tuple[Path | None, Path]:
@@ -38,6 +37,8 @@ def check_output(text: str) -> Path:
         raise InvalidOptionError(
             f"--output must be a file that ends in {SUFFIX} or a folder, not {text!r}"
         )
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InvalidOptionError(
+            f"the name in --output has more than {LONGEST_NAME} bytes: {text!r}"
+        )
     return path

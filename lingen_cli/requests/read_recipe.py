@@ -70,6 +70,7 @@ def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
     recipe, changes = recipe_from_video(request.video), Changes.of(request, context)
     again = prepare_again(recipe, changes, context, stem=f"{request.video.stem}-again")
+    again = replace(again, beside=request.video)
     if again.base is not None:
         check_base(again.base)
     for difference in differences(recipe, again):

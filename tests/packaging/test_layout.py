@@ -34,7 +34,7 @@ LAYERS = (
     {"media"},
     {"files"},
     {"settings", "exit_codes", "help", "hints", "completion"},
-    {"errors"},
+    {"errors", "user_folders"},
     {"__init__"},
 )
 """The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.spelling import did_you_mean
 from lingen_models.toml_lines import TomlLines
+from lingen_training.text_file import TextError, parse_toml
 
 _MEANT = {
     "lr": "learning_rate",
@@ -312,19 +312,18 @@ def read_recipe(
     Raises RecipeError with one line, OSError if it can't be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+        read = parse_toml(path.read_bytes())
+    except TextError as error:
+        raise RecipeError(f"{path}:{error.line}: {error}") from None
     try:
-        recipe = Recipe.model_validate(values)
+        recipe = Recipe.model_validate(read.values)
         if model is not None:
             recipe = recipe.model_copy(update={"model": ModelSection(overrides=dict(model))})
         if data is not None:
             recipe = recipe.model_copy(update={"data": data})
         _check(recipe)
     except ValidationError as error:
-        raise RecipeError(f"{path}:{_complaint(error, text, values)}") from None
+        raise RecipeError(f"{path}:{_complaint(error, read.text, read.values)}") from None
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from None
     return recipe
