@@ -33,7 +33,7 @@ LAYERS = (
     {"terminal"},
     {"media"},
     {"files"},
-    {"settings", "exit_codes"},
+    {"settings", "exit_codes", "interpreter"},
     {"errors"},
     {"__init__"},
 )
