@@ -23,16 +23,28 @@ from lingen_cli.requests.output_path import SUFFIX
 
 def is_made(job: Job) -> bool:
     """Tell whether the output is there already, as a video of this very job; then it is left
-    alone."""
+    alone.
+
+    Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
+    """
+    from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 
     path = job.destination.path
     if path is None or job.destination.overwrite or not path.is_file():
         return False
     try:
-        return same_work(recipe_from_video(path), job)
+        recipe = recipe_from_video(path)
     except LingenError:
         return False
+    if not same_work(recipe, job):
+        return False
+    if not is_whole(path, recipe.frame_hashes, job.frames):
+        raise OutputExistsError(
+            "output is this video, but damaged or edited since; --overwrite makes it again: "
+            f"{printable(path)}"
+        )
+    return True
 
 
 def tidy(job: Job) -> None:

@@ -50,14 +50,12 @@ class _Note(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     job: str
-    begin: int
-    end: int
     latents: str
     """The hash of those it was decoded from."""
     av: str
     file: str
     """SHA-256."""
-    pictures: str
+    hashed: FrameHash
 
 
 class Segments:
@@ -80,18 +78,19 @@ class Segments:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError):  # pydantic's errors are among them
             return None
-        if note != self._note(begin, end, digest, note.pictures):
+        asked = (begin, end), self._note(note.hashed, digest)
+        if asked != ((note.hashed.begin, note.hashed.end), note):
             return None
-        return Segment(path, FrameHash(begin=begin, end=end, sha256=note.pictures))
+        return Segment(path, note.hashed)
 
     def keep(self, file: Path, begin: int, end: int) -> Segment:
         """`file` as the piece of the frames `begin` to `end`, in the journal if there is one."""
-        segment = Segment(file, FrameHash(begin=begin, end=end, sha256=hash_frames(file)))
+        segment = Segment(file, hash_frames(file, begin, end))
         if not self._journal.flush():
             return segment
         path = self._path(begin, end)
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        note = self._note(begin, end, digest, segment.hashed.sha256)
+        note = self._note(segment.hashed, digest)
         with contextlib.suppress(OSError):  # then it is encoded again after a stop
             path.parent.mkdir(exist_ok=True)
             sync(file)
@@ -101,15 +100,13 @@ class Segments:
             write_whole(path.with_suffix(".json"), sealed(note.model_dump()))
         return segment
 
-    def _note(self, begin: int, end: int, digest: str, pictures: str) -> _Note:
+    def _note(self, hashed: FrameHash, digest: str) -> _Note:
         return _Note(
             job=self._journal.job,
-            begin=begin,
-            end=end,
             latents=self._latents,
             av=self._av,
             file=digest,
-            pictures=pictures,
+            hashed=hashed,
         )
 
     def _path(self, begin: int, end: int) -> Path:
