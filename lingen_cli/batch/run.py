@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
 _WORTH_ANOTHER = frozenset({70, 71, 74})
+_SECONDS_BETWEEN_LOOKS = 1.0
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("index", "prompt", "seed", "id", "command", "model")
 
@@ -61,7 +63,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a line: `status` is `done`, `skipped` (there already) or `failed`."""
+    """Outcome of a line: `status` is `done`, `skipped` (there already), `failed`, or `held` where
+    another run is making that output."""
 
     line: int
     output: str
@@ -82,18 +85,13 @@ class Tally:
         """One more; what is done stays done."""
         self.outcomes[outcome.line] = outcome
         facts = asdict(outcome)
-        if outcome.status != "failed":
+        if outcome.status not in ("failed", "held"):
             del facts["code"], facts["message"]
         self.events.emit("job", **facts)
 
-    def count(self, status: str) -> int:
-        """Count the lines that came to `status`."""
-        return sum(one.status == status for one in self.outcomes.values())
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """The lines that failed, in their order."""
-        return [one for _, one in sorted(self.outcomes.items()) if one.status == "failed"]
+    def those(self, status: str) -> list[Outcome]:
+        """The lines that came to `status`, in their order."""
+        return [one for _, one in sorted(self.outcomes.items()) if one.status == status]
 
 
 def plan(
@@ -120,8 +118,9 @@ def plan(
             if line.problem is not None:
                 raise BadDataError(line.problem)
             output = _output(line, folder, template)
-            if output in taken:
-                raise BadDataError(f"the output {output.name} is that of line {taken[output]} too")
+            place = output.resolve()
+            if place in taken:
+                raise BadDataError(f"the output {output.name} is that of line {taken[place]} too")
             task = Task(line.number, output, _request(line, output))
             job = task.job(progress)
             _check_folder(output.parent)
@@ -131,20 +130,51 @@ def plan(
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))
         else:
-            taken[output] = line.number
+            taken[place] = line.number
             tasks.append(task)
     return tasks, problems
 
 
-def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int) -> None:
-    """Make what is missing, in order; a job that fails is told and passed over."""
+def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
+    """Make what is missing, in order; a job that fails is told and passed over.
+
+    At the end, outputs that other runs hold are waited for, up to `wait` seconds: a run that ends
+    without its video leaves it to this one.
+    """
     load = loader()
-    for number, task in enumerate(tasks, start=1):
-        with Progress(tally.events, quiet=quiet) as progress:
-            progress.note(f"job {number} of {len(tasks)}, line {task.line}: {task.output}")
-            outcome = make_one(task, progress, load, retries)
-            if outcome.status == "failed":
-                progress.note(f"line {task.line} failed: {outcome.message}")
+
+    def attempt(some: Sequence[Task]) -> list[Outcome]:
+        held = []
+        for number, task in enumerate(some, start=1):
+            with Progress(tally.events, quiet=quiet) as progress:
+                progress.note(f"job {number} of {len(some)}, line {task.line}: {task.output}")
+                outcome = make_one(task, progress, load, retries)
+                if outcome.status == "failed":
+                    progress.note(f"line {task.line} failed: {outcome.message}")
+            if outcome.status == "held":
+                held.append(outcome)
+            else:
+                tally.add(outcome)
+        return held
+
+    until_free(tasks, attempt, tally, wait)
+
+
+def until_free(
+    tasks: Sequence[Task],
+    attempt: Callable[[Sequence[Task]], Sequence[Outcome]],
+    tally: Tally,
+    wait: float,
+) -> None:
+    """Call `attempt` with `tasks`, and for up to `wait` seconds with those of which it returns that
+    they are held; what is held then is told so."""
+    held = attempt(tasks)
+    until = time.monotonic() + wait
+    while held and time.monotonic() < until:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        lines = {one.line for one in held}
+        held = attempt([task for task in tasks if task.line in lines])
+    for outcome in held:
         tally.add(outcome)
 
 
@@ -158,9 +188,9 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     for attempt in range(retries + 1):
         try:
             made = generate(task.job(progress), progress, load)
-        except LockedError:
+        except LockedError as error:
             progress.note(f"line {line}: another run is at it")
-            return Outcome(line, output, "skipped")
+            return Outcome(line, output, "held", error.exit_code, str(error))
         except Exception as error:
             failure = failure_of(error)
             if attempt == retries or failure.code not in _WORTH_ANOTHER:

@@ -60,7 +60,7 @@ def bench(
     import json
 
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.files.work_folder import WorkFolder, check_target, publish
+    from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
 
@@ -90,10 +90,8 @@ def bench(
             words.write_text(told + "\n", encoding="utf-8")
             whole = work.temporary(".json")
             whole.write_text(text + "\n", encoding="utf-8")
-            for temporary, target in zip((picture, words), drawn, strict=True):
-                if temporary is not None:
-                    publish(temporary, target, overwrite)
-            work.publish(whole)
+            pairs = zip((picture, words), drawn, strict=True)
+            work.publish(whole, beside=[(one, target) for one, target in pairs if one is not None])
     except BaseException:
         if made and not any(output.iterdir()):
             output.rmdir()

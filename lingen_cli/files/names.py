@@ -36,8 +36,9 @@ def slug(prompt: str) -> str:
     return f"lingen-{name}" if name in _RESERVED else name
 
 
-def free_names(folder: Path, stem: str, suffix: str = ".mp4") -> Iterator[Path]:
-    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist.
+def free_names(folder: Path, stem: str, suffix: str = ".mp4", *beside: str) -> Iterator[Path]:
+    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist, with this suffix or
+    with one of `beside`.
 
     A stem may come from the name of somebody's video: control characters become underscores, and
     one that is too long for a file system is cut, and ends in a short hash.
@@ -51,6 +52,7 @@ def free_names(folder: Path, stem: str, suffix: str = ".mp4") -> Iterator[Path]:
     number = 1
     while True:
         path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
-        if not path.exists() and not path.is_symlink():
+        names = (path, *(path.with_suffix(one) for one in beside))
+        if not any(one.exists() or one.is_symlink() for one in names):
             yield path
         number += 1

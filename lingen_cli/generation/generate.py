@@ -6,6 +6,7 @@ leaves nothing at the output path (reliability.md C1).
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli.errors import OutputExistsError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
-from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
+from lingen_cli.files.work_folder import WorkFolder, check_target
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.generation import latent_cache
-from lingen_cli.generation.journal import Begun, Journal
+from lingen_cli.generation.begun import Begun
+from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
-from lingen_cli.generation.output import held, is_made
+from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
@@ -61,8 +65,9 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
     PermissionDeniedError (77); the output is whole or absent.
     """
+    seconds_between()
     try:
-        with held(job) as (work, settled):
+        with held(job, progress.warn) as (work, settled):
             try:
                 with traced():
                     return _make(settled, work, progress, load or load_for)
@@ -77,6 +82,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
         path = job.destination.path
         if path is None or not is_made(job):
             raise
+        _complete(job, path, progress)
+        tidy(job)
     progress.note(f"made already: {path}")
     progress.events.finish(path, job.frames, job.seconds, skipped=True)
     return Result(path, job.frames, job.seconds, skipped=True)
@@ -86,27 +93,30 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.generation.sample import check_history, latents_of
 
     check_history(job)
-    reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
-    subtitles = _subtitles(job, work)
-    if subtitles is not None:
-        check_target(subtitles, job.destination.overwrite)
+    work.reserve(2 * job.expected_bytes)  # its pieces, and what they make
+    _beside(job, work)
     tell_start(job, str(work.target), progress)
     tracks = tracks_of(job, progress)
     pipe = load_networks(job, progress, load)
 
     def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
-        journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
-        try:
+        with journal_of(begun, work, progress, decode_only=job.decode_only) as journal:
             latents = latents_of(job, pipe, journal, progress)
             return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
-        except (KeyboardInterrupt, Terminated):
-            journal.keep()
-            raise
 
     latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.frames, job.seconds)
+
+
+def journal_of(
+    begun: Begun, work: WorkFolder, progress: Progress, *, decode_only: bool = False
+) -> Journal:
+    """The journal of a run, in its work folder."""
+    return Journal(
+        work.journal, begun, progress, set_aside=work.set_journal_aside, decode_only=decode_only
+    )
 
 
 def filmed(
@@ -118,37 +128,78 @@ def filmed(
     tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
-    """Decode and write the latents of a job, under a temporary name."""
+    """Decode and write the latents of a job, under a temporary name.
+
+    Raises BadDataError (65) where a video that it goes on with was changed meanwhile.
+    """
     from lingen_cli.generation.encode import film
 
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
     recipe = recipe_of(job, pipe, digest)
-    return film(job, pipe, latents, work, journal, recipe, tracks, progress)
+    work.release_space()
+    try:
+        made = film(job, pipe, latents, work, journal, recipe, tracks, progress)
+    except Exception:
+        check_inputs(job)  # what came of that says less
+        raise
+    check_inputs(job)
+    return made
 
 
 def publish_video(
     job: Job, work: WorkFolder, latents: Latents, made: Film, progress: Progress
 ) -> None:
     """Read back what was written, keep its latents, and give it its name."""
-    from lingen_cli.inputs.story import subtitles as subtitles_of
-
     progress.phase("verify")
     _verify(job, made)
+    work.publish(made.path, beside=_beside(job, work))
     if made.recipe.latents is not None:
         _keep(job, work.target, latents, made.recipe.latents, progress)
-    subtitles = _subtitles(job, work)
-    if subtitles is not None:
-        words = work.temporary(".srt")
-        words.write_text(subtitles_of(job.parts), encoding="utf-8")
-        publish(words, subtitles, job.destination.overwrite)
-    work.publish(made.path)
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
 
 
-def _subtitles(job: Job, work: WorkFolder) -> Path | None:
-    """Where the subtitles of a story go."""
-    return work.target.with_suffix(".srt") if job.subtitles else None
+def _beside(job: Job, work: WorkFolder) -> list[tuple[Path, Path]]:
+    """What belongs beside the video and is not there: temporary file, and name.
+
+    Raises OutputExistsError (73) where something else has the name and may not be replaced.
+    """
+    if not job.subtitles:
+        return []
+    path, words = subtitles_path(work.target), _words(job)
+    if not path.is_symlink() and path.is_file() and path.read_bytes() == words:
+        return []
+    check_target(path, job.destination.overwrite)
+    temporary = work.temporary(path.suffix)
+    try:
+        temporary.write_bytes(words)
+    except OSError as error:
+        raise write_error(error, path) from error
+    return [(temporary, path)]
+
+
+def _words(job: Job) -> bytes:
+    from lingen_cli.inputs.story import subtitles
+
+    return subtitles(job.parts).encode()
+
+
+def _complete(job: Job, video: Path, progress: Progress) -> None:
+    """Write what belongs beside a finished video, where a run was killed before it did.
+
+    Raises as `WorkFolder`.
+    """
+    path = subtitles_path(video)
+    if not job.subtitles:
+        return
+    if os.path.lexists(path):
+        if path.read_bytes() != _words(job):
+            progress.warn(f"not the subtitles of this story, they stay as they are: {path}")
+        return
+    with WorkFolder(path) as work:
+        temporary = work.temporary(path.suffix)
+        temporary.write_bytes(_words(job))
+        work.publish(temporary)
 
 
 def tell_start(job: Job, output: str, progress: Progress) -> None:

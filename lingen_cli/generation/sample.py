@@ -12,6 +12,7 @@ from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
+from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel
@@ -74,6 +75,7 @@ def latents_of(
     elif job.base is not None:
         progress.note("reading the end of the video")
         before = _base_end(job, job.base, pipe, progress)
+    check_inputs(job)
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)

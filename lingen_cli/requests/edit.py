@@ -100,7 +100,10 @@ class Finished:
     """
 
     def __init__(self, video: Path, changes: Changes, context: Context, name: str) -> None:
+        from lingen_cli.media.probe import fingerprint
+
         self.video = video
+        self._fingerprint = fingerprint(video)
         self.registry = context.registry
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
@@ -148,6 +151,7 @@ class Finished:
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
+            fingerprint=self._fingerprint,
             latents=recipe.latents if same else None,
             done=len(before.edits),
             copy=copy,

@@ -107,6 +107,8 @@ class Origin:
     """The video that a job goes on with, in which the first `done` edits are."""
 
     path: Path
+    fingerprint: str
+    """As that of a base."""
     latents: str | None
     """SHA-256 of its latents, if its recipe names them."""
     done: int

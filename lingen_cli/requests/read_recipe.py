@@ -186,6 +186,19 @@ def check_base(base: Base) -> None:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
 
+def check_inputs(job: Job) -> None:
+    """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
+    run that takes hours."""
+    from lingen_cli.files.printable import printable
+    from lingen_cli.media.probe import fingerprint
+
+    origin = job.origin
+    if job.base is not None and (origin is None or not origin.copy):
+        check_base(job.base)
+    if origin is not None and fingerprint(origin.path) != origin.fingerprint:
+        raise BadDataError(f"{printable(origin.path)} was changed since this run began")
+
+
 def _stretch(
     part: Recipe | Added | Retaken, registry: Registry, model: ModelVariant | HubModel
 ) -> Stretch:

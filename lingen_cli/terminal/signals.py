@@ -50,6 +50,19 @@ class _Raise:
             raise self._kind
 
 
+def end_with_parent() -> None:
+    """Stop as at a SIGTERM when standard input ends: it is a pipe from the process that has begun
+    this one, which then is gone."""
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1 << 10):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=read, name="parent", daemon=True).start()
+
+
 def journal_asked() -> bool:
     """Tell whether SIGUSR1 has come since the last writing of the journal."""
     return _asked.is_set()

@@ -135,8 +135,8 @@ class TestOutputs:
 
 
 WITHOUT_RESERVE = (
-    "import sys; from lingen_cli.generation import generate; "
-    "generate.reserve_space = lambda *_: None; "
+    "import sys; from lingen_cli.files.work_folder import WorkFolder; "
+    "WorkFolder.reserve = lambda *_: None; "
     "from lingen_cli.app import run; sys.exit(run(sys.argv[1:]))"
 )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lingen_cli.files.sealed import sealed
 from lingen_cli.media.metadata import read_recipe
 
 ESCAPE = "\x1b[31m\x07\x9b31m\u202ered\r\nlingen: all is well"
@@ -124,7 +125,8 @@ def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
         file = Path(folder, "journal/job.json")
         job = json.loads(file.read_text())
         job["recipe"] |= recipe or {}
-        file.write_text(json.dumps(job | changes))
+        del job["sha256"]  # who plants a journal can write its checksum too
+        file.write_bytes(sealed(job | changes))
 
     return plant
 
@@ -168,6 +170,7 @@ def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
             {
                 "origin": {
                     "path": path,
+                    "fingerprint": "0" * 64,
                     "done": n,
                     "latents": None,
                     "copy_packets": True,

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lingen_cli.files.sealed import sealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.media.images.image_files import write_png
 
@@ -111,7 +112,8 @@ def test_a_journal_with_a_recipe_of_format_1(
     begun = json.loads((journal / "job.json").read_text())
     seed = begun["recipe"]["sampling"]["seed"]
     begun["recipe"] = format_1(begun["recipe"])
-    (journal / "job.json").write_text(json.dumps(begun))
+    del begun["sha256"]
+    (journal / "job.json").write_bytes(sealed(begun))
     again = {"resume": ("resume",), "generate": (*options, "--weights", tiny_weights)}
     events = events_of(lingen_here(*again[command], "--json"))
     assert next(one for one in events if one["event"] == "start")["seed"] == seed
@@ -353,7 +355,7 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
         *("--weights", tiny_weights, "-o", "a.mp4"),
     )
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("cannot be kept for a resume: No space left on device") == 1
+    assert result.stderr.count("tried again: No space left on device") == 1
     assert journals(clean_environment) == []
 
 

@@ -168,7 +168,10 @@ def test_a_story_becomes_a_video(story, lingen_here, tiny_weights, fails):
     assert lingen_here("rerun", "story.mp4", "-o", "again.mp4").returncode == 0
     assert Path("again.mp4").read_bytes() == Path("story.mp4").read_bytes()
     Path("story.mp4").unlink()
-    fails(lingen_here("generate", "--story", "story.toml", *small), 73, "story.srt")
+    assert lingen_here("generate", "--story", "story.toml", *small).stdout == "story-2.mp4\n"
+    Path("story.srt").write_text("mine")
+    named = lingen_here("generate", "--story", "story.toml", *small, "-o", "story.mp4")
+    fails(named, 73, "story.srt")
 
 
 def test_clock():

@@ -33,7 +33,7 @@ LAYERS = (
     {"terminal"},
     {"media"},
     {"files"},
-    {"settings", "exit_codes", "help", "hints", "completion"},
+    {"settings", "exit_codes", "interpreter", "help", "hints", "completion"},
     {"errors", "user_folders"},
     {"__init__"},
 )
