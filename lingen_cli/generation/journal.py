@@ -112,7 +112,8 @@ class Journal:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        stopped = isinstance(exc, KeyboardInterrupt | Terminated)
+        sampled = self._present is not None or bool(self._waiting)
+        stopped = sampled and isinstance(exc, KeyboardInterrupt | Terminated)
         if exc is not None and (stopped or self.folder.is_dir() or self._due()):
             with contextlib.suppress(Exception):  # the error that is on its way says more
                 self._write()
