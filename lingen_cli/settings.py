@@ -210,11 +210,14 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
             hint = f"did you mean {close[0]!r}?" if close else known
             raise bad(key, f"unknown key {key!r}; {hint}")
     checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
-    for key in _FOLDER_KEYS:
-        if key in checked and checked[key] is not None:
-            checked[key] = folder = path.parent / checked[key]
-            if confined and not folder.resolve().is_relative_to(path.parent.resolve()):
-                raise bad(key, f"{key} must lie inside the folder of this file")
+    keys = [key for key in _FOLDER_KEYS if checked.get(key) is not None]
+    if str(checked.get("model")).startswith((".", "/")):  # a folder, not a name
+        keys.append("model")
+    for key in keys:
+        folder = path.parent / checked[key]
+        if confined and not folder.resolve().is_relative_to(path.parent.resolve()):
+            raise bad(key, f"{key} must lie inside the folder of this file")
+        checked[key] = str(folder) if key == "model" else folder
     return checked
 
 

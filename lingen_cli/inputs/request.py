@@ -109,9 +109,14 @@ class GenerateRequest(Request):
         ),
     ] = None
     sampling: Sampling = field(default_factory=dict)
-    model: Annotated[str | None, Option(help="A name from `lingen models list`.", panel=MODEL)] = (
-        None
-    )
+    model: Annotated[
+        str | None,
+        Option(
+            help="A name from `lingen models list`, or a diffusers pipeline: its folder, or "
+            "owner/name[@revision].",
+            panel=MODEL,
+        ),
+    ] = None
     weights: Annotated[
         Path | None, Option(help="A folder with weights of your own.", panel=MODEL)
     ] = None

@@ -51,7 +51,7 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = registry.model(settings.model)
+    variant = context.model(settings.model, changes.weights or settings.weights)
     step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)

@@ -90,10 +90,10 @@ def prepare_again(
     registry = context.registry
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
-    variant = registry.model(recipe.model)
     folder = changes.weights
     if folder is None and recipe.weights_folder is not None:
         folder = Path(recipe.weights_folder)
+    variant = context.model(recipe.model, folder)
     step = side_step(registry, variant, folder)
     width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
     check_encoder(
@@ -116,8 +116,8 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
-    edits = edits_of(recipe, registry)
-    given = recipe.image is not None or recipe.last_image is not None
+    edits = edits_of(recipe, registry, variant)
+    given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
@@ -146,9 +146,10 @@ def prepare_again(
     )
 
 
-def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
+def edits_of(
+    recipe: Recipe, registry: Registry, model: ModelVariant | HubModel
+) -> tuple[Edit, ...]:
     """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
-    model = registry.model(recipe.model)
     edits: list[Edit] = [_stretch(recipe, registry, model)]
     total = recipe.frames
     for later in recipe.edits:

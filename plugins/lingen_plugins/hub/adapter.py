@@ -59,7 +59,7 @@ class HubPipeline:
     @property
     def dtype(self) -> torch.dtype:
         """Type of the denoiser's weights."""
-        found: torch.dtype = self.pipe.transformer.dtype
+        found: torch.dtype = (self.pipe.transformer or self.pipe.transformer_2).dtype
         return found
 
     def latent_frames(self, frames: int) -> int:
@@ -204,7 +204,8 @@ class HubPipeline:
             nonlocal done
             done += 1
             if on_step is not None:
-                on_step(done, count * params.steps, tensors["latents"])
+                total = count * params.steps
+                on_step(min(done, total), total, tensors["latents"])
             return {}
 
         def run(noise: Tensor, _: float) -> Tensor:
@@ -243,8 +244,9 @@ class HubPipeline:
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
-    """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL."""
+    """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL, in
+    the precision of the pixels."""
     import torch
 
-    whole = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
+    whole = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float() * 255
     return whole.round().to(torch.uint8).permute(1, 2, 3, 0).cpu()
