@@ -63,6 +63,10 @@ class _General(BaseModel):
     model: str = "lingen-mini"
     weights: Path | None = Field(None, description="folder with weights, in place of the model's")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    offload: Literal["auto", "none", "model", "group", "disk"] = Field(
+        "auto",
+        description="what of a model waits beside the card: nothing, parts, blocks, or all on disk",
+    )
     seconds: float = Field(4.0, gt=0, le=3600, allow_inf_nan=False)
     size: int | str | None = Field(None, description="128 or 128x128; default: the model's")
     fps: float | str | None = Field(None, description="24 or 24000/1001; default: the model's")

@@ -83,6 +83,7 @@ def _go_on(
             output=str(folder / begun.name),
             overwrite=begun.overwrite,
             cache_bytes=context.settings.cache_bytes,
+            offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
         if again.base is not None:

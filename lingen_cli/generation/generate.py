@@ -19,11 +19,12 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.generation.journal import Begun, Journal
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.generation.output import held, is_made
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo.load import load_pipeline
+from lingen_cli.zoo.load import find_device, load_pipeline
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
@@ -152,6 +153,17 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words that they never met are told."""
     progress.phase("load")
     pipe = load(job)
+    with plugin_parts.found():
+        said = pipe.place(
+            find_device(job.device),
+            frames=job.grid.source(max(one.frames for one in job.sampled) - 1) + 1,
+            height=job.height,
+            width=job.width,
+            offload=job.offload,
+            tiles=job.tiles,
+        )
+    if said is not None:
+        progress.note(said)
     if job.frugal:
         pipe.save_memory()
         if pipe.device.type != "cpu":

@@ -122,6 +122,14 @@ class GenerateRequest(Request):
     ] = None
     accept_licence: AcceptLicence = False
     device: Annotated[str | None, Option(help="auto, cpu or cuda.", panel=MODEL)] = None
+    offload: Annotated[
+        str | None,
+        Option(
+            help="How a model larger than the card runs: auto, none, model (a part at a time), "
+            "group (a block at a time) or disk.",
+            panel=MODEL,
+        ),
+    ] = None
     save_memory: Annotated[bool, Option(help="Smaller parts at a time: slower.", panel=MODEL)] = (
         False
     )

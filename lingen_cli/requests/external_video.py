@@ -114,6 +114,7 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        offload=changes.offload,
         cache_bytes=changes.cache_bytes,
         draws_seeds="seed" not in loaded.sampling.values,
     )

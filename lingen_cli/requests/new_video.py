@@ -40,7 +40,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     """
     from lingen_cli.media.writer import check_encoder
 
-    names = ("model", "weights", "device", "size", "fps", "preview")
+    names = ("model", "weights", "device", "size", "fps", "preview", "offload")
     flags = {name: getattr(request, name) for name in names}
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
@@ -108,6 +108,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
+        offload=settings.offload,
         frugal=request.save_memory,
     )
 

@@ -47,6 +47,7 @@ class Changes:
     preview: bool = False
     cache_bytes: int = 0
     accept_licence: bool = False
+    offload: str = "auto"
 
     @classmethod
     def of(cls, request: Request, context: Context) -> Self:
@@ -63,7 +64,9 @@ class Changes:
         )
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
-        return cls(**given, preview=preview, cache_bytes=settings.cache_bytes)
+        return cls(
+            **given, preview=preview, cache_bytes=settings.cache_bytes, offload=settings.offload
+        )
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
@@ -142,6 +145,8 @@ def prepare_again(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        offload=changes.offload,
+        tiles=recipe.tiles,
         cache_bytes=changes.cache_bytes,
     )
 

@@ -26,10 +26,13 @@ def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) ->
 def _load_hub(
     located: LocatedModel, model: HubModel, device: str, dtype: str | None
 ) -> VideoPipeline:
-    precision = None if dtype is None else _dtype(dtype)
+    """Its networks are on the CPU until they are placed."""
+    from lingen_models.precision import compute_dtype
+
+    precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
     folder = next(iter(located.files.values())).parent
     with plugin_parts.found():
-        return model.build(folder, find_device(device), precision)
+        return model.build(folder, "cpu", precision)
 
 
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import FoundModel
 from lingen_plugins.errors import NotHereError
-from lingen_plugins.hub.adapter import HubPipeline, to_uint8
-from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, one_line
+from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, in_tiles, one_line
 from lingen_plugins.hub.signatures import FRAMES, RATES, strides_of
 from lingen_plugins.hub.wan_codec import decode_plain, reach_of
 
@@ -77,17 +77,13 @@ class BySignature(HubPipeline):
         like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
         return self._pass(like, prompt, params, method, on_step, 0, 1, **more)
 
-    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
-        """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        left = frames
-        for piece in self._decode_pieces(latents[:, :, start:]):
-            if left <= 0:
-                return
-            yield to_uint8(piece)[:left]
-            left -= piece.shape[2]
-
     def _space_stride(self) -> int:
         return strides_of(self.pipe)[1]
+
+    @property
+    def _can_tile(self) -> bool:
+        """Whether tiles are an option."""
+        return hasattr(self.pipe.vae, "enable_tiling")
 
     @property
     def _in_chunks(self) -> bool:
@@ -103,10 +99,10 @@ class BySignature(HubPipeline):
         import torch
 
         vae = self.pipe.vae
-        if self._in_chunks:
+        if self._in_chunks and not self.tiles:
             yield from decode_plain(vae, latents)
             return
-        with torch.inference_mode():
+        with torch.inference_mode(), in_tiles(vae, wanted=self.tiles):
             plain = latents.to(awake(vae).device, vae.dtype)
             yield vae.decode(plain, *self._beside(plain), return_dict=False)[0]
 

@@ -114,7 +114,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     ]
     if unknown := [one for one in needed if one not in _GIVEN]:
         raise CheckpointError(f"{kind.__name__} needs {unknown[0]!r}, which lingen cannot give it")
-    facts = _facts(kind, signature, _skeleton(kind, folder, index), length)
+    facts = _facts(kind, signature, skeleton(kind, folder, index), length)
     settings = folder / SETTINGS if (folder / SETTINGS).is_file() else None
     facts |= {} if settings is None else _settings(settings, set(signature))
     if "size" not in facts:
@@ -159,8 +159,9 @@ def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
     return kind
 
 
-def _skeleton(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
-    """The pipeline without a number in its networks, and without what reads text and pictures."""
+def skeleton(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
+    """The pipeline of a class without a number in its networks, and without what reads text and
+    pictures. Raises `CheckpointError`."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     networks = networks_of(index)
@@ -186,8 +187,9 @@ def empty_network(folder: Path, library: str, name: str) -> Any:
     with init_empty_weights():
         if library == "diffusers":
             return kind.from_config(kind.load_config(folder, local_files_only=True))
-        config = kind.config_class.from_pretrained(folder, local_files_only=True)
-        return kind(config)
+        network = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
+    network.tie_weights()
+    return network
 
 
 def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +111,18 @@ def awake(network: Any) -> Any:
     if hook is not None:
         hook.pre_forward(network)
     return network
+
+
+@contextmanager
+def in_tiles(vae: Any, *, wanted: bool) -> Iterator[None]:
+    """Inside, `vae` decodes in tiles that are blended, if that is wanted."""
+    if wanted:
+        vae.enable_tiling()
+    try:
+        yield
+    finally:
+        if wanted:
+            vae.disable_tiling()
 
 
 def load_network(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.hub.loading import awake
+from lingen_plugins.hub.loading import awake, in_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,19 +19,32 @@ if TYPE_CHECKING:
 
 def decode_frames(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     """Pixels (B, 3, t, H, W) from -1 to 1, of normalised latents (B, C, T, h, w), t = 1 or 4."""
+    yield from _decoded(vae, _plain(vae, latents))
+
+
+def decode_in_tiles(vae: Any, latents: Tensor) -> Tensor:
+    """Pixels of all frames at once, of normalised latents: in tiles that are blended."""
     import torch
 
-    awake(vae)
-    with torch.inference_mode():
-        mean, deviation = _statistics(vae, latents.to(vae.device, vae.dtype))
-        plain = latents.to(vae.device, vae.dtype) / (1.0 / deviation) + mean
-    yield from _decoded(vae, plain)
+    with torch.inference_mode(), in_tiles(vae, wanted=True):
+        pixels: Tensor = vae.decode(_plain(vae, latents), return_dict=False)[0]
+        return pixels
 
 
 def decode_plain(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     """Pixels as `decode_frames`, of latents as `AutoencoderKLWan.decode` takes them."""
     awake(vae)
     yield from _decoded(vae, latents.to(vae.device, vae.dtype))
+
+
+def _plain(vae: Any, latents: Tensor) -> Tensor:
+    """Latents that are no more normalised, where `vae` computes."""
+    import torch
+
+    awake(vae)
+    with torch.inference_mode():
+        mean, deviation = _statistics(vae, latents.to(vae.device, vae.dtype))
+        return latents.to(vae.device, vae.dtype) / (1.0 / deviation) + mean
 
 
 def _decoded(vae: Any, latents: Tensor) -> Iterator[Tensor]:
