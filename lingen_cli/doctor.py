@@ -45,6 +45,7 @@ def diagnose() -> Iterator[Finding]:
         ("encoder", _encoder),
         ("kernels", _kernels),
         ("weights", _weights),
+        ("open weights", _hub_models),
         ("output folder", _folder),
         ("self-test", _self_test),
         ("extras", _extras),
@@ -154,6 +155,24 @@ def _weights() -> Iterator[Finding]:
     if absent:
         detail = f"{absent} have no weights here, which nothing needs: lingen models list --all"
         yield Finding("other models", "ok", detail)
+
+
+def _hub_models() -> Iterator[Finding]:
+    """Open weights from elsewhere that are here, beside the memory that there is for them."""
+    from lingen_cli.zoo.locate_hub import cached
+    from lingen_plugins.registry import collect
+
+    for name, model in collect().hub_models.items():
+        if cached(model) is None:
+            continue
+        from lingen_plugins.hub.fit import free_memory
+
+        size, free = model.weight_bytes / 1e9, free_memory() / 1e9
+        detail = f"weights are here, {size:.1f} GB in memory, of which {free:.1f} GB are free"
+        if size > free:
+            yield Finding(name, "hint", f"{detail}; --offload disk needs less")
+        else:
+            yield Finding(name, "ok", f"{detail}; `lingen plan --model {name}` says more")
 
 
 def _folder() -> Iterator[Finding]:

@@ -73,6 +73,10 @@ class _General(BaseModel):
     model: str = "lingen-mini"
     weights: Path | None = Field(None, description="folder with weights, in place of the model's")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    offload: Literal["auto", "none", "model", "group", "disk"] = Field(
+        "auto",
+        description="what of a model waits beside the card: nothing, parts, blocks, or all on disk",
+    )
     seconds: float = Field(4.0, gt=0, le=3600, allow_inf_nan=False)
     size: int | str | None = Field(None, description="128 or 128x128; default: the model's")
     fps: float | str | None = Field(None, description="24 or 24000/1001; default: the model's")
@@ -220,11 +224,14 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
             hint = did_you_mean(key, Settings.model_fields, cutoff=0.4)
             raise bad(key, f"unknown key {key!r}; {hint}")
     checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
-    for key in _FOLDER_KEYS:
-        if key in checked and checked[key] is not None:
-            checked[key] = folder = path.parent / checked[key]
-            if confined and not folder.resolve().is_relative_to(path.parent.resolve()):
-                raise bad(key, f"{key} must lie inside the folder of this file")
+    keys = [key for key in _FOLDER_KEYS if checked.get(key) is not None]
+    if str(checked.get("model")).startswith((".", "/")):  # a folder, not a name
+        keys.append("model")
+    for key in keys:
+        folder = path.parent / checked[key]
+        if confined and not folder.resolve().is_relative_to(path.parent.resolve()):
+            raise bad(key, f"{key} must lie inside the folder of this file")
+        checked[key] = str(folder) if key == "model" else folder
     return checked
 
 

@@ -208,7 +208,7 @@ def loader() -> Load:
     loaded: dict[tuple[Any, ...], Any] = {}
 
     def load(job: Job) -> Any:
-        key = (tuple(job.model.hashes.items()), job.device, job.dtype, job.threads)
+        key = (tuple(job.model.hashes.items()), job.device, job.dtype, job.threads, job.offload)
         if key not in loaded:
             loaded.clear()
             loaded[key] = load_for(job)

@@ -31,13 +31,13 @@ def layout(
     from lingen_cli.inputs.prompts import check_prompt
     from lingen_cli.settings import load
     from lingen_cli.terminal import console
-    from lingen_cli.zoo.locate import open_registry
+    from lingen_cli.zoo.locate import find_model, open_registry
     from lingen_models.sampling.layout import instant_frames
     from lingen_plugins.contracts import ModelVariant
 
     text = check_prompt(prompt)
     registry = open_registry(console.warning)
-    variant = registry.model(load({"model": model}).values.model)
+    variant = find_model(registry, load({"model": model}).values.model)
     if not isinstance(variant, ModelVariant) or variant.plan_layout is None:
         raise InvalidOptionError(f"{variant.name} plans no layouts")
     stride = registry.autoencoders[variant.autoencoder].time_stride

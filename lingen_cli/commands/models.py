@@ -78,10 +78,13 @@ def show(name: Name, as_json: AsJson = False) -> None:
     from rich.filesize import decimal
 
     from lingen_cli.zoo.describe import facts, hub_facts
+    from lingen_cli.zoo.locate import find_model
+    from lingen_plugins.contracts import HubModel
 
     registry = _registry()
-    ours = name not in registry.hub_models
-    found = facts(registry, name) if ours else hub_facts(registry.hub_models[name])
+    model = find_model(registry, name)
+    ours = not isinstance(model, HubModel)
+    found = hub_facts(model) if isinstance(model, HubModel) else facts(registry, name)
     if as_json:
         _print_json(found)
         return

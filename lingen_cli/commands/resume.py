@@ -91,6 +91,7 @@ def _go_on(
             output=str(target),
             overwrite=begun.may_replace(target),
             cache_bytes=context.settings.cache_bytes,
+            offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
         if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):

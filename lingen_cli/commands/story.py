@@ -38,7 +38,7 @@ def check(
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.settings import load
     from lingen_cli.terminal.tables import columns
-    from lingen_cli.zoo.locate import locate, open_registry
+    from lingen_cli.zoo.locate import find_model, locate, open_registry
     from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_plugins.contracts import HubModel
 
@@ -50,7 +50,7 @@ def check(
         raise BadDataError(error.problems[-1]) from None
     settings = load({"model": model}).values
     registry, strange, known = open_registry(console.note), 0, set[str]()
-    reads_all = isinstance(registry.model(settings.model), HubModel)
+    reads_all = isinstance(find_model(registry, settings.model, settings.weights), HubModel)
     if not reads_all:
         located = locate(registry, settings.model, settings.weights)
         reads_all = any(part.startswith("text_encoder") for part in located.foreign)

@@ -23,12 +23,13 @@ from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo.load import load_pipeline
+from lingen_cli.zoo.load import find_device, load_pipeline
 from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
@@ -233,6 +234,17 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     """The networks of `job`; words, sizes and thresholds that they make little of are told."""
     progress.phase("load")
     pipe = load(job)
+    with plugin_parts.found():
+        said = pipe.place(
+            find_device(job.device),
+            frames=job.grid.source(max(one.frames for one in job.sampled) - 1) + 1,
+            height=job.height,
+            width=job.width,
+            offload=job.offload,
+            tiles=job.tiles,
+        )
+    if said is not None:
+        progress.note(said)
     if job.frugal:
         pipe.save_memory()
         if pipe.device.type != "cpu":
@@ -273,9 +285,10 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
 def _warn_of_size(job: Job, progress: Progress) -> None:
     """Warn where a new video is far from the size that the model's own weights were trained at."""
     model, sides = job.model.variant, (job.width, job.height)
-    own = isinstance(model, ModelVariant) and job.model.folder is None
+    if not isinstance(model, ModelVariant) or job.model.folder is not None:
+        return
     new = job.origin is None and job.base is None
-    if own and new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
+    if new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
         progress.warn(
             f"{model.name} was trained at {model.size}x{model.size}: at "
             f"{job.width}x{job.height} it draws worse"

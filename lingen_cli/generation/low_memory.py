@@ -1,13 +1,13 @@
 """Ladder of ways to need less memory when it runs out, each slower than the one before.
 
-None changes what is asked of the networks: not the size, the length, the steps or the precision.
+Each pipeline has its own steps (`VideoPipeline.less`). None changes what is asked of the networks:
+not the size, the length, the number of steps or the precision.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from lingen_cli.exit_codes import is_out_of_memory
@@ -19,42 +19,28 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 
-@dataclass(frozen=True)
-class _Rung:
-    what: str
-    """What is done to need less."""
-    step: Callable[[], None]
-
-
 def with_less_if_needed(
     pipe: VideoPipeline, progress: Progress, attempt: Callable[[], Made]
 ) -> Made:
     """Return what `attempt` gives; where memory runs out, it is made again with `pipe` needing
     less.
 
-    Each rung of the ladder is told as a warning, and `pipe` stays there. Below the last one the
-    error is raised as it is (71).
+    Each step is told as a warning, and `pipe` stays there. After the last one the error is raised
+    as it is (71).
     """
-    for rung in _ladder(pipe):
+    while True:
         try:
             return attempt()
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside of `except`: the error held everything that the attempt had in memory.
-        progress.warn(f"out of memory; {rung.what}, and it goes on")
-        rung.step()
+            failure = error.with_traceback(None)  # which holds all that the attempt had in memory
         _let_go()
-    return attempt()
-
-
-def _ladder(pipe: VideoPipeline) -> Iterator[_Rung]:
-    """What can still be done; asked again after each step."""
-    if not pipe.frugal:
-        yield _Rung("the networks get smaller parts at a time", pipe.save_memory)
-    if pipe.device.type != "cpu":
-        yield _Rung("text and pixels move to the CPU", pipe.offload)
-        yield _Rung("everything moves to the CPU", lambda: pipe.move("cpu"))
+        done = pipe.less()
+        if done is None:
+            raise failure
+        progress.warn(f"out of memory; {done}, and it goes on")
+        _let_go()
 
 
 def _let_go() -> None:

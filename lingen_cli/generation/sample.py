@@ -147,6 +147,8 @@ class _Work:
         self.on_final = on_final
         self.done = 0
         self.layouts = layouts
+        model = job.model.variant
+        self._previews = job.preview and not (isinstance(model, HubModel) and not model.previews)
         progress.phase("sample", sum(step.steps for step in steps))
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
@@ -236,7 +238,7 @@ class _Work:
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
             profiler.step()
-            if self.job.preview and self.progress.draws_pictures:
+            if self._previews and self.progress.draws_pictures:
                 from lingen_cli.terminal.latent_preview import sketch
 
                 first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))

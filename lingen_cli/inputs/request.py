@@ -128,7 +128,12 @@ class GenerateRequest(Request):
     sampling: Sampling = field(default_factory=dict)
     model: Annotated[
         str | None,
-        Option(help="A name from `lingen models list`.", panel=MODEL, default="lingen-mini"),
+        Option(
+            help="A name from `lingen models list`, or a diffusers pipeline: its folder, or "
+            "owner/name[@revision].",
+            panel=MODEL,
+            default="lingen-mini",
+        ),
     ] = None
     weights: Annotated[
         Path | None,
@@ -137,6 +142,15 @@ class GenerateRequest(Request):
     accept_licence: AcceptLicence = False
     device: Annotated[
         str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="auto")
+    ] = None
+    offload: Annotated[
+        str | None,
+        Option(
+            help="How a model larger than the card runs: auto, none, model (a part at a time), "
+            "group (a block at a time) or disk.",
+            panel=MODEL,
+            default="auto",
+        ),
     ] = None
     save_memory: Annotated[bool, Option(help="Use less memory; slower.", panel=MODEL)] = False
 

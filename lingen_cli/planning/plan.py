@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.filesize import decimal
 from torch import nn
 
-from lingen_cli.errors import NotAvailableError
 from lingen_cli.planning.count_passes import Pass, count_passes
 from lingen_cli.planning.peak_memory import OVERHEAD, held_by_decoder, held_by_denoiser
 from lingen_cli.planning.probe import (
@@ -83,13 +81,9 @@ class Planner:
     """Plans for one job, and for the same in other sizes and steps: measures once, then scales."""
 
     def __init__(self, job: Job, load_seconds: float) -> None:
-        """Raises NotAvailableError (69) for models from elsewhere and for an absent device."""
+        """Raises NotAvailableError (69) for an absent device."""
         variant = job.model.variant
-        if not isinstance(variant, ModelVariant):
-            raise NotAvailableError(
-                f"cannot plan {variant.name}: diffusers runs it. Its weights alone need "
-                f"{decimal(variant.weight_bytes)} of memory"
-            )
+        assert isinstance(variant, ModelVariant)
         self.variant, self.job, self.load_seconds = variant, job, load_seconds
         self.device = find_device(job.device)
         self.dtype = compute_dtype(self.device)

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
+from lingen_cli.errors import NotAvailableError
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.request_options import command_line
 from lingen_cli.requests.context import Context
+from lingen_cli.requests.job import Job
 from lingen_cli.requests.resolve import resolve
 from lingen_cli.terminal import console
 from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.terminal.tables import columns
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Plan
@@ -44,6 +47,10 @@ def tell(
     begin = time.perf_counter()
     with Progress(Events(None), quiet=True) as silent:
         job = resolve(request, Context.open(silent, needs_weights=False))
+    variant = job.model.variant
+    if isinstance(variant, HubModel):
+        _tell_hub(job, variant, as_json=as_json, choosing=fit is not None or budget is not None)
+        return
     from lingen_cli.planning.plan import Planner
 
     planner = Planner(job, time.perf_counter() - begin)
@@ -64,6 +71,23 @@ def tell(
     if made_by is not None and choice.options:
         told.append(("command", made_by))
     console.result(columns(told))
+
+
+def _tell_hub(job: Job, model: HubModel, *, as_json: bool, choosing: bool) -> None:
+    from lingen_cli.planning.hub_plan import plan_hub
+    from lingen_cli.planning.hub_plan import rows as hub_rows
+
+    if choosing:
+        raise NotAvailableError(
+            f"{model.name} is run by diffusers: leave out --fit and --budget; --offload says how "
+            "it fits a card"
+        )
+    plan = plan_hub(job, model)
+    if as_json:
+        console.result(json.dumps(plan.to_dict()))
+        return
+    for name, text in hub_rows(plan):
+        console.result(f"{name:<10} {text}")
 
 
 def rows(plan: Plan) -> list[tuple[str, str]]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
-from lingen_plugins.errors import MissingFolderError, NotHereError
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError, OutOfMemory
+from lingen_plugins.errors import DoesNotFitError, MissingFolderError, NotHereError
 
 
 @contextlib.contextmanager
 def found() -> Iterator[None]:
     """Inside, a part that is missing raises MissingInputError (66), a package or weights that this
-    machine lacks NotAvailableError (69), and files that cannot be used BadDataError (65)."""
+    machine lacks NotAvailableError (69), files that cannot be used BadDataError (65), and weights
+    that a card is too small for OutOfMemory (71)."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     try:
@@ -21,5 +22,7 @@ def found() -> Iterator[None]:
         raise MissingInputError(str(error)) from error
     except NotHereError as error:
         raise NotAvailableError(str(error)) from error
+    except DoesNotFitError as error:
+        raise OutOfMemory(str(error)) from error
     except CheckpointError as error:
         raise BadDataError(str(error)) from error

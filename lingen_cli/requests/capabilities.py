@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -28,6 +28,7 @@ def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
         steps=model.steps,
         guidance_scale=model.guidance,
         sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
+        negative_prompt="" if isinstance(model, ModelVariant) else model.negative_prompt,
         seed=seed,
     )
 
@@ -49,12 +50,14 @@ def check_edits(
     edits: Iterable[Edit],
     rate: Fraction,
     *,
-    pictures: bool = False,
+    pictures: Collection[str] | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> None:
     """Raise InvalidOptionError (2) for what a model cannot do.
 
-    `sources` names where fields of `SamplingParams` were set: an option, a variable or a file.
+    `pictures` names those of `image` and `last_image` that are given; None: they were checked
+    before. `sources` names where fields of `SamplingParams` were set: an option, a variable or a
+    file.
     """
     edits = tuple(edits)
     takes = isinstance(model, ModelVariant) and model.config.get("layout", False)
@@ -62,8 +65,8 @@ def check_edits(
         raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
     if isinstance(model, ModelVariant):
         return
-    if pictures:
-        raise InvalidOptionError(f"{model.name} takes no pictures: leave out --image, --last-image")
+    if pictures is not None:
+        _check_pictures(model, pictures)
     frames = 0
     for edit in edits:
         if not isinstance(edit, Stretch):
@@ -78,6 +81,16 @@ def check_edits(
                 raise InvalidOptionError(f"{model.name} cannot go on with a video (lingen extend)")
             _check_length(model, edit, rate)
         frames += edit.frames
+
+
+def _check_pictures(model: HubModel, given: Collection[str]) -> None:
+    for name in ("image", "last_image"):
+        option = f"--{name.replace('_', '-')}"
+        if name in given and name not in model.pictures:
+            what = "such picture" if model.pictures else "pictures"
+            raise InvalidOptionError(f"{model.name} takes no {what}: leave out {option}")
+        if name in model.needs and name not in given:
+            raise InvalidOptionError(f"{model.name} begins with a picture: give one with {option}")
 
 
 def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[str, str]) -> None:

@@ -8,7 +8,8 @@ from typing import Self
 
 from lingen_cli.settings import Settings, load
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo.locate import LocatedModel, locate, open_registry
+from lingen_cli.zoo.locate import LocatedModel, find_model, locate, open_registry
+from lingen_plugins.contracts import HubModel, ModelVariant
 from lingen_plugins.registry import Registry
 
 
@@ -29,6 +30,10 @@ class Context:
     def locate(self, name: str, folder: Path | None) -> LocatedModel:
         """A model with its weights. Raises as `zoo.locate.locate`."""
         return locate(self.registry, name, folder, needs_weights=self.needs_weights)
+
+    def model(self, name: str, folder: Path | None = None) -> ModelVariant | HubModel:
+        """The record of a model. Raises as `zoo.locate.find_model`."""
+        return find_model(self.registry, name, folder)
 
     @property
     def settings(self) -> Settings:

@@ -63,8 +63,8 @@ def extend_external(
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = registry.model(settings.model)
-    step = side_step(registry, variant, weights or settings.weights)
+    variant = context.model(settings.model, changes.weights or settings.weights)
+    step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:
@@ -130,6 +130,7 @@ def extend_external(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        offload=changes.offload,
         cache_bytes=changes.cache_bytes,
         draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
     )

@@ -153,6 +153,10 @@ class Job:
     """Draw the latents while they form."""
     decode_only: bool = False
     """Everything must be in the journal already."""
+    offload: str = "auto"
+    """Which parts of a model from elsewhere wait beside the card."""
+    tiles: bool = False
+    """Decode in tiles, as the video was made before."""
     frugal: bool = False
     """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
 

@@ -40,13 +40,13 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     """
     from lingen_cli.media.writer import check_encoder
 
-    names = ("model", "weights", "device", "size", "fps", "preview")
+    names = ("model", "weights", "device", "size", "fps", "preview", "offload")
     flags = {name: getattr(request, name) for name in names}
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
     prompt = shots[0].prompt if shots else check_prompt(_prompt_of(request))
-    variant = registry.model(settings.model)
+    variant = context.model(settings.model, settings.weights)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     if shots:
         frames = max(1, round(shots[0].end * rate))
@@ -82,7 +82,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         layout=None if request.layout is None else read_layout(request.layout),
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
-    pictures = request.image is not None or request.last_image is not None
+    pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
     if request.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
@@ -109,6 +109,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
+        offload=settings.offload,
         frugal=request.save_memory,
     )
 

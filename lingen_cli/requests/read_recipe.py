@@ -47,6 +47,7 @@ class Changes:
     preview: bool = False
     cache_bytes: int = 0
     accept_licence: bool = False
+    offload: str = "auto"
 
     @classmethod
     def of(cls, request: Request, context: Context) -> Self:
@@ -63,7 +64,9 @@ class Changes:
         )
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
-        return cls(**given, preview=preview, cache_bytes=settings.cache_bytes)
+        return cls(
+            **given, preview=preview, cache_bytes=settings.cache_bytes, offload=settings.offload
+        )
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
@@ -91,10 +94,10 @@ def prepare_again(
     registry = context.registry
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
-    variant = registry.model(recipe.model)
     folder = changes.weights
     if folder is None and recipe.weights_folder is not None:
         folder = Path(recipe.weights_folder)
+    variant = context.model(recipe.model, folder)
     step = side_step(registry, variant, folder)
     width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
     check_encoder(
@@ -117,8 +120,8 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
-    edits = edits_of(recipe, registry)
-    given = recipe.image is not None or recipe.last_image is not None
+    edits = edits_of(recipe, registry, variant)
+    given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
@@ -144,13 +147,16 @@ def prepare_again(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        offload=changes.offload,
+        tiles=recipe.tiles,
         cache_bytes=changes.cache_bytes,
     )
 
 
-def edits_of(recipe: Recipe, registry: Registry) -> tuple[Edit, ...]:
+def edits_of(
+    recipe: Recipe, registry: Registry, model: ModelVariant | HubModel
+) -> tuple[Edit, ...]:
     """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
-    model = registry.model(recipe.model)
     edits: list[Edit] = [_stretch(recipe, registry, model)]
     total = recipe.frames
     for later in recipe.edits:

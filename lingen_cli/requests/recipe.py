@@ -149,6 +149,8 @@ class Recipe(_Sampled):
     device: str
     dtype: str
     threads: int = Field(ge=1, le=4096)
+    tiles: bool = False
+    """The pictures were decoded in tiles that are blended: the card was too small for more."""
     versions: dict[str, str]
     """lingen, torch, python, av."""
 

@@ -14,7 +14,7 @@ from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
 
-_MACHINE = ("latents", "device", "dtype", "threads", "versions", "frame_hashes")
+_MACHINE = ("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes")
 """What a recipe says about where it ran and what came out."""
 
 
@@ -28,6 +28,7 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
+        tiles=pipe.tiles,
         versions=versions(),
     )
 

@@ -117,9 +117,9 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "summary": model.summary,
-        "licence": model.licence,
-        "licence text": model.licence_url,
-        "accepted": "yes" if licenses.is_accepted(model) else "no (--accept-licence)",
+        "licence": model.licence or None,
+        "licence text": model.licence_url or None,
+        "accepted": _accepted(model),
         "trained for": f"{model.size}, {model.fps} fps",
         "longest piece": f"{model.trained_seconds:.4g} s",
         "sizes": f"multiples of {model.side_step}",
@@ -129,10 +129,17 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "memory": f"{_gigabytes(model)} for the weights alone: counted, bfloat16, the autoencoder "
         "float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
+        "pictures": list(model.pictures),
         "diffusers": f"{model.pipelines[0]}, from {model.since} on",
-        "repository": f"{model.repository} at {model.revision}",
+        "repository": f"{model.repository} at {model.revision}" if model.repository else None,
         "weights": "not here" if found is None else str(found),
     }
+
+
+def _accepted(model: HubModel) -> str | None:
+    if not model.licence:
+        return None
+    return "yes" if licenses.is_accepted(model) else "no (--accept-licence)"
 
 
 def _gigabytes(model: HubModel) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ def accept(model: HubModel) -> None:
     """Remember it. Raises what `write_error` makes of a folder that cannot be written."""
     from lingen_cli.files.write_errors import write_error
 
-    if is_accepted(model):
+    if not model.licence or is_accepted(model):
         return
     record = {
         "model": model.name,
@@ -63,7 +64,7 @@ def accept(model: HubModel) -> None:
 
 def require(model: HubModel) -> None:
     """Raise NotAvailableError (69) until the licence of `model` is accepted."""
-    if not is_accepted(model):
+    if model.licence and not is_accepted(model):
         raise NotAvailableError(
             f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
             "--accept-licence to accept it; you are asked only once"
@@ -72,4 +73,5 @@ def require(model: HubModel) -> None:
 
 def _file(model: HubModel) -> Path | None:
     folder = user_folder("state", FOLDER_VARIABLE)
-    return None if folder is None else folder / "licences" / f"{model.name}.json"
+    name = re.sub(r"[^\w.-]+", "-", model.name).strip("-")  # of a folder, its path
+    return None if folder is None else folder / "licences" / f"{name}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) ->
 def _load_hub(
     located: LocatedModel, model: HubModel, device: str, dtype: str | None
 ) -> VideoPipeline:
-    from lingen_models.checkpoints.safetensors import CheckpointError
+    """Its networks are on the CPU until they are placed."""
+    from lingen_models.precision import compute_dtype
 
-    precision = None if dtype is None else _dtype(dtype)
-    try:
-        return model.build(located.files["denoiser"].parent, find_device(device), precision)
-    except CheckpointError as error:
-        raise BadDataError(str(error)) from error
+    precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
+    folder = next(iter(located.files.values())).parent
+    with plugin_parts.found():
+        return model.build(folder, "cpu", precision)
 
 
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:

@@ -69,6 +69,22 @@ def tell_slow(manager: PluginManager, warn: Callable[[str], None]) -> None:
         )
 
 
+def find_model(
+    registry: Registry, name: str, folder: Path | None = None
+) -> ModelVariant | HubModel:
+    """Return what `--model NAME` selects: a record, or the pipeline in a folder or in a repository
+    of the hub that was downloaded. `folder` has its weights where they have moved.
+
+    Raises UnknownNameError (2), and what `zoo.locate_hub.find_pipeline` raises.
+    """
+    from lingen_cli.zoo.locate_hub import find_pipeline
+    from lingen_plugins.hub.found import is_place
+
+    if name in registry.model_variants or name in registry.hub_models or not is_place(name):
+        return registry.model(name)
+    return find_pipeline(name, folder)
+
+
 def locate(
     registry: Registry, name: str, folder: Path | None = None, *, needs_weights: bool = True
 ) -> LocatedModel:
@@ -82,7 +98,7 @@ def locate(
     """
     from lingen_models.checkpoints.safetensors import read_metadata
 
-    variant = registry.model(name)
+    variant = find_model(registry, name, folder)
     if isinstance(variant, HubModel):
         if not needs_weights:
             return _without_files(variant, variant.time_stride)

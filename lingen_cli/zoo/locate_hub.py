@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.zoo import licenses
+from lingen_plugins.contracts import FoundModel
 from lingen_plugins.hub.loading import INDEX, parts_of, read_index
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.sums import folder_sum
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("diffusers", "transformers", "accelerate", "sentencepiece", "ftfy")
 """What the extra `lingen[hub]` brings, and every pipeline may call."""
+OLDEST = "0.35.2"
+"""The first version of diffusers that runs with transformers 5."""
 _PARTS = {"transformer": "denoiser", "vae": "autoencoder"}
 """What the parts of a pipeline are called in a recipe; others keep their names."""
 
@@ -33,7 +38,7 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     Raises NotAvailableError (69: packages or weights are not here, or the licence is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
+    from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
 
     root = cached(model) if folder is None else folder
     _check_available(model, root)
@@ -57,7 +62,10 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
         if not path.is_dir():
             raise MissingInputError(f"a part of the weights is missing: {path}")
     try:
-        return parts, {part: folder_sum(path) for part, path in parts.items()}
+        sums = {part: folder_sum(path) for part, path in parts.items()}
+        if isinstance(model, FoundModel) and model.settings is not None:
+            sums["settings"] = sha256_file(model.settings)
+        return parts, sums
     except OSError as error:
         raise BadDataError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -65,9 +73,10 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
 def _check_available(model: HubModel, root: Path | None) -> None:
     """Raise NotAvailableError (69) with everything that is missing at once."""
     missing = []
-    for check in (licenses.require, _check_packages):
+    packages = partial(_check_packages, model.name, model.since)
+    for check in (partial(licenses.require, model), packages):
         try:
-            check(model)
+            check()
         except NotAvailableError as error:
             missing.append(str(error))
     if root is None:
@@ -80,6 +89,21 @@ def _check_available(model: HubModel, root: Path | None) -> None:
         raise NotAvailableError("; ".join(missing))
 
 
+def find_pipeline(name: str, folder: Path | None) -> FoundModel:
+    """The pipeline in the folder, or in the downloaded repository, `name`; `folder` has it where it
+    has moved.
+
+    Raises MissingInputError (66), BadDataError (65: no pipeline, or none that makes a video in a
+    way that lingen knows), NotAvailableError (69: packages, or the repository, are not here).
+    """
+    from lingen_plugins.hub.found import describe, find_folder
+
+    with plugin_parts.found():
+        full, root = find_folder(name) if folder is None else (name, folder.absolute())
+        _check_packages(name, OLDEST)
+        return describe(full, root)
+
+
 def how_to_fetch(model: HubModel) -> str:
     """The command that downloads them."""
     return f"hf download {model.repository} --revision {model.revision}"
@@ -87,20 +111,22 @@ def how_to_fetch(model: HubModel) -> str:
 
 def cached(model: HubModel) -> Path | None:
     """Its folder in the cache of `huggingface_hub`, or None."""
+    if isinstance(model, FoundModel):
+        return model.folder
     return cached_folder(model.repository, model.revision, INDEX)
 
 
-def _check_packages(model: HubModel) -> None:
+def _check_packages(name: str, since: str) -> None:
     for package in PACKAGES:
         try:
             found = version(package)
         except PackageNotFoundError:
             raise NotAvailableError(
-                f"{model.name} needs the package {package}: pip install 'lingen[hub]'"
+                f"{name} needs the package {package}: pip install 'lingen[hub]'"
             ) from None
-        if package == "diffusers" and _numbers(found) < _numbers(model.since):
+        if package == "diffusers" and _numbers(found) < _numbers(since):
             raise NotAvailableError(
-                f"{model.name} needs diffusers {model.since}, {found} is installed: "
+                f"{name} needs diffusers {since}, {found} is installed: "
                 "pip install --upgrade diffusers"
             )
 

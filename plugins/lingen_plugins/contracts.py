@@ -199,6 +199,14 @@ class HubModel(Component):
     """Whether it goes on with any video, or only with latents of its own that are still there."""
     steps: int
     guidance: float
+    negative_prompt: str = ""
+    """Of its authors; `--negative ""` leaves it out."""
+    pictures: tuple[str, ...] = ()
+    """Of `image` and `last_image`, those that its pipeline takes."""
+    needs: tuple[str, ...] = ()
+    """Of `pictures`, those without which it makes no video."""
+    previews: bool = True
+    """Whether its noisy latents can be decoded (`--preview`)."""
 
     @property
     def trained_seconds(self) -> float:
@@ -211,6 +219,23 @@ class HubModel(Component):
         return sum(
             int(count) * (4 if part == "vae" else 2) for part, count in self.parameters.items()
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundModel(HubModel):
+    """A pipeline of `diffusers` in a folder that a user names, described from what lies there.
+
+    Its name is the folder, absolute, or `owner/name@commit` of the hub.
+    """
+
+    folder: Path
+    settings: Path | None = None
+    """The file beside the pipeline that says what no signature says."""
+    call: Config = field(default_factory=dict)
+    """Further arguments of the pipeline's call."""
+
+    def __post_init__(self) -> None:
+        """Accept a path as a name."""
 
 
 @dataclass(frozen=True, kw_only=True)

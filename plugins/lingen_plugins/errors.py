@@ -31,5 +31,9 @@ class MissingFolderError(Exception):
     """A folder of weights, or one that should be in it, is not there."""
 
 
+class DoesNotFitError(Exception):
+    """Weights that the card is too small for; the message names part, size and card."""
+
+
 class NotHereError(Exception):
     """A package, a plugin or weights that this machine lacks; the message says how to get them."""

@@ -25,7 +25,7 @@ def check_record(record: Component) -> None:
         )
     for field in fields(record):
         value = getattr(record, field.name)
-        if not _fits(value, str(field.type)):
+        if not fits(value, str(field.type)):
             found = type(value).__name__
             raise PluginError(f"{whose}: {field.name} must be a {field.type}, not a {found}")
         if not _plain(value):
@@ -40,10 +40,10 @@ def check_record(record: Component) -> None:
             raise PluginError(f"{whose}: its weights cannot be located: {error}") from error
 
 
-def _fits(value: Any, wanted: str) -> bool:
-    """Whether `value` is what the annotation `wanted` says, as far as this can be told."""
+def fits(value: Any, wanted: str) -> bool:
+    """Tell whether `value` is what the annotation `wanted` says, as far as this can be told."""
     if wanted.endswith(" | None"):
-        return value is None or _fits(value, wanted.removesuffix(" | None"))
+        return value is None or fits(value, wanted.removesuffix(" | None"))
     if wanted.startswith("Literal["):
         return value in ast.literal_eval(wanted.removeprefix("Literal"))
     if wanted.startswith("Callable["):
@@ -54,7 +54,7 @@ def _fits(value: Any, wanted: str) -> bool:
             return False
         if kinds[-1] == "...":
             kinds = kinds[:1] * len(value)
-        return len(kinds) == len(value) and all(map(_fits, value, kinds))
+        return len(kinds) == len(value) and all(map(fits, value, kinds))
     if wanted == "float":
         return type(value) in (int, float)
     if wanted == "Config":

@@ -91,12 +91,19 @@ class _Pipe:
 
     def __init__(self, device):
         self.frugal, self.device, self.did = False, torch.device(device), []
+        self.offloaded, self.may_offload = False, True
+
+    def less(self):
+        from lingen_models.pipelines.text_to_video import TextToVideo
+
+        return TextToVideo.less(self)
 
     def save_memory(self):
         self.frugal = True
         self.did.append("small parts")
 
     def offload(self):
+        self.offloaded = True
         self.did.append("offload")
 
     def move(self, device):

@@ -144,7 +144,7 @@ def test_what_is_chosen_can_be_made(lingen_here, planned, tiny_weights):
         (["--budget", "0"], 2, "--budget must be above 0"),
         (["--steps", "0"], 2, "steps"),
         (["--stepz", "2"], 2, "no such option"),
-        (["--model", "wan-1.3b"], 69, "run by diffusers"),
+        (["--model", "wan-1.3b", "--fit", "8GB"], 69, "run by diffusers"),
         (["--device", "cuda"], 69, "cuda is not available"),
     ],
 )

@@ -132,11 +132,25 @@ class VideoPipeline(Protocol):
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""
 
+    @property
+    def tiles(self) -> bool:
+        """Tell whether pictures are decoded in tiles that are blended, which is not exact."""
+
+    def place(
+        self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
+    ) -> str | None:
+        """Bring the networks to where they compute a video of this size, as `--offload` says it.
+        Return what is not as usual about that. Once is enough: later calls change nothing.
+
+        Raises what torch raises where memory runs out.
+        """
+
     def save_memory(self) -> None:
         """Be `frugal` from now on."""
 
     def offload(self) -> None:
         """Keep on the GPU only what computes there."""
 
-    def move(self, device: str) -> None:
-        """Move everything."""
+    def less(self) -> str | None:
+        """Need less memory from now on, after it ran out. Return what was done; None where nothing
+        more can be."""

@@ -74,6 +74,9 @@ class TextToVideo:
         """Finds where the objects of a first image are."""
         self.frugal = False
         """The networks get one row, and one latent frame, at a time."""
+        self.offloaded = False
+        """Text encoders and autoencoder are on the CPU."""
+        self.may_offload = True
 
     @classmethod
     def load(
@@ -129,6 +132,20 @@ class TextToVideo:
         """Latent frames before its own that a frame of the video depends on."""
         return self.autoencoder.reach
 
+    @property
+    def tiles(self) -> bool:
+        """Never: decoding in pieces of time is exact."""
+        return False
+
+    def place(
+        self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
+    ) -> str | None:
+        """Keep only the denoiser on the GPU, if that is asked for; see `VideoPipeline.place`."""
+        self.may_offload = offload != "none"
+        if offload not in ("auto", "none") and self.device.type != "cpu":
+            self.offload()
+        return None
+
     def save_memory(self) -> None:
         """From now on, prompts are asked one after the other, and decoding takes smaller parts.
 
@@ -139,6 +156,20 @@ class TextToVideo:
     def offload(self) -> None:
         """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
         self._place(*self.text_encoders, self.autoencoder, device="cpu")
+        self.offloaded = True
+
+    def less(self) -> str | None:
+        """Take the next step of those that need less memory; see `VideoPipeline.less`."""
+        if not self.frugal:
+            self.save_memory()
+            return "the networks get smaller parts at a time"
+        if self.device.type == "cpu" or not self.may_offload:
+            return None
+        if not self.offloaded:
+            self.offload()
+            return "text and pixels moved to the CPU"
+        self.move("cpu")
+        return "everything moved to the CPU"
 
     def move(self, device: str) -> None:
         """Move all networks, to the dtype that `device` computes in."""

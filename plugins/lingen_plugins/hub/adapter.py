@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Iterator
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
+from lingen_plugins.errors import DoesNotFitError
+from lingen_plugins.hub import fit
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +37,14 @@ class HubPipeline:
 
     def __init__(self, pipe: Any, model: HubModel) -> None:
         self.pipe, self.model = pipe, model
+        self.tiles = False
+        """Pictures are decoded in tiles that are blended, which is not exact."""
+        self._place: str = ""
+        self._device = "cpu"
+        self._places: list[str] = []
+        """Those that are left where memory runs out, each with less on the card."""
+        self._decodes = False
+        """It decodes now, or did so last."""
         self.time_stride = model.time_stride
         self.space_stride = self._space_stride()
 
@@ -59,7 +72,7 @@ class HubPipeline:
     @property
     def dtype(self) -> torch.dtype:
         """Type of the denoiser's weights."""
-        found: torch.dtype = self.pipe.transformer.dtype
+        found: torch.dtype = (self.pipe.transformer or self.pipe.transformer_2).dtype
         return found
 
     def latent_frames(self, frames: int) -> int:
@@ -142,7 +155,7 @@ class HubPipeline:
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        left = frames
+        self._decodes, left = True, frames
         for piece in self._decode_pieces(latents[:, :, start:]):
             if left <= 0:
                 return
@@ -152,14 +165,75 @@ class HubPipeline:
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
 
+    def place(
+        self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
+    ) -> str | None:
+        """Bring the networks, which are read to the CPU, to where they fit; see `VideoPipeline`.
+
+        Raises DoesNotFitError where `offload` allows no place that the card is large enough for.
+        """
+        self.tiles = self.tiles or (tiles and self._can_tile)
+        if device == "cpu" or self._place:
+            return None
+        self._device = device
+        free, total, card = fit.free_of_card(device)
+        shape = self._shape(self.latent_frames(frames), height, width)
+        needs = fit.needs_of(self.pipe, shape)
+        self.tiles = self.tiles or (self._can_tile and needs.decodes_in_tiles(free))
+        self._places = needs.places(offload, free, fit.free_memory())
+        told = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
+        part, size = needs.largest
+        begins = None if needs.cannot_be(self._places[0], free) else self._next()
+        if begins is None:
+            raise DoesNotFitError(
+                f"out of memory: {self.model.name} does not fit with --offload {offload}: {told}, "
+                f"its largest part, the {part}, takes {_gigabytes(size)}; leave out --offload, or "
+                "use --device cpu"
+            )
+        said = [] if begins == fit.PLACES["whole"] else [begins]
+        said += ["pictures are decoded in tiles"] if self.tiles and not tiles else []
+        if not said:
+            return None
+        return f"{' and '.join(said)}: {told}, the largest part, the {part}, takes " + (
+            _gigabytes(size)
+        )
+
     def offload(self) -> None:
         """From now on only the part that computes is on the GPU."""
-        self.pipe.enable_model_cpu_offload(device=self.device)
+        if self._place == "whole":
+            self._next()
 
-    def move(self, device: str) -> None:
-        """Move everything."""
-        self.pipe.remove_all_hooks()
-        self.pipe.to(device)
+    def less(self) -> str | None:
+        """Take the next step of those that need less memory; see `VideoPipeline.less`."""
+        if self._decodes and self._can_tile and not self.tiles:
+            self.tiles = True
+            return "pictures are decoded in tiles"
+        return self._next()
+
+    @property
+    def _can_tile(self) -> bool:
+        """Whether tiles are an option."""
+        return False
+
+    def _next(self) -> str | None:
+        """Go to the first place left that torch finds room for. Return what it is; None where there
+        is none."""
+        import torch
+
+        while self._places and self._place != "disk":
+            if self._place:
+                fit.take_back(self.pipe)
+            self._place = self._places.pop(0)
+            folder = None
+            if self._place == "disk":
+                folder = mkdtemp(prefix="lingen-offload-")
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            try:
+                fit.put(self.pipe, self._place, self._device, folder)
+            except (MemoryError, torch.OutOfMemoryError):
+                continue
+            return fit.PLACES[self._place]
+        return None
 
     def _space_stride(self) -> int:
         """Pixels per latent, in height and in width."""
@@ -191,13 +265,14 @@ class HubPipeline:
         """Go through all steps once, the `number`th time of `count`; `more` goes to the call."""
         import torch
 
-        done = number * params.steps
+        self._decodes, done = False, number * params.steps
 
         def told(_: Any, __: int, ___: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             nonlocal done
             done += 1
             if on_step is not None:
-                on_step(done, count * params.steps, tensors["latents"])
+                total = count * params.steps
+                on_step(min(done, total), total, tensors["latents"])
             return {}
 
         def run(noise: Tensor, _: float) -> Tensor:
@@ -238,9 +313,14 @@ class HubPipeline:
             raise NotImplementedError("this pipeline takes no images, fades and layouts")
 
 
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
+
+
 def to_uint8(pixels: Tensor) -> Tensor:
-    """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL."""
+    """(1, 3, t, H, W) from -1 to 1 -> uint8 (t, H, W, 3), rounded as `diffusers` does for PIL, in
+    the precision of the pixels."""
     import torch
 
-    whole = (pixels[0].float() * 0.5 + 0.5).clamp(0, 1) * 255
+    whole = (pixels[0] * 0.5 + 0.5).clamp(0, 1).float() * 255
     return whole.round().to(torch.uint8).permute(1, 2, 3, 0).cpu()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_plugins.contracts import Autoencoder, Config
 from lingen_plugins.hub import ltx_codec, wan_codec
 from lingen_plugins.hub.folders import codec_folders
-from lingen_plugins.hub.loading import load_network
+from lingen_plugins.hub.loading import WAN_AUTOENCODER, load_network
 from lingen_plugins.hub.ltx import LTX
 from lingen_plugins.hub.wan import WAN
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 
-_WAN, _LTX = "AutoencoderKLWan", "AutoencoderKLLTXVideo"
+_LTX = "AutoencoderKLLTXVideo"
 
 
 def build_wan_codec(config: Config) -> FrozenAutoencoder:
@@ -27,7 +27,7 @@ def build_wan_codec(config: Config) -> FrozenAutoencoder:
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    vae = _load(_WAN, config)
+    vae = _load(WAN_AUTOENCODER, config)
     if vae.config.patch_size:
         raise CheckpointError(f"weights do not fit: {config['folder']} is not that of Wan 2.1")
     stride = int(vae.config.scale_factor_temporal)
@@ -81,7 +81,7 @@ AUTOENCODERS = [
         name="wan",
         summary="Wan 2.1's autoencoder, causal: 4 frames x 8 x 8 pixels, 16 channels",
         build=build_wan_codec,
-        folders=partial(codec_folders, kind=_WAN),
+        folders=partial(codec_folders, kind=WAN_AUTOENCODER),
         repository=WAN.repository,
         packages=("diffusers", "accelerate"),
         latent_channels=16,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import FoundModel, HubModel
+from lingen_plugins.errors import NotHereError
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 INDEX = "model_index.json"
 LIBRARIES = ("diffusers", "transformers")
 """Where the classes of a pipeline may come from: an index is a file that anybody can write."""
-NETWORKS = ("transformer", "vae", "text_encoder")
+WAN_AUTOENCODER = "AutoencoderKLWan"
+"""Its pipelines take it in float32, whatever the denoiser's precision."""
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -47,32 +51,42 @@ def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
+def networks_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Part -> library and class, of those parts that are networks. Raises as `class_of`."""
+    from torch import nn
+
+    return {
+        part: (library, name)
+        for part, (library, name) in parts_of(index).items()
+        if issubclass(class_of(library, name), nn.Module)
+    }
+
+
 def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype | None) -> Any:
     """The pipeline in `folder`, with every tensor that its networks have and no other.
 
-    The autoencoder computes in float32, the others in `dtype`. Nothing is downloaded, nothing is
-    unpickled. Raises `CheckpointError`.
+    An autoencoder whose pipelines allow it computes in float32, the others in `dtype`. Nothing is
+    downloaded, nothing is unpickled. Raises `CheckpointError`, and NotHereError where diffusers
+    cannot be used.
     """
     import torch
 
     from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.precision import compute_dtype
 
-    diffusers = _quiet("diffusers")
-    _quiet("transformers")
-    parts, loaded = parts_of(read_index(folder)), {}
-    for part in NETWORKS:
-        kind = torch.float32 if part == "vae" else dtype or compute_dtype(device)
-        if part not in parts:
-            raise CheckpointError(f"{folder / INDEX} names no {part}")
-        library, name = parts[part]
-        loaded[part] = load_network(folder / part, library, name, kind)
+    index, loaded = read_index(folder), {}
+    kind = class_of("diffusers", model.pipelines[0])
+    for part, (library, name) in networks_of(index).items():
+        exact = part == "vae" and (name == WAN_AUTOENCODER or not isinstance(model, FoundModel))
+        precision = torch.float32 if exact else dtype or compute_dtype(device)
+        beside = ("",) if library == "transformers" and isinstance(model, FoundModel) else ()
+        loaded[part] = load_network(folder / part, library, name, precision, beside)
+    if missing := [part for part in model.parameters if part not in loaded]:
+        raise CheckpointError(f"{folder / INDEX} names no {missing[0]}")
     try:
-        pipe = getattr(diffusers, model.pipelines[0]).from_pretrained(
-            str(folder), local_files_only=True, **loaded
-        )
+        pipe = kind.from_pretrained(str(folder), local_files_only=True, **loaded)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
-        raise CheckpointError(f"cannot load {folder}: {_one_line(error)}") from error
+        raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(device)
 
@@ -99,6 +113,18 @@ def awake(network: Any) -> Any:
     return network
 
 
+@contextmanager
+def in_tiles(vae: Any, *, wanted: bool) -> Iterator[None]:
+    """Inside, `vae` decodes in tiles that are blended, if that is wanted."""
+    if wanted:
+        vae.enable_tiling()
+    try:
+        yield
+    finally:
+        if wanted:
+            vae.disable_tiling()
+
+
 def load_network(
     folder: Path,
     library: str,
@@ -113,9 +139,7 @@ def load_network(
     """
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    kind = getattr(_quiet(library), name, None)
-    if kind is None:
-        raise CheckpointError(f"{folder}: {library} has no class {name}; is it too old?")
+    kind = class_of(library, name)
     key = "torch_dtype" if library == "diffusers" else "dtype"
     try:
         network, info = kind.from_pretrained(
@@ -126,7 +150,7 @@ def load_network(
             **{key: dtype},
         )
     except Exception as error:  # both libraries raise nearly anything for a damaged file
-        raise CheckpointError(f"cannot load {folder}: {_one_line(error)}") from error
+        raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         passed = beside if what == "unexpected_keys" else ()
         named = map(str, info.get(what) or ())
@@ -138,15 +162,35 @@ def load_network(
     return network.eval().requires_grad_(False)
 
 
-def _quiet(library: str) -> Any:
-    """The library, which from now on draws no bars and logs errors alone."""
-    module = import_module(library)
-    logging = import_module(f"{library}.utils.logging")
+def class_of(library: str, name: str) -> Any:
+    """The class `name` of diffusers or transformers, which from then on draw no bars and log
+    errors alone.
+
+    Raises NotHereError where the library cannot be imported, `CheckpointError` where it has no such
+    class.
+    """
+    from lingen_models.checkpoints.safetensors import CheckpointError
+
+    try:
+        module = import_module(library)
+        logging = import_module(f"{library}.utils.logging")
+        kind = getattr(module, name, None)
+    except (ImportError, RuntimeError) as error:  # diffusers imports its classes when asked
+        raise NotHereError(
+            f"{name} of {library} cannot be imported ({one_line(error)}): "
+            "pip install --upgrade 'lingen[hub]'"
+        ) from error
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    return module
+    if not isinstance(kind, type):
+        raise CheckpointError(
+            f"{library} {import_module(library).__version__} has no class {name[:60]}: "
+            f"pip install --upgrade {library}"
+        )
+    return kind
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """The message of an error of a library, on one line and not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 300 else f"{text[:297]}..."

@@ -45,7 +45,7 @@ class LtxLong(HubPipeline):
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        left = frames
+        self._decodes, left = True, frames
         for piece in decode_pieces(self.pipe.vae, latents, start):
             if left <= 0:
                 return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub.adapter import HubPipeline
 from lingen_plugins.hub.loading import check_strides, load_pipeline
-from lingen_plugins.hub.wan_codec import decode_frames, encode_frames, reach_of
+from lingen_plugins.hub.wan_codec import decode_frames, decode_in_tiles, encode_frames, reach_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,14 @@ class OnWanLatents(HubPipeline):
         """uint8 (1 + 4 k, H, W, 3) -> latents (1, C, 1 + k, h, w)."""
         return encode_frames(self.pipe.vae, frames)
 
+    @property
+    def _can_tile(self) -> bool:
+        """Whether tiles are an option: all frames are then decoded at once."""
+        return self.model.windows is None
+
     def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        if self.tiles:
+            return iter([decode_in_tiles(self.pipe.vae, latents)])
         return decode_frames(self.pipe.vae, latents)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.hub.loading import awake
+from lingen_plugins.hub.loading import awake, in_tiles
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,20 +19,51 @@ if TYPE_CHECKING:
 
 def decode_frames(vae: Any, latents: Tensor) -> Iterator[Tensor]:
     """Pixels (B, 3, t, H, W) from -1 to 1, of normalised latents (B, C, T, h, w), t = 1 or 4."""
+    yield from _decoded(vae, _plain(vae, latents))
+
+
+def decode_in_tiles(vae: Any, latents: Tensor) -> Tensor:
+    """Pixels of all frames at once, of normalised latents: in tiles that are blended."""
+    import torch
+
+    with torch.inference_mode(), in_tiles(vae, wanted=True):
+        pixels: Tensor = vae.decode(_plain(vae, latents), return_dict=False)[0]
+        return pixels
+
+
+def decode_plain(vae: Any, latents: Tensor) -> Iterator[Tensor]:
+    """Pixels as `decode_frames`, of latents as `AutoencoderKLWan.decode` takes them."""
+    awake(vae)
+    yield from _decoded(vae, latents.to(vae.device, vae.dtype))
+
+
+def _plain(vae: Any, latents: Tensor) -> Tensor:
+    """Latents that are no more normalised, where `vae` computes."""
     import torch
 
     awake(vae)
     with torch.inference_mode():
         mean, deviation = _statistics(vae, latents.to(vae.device, vae.dtype))
-        plain = latents.to(vae.device, vae.dtype) / (1.0 / deviation) + mean
-        hidden = vae.post_quant_conv(plain)
+        return latents.to(vae.device, vae.dtype) / (1.0 / deviation) + mean
+
+
+def _decoded(vae: Any, latents: Tensor) -> Iterator[Tensor]:
+    import torch
+
+    with torch.inference_mode():
+        hidden = vae.post_quant_conv(latents)
     vae.clear_cache()
     memory = vae._feat_map  # a list of its own for each video: other uses of `vae` do not meet it
     for at in range(hidden.shape[2]):
         with torch.inference_mode():
             pixels = vae.decoder(
                 hidden[:, :, at : at + 1], feat_cache=memory, feat_idx=[0], first_chunk=at == 0
-            ).clamp(-1.0, 1.0)
+            )
+            if vae.config.patch_size is not None:
+                pixels = import_module(type(vae).__module__).unpatchify(
+                    pixels, patch_size=vae.config.patch_size
+                )
+            pixels = pixels.clamp(-1.0, 1.0)
         yield pixels
 
 

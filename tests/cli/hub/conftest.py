@@ -1,6 +1,8 @@
 """Tiny random twins of open weights: built, saved, and then used from their folders."""
 
 import contextlib
+import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -343,3 +345,26 @@ def plain():
     import numpy as np
 
     return lambda output: (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def twins():
+    """The module of twins that have no class of their own in lingen."""
+    place = Path(__file__).with_name("twins.py")
+    spec = importlib.util.spec_from_file_location("hub_twins", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def twin(twins, tokenizer, umt5, wan_parts, tmp_path_factory):
+    """Return a function from the name of a twin to its folder."""
+    parts, made = twins.Parts(tokenizer, umt5, wan_parts), {}
+
+    def folder(name):
+        if name not in made:
+            made[name] = saved(twins.build(name, parts), tmp_path_factory, name)
+        return made[name]
+
+    return folder

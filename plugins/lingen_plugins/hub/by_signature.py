@@ -1,0 +1,242 @@
+"""Any pipeline of `diffusers` that decodes what it made with one call of its autoencoder.
+
+The call goes through whole, but for the autoencoder: what it is asked to decode is kept, and it
+answers with marks in place of pictures. So lingen decodes by itself, when and as often as it needs
+to, and knows from the marks that the pipeline changes nothing of the pictures afterwards.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from lingen_plugins.contracts import FoundModel
+from lingen_plugins.errors import NotHereError
+from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, in_tiles, one_line
+from lingen_plugins.hub.signatures import FRAMES, RATES, strides_of
+from lingen_plugins.hub.wan_codec import decode_plain, reach_of
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lingen_models.sampling.conditioning import Conditioning
+    from lingen_models.sampling.denoise import OnStep, SamplingMethod
+    from lingen_models.sampling.params import SamplingParams
+
+_MARK = 2
+"""Pixels per side of a mark."""
+
+
+class BySignature(HubPipeline):
+    """Its latents are what the autoencoder is asked to decode: (1, C, T, h, w), not normalised."""
+
+    def __init__(self, pipe: Any, model: FoundModel) -> None:
+        self._signature = inspect.signature(pipe.__call__).parameters
+        self._frames_name = next(one for one in FRAMES if one in self._signature)
+        self._extra = dict(model.call)
+        super().__init__(pipe, model)
+
+    @property
+    def causal(self) -> bool:  # type: ignore[override]
+        """Tell whether frames stay what they are when more latents follow."""
+        return self._in_chunks
+
+    @cached_property
+    def reach(self) -> int:
+        """Latent frames before its own that a frame of the video depends on; all of them where
+        that cannot be told."""
+        if self._in_chunks and not self.pipe.vae.config.is_residual:
+            return reach_of(self.pipe.vae)
+        return sys.maxsize
+
+    def sample(
+        self,
+        conditioning: Conditioning,
+        params: SamplingParams,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        method: SamplingMethod,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """The latents of a new video, as `TextToVideo.sample`."""
+        images = (conditioning.first_frame, conditioning.last_frame)
+        self._refuse(replace(conditioning, first_frame=None, last_frame=None))
+        pictures = dict(zip(("image", "last_image"), map(_picture, images), strict=True))
+        more = {name: one for name, one in pictures.items() if one is not None}
+        like = self.empty_latents(height, width)
+        like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
+        return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)
+
+    def _space_stride(self) -> int:
+        return strides_of(self.pipe)[1]
+
+    @property
+    def _can_tile(self) -> bool:
+        """Whether tiles are an option."""
+        return hasattr(self.pipe.vae, "enable_tiling")
+
+    @property
+    def _in_chunks(self) -> bool:
+        """A latent frame is decoded at a time."""
+        return type(self.pipe.vae).__name__ == WAN_AUTOENCODER
+
+    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        config = self.pipe.vae.config
+        channels = int(config.get("z_dim") or config["latent_channels"])
+        return 1, channels, frames, height // self.space_stride, width // self.space_stride
+
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        import torch
+
+        vae = self.pipe.vae
+        if self._in_chunks and not self.tiles:
+            yield from decode_plain(vae, latents)
+            return
+        with torch.inference_mode(), in_tiles(vae, wanted=self.tiles):
+            plain = latents.to(awake(vae).device, vae.dtype)
+            yield vae.decode(plain, *self._beside(plain), return_dict=False)[0]
+
+    def _beside(self, latents: Tensor) -> tuple[Tensor, ...]:
+        """What the autoencoder is told beside the latents."""
+        if not self.pipe.vae.config.get("timestep_conditioning", False):
+            return ()
+        time = self._extra.get("decode_timestep", self._signature["decode_timestep"].default)
+        return (latents.new_full((1,), time),)
+
+    def _call(self, noise: Tensor, prompt: str, params: SamplingParams, **more: Any) -> Tensor:
+        """What the pipeline asks its autoencoder to decode; of `noise` only the shape counts."""
+        import torch
+
+        _, _, frames, height, width = noise.shape
+        listener = more.pop("callback_on_step_end")
+
+        def told(pipe: Any, step: int, time: Any, _: Any) -> dict[str, Any]:
+            found: dict[str, Any] = listener(pipe, step, time, {"latents": noise})
+            return found
+
+        rates = dict.fromkeys(RATES, self.model.fps)
+        arguments = (
+            rates
+            | more
+            | {
+                "prompt": prompt,
+                "negative_prompt": params.negative_prompt,
+                self._frames_name: 1 + self.time_stride * (frames - 1),
+                "height": height * self.space_stride,
+                "width": width * self.space_stride,
+                "num_inference_steps": params.steps,
+                "guidance_scale": params.guidance_scale,
+                "generator": torch.Generator().manual_seed(params.seed),
+                "use_resolution_binning": False,
+                "callback_on_step_end": told,
+                "output_type": "np",
+            }
+        )
+        known = {name: one for name, one in arguments.items() if name in self._signature}
+        with self._caught() as caught, self._steps_told(told):
+            try:
+                marks = self.pipe(**known | self._extra)[0]
+            except (ValueError, TypeError, AssertionError) as error:
+                raise NotHereError(
+                    f"{type(self.pipe).__name__} refuses what it was asked: {one_line(error)}"
+                ) from error
+        return self._checked(caught, marks, noise)
+
+    @contextmanager
+    def _caught(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Inside, the autoencoder keeps what it is asked to decode, and gives marks."""
+        import torch
+
+        caught: list[tuple[Any, ...]] = []
+
+        def decode(latents: Tensor, *beside: Any, return_dict: bool = True, **named: Any) -> Any:
+            caught.append((latents, *beside, *named.values()))
+            count = 1 + self.time_stride * (latents.shape[2] - 1)
+            marks = torch.linspace(-1, 1, count).view(1, 1, count, 1, 1)
+            marks = marks.expand(1, 3, count, _MARK, _MARK)
+            return _Decoded(marks) if return_dict else (marks,)
+
+        self.pipe.vae.decode = decode
+        try:
+            yield caught
+        finally:
+            del self.pipe.vae.decode
+
+    @contextmanager
+    def _steps_told(self, told: Callable[..., Any]) -> Iterator[None]:
+        """Where the pipeline tells of no step, its scheduler does."""
+        if "callback_on_step_end" in self._signature:
+            yield
+            return
+        scheduler, step = self.pipe.scheduler, self.pipe.scheduler.step
+
+        def stepped(*arguments: Any, **named: Any) -> Any:
+            found = step(*arguments, **named)
+            told(self.pipe, 0, 0, {})
+            return found
+
+        scheduler.step = stepped
+        try:
+            yield
+        finally:
+            del scheduler.step
+
+    def _checked(self, caught: list[tuple[Any, ...]], marks: Any, noise: Tensor) -> Tensor:
+        """The latents, if nothing else than decoding them makes the pictures of the pipeline."""
+        import numpy as np
+
+        name = type(self.pipe).__name__
+        if len(caught) != 1:
+            raise NotHereError(
+                f"{name} decodes in {len(caught)} calls: lingen cannot run it by its signature"
+            )
+        ((latents, *beside),) = caught
+        if latents.shape != noise.shape:
+            raise NotHereError(
+                f"{name} makes latents of {tuple(latents.shape)}, not {tuple(noise.shape)}: write "
+                "time_stride and side_step into lingen-model.toml"
+            )
+        told = [one for one in beside if one is not None]
+        expected = self._beside(latents)
+        if len(told) != len(expected) or any(
+            (one != other.to(one)).any() for one, other in zip(told, expected, strict=True)
+        ):
+            raise NotHereError(f"{name} decodes with what lingen does not know")
+        seen = np.asarray(marks[0])
+        count = 1 + self.time_stride * (noise.shape[2] - 1)
+        even = np.linspace(0, 1, count).reshape(count, 1, 1, 1)
+        if seen.shape != (count, _MARK, _MARK, 3) or abs(seen - even).max() > 0.25 / count:
+            raise NotHereError(f"{name} changes its pictures after decoding")
+        found: Tensor = latents
+        return found
+
+
+class _Decoded(tuple[Any]):
+    """An answer of `decode` that has its pictures under the name `sample` as well."""
+
+    def __new__(cls, pictures: torch.Tensor) -> _Decoded:
+        """The pictures (B, 3, T, H, W) from -1 to 1."""
+        return super().__new__(cls, (pictures,))
+
+    @property
+    def sample(self) -> Any:
+        """The pictures."""
+        return self[0]
+
+
+def _picture(frame: Tensor | None) -> Any:
+    """uint8 (H, W, 3) as pipelines take pictures."""
+    if frame is None:
+        return None
+    from PIL import Image
+
+    return Image.fromarray(frame.cpu().numpy())
