@@ -2,13 +2,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cli.hub_server import Hub
+from tests.cli.protocols import Fails, Run, RunHere
+
 
 @pytest.fixture
-def clean_environment(tmp_path, monkeypatch):
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, and no settings of this user or this shell."""
     for name in [name for name in os.environ if name.startswith("LINGEN_")]:
         monkeypatch.delenv(name)
@@ -21,11 +26,18 @@ def clean_environment(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def lingen(clean_environment):
+def lingen(clean_environment: Path) -> Run:
     """Return a function that runs `lingen` as a process of its own, in an empty folder."""
 
-    def run(*arguments, prefix=(), **options):
-        settings = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    def run(
+        *arguments: object, prefix: Sequence[str] = (), **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        settings: dict[str, Any] = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 120,
+            "check": False,
+        }
         return subprocess.run(
             [*prefix, sys.executable, "-m", "lingen_cli", *map(str, arguments)],
             **settings | options,
@@ -35,11 +47,11 @@ def lingen(clean_environment):
 
 
 @pytest.fixture
-def lingen_here(clean_environment, capsys):
+def lingen_here(clean_environment: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
     """As `lingen`, inside this process: torch is imported once for all tests."""
     from lingen_cli.app import run as run_here
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
         code = run_here([str(argument) for argument in arguments])
         out, err = capsys.readouterr()
@@ -48,7 +60,7 @@ def lingen_here(clean_environment, capsys):
     return run
 
 
-def check_failure(result, code, *parts):
+def check_failure(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
     """One line on standard error, the documented code, nothing on standard output."""
     assert result.returncode == code, result.stderr
     lines = [line for line in result.stderr.splitlines() if "lingen: error:" in line]
@@ -60,19 +72,19 @@ def check_failure(result, code, *parts):
 
 
 @pytest.fixture
-def fails():
+def fails() -> Fails:
     """The check that every failing run must pass."""
     return check_failure
 
 
 @pytest.fixture
-def with_recipe():
+def with_recipe() -> Callable[[Path, Path, Mapping[str, Any]], Path]:
     """Return a function that writes a copy of a video with another recipe."""
     import av
 
     from lingen_cli.media.metadata import recipe_tags
 
-    def copy(video, target, facts):
+    def copy(video: Path, target: Path, facts: Mapping[str, Any]) -> Path:
         with av.open(str(video)) as source, av.open(str(target), "w") as container:
             container.metadata.update(recipe_tags(facts))
             stream = container.add_stream_from_template(source.streams.video[0])
@@ -86,16 +98,16 @@ def with_recipe():
 
 
 @pytest.fixture
-def format_1():
+def format_1() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that writes a recipe as lingen did before it had SamplingParams."""
     from lingen_models.sampling.params import options
 
-    def flat(part):
+    def flat(part: Mapping[str, Any]) -> dict[str, Any]:
         part = dict(part)
         sampling = part.pop("sampling", {})
         return part | {old: sampling[new] for old, new in options().items() if new in sampling}
 
-    def rewrite(recipe):
+    def rewrite(recipe: Mapping[str, Any]) -> dict[str, Any]:
         return flat(recipe) | {"format": 1, "edits": [flat(one) for one in recipe["edits"]]}
 
     return rewrite
@@ -126,7 +138,9 @@ def register_model_variants():
 
 
 @pytest.fixture
-def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
+def tiny_models(
+    clean_environment: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Install a plugin whose models have the architecture of `tiny_weights`.
 
     Returns a function: name of a model -> fields of its `Weights`.
@@ -146,7 +160,7 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setenv("TINY_VIDEO_RECORDS", str(records))
     config = read_metadata(tiny_weights / "denoiser.safetensors")["config"]
 
-    def register(**weights):
+    def register(**weights: Mapping[str, Any]) -> None:
         found = {name.replace("_", "-"): one for name, one in weights.items()}
         content = {name: {"config": config, "weights": one} for name, one in found.items()}
         records.write_text(json.dumps(content))
@@ -156,12 +170,9 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on this machine, also for huggingface_hub where it is imported already."""
     import huggingface_hub.constants
-
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from hub_server import Hub
 
     cache = tmp_path / "cache"
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
