@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 FORKS = r"""
 import importlib, json, os, sys, tempfile
@@ -83,7 +84,7 @@ print(json.dumps({"moments": 2 * calls, "wrong": wrong}))
 """
 
 
-def test_d1_killed_at_any_call(clean_environment, tiny_weights):
+def test_d1_killed_at_any_call(clean_environment: Path, tiny_weights: Path) -> None:
     options = ("--frames", "9", "--steps", "2", "--size", "64", "--seed", "1", "-o", "a.mp4")
     command = ["generate", "a red ball", *options, "--weights", str(tiny_weights)]
     done = subprocess.run(

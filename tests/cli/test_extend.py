@@ -2,7 +2,10 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -11,16 +14,22 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
 from lingen_cli.requests.recipe import recipe_from_video
 from lingen_models.sampling.params import SamplingParams
+from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--size", "32", "--steps", "2")
 
 
 @pytest.fixture
-def generate(lingen_here, tiny_weights, clean_environment, monkeypatch):
+def generate(
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Path]:
     """Make a small video with the tiny model; the cache is a folder of this test."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
 
-    def run(*options, name="first.mp4", prompt="a red ball"):
+    def run(*options: object, name: str = "first.mp4", prompt: str = "a red ball") -> Path:
         result = lingen_here(
             "generate",
             prompt,
@@ -40,10 +49,10 @@ def generate(lingen_here, tiny_weights, clean_environment, monkeypatch):
 
 
 @pytest.fixture
-def extend(lingen_here):
+def extend(lingen_here: RunHere) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `lingen extend`, which must work."""
 
-    def run(*arguments, command="extend"):
+    def run(*arguments: object, command: str = "extend") -> subprocess.CompletedProcess[str]:
         result = lingen_here(command, *arguments)
         assert result.returncode == 0, result.stderr
         return result
@@ -51,18 +60,20 @@ def extend(lingen_here):
     return run
 
 
-def packets(path):
+def packets(path: Path | str) -> list[bytes]:
     """The picture packets of a file, and what each shows."""
     with av.open(str(path)) as container:
         return [bytes(p) for p in container.demux(video=0) if p.dts is not None]
 
 
-def pictures(path):
+def pictures(path: Path | str) -> list[Any]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def test_the_old_part_stays_as_it_is(generate, extend):
+def test_the_old_part_stays_as_it_is(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     first = generate("--frames", "20")
     before = first.read_bytes()
     result = extend("first.mp4", "--seconds", "1")
@@ -80,7 +91,12 @@ def test_the_old_part_stays_as_it_is(generate, extend):
 
 @pytest.mark.parametrize("frames", [1, 8, 9, 10, 17, 40])
 @pytest.mark.parametrize("fps", ["16", "24", "10"])
-def test_rerun_of_the_longer_video_gives_the_same_bytes(generate, extend, frames, fps):
+def test_rerun_of_the_longer_video_gives_the_same_bytes(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    frames: int,
+    fps: str,
+) -> None:
     generate("--frames", frames, "--fps", fps)
     extend("first.mp4", "--seconds", "0.7", "-o", "second.mp4")
     extend("second.mp4", "a red ball", "--seconds", "1.3", "-o", "third.mp4", command="continue")
@@ -88,7 +104,9 @@ def test_rerun_of_the_longer_video_gives_the_same_bytes(generate, extend, frames
     assert Path("again.mp4").read_bytes() == Path("third.mp4").read_bytes()
 
 
-def test_the_recipe_tells_every_part(generate, extend):
+def test_the_recipe_tells_every_part(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     generate("--frames", "20", "--negative", "a star")
     extend("first.mp4", "--to", "2", "-o", "second.mp4")
     extend(
@@ -108,7 +126,9 @@ def test_the_recipe_tells_every_part(generate, extend):
     )
 
 
-def test_the_first_picture_is_not_needed_again(generate, extend):
+def test_the_first_picture_is_not_needed_again(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     import numpy as np
 
     from lingen_cli.media.images.image_files import write_png
@@ -122,7 +142,9 @@ def test_the_first_picture_is_not_needed_again(generate, extend):
     assert packets("again.mp4") == packets("longer.mp4")
 
 
-def test_without_the_cache_the_end_is_encoded(generate, extend):
+def test_without_the_cache_the_end_is_encoded(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     first = generate("--frames", "20")
     assert json.loads(extend("list", "--json", command="cache").stdout)
     assert "removed the latents of 1 videos" in extend("prune", "--all", command="cache").stderr
@@ -136,7 +158,11 @@ def test_without_the_cache_the_end_is_encoded(generate, extend):
     assert extend("first-longer.mp4", "--seconds", "1").returncode == 0  # and on from there
 
 
-def test_other_encoder_settings_encode_the_old_frames_again(generate, extend, monkeypatch):
+def test_other_encoder_settings_encode_the_old_frames_again(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first = generate("--frames", "20")
     shown = pictures(first)
     with av.open("first.mp4") as source, av.open("other.mp4", "w") as target:
@@ -154,14 +180,18 @@ def test_other_encoder_settings_encode_the_old_frames_again(generate, extend, mo
         assert abs(before.astype(int) - after).mean() < 6
 
 
-def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
+def test_many_windows_and_a_late_start(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Ten windows after a first stretch: noise, positions and decoding know where they are."""
     from lingen_plugins import registry as plugins
 
     generate("--frames", "40")
     real = plugins.collect
 
-    def collect(manager):
+    def collect(manager: Any) -> Any:
         registry = real(manager)
         for variant in registry.model_variants.values():
             object.__setattr__(variant, "windows", (4, 2))
@@ -174,13 +204,19 @@ def test_many_windows_and_a_late_start(generate, extend, monkeypatch):
     assert Path("again.mp4").read_bytes() == Path("long.mp4").read_bytes()
 
 
-def test_a_cache_that_cannot_be_written_loses_no_video(generate, extend, clean_environment):
+def test_a_cache_that_cannot_be_written_loses_no_video(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    clean_environment: Path,
+) -> None:
     Path("cache").write_text("not a folder")
     generate("--frames", "9")
     assert Path("first.mp4").exists()
 
 
-def test_a_damaged_cache_is_not_used(generate, extend):
+def test_a_damaged_cache_is_not_used(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     first = generate("--frames", "9")
     (entry,) = latent_cache.entries()
     data = bytearray(entry.path.read_bytes())
@@ -190,7 +226,9 @@ def test_a_damaged_cache_is_not_used(generate, extend):
     assert not entry.path.exists()
 
 
-def test_the_cache_forgets_what_was_used_longest_ago(generate, monkeypatch):
+def test_the_cache_forgets_what_was_used_longest_ago(
+    generate: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(3):
         generate("--frames", 9 + 8 * number, name=f"{number}.mp4")
     found = latent_cache.entries()
@@ -202,13 +240,15 @@ def test_the_cache_forgets_what_was_used_longest_ago(generate, monkeypatch):
     assert [entry.digest for entry in latent_cache.entries()] == [kept.digest]
 
 
-def latents(path):
+def latents(path: str) -> Any:
     found = latent_cache.load(recipe_from_video(Path(path)).latents)
     assert found is not None
     return found
 
 
-def test_a_retake_changes_nothing_else(generate, extend):
+def test_a_retake_changes_nothing_else(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     generate("--seconds", "5")
     extend("first.mp4", "--seconds", "2", "-o", "longer.mp4")
     extend("longer.mp4", "--from", "2s", "--to", "0:03", "-o", "new.mp4", command="retake")
@@ -227,7 +267,12 @@ def test_a_retake_changes_nothing_else(generate, extend):
 
 
 @pytest.mark.parametrize(("begin", "end"), [("0", "1"), ("0.5", None), ("0", None), ("2.9", "3")])
-def test_retakes_at_the_ends(generate, extend, begin, end):
+def test_retakes_at_the_ends(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    begin: str,
+    end: str | None,
+) -> None:
     generate("--seconds", "3")
     to = [] if end is None else ["--to", end]
     extend("first.mp4", "--from", begin, *to, "--seed", "8", "-o", "new.mp4", command="retake")
@@ -237,7 +282,9 @@ def test_retakes_at_the_ends(generate, extend, begin, end):
     assert Path("again.mp4").read_bytes() == Path("new.mp4").read_bytes()
 
 
-def test_a_branch_is_the_same_up_to_its_moment(generate, extend):
+def test_a_branch_is_the_same_up_to_its_moment(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     generate("--seconds", "3")
     extend("first.mp4", "--seconds", "2", "-o", "longer.mp4")
     result = extend("longer.mp4", "a ball", "--at", "2", "--to", "3.5", command="branch")
@@ -251,7 +298,12 @@ def test_a_branch_is_the_same_up_to_its_moment(generate, extend):
     assert Path("again.mp4").read_bytes() == Path("longer-branch.mp4").read_bytes()
 
 
-def test_edits_need_the_latents(generate, extend, lingen_here, fails):
+def test_edits_need_the_latents(
+    generate: Callable[..., Path],
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    fails: Fails,
+) -> None:
     generate("--seconds", "2")
     extend("prune", "--all", command="cache")
     fails(lingen_here("retake", "first.mp4", "--from", "1"), 69, "lingen rerun")
@@ -276,7 +328,13 @@ def test_edits_need_the_latents(generate, extend, lingen_here, fails):
         (["branch", "first.mp4", "", "--at", "1"], "prompt is empty"),
     ],
 )
-def test_bad_moments(generate, lingen_here, fails, arguments, part):
+def test_bad_moments(
+    generate: Callable[..., Path],
+    lingen_here: RunHere,
+    fails: Fails,
+    arguments: list[str],
+    part: str,
+) -> None:
     generate("--frames", "20")
     fails(lingen_here(*arguments), 2, part)
 
@@ -297,7 +355,15 @@ def test_bad_moments(generate, lingen_here, fails, arguments, part):
         (["-o", "x.avi"], 2, ".mp4"),
     ],
 )
-def test_bad_wishes(generate, lingen_here, fails, clean_environment, options, code, part):
+def test_bad_wishes(
+    generate: Callable[..., Path],
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    options: list[str],
+    code: int,
+    part: str,
+) -> None:
     first = generate("--frames", "20")
     before = first.read_bytes()
     fails(lingen_here("extend", "first.mp4", *options), code, part)
@@ -305,7 +371,7 @@ def test_bad_wishes(generate, lingen_here, fails, clean_environment, options, co
     assert {path.name for path in clean_environment.iterdir()} == {"first.mp4", "cache"}
 
 
-def test_bad_videos(generate, lingen_here, fails):
+def test_bad_videos(generate: Callable[..., Path], lingen_here: RunHere, fails: Fails) -> None:
     first = generate("--frames", "20")
     fails(lingen_here("extend", "missing.mp4"), 66, "no such file")
     Path("text.mp4").write_text("hello")
@@ -323,7 +389,9 @@ def test_bad_videos(generate, lingen_here, fails):
     assert first.exists()
 
 
-def test_a_crossfade_changes_the_way_and_repeats(generate, extend):
+def test_a_crossfade_changes_the_way_and_repeats(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     generate("--frames", "20")
     new = ("a ball", "--seconds", "3", "--seed", "5")
     extend("first.mp4", *new, "--crossfade", "1", "-o", "fade.mp4", command="continue")
@@ -333,7 +401,9 @@ def test_a_crossfade_changes_the_way_and_repeats(generate, extend):
     assert Path("again.mp4").read_bytes() == Path("fade.mp4").read_bytes()
 
 
-def test_a_crossfade_is_a_number(generate, lingen_here, fails):
+def test_a_crossfade_is_a_number(
+    generate: Callable[..., Path], lingen_here: RunHere, fails: Fails
+) -> None:
     generate("--frames", "20")
     fails(lingen_here("continue", "first.mp4", "a ball", "--crossfade", "nan"), 2, "--crossfade")
     fails(lingen_here("continue", "first.mp4", "a ball", "--crossfade", "-1"), 2, "crossfade")

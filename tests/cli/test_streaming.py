@@ -6,27 +6,30 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
+from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.fixture
-def command(tiny_weights):
+def command(tiny_weights: Path) -> Callable[..., list[str]]:
     """Return a function that gives a command line, with a fixed seed."""
 
-    def build(*options):
+    def build(*options: object) -> list[str]:
         start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
         return [*start, "--size", "64", "--weights", str(tiny_weights), *map(str, options)]
 
     return build
 
 
-def pictures(path):
+def pictures(path: str) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
@@ -34,7 +37,9 @@ def pictures(path):
 @pytest.mark.parametrize(
     "length", [("--frames", 1), ("--frames", 57, "--fps", 24), ("--seconds", 70)]
 )
-def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length):
+def test_what_is_streamed_is_what_a_file_has(
+    clean_environment: Path, command: Callable[..., list[str]], length: tuple[Any, ...]
+) -> None:
     options = ("--steps", 2, *length)
     streamed = subprocess.run(command(*options, "-o", "-"), capture_output=True, check=True)
     subprocess.run(command(*options, "-o", "file.mp4"), capture_output=True, check=True)
@@ -58,7 +63,9 @@ def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length)
     ]
 
 
-def test_it_begins_before_the_end(clean_environment, command):
+def test_it_begins_before_the_end(
+    clean_environment: Path, command: Callable[..., list[str]]
+) -> None:
     options = ("--steps", 5, "--seconds", 180, "-o", "-", "--events", "events.jsonl")
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command(*options), **pipe) as process:
@@ -74,7 +81,9 @@ def test_it_begins_before_the_end(clean_environment, command):
     assert end["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_a_reader_that_goes_away(clean_environment, command):
+def test_a_reader_that_goes_away(
+    clean_environment: Path, command: Callable[..., list[str]]
+) -> None:
     options = command("--steps", 2, "--seconds", 120, "-o", "-")
     pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(options, **pipe) as process:
@@ -87,7 +96,9 @@ def test_a_reader_that_goes_away(clean_environment, command):
     ]
 
 
-def test_events_need_another_place(lingen_here, fails, command):
+def test_events_need_another_place(
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]]
+) -> None:
     arguments = command("-o", "-", "--json")[3:]
     result = lingen_here(*arguments)
     assert result.returncode == 2
@@ -95,6 +106,8 @@ def test_events_need_another_place(lingen_here, fails, command):
 
 
 @pytest.mark.parametrize("name", ["extend", "rerun"])
-def test_only_new_videos_are_streamed(lingen_here, fails, command, name):
+def test_only_new_videos_are_streamed(
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]], name: str
+) -> None:
     assert lingen_here(*command("--frames", 9, "--steps", 1, "-o", "a.mp4")[3:]).returncode == 0
     fails(lingen_here(name, "a.mp4", "-o", "-"), 2, "only `lingen generate`")

@@ -78,13 +78,13 @@ ROWS = {"A": 20, "B": 10, "C": 10, "D": 7, "E": 8}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_test_is_there(case):
+def test_the_test_is_there(case: str) -> None:
     name, test, one = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case]).groups()
     text = (TESTS / name).read_text(encoding="utf-8")
     assert re.search(rf"^ *def {test}\(", text, re.MULTILINE)
     assert one is None or f'id="{one}"' in text
 
 
-def test_no_case_is_missing():
+def test_no_case_is_missing() -> None:
     found = {case.split()[0] for case in CASES}
     assert found == {f"{table}{row}" for table, rows in ROWS.items() for row in range(1, rows + 1)}

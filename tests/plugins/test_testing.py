@@ -2,7 +2,9 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ from lingen_plugins.testing import (
 )
 
 
-def built_in():
+def built_in() -> Any:
     manager = PluginManager()
     manager.load_builtin()
     return collect(manager)
@@ -42,11 +44,11 @@ WEIGHT_OF = claims._weight_of
 
 
 @pytest.fixture(autouse=True)
-def this_file_may_import_torch(monkeypatch):
+def this_file_may_import_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "_weight_of", lambda module: "")
 
 
-def module_with(network, **methods):
+def module_with(network: Any, **methods: Any) -> Any:
     """`network`, with methods in place of its own."""
     for name, method in methods.items():
         setattr(network, name, method)
@@ -56,58 +58,58 @@ def module_with(network, **methods):
 class Denoiser(nn.Module):
     """As small as a denoiser can be that passes."""
 
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.text = nn.Linear(config["text_dims"][0], config["latent_channels"])
         self.scale = nn.Parameter(torch.ones(1))
         self.config = config
 
-    def forward(self, latents, t, texts, masks, first_frame=0):
+    def forward(self, latents: Any, t: Any, texts: Any, masks: Any, first_frame: int = 0) -> Any:
         text = (self.text(texts[0]) * masks[0][..., None]).sum(1)
         return self.scale * latents * t[:, None, :, None, None] + text[..., None, None, None]
 
 
 class Unused(Denoiser):
-    def __init__(self, config):
+    def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.spare = nn.Linear(2, 2)
 
 
 class Dropping(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Any, *rest: object) -> Any:
         return super().forward(latents, *rest) + torch.rand_like(latents)
 
 
 class Mixing(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Any, *rest: object) -> Any:
         return super().forward(latents, *rest) + latents.mean()
 
 
 class Unmasked(Denoiser):
-    def forward(self, latents, t, texts, masks, first_frame=0):
+    def forward(self, latents: Any, t: Any, texts: Any, masks: Any, first_frame: int = 0) -> Any:
         return super().forward(latents, t, texts, [torch.ones_like(m) for m in masks])
 
 
 class Cropping(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Any, *rest: object) -> Any:
         return super().forward(latents, *rest)[..., :-1]
 
 
 class Undefined(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Any, *rest: object) -> Any:
         return super().forward(latents, *rest) / 0
 
 
 CONFIG = {"latent_channels": 16, "text_dims": [256], "patch": [1, 2, 2]}
 
 
-def small(build=Denoiser, **changes):
+def small(build: Any = Denoiser, **changes: Any) -> Any:
     return replace(
         MINI, weights=None, **{"build": build, "config": CONFIG, "tiny_config": CONFIG} | changes
     )
 
 
-def test_a_denoiser_that_is_nothing_like_ours_passes():
+def test_a_denoiser_that_is_nothing_like_ours_passes() -> None:
     check_model_variant(small(), REGISTRY)
 
 
@@ -139,42 +141,42 @@ def test_a_denoiser_that_is_nothing_like_ours_passes():
         (ScanOrder(name="x", summary="", axes=("thw",)), "a ModelVariant is checked here"),
     ],
 )
-def test_model_variants(variant, message):
+def test_model_variants(variant: Any, message: str | None) -> None:
     error = AssertionError if message else RuntimeError  # what the network raises is not hidden
     with pytest.raises(error, match=message):
         check_model_variant(variant, REGISTRY)
 
 
-def sampler_of(loop, **changes):
+def sampler_of(loop: Any, **changes: Any) -> Sampler:
     return Sampler(name="mine", summary="a loop", build=lambda: loop, **changes)
 
 
-def in_place(velocity, noise, times, on_step):
-    def velocity_of_copy(x, now):
+def in_place(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+    def velocity_of_copy(x: Any, now: Any) -> Any:
         return velocity(x.clone(), now)
 
     noise.copy_(euler(velocity_of_copy, noise, times, on_step))
     return noise
 
 
-def silent(velocity, noise, times, on_step):
+def silent(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     return euler(velocity, noise, times, lambda *_: None)
 
 
-def short_of_the_end(velocity, noise, times, on_step):
+def short_of_the_end(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     end = euler(velocity, noise, times, on_step)
     return end + 0.01
 
 
-def beyond(velocity, noise, times, on_step):
+def beyond(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     velocity(noise, 1.0)
     return euler(velocity, noise, times, on_step)
 
 
-def by_chance(velocity, noise, times, on_step):
+def by_chance(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     first = True
 
-    def shaken(x, now):
+    def shaken(x: Any, now: Any) -> Any:
         nonlocal first
         v = velocity(x, now)
         shake, first = (0.01 * torch.randn_like(x) if first else 0.0), False
@@ -187,8 +189,8 @@ def by_chance(velocity, noise, times, on_step):
     )
 
 
-def swallowing(velocity, noise, times, on_step):
-    def quiet(*told):
+def swallowing(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+    def quiet(*told: object) -> None:
         try:
             on_step(*told)
         except Exception as error:
@@ -198,7 +200,7 @@ def swallowing(velocity, noise, times, on_step):
     return euler(velocity, noise, times, quiet)
 
 
-def with_memory(velocity, noise, times, on_step):
+def with_memory(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     """Adams and Bashforth's method of two steps."""
     x, before = noise, None
     points = times.tolist()
@@ -212,7 +214,7 @@ def with_memory(velocity, noise, times, on_step):
     return x
 
 
-def test_a_solver_with_a_memory_passes_where_it_claims_nothing():
+def test_a_solver_with_a_memory_passes_where_it_claims_nothing() -> None:
     check_sampler(sampler_of(with_memory, schedule="uniform"))
 
 
@@ -231,12 +233,12 @@ def test_a_solver_with_a_memory_passes_where_it_claims_nothing():
         (sampler_of(None), "build returned a NoneType"),
     ],
 )
-def test_samplers(sampler, message):
+def test_samplers(sampler: Sampler, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_sampler(sampler)
 
 
-def test_scan_orders():
+def test_scan_orders() -> None:
     check_scan_order(ScanOrder(name="columns", summary="columns first", axes=("wth", "htw")))
     with pytest.raises(AssertionError, match="name one order twice"):
         check_scan_order(ScanOrder(name="twice", summary="x", axes=("wth", "wth")))
@@ -250,7 +252,9 @@ def test_scan_orders():
         (("spiral-thw",), range, "nobody knows the curve 'spiral'"),
     ],
 )
-def test_curves(monkeypatch, axes, cells, message):
+def test_curves(
+    monkeypatch: pytest.MonkeyPatch, axes: tuple[str, ...], cells: Any, message: str | None
+) -> None:
     monkeypatch.setitem(CURVES, "curl", None)  # and it is gone afterwards
     order = ScanOrder(
         name="curl",
@@ -265,12 +269,12 @@ def test_curves(monkeypatch, axes, cells, message):
         check_scan_order(order)
 
 
-def encoder(**methods):
+def encoder(**methods: Any) -> Any:
     config = {**WORDS.config, "words": ["a", "red", "ball"]}
     return replace(WORDS, config=config, build=lambda c: module_with(WORDS.build(c), **methods))
 
 
-def all_real(tokens):
+def all_real(tokens: Any) -> tuple[Any, torch.Tensor]:
     features, mask = WORDS.build(WORDS.config).eval()(tokens.clamp(max=2))
     return features, torch.ones_like(mask)
 
@@ -286,7 +290,7 @@ def all_real(tokens):
         (replace(WORDS, feature_dim=7), r"it must be \(3, 64, 7\)"),
     ],
 )
-def test_text_encoders(wrong, message):
+def test_text_encoders(wrong: Any, message: str) -> None:
     check_text_encoder(encoder())
     with pytest.raises(AssertionError, match=message):
         check_text_encoder(wrong)
@@ -295,19 +299,19 @@ def test_text_encoders(wrong, message):
 class LooksAtPadding(nn.Module):
     """Features that depend on how long the longest prompt is."""
 
-    def tokens(self, prompts):
+    def tokens(self, prompts: Any) -> torch.Tensor:
         rows = [[1, *(2 for _ in prompt.split())][:20] for prompt in prompts]
         longest = max(map(len, rows))
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
-    def unknown_words(self, prompt):
+    def unknown_words(self, prompt: str) -> list[Any]:
         return []
 
-    def forward(self, tokens):
+    def forward(self, tokens: Any) -> tuple[Any, Any]:
         return tokens[..., None].float() * tokens.shape[1], tokens > 0
 
 
-def test_a_text_encoder_that_looks_at_the_padding():
+def test_a_text_encoder_that_looks_at_the_padding() -> None:
     looks = TextEncoder(
         name="looks", summary="x", build=lambda config: LooksAtPadding(), feature_dim=1
     )
@@ -318,7 +322,7 @@ def test_a_text_encoder_that_looks_at_the_padding():
 SMALL_TAE = replace(TAE, config={**TAE.config, "widths": [8, 8, 8]})
 
 
-def codec(**methods):
+def codec(**methods: Any) -> Any:
     build = SMALL_TAE.build
     return replace(SMALL_TAE, build=lambda config: module_with(build(config), **methods))
 
@@ -337,16 +341,16 @@ def codec(**methods):
         ),
     ],
 )
-def test_autoencoders(wrong, message):
+def test_autoencoders(wrong: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_autoencoder(wrong)
 
 
-def dataset(**changes):
+def dataset(**changes: Any) -> Dataset:
     names = ("FPS", "sample_scene", "caption", "render", "vocabulary")
     parts = {name: getattr(playground, name) for name in names} | changes
 
-    def build(config):
+    def build(config: Any) -> Any:
         if config:
             raise ValueError("no settings")
         return SimpleNamespace(**parts)
@@ -371,7 +375,7 @@ def dataset(**changes):
         (replace(dataset(), build=lambda config: playground), "takes a setting that does not"),
     ],
 )
-def test_datasets(wrong, message):
+def test_datasets(wrong: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_dataset(wrong)
 
@@ -380,33 +384,33 @@ class Whole:
     """A plugin with a scan order, a model that uses it, and a sampler."""
 
     @hookimpl
-    def register_scan_orders(self):
+    def register_scan_orders(self) -> list[ScanOrder]:
         return [ScanOrder(name="columns", summary="columns first", axes=("wth",))]
 
     @hookimpl
-    def register_model_variants(self):
+    def register_model_variants(self) -> list[Any]:
         return [replace(small(scan_order="columns"), name="column-model")]
 
 
 class Misspelt:
     @hookimpl
-    def register_scan_order(self):
+    def register_scan_order(self) -> list[Any]:
         return []
 
 
 class Nothing:
     @hookimpl
-    def register_scan_orders(self):
+    def register_scan_orders(self) -> list[Any]:
         return []
 
 
 class Quits:
     @hookimpl
-    def register_samplers(self):
+    def register_samplers(self) -> None:
         raise SystemExit(3)
 
 
-def test_a_whole_plugin_with_parts_of_its_own():
+def test_a_whole_plugin_with_parts_of_its_own() -> None:
     check_plugin(Whole())
 
 
@@ -420,7 +424,7 @@ def test_a_whole_plugin_with_parts_of_its_own():
         ([], "unhashable type"),
     ],
 )
-def test_whole_plugins(plugin, message):
+def test_whole_plugins(plugin: Any, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_plugin(plugin)
 
@@ -433,7 +437,9 @@ def test_whole_plugins(plugin, message):
         ("", None),
     ],
 )
-def test_torch_is_not_imported_before_build_is_called(tmp_path, monkeypatch, source, message):
+def test_torch_is_not_imported_before_build_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str | None
+) -> None:
     monkeypatch.setattr(claims, "_weight_of", WEIGHT_OF)
     WEIGHT_OF.cache_clear()
     (tmp_path / "heavy_plugin.py").write_text(

@@ -43,14 +43,18 @@ def asked() -> Question:
     return Question(x, torch.rand(2, 3), [text], [mask], 0, torch.zeros_like(x))
 
 
-def test_a_mixer_that_answers_as_the_attention_has_no_loss(teacher, asked):
+def test_a_mixer_that_answers_as_the_attention_has_no_loss(
+    teacher: LinGen, asked: Question
+) -> None:
     same = lingen_of(teacher, replace(LINGEN, mamba_branch=False))
     assert distil_loss(same, teacher, asked).item() < 1e-10
     both = lingen_of(teacher, LINGEN)  # what the Mamba branch adds is too much
     assert distil_loss(both, teacher, asked).item() > 0.01
 
 
-def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(teacher, asked):
+def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(
+    teacher: LinGen, asked: Question
+) -> None:
     student = lingen_of(teacher, LINGEN)
     inputs, outputs = [], []
     for block in teacher.blocks:
@@ -69,7 +73,9 @@ def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(teacher, as
 
 
 @pytest.mark.parametrize(("kind", "part"), [("mamba", ".mamba_branch."), ("mixer", ".mixer.")])
-def test_a_stage_trains_nothing_else(teacher, asked, kind, part):
+def test_a_stage_trains_nothing_else(
+    teacher: LinGen, asked: Question, kind: str, part: str
+) -> None:
     words = WordEncoder(WordsConfig(words=("red",), depth=1, width=64))
     pair = Pair(lingen_of(teacher, LINGEN), words)
     before = {name: one.detach().clone() for name, one in pair.named_parameters()}
@@ -90,7 +96,7 @@ def test_a_stage_trains_nothing_else(teacher, asked, kind, part):
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> Path:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a small transformer, its words and its autoencoder, trained for a step."""
     folder = tmp_path_factory.mktemp("begun")
     train(_recipe(folder, "attention", ""), folder / "dit", report=lambda line: None)
@@ -139,7 +145,7 @@ clips = 1
     return path
 
 
-def test_a_stage_of_a_recipe_distils(begun, tmp_path):
+def test_a_stage_of_a_recipe_distils(begun: Path, tmp_path: Path) -> None:
     dit = LinGen(DIT_OF_RECIPE)
     dit.load_state_dict(load_tensors(begun / "dit" / "denoiser.safetensors")[0])
     start = tmp_path / "start"
