@@ -24,7 +24,7 @@ def video(pipe: lingen.Pipeline) -> lingen.Video:
     return pipe.generate(PROMPT, seconds=1, steps=2, seed=7)
 
 
-def command(*arguments: object) -> None:
+def command(*arguments: str) -> None:
     run = [sys.executable, "-m", "lingen_cli", *arguments, "--device", "cpu", "--quiet"]
     subprocess.run(run, check=True, capture_output=True)
 

@@ -59,7 +59,8 @@ def test_review_tokens_are_those_of_the_network(
 ) -> None:
     history = benchmark_script("history")
     pipe = load_model(locate(open_registry(print), "lingen-mini", tiny_weights), "cpu", "float32")
-    branch = pipe.denoiser.blocks[1].mixer.mamba_branch
+    mixer: Any = pipe.denoiser.blocks[1].mixer
+    branch = mixer.mamba_branch
     x = torch.randn(2, frames, 3, 4, 32)
     with torch.inference_mode():
         assert torch.equal(history.Remembering(branch)(x), branch(x))

@@ -53,9 +53,10 @@ def lingen_here(clean_environment: Path, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
-        code = run_here([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        code = run_here(words)
         out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, code, out, err)
+        return subprocess.CompletedProcess(words, code, out, err)
 
     return run
 

@@ -197,7 +197,17 @@ def test_a_disk_that_fills_up_while_writing(
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
 
-    options = ["--weights", tiny_weights, "--steps", "1", "--seconds", "1", "-o", "x.mp4", "-q"]
+    options = [
+        "--weights",
+        str(tiny_weights),
+        "--steps",
+        "1",
+        "--seconds",
+        "1",
+        "-o",
+        "x.mp4",
+        "-q",
+    ]
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_RESERVE, "generate", "x", *options],
         capture_output=True,

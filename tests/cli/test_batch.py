@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ SMALL = {"frames": 9, "steps": 2, "size": 64}
 def jobs(clean_environment: Path, tiny_weights: Path) -> Callable[..., str]:
     """Return a function that writes a list of jobs of a tiny model."""
 
-    def write(*lines: object, name: str = "jobs.jsonl") -> str:
+    def write(*lines: Mapping[str, Any], name: str = "jobs.jsonl") -> str:
         common = SMALL | {"weights": str(tiny_weights)}
         text = "".join(json.dumps({**common, **line}) + "\n" for line in lines)
         Path(name).write_text(text, encoding="utf-8")
@@ -82,7 +82,12 @@ def test_the_model_is_read_once(
 
     read = load.load_model
     seen = []
-    monkeypatch.setattr(load, "load_model", lambda *given: seen.append(given) or read(*given))
+
+    def counted(*given: Any) -> Any:
+        seen.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(load, "load_model", counted)
     path = jobs(*({"prompt": f"ball {number}"} for number in range(3)))
     assert lingen_here("batch", path).returncode == 0
     assert len(seen) == 1
@@ -151,7 +156,7 @@ def test_a_job_that_fails_does_not_stop_the_others(
     film = encode.film
     seen = []
 
-    def sometimes(job: Any, *rest: object) -> Any:
+    def sometimes(job: Any, *rest: Any) -> Any:
         seen.append(job.sampled[0].prompt)
         if "star" in job.sampled[0].prompt and seen.count("a blue star") < 3:
             raise RuntimeError("it broke")
@@ -227,7 +232,8 @@ def test_a_killed_batch_goes_on(
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        finished = done if done == 1 else 2
+        assert process.stdout is not None
+        finished: int = done if done == 1 else 2
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "job" and event["status"] == "done":

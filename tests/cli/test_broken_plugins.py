@@ -61,7 +61,7 @@ def write_distribution(
     folder: Path,
     name: str,
     entry_points: str,
-    source: Any = None,
+    source: str | None = None,
     metadata: str | None = None,
     encoding: str = "utf-8",
 ) -> None:
@@ -83,7 +83,7 @@ def write_distribution(
 @pytest.fixture(scope="module")
 def crowd(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+) -> Callable[..., Any]:
     """Return a function that runs `lingen`, each command line once, among all of them."""
     folder = tmp_path_factory.mktemp("crowd")
     sources = {name: source for name, (source, _) in SKIPPED.items()} | WORKING
@@ -99,10 +99,10 @@ def crowd(
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])
 
     @cache
-    def run(*arguments: object, disabled: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, disabled: str = "") -> Any:
         imported = home / "imported.txt"
         imported.write_text("")
-        result = subprocess.run(
+        result: Any = subprocess.run(
             [sys.executable, "-m", "lingen_cli", *map(str, arguments)],
             env=environment | {"IMPORTED": str(imported), "LINGEN_DISABLE_PLUGINS": disabled},
             cwd=home,
@@ -120,18 +120,14 @@ def crowd(
     return run
 
 
-def listed(
-    run: Callable[..., subprocess.CompletedProcess[str]], **options: Any
-) -> tuple[Any, subprocess.CompletedProcess[str]]:
+def listed(run: Callable[..., Any], **options: Any) -> tuple[Any, Any]:
     result = run("plugins", "list", "--json", **options)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout), result
 
 
 @pytest.mark.parametrize("name", SKIPPED, ids=lambda name: ascii(name)[:20])
-def test_it_is_skipped_with_a_reason(
-    crowd: Callable[..., subprocess.CompletedProcess[str]], name: str
-) -> None:
+def test_it_is_skipped_with_a_reason(crowd: Callable[..., Any], name: str) -> None:
     failed = {one["name"]: one["reason"] for one in listed(crowd)[0]["failed"]}
     shown = name if len(name) <= 64 else f"{name[:61]}..."
     assert SKIPPED[name][1] in failed[shown]
@@ -139,7 +135,7 @@ def test_it_is_skipped_with_a_reason(
 
 
 def test_the_others_work_and_nothing_else_failed(
-    crowd: Callable[..., subprocess.CompletedProcess[str]],
+    crowd: Callable[..., Any],
 ) -> None:
     report, result = listed(crowd)
     names = {one["name"] for one in report["loaded"]}
@@ -152,7 +148,7 @@ def test_the_others_work_and_nothing_else_failed(
     assert "I am here" in result.stderr
 
 
-def test_a_slow_one_is_named(crowd: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_a_slow_one_is_named(crowd: Callable[..., Any]) -> None:
     for arguments in (("plugins", "list", "--json"), ("plugins", "list")):
         lines = [line for line in crowd(*arguments).stderr.splitlines() if "'sleepy'" in line]
         assert len(lines) == 1 and lines[0].startswith("lingen: warning: plugin 'sleepy' of crowd")
@@ -161,14 +157,14 @@ def test_a_slow_one_is_named(crowd: Callable[..., subprocess.CompletedProcess[st
     assert seconds["sleepy"] > 1
 
 
-def test_help_imports_none_of_them(crowd: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_help_imports_none_of_them(crowd: Callable[..., Any]) -> None:
     for arguments in (("--help",), ("generate", "--help"), ("plugins", "--help")):
         result = crowd(*arguments)
         assert (result.returncode, result.stderr, result.imported) == (0, "", [])
 
 
 def test_all_can_be_switched_off_and_are_still_listed(
-    crowd: Callable[..., subprocess.CompletedProcess[str]],
+    crowd: Callable[..., Any],
 ) -> None:
     report, result = listed(crowd, disabled="all")
     assert result.imported == [] and result.stderr == ""
@@ -180,7 +176,7 @@ def test_all_can_be_switched_off_and_are_still_listed(
     ]
 
 
-def test_one_can_be_switched_off(crowd: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_one_can_be_switched_off(crowd: Callable[..., Any]) -> None:
     report, result = listed(crowd, disabled="sleepy,twin-a")
     assert {one["name"] for one in report["disabled"]} == {"sleepy", "twin-a"}
     assert "sleepy" not in result.stderr
@@ -188,7 +184,7 @@ def test_one_can_be_switched_off(crowd: Callable[..., subprocess.CompletedProces
 
 
 def test_models_are_listed_and_the_default_one_generates(
-    crowd: Callable[..., subprocess.CompletedProcess[str]], tiny_weights: Path
+    crowd: Callable[..., Any], tiny_weights: Path
 ) -> None:
     models = crowd("models", "list", "--json")
     names = [one["name"] for one in json.loads(models.stdout)]
@@ -216,7 +212,7 @@ def test_models_are_listed_and_the_default_one_generates(
     ],
 )
 def test_uninstalling_among_them(
-    crowd: Callable[..., subprocess.CompletedProcess[str]],
+    crowd: Callable[..., Any],
     arguments: list[str],
     code: int,
     message: str,

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_job_outlives_its_readers(
 def test_ctrl_c_is_answered_at_once(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """D2: also where a step takes long; here the first of a thousand."""
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, "--steps", "1000", "--json"], **pipes) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:

@@ -76,13 +76,12 @@ def fill(place: Path) -> Path:
     return filler
 
 
-def run_until_full(
-    command: Callable[..., list[str]], place: Path, phase: str, done: Any
-) -> tuple[Any, Any]:
+def run_until_full(command: list[str], place: Path, phase: str, done: int) -> tuple[int, str]:
     """Run, and fill the disk once a phase is so far: exit code and standard error."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     filled = False
     with subprocess.Popen(command, cwd=place, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             event = json.loads(line)
             if not filled and (event.get("phase"), event.get("done")) == (phase, done):
@@ -133,9 +132,9 @@ def test_e4_several_runs_of_one_job(
 ) -> None:
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     options = command("--frames", 33, "--steps", 20, "-o", "a.mp4")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(options, **pipes) for _ in range(4)]
-    told = Counter()
+    told: Counter[tuple[int, bool]] = Counter()
     for process in running:
         out, err = process.communicate(timeout=240)
         end = json.loads(out.splitlines()[-1])
@@ -154,7 +153,7 @@ def test_e4_two_outputs_one_cache(
 ) -> None:
     """They have the same latents, and read and write one file at the same time."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = ("--frames", 9, "--steps", 2, "-o")
     running = [subprocess.Popen(command(*options, name), **pipes) for name in ("a.mp4", "b.mp4")]
     for process in running:
@@ -175,9 +174,9 @@ def test_e8_two_runs_of_one_batch(clean_environment: Path, tiny_weights: Path) -
         "LINGEN_SECONDS": "1",
     }
     command = [sys.executable, "-m", "lingen_cli", "batch", "jobs.txt", "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
-    made = Counter()
+    made: Counter[int] = Counter()
     for process in running:
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err

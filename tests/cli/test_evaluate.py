@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         report("1/1 clips")
         return {"short": {"colour": [1, 1]}}
 
-    def markdown_table(result: subprocess.CompletedProcess[str]) -> str:
+    def markdown_table(result: dict[str, Any]) -> str:
         return f"| colour | {result['short']['colour']} |"
 
     stand_in = SimpleNamespace(evaluate=evaluate, markdown_table=markdown_table)

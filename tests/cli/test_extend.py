@@ -4,16 +4,19 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from torch import Tensor
 
 from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, Retaken, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
+from lingen_plugins.registry import Registry
 from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--size", "32", "--steps", "2")
@@ -81,9 +84,9 @@ def test_the_old_part_stays_as_it_is(
     assert "warning" not in result.stderr
     assert first.read_bytes() == before
     longer = Path("first-longer.mp4")
-    verify_video(longer, frames=36, width=32, height=32, fps=16)
+    verify_video(longer, frames=36, width=32, height=32, fps=Fraction(16))
     assert packets(longer)[:20] == packets(first)
-    one, two = (latent_cache.load(recipe_from_video(path).latents) for path in (first, longer))
+    one, two = latents(first), latents(longer)
     assert one.shape[2] == 4  # 25 frames, of which the video shows 20
     assert two.shape[2] == 6
     assert two[:, :, :4].equal(one)
@@ -117,6 +120,7 @@ def test_the_recipe_tells_every_part(
     recipe = recipe_from_video(Path("third.mp4"))
     assert (recipe.prompt, recipe.frames) == ("a red ball", 20)
     one, two = recipe.edits
+    assert isinstance(one, Added) and isinstance(two, Added)
     assert (one.prompt, one.frames, two.prompt, two.frames) == ("a red ball", 12, "a ball", 16)
     assert one.sampling == recipe.sampling
     assert (one.sampling.negative_prompt, one.sampling.seed) == ("a star", 3)
@@ -152,7 +156,7 @@ def test_without_the_cache_the_end_is_encoded(
     result = extend("first.mp4", "--seconds", "1")
     assert "its end is encoded from pixels" in result.stderr
     longer = Path("first-longer.mp4")
-    verify_video(longer, frames=36, width=32, height=32, fps=16)
+    verify_video(longer, frames=36, width=32, height=32, fps=Fraction(16))
     assert packets(longer)[:20] == packets(first)
     assert recipe_from_video(longer).latents is None
     assert extend("first-longer.mp4", "--seconds", "1").returncode == 0  # and on from there
@@ -175,7 +179,7 @@ def test_other_encoder_settings_encode_the_old_frames_again(
         target.mux(stream.encode(None))
     result = extend("other.mp4", "--seconds", "1", "-o", "longer.mp4")
     assert "the old frames are encoded again" in result.stderr
-    verify_video(Path("longer.mp4"), frames=36, width=32, height=32, fps=16)
+    verify_video(Path("longer.mp4"), frames=36, width=32, height=32, fps=Fraction(16))
     for before, after in zip(shown, pictures("longer.mp4"), strict=False):
         assert abs(before.astype(int) - after).mean() < 6
 
@@ -191,7 +195,7 @@ def test_many_windows_and_a_late_start(
     generate("--frames", "40")
     real = plugins.collect
 
-    def collect(manager: Any) -> Any:
+    def collect(manager: Any) -> Registry:
         registry = real(manager)
         for variant in registry.model_variants.values():
             object.__setattr__(variant, "windows", (4, 2))
@@ -200,7 +204,8 @@ def test_many_windows_and_a_late_start(
     monkeypatch.setattr("lingen_cli.zoo.locate.collect", collect)
     extend("first.mp4", "--seconds", "10", "-o", "long.mp4")
     extend("long.mp4", "-o", "again.mp4", command="rerun")
-    assert recipe_from_video(Path("long.mp4")).edits[0].windows == (4, 2)
+    (edit,) = recipe_from_video(Path("long.mp4")).edits
+    assert isinstance(edit, Added) and edit.windows == (4, 2)
     assert Path("again.mp4").read_bytes() == Path("long.mp4").read_bytes()
 
 
@@ -222,7 +227,8 @@ def test_a_damaged_cache_is_not_used(
     data = bytearray(entry.path.read_bytes())
     data[-1] ^= 1
     entry.path.write_bytes(data)
-    assert latent_cache.load(recipe_from_video(first).latents) is None
+    digest = recipe_from_video(first).latents
+    assert digest is not None and latent_cache.load(digest) is None
     assert not entry.path.exists()
 
 
@@ -240,8 +246,10 @@ def test_the_cache_forgets_what_was_used_longest_ago(
     assert [entry.digest for entry in latent_cache.entries()] == [kept.digest]
 
 
-def latents(path: str) -> Any:
-    found = latent_cache.load(recipe_from_video(Path(path)).latents)
+def latents(path: str | Path) -> Tensor:
+    digest = recipe_from_video(Path(path)).latents
+    assert digest is not None
+    found = latent_cache.load(digest)
     assert found is not None
     return found
 
@@ -255,10 +263,11 @@ def test_a_retake_changes_nothing_else(
     before, after = latents("longer.mp4"), latents("new.mp4")
     same = (before == after).flatten(3).all(-1)[0].all(0).tolist()
     assert same == [not 4 <= number <= 6 for number in range(15)]  # frames 25 to 48
-    verify_video(Path("new.mp4"), frames=112, width=32, height=32, fps=16)
+    verify_video(Path("new.mp4"), frames=112, width=32, height=32, fps=Fraction(16))
     untouched = (pictures(name)[24].astype(int) for name in ("new.mp4", "longer.mp4"))
     assert abs(next(untouched) - next(untouched)).mean() < 1  # x264 looks ahead
     (_, edit) = recipe_from_video(Path("new.mp4")).edits
+    assert isinstance(edit, Retaken)
     assert (edit.kind, edit.begin, edit.frames) == ("retake", 32, 16)
     assert edit.sampling.seed != 3  # the old seed would give the old part again
     extend("new.mp4", "--seconds", "1", "-o", "end.mp4")
@@ -289,7 +298,7 @@ def test_a_branch_is_the_same_up_to_its_moment(
     extend("first.mp4", "--seconds", "2", "-o", "longer.mp4")
     result = extend("longer.mp4", "a ball", "--at", "2", "--to", "3.5", command="branch")
     assert result.stdout == "longer-branch.mp4\n"
-    verify_video(Path("longer-branch.mp4"), frames=56, width=32, height=32, fps=16)
+    verify_video(Path("longer-branch.mp4"), frames=56, width=32, height=32, fps=Fraction(16))
     before, after = latents("longer.mp4"), latents("longer-branch.mp4")
     assert after.shape[2] == 8
     assert after[:, :, :5].equal(before[:, :, :5])
@@ -396,7 +405,7 @@ def test_a_crossfade_changes_the_way_and_repeats(
     new = ("a ball", "--seconds", "3", "--seed", "5")
     extend("first.mp4", *new, "--crossfade", "1", "-o", "fade.mp4", command="continue")
     (edit,) = recipe_from_video(Path("fade.mp4")).edits
-    assert edit.crossfade == 1
+    assert isinstance(edit, Added) and edit.crossfade == 1
     extend("fade.mp4", "-o", "again.mp4", command="rerun")
     assert Path("again.mp4").read_bytes() == Path("fade.mp4").read_bytes()
 

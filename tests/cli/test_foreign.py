@@ -5,10 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import pytest
@@ -49,10 +49,10 @@ def make(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[
         size: str = "96x64",
         rate: str = "30",
         seconds: int = 2,
-        source: str = (),
+        source: Sequence[str] = (),
     ) -> Path:
         picture = f"testsrc=s={size}:r={rate}:d={seconds}"
-        given = ("-f", "lavfi", "-i", picture, *source, *options)
+        given: tuple[object, ...] = ("-f", "lavfi", "-i", picture, *source, *options)
         if not {"-c:v", "-pix_fmt"} & set(options):
             given += ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
         ffmpeg(*given, name)
@@ -75,7 +75,7 @@ def extend(
         video: Any,
         *options: object,
         output: str = "out.mp4",
-        new: tuple[str, str, str, str, str, str, str, str] = NEW,
+        new: Sequence[str] = NEW,
     ) -> tuple[Path, Any]:
         weights = ("--weights", tiny_weights) if new is NEW else ()
         result = lingen_here("extend", video, *weights, *new, *options, "-o", output)
@@ -85,13 +85,13 @@ def extend(
     return run
 
 
-def packets(path: Path, kind: str = "video") -> list[bytes]:
+def packets(path: str | Path, kind: Literal["video", "audio"] = "video") -> list[bytes]:
     with av.open(str(path)) as container:
         stream = container.streams.best(kind)
         return [bytes(p) for p in container.demux(stream) if p.size]
 
 
-def facts(path: Path) -> tuple[Any, Any, Any, Any]:
+def facts(path: str | Path) -> tuple[Any, Any, Any, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.width, stream.height, stream.average_rate, stream.frames
@@ -238,8 +238,9 @@ def test_the_tail_of_a_long_file_is_soon_read(
     ffmpeg("-stream_loop", 719, "-i", "clip.mp4", "-c", "copy", "long.mp4")
     arguments = ("extend", "long.mp4", "--weights", tiny_weights, *NEW, "--json", "-o", "out.mp4")
     command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
             if event.get("phase") == "sample" and event["done"]:
@@ -247,7 +248,9 @@ def test_the_tail_of_a_long_file_is_soon_read(
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         process.kill()
         process.stdout.read()
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    peak = int(found[1])
     assert peak < 1_500_000, peak
 
 

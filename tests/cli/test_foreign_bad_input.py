@@ -27,7 +27,7 @@ def small(clean_environment: Path) -> Callable[..., Path]:
         path = Path(name)
         settings = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
         with av.open(str(path), "w", container_options=settings) as container:
-            stream = container.add_stream(codec, rate=16, options={"g": "8"} | options)
+            stream: Any = container.add_stream(codec, rate=16, options={"g": "8"} | options)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for number in range(64):
                 picture = np.full((48, 64, 3), 40 + 2 * number, np.uint8)

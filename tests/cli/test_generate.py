@@ -14,7 +14,7 @@ import av
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 from tests.cli.protocols import Fails, RunHere
 
@@ -129,6 +129,7 @@ def test_a_video_with_a_recipe_of_format_1(
     """It is made again with the same frames, and can be extended."""
     generate("--seed", 3, "--guidance-interval", "0.1,0.8", "--negative", "a star", "-o", "new.mp4")
     found = read_recipe(Path("new.mp4"))
+    assert found is not None
     with_recipe(Path("new.mp4"), Path("old.mp4"), format_1(found))
     result = lingen_here("rerun", "old.mp4", "-o", "again.mp4")
     assert result.returncode == 0, result.stderr
@@ -136,7 +137,8 @@ def test_a_video_with_a_recipe_of_format_1(
     result = lingen_here("extend", "old.mp4", "--seconds", "1", "-o", "longer.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_from_video(Path("longer.mp4"))
-    assert recipe.edits[0].sampling == recipe.sampling
+    (edit,) = recipe.edits
+    assert isinstance(edit, Added) and edit.sampling == recipe.sampling
     assert recipe.sampling.guidance_interval == (0.1, 0.8)
 
 

@@ -42,7 +42,9 @@ def plant(
     """Return a function that gives a copy of the video another recipe."""
 
     def run(**changes: Any) -> Path:
-        return with_recipe(make, Path("planted.mp4"), read_recipe(make) | changes)
+        recipe = read_recipe(make)
+        assert recipe is not None
+        return with_recipe(make, Path("planted.mp4"), recipe | changes)
 
     return run
 
@@ -137,7 +139,7 @@ def stopped(
     assert result.returncode == 70
     left = Path(".a.mp4.lingen").rename("../left")
 
-    def plant(folder: Path = ".a.mp4.lingen", recipe: Any = None, **changes: Any) -> None:
+    def plant(folder: str = ".a.mp4.lingen", recipe: Any = None, **changes: Any) -> None:
         shutil.copytree(left, folder)
         file = Path(folder, "journal/job.json")
         job = json.loads(file.read_text())

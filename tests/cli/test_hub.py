@@ -116,6 +116,7 @@ def test_the_licence_is_asked_for_once(
     (file,) = (state / "licences").iterdir()
     record = json.loads(file.read_text())
     assert record["licence"] == WAN.licence
+    other: Any
     for other in (record | {"licence": "another"}, [], None):
         file.write_text(json.dumps(other))
         assert not is_accepted(WAN)

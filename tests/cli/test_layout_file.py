@@ -13,7 +13,7 @@ import pytest
 from lingen_cli.errors import BadDataError, MissingInputError
 from lingen_cli.inputs.layout_file import DrawnLayout, read_layout
 
-BALL = {
+BALL: dict[str, Any] = {
     "phrase": "red ball moving right",
     "path": [
         {"seconds": 0, "x": 0.1, "y": 0.5, "radius": 0.15, "angle": 0},
@@ -74,7 +74,7 @@ def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
         read_layout(tmp_path / "none.json")
 
 
-def lingen(*arguments: object) -> subprocess.CompletedProcess[str]:
+def lingen(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lingen_cli", *arguments], capture_output=True, text=True
     )

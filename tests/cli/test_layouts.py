@@ -18,32 +18,34 @@ from lingen_models.sampling.params import SamplingParams
 class Pipe:
     """Plans are what they were asked."""
 
-    def latent_frames(self, frames: Any) -> Any:
+    def latent_frames(self, frames: int) -> int:
         return 1 + -(-(frames - 1) // 8)
 
     def plan_layout(
-        self, prompt: str, seed: int, latent_frames: Any, begin: int = 0, before: Any = None
-    ) -> tuple[str, int, Any, int, Any] | None:
+        self, prompt: str, seed: int, latent_frames: int, begin: int = 0, before: Any = None
+    ) -> tuple[str, int, int, int, Any] | None:
         return None if prompt == "unreadable" else (prompt, seed, latent_frames, begin, before)
 
 
 def stretch(prompt: str = "a ball", frames: int = 64, seed: int = 1, **more: Any) -> Stretch:
     plan = more.pop("plan", True)
     params = SamplingParams(seed=seed, plan_layout=plan)
+    no_solver: Any = None
     return Stretch(
-        prompt=prompt, sampling=params, sampler=None, frames=frames, windows=None, **more
+        prompt=prompt, sampling=params, sampler=no_solver, frames=frames, windows=None, **more
     )
 
 
 def layouts(*edits: object, **more: Any) -> Any:
-    job = SimpleNamespace(
+    job: Any = SimpleNamespace(
         edits=edits,
         base=more.get("base"),
         image=more.get("image"),
         last_image=None,
         grid=Grid(Fraction(16), Fraction(16)),
     )
-    return layouts_of(job, Pipe())
+    pipe: Any = Pipe()
+    return layouts_of(job, pipe)
 
 
 def test_the_same_prompt_goes_on_with_its_plan() -> None:

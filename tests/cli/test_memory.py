@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def generate(
     return run
 
 
-def pictures(path: str) -> Any:
+def pictures(path: str) -> np.ndarray:
     with av.open(path) as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)]).astype(int)
 
@@ -46,7 +46,7 @@ def test_two_rows_are_too_many(
     assert generate("whole.mp4").returncode == 0
     forward = LinGen.forward
 
-    def narrow(self: Any, x: Any, *arguments: object) -> Any:
+    def narrow(self: LinGen, x: torch.Tensor, *arguments: Any) -> torch.Tensor:
         if x.shape[0] > 1:
             raise FULL
         return forward(self, x, *arguments)
@@ -64,7 +64,9 @@ def test_decoding_takes_smaller_parts_too(
     assert generate("whole.mp4").returncode == 0
     in_chunks = TemporalAutoencoder.decode_in_chunks
 
-    def narrow(self: Any, latents: Any, chunk: int = 2, start: int = 0) -> Any:
+    def narrow(
+        self: TemporalAutoencoder, latents: torch.Tensor, chunk: int = 2, start: int = 0
+    ) -> Iterator[torch.Tensor]:
         if chunk > 1:
             raise MemoryError
         return in_chunks(self, latents, chunk, start)
@@ -96,8 +98,9 @@ def test_other_errors_are_not_tried_again() -> None:
         tried.append(1)
         raise ValueError
 
+    pipe: Any = _Pipe("cpu")
     with pytest.raises(ValueError):
-        with_less_if_needed(_Pipe("cpu"), Progress(Events(None), quiet=True), attempt)
+        with_less_if_needed(pipe, Progress(Events(None), quiet=True), attempt)
     assert tried == [1]
 
 
@@ -105,7 +108,8 @@ class _Pipe:
     """What the ladder sees of a pipeline, on a device that this machine may not have."""
 
     def __init__(self, device: str) -> None:
-        self.frugal, self.device, self.did = False, torch.device(device), []
+        self.frugal, self.device = False, torch.device(device)
+        self.did: list[str] = []
 
     def save_memory(self) -> None:
         self.frugal = True
@@ -114,14 +118,14 @@ class _Pipe:
     def offload(self) -> None:
         self.did.append("offload")
 
-    def move(self, device: Any) -> None:
+    def move(self, device: str) -> None:
         self.device = torch.device(device)
         self.did.append(device)
 
 
 @pytest.mark.parametrize("needed", range(4))
 def test_the_rungs_on_a_gpu(needed: int) -> None:
-    pipe = _Pipe("cuda")
+    pipe: Any = _Pipe("cuda")
 
     def attempt() -> str:
         if len(pipe.did) < needed:
@@ -137,10 +141,17 @@ def test_an_offloaded_pipeline_gives_the_same(tiny_weights: Path) -> None:
     from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.params import SamplingParams
 
-    parts = [tiny_weights / f"{name}.safetensors" for name in ("denoiser", "autoencoder")]
+    denoiser, autoencoder = (
+        tiny_weights / f"{name}.safetensors" for name in ("denoiser", "autoencoder")
+    )
     texts = [tiny_weights / "text_encoder.safetensors"]
-    pipe = TextToVideo.load(*parts, texts, dtype=torch.float64)
-    noise = {"params": SamplingParams(steps=2), "frames": 17, "height": 64, "width": 64}
+    pipe = TextToVideo.load(denoiser, autoencoder, texts, dtype=torch.float64)
+    noise: dict[str, Any] = {
+        "params": SamplingParams(steps=2),
+        "frames": 17,
+        "height": 64,
+        "width": 64,
+    }
     whole = pipe.sample(Conditioning("a red ball"), **noise)
     pipe.save_memory()
     torch.testing.assert_close(pipe.sample(Conditioning("a red ball"), **noise), whole)

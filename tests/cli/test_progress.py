@@ -13,7 +13,6 @@ import rich.progress
 import torch
 
 from lingen_cli.terminal import console
-from lingen_cli.terminal import progress as progress_module
 from lingen_cli.terminal.clock import Clock, minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.latent_preview import sketch
@@ -24,7 +23,7 @@ from lingen_cli.terminal.progress import Progress
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that tests set by hand."""
     now = [1000.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("lingen_cli.terminal.progress.time.monotonic", lambda: now[0])
     return now
 
 

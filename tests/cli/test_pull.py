@@ -188,6 +188,7 @@ def test_a_stopped_download_goes_on(
     result = lingen("models", "pull", "tiny-video")
     assert result.returncode == 0, result.stderr
     name, span = hub.gets()[1]
+    assert span is not None
     assert name == "denoiser.safetensors" and int(span[6:-1]) >= 10_000_000
     assert Path(result.stdout.splitlines()[0]).read_bytes() == large
     assert not list(blobs.glob("*.incomplete"))

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.requests.recipe import Recipe, recipe_from_video
+from lingen_cli.requests.recipe import Added, Dropped, Recipe, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 
 GOOD = {
@@ -85,6 +85,7 @@ def test_a_recipe_of_format_1_is_read_with_its_edits() -> None:
         SAMPLING, negative_prompt="a star", guidance_interval=(0.1, 0.8), step_cache=0.2
     )
     added, cut = recipe.edits
+    assert isinstance(added, Added) and isinstance(cut, Dropped)
     assert added.sampling == SamplingParams(steps=3, guidance_scale=2.0, sampler="heun", seed=2)
     assert (added.windows, added.crossfade, cut.keep) == ((33, 9), 1.0, 20)
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

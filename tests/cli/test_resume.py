@@ -44,6 +44,7 @@ def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., Any]:
             text=True,
             env=os.environ | {SECONDS_VARIABLE: "0"},
         )
+        assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
             if event.get("phase") == "sample" and event["done"] >= 4:
@@ -219,8 +220,8 @@ def test_latents_are_safe_before_they_are_decoded(
         failed = lingen_here(*command, "-o", "long.mp4")
     assert failed.returncode == 70
     assert "to go on: lingen resume long.mp4" in failed.stderr
-    (journal,) = journals(clean_environment)
-    windows = sorted(path.name for path in journal.glob("[0-9]*"))
+    (left,) = journals(clean_environment)
+    windows = sorted(path.name for path in left.glob("[0-9]*"))
     assert windows == ["0.safetensors", "1.safetensors", "2.safetensors", "3.safetensors"]
 
     with monkeypatch.context() as patch:
@@ -303,6 +304,7 @@ def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
     command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--steps", "300"]
     command += ["--frames", "49", "--size", "64", "--weights", str(tiny_weights), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     seen = []
     for line in process.stdout:
         event = json.loads(line)

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from lingen_cli.app import app
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_cli.settings import load, sampling_given
 from lingen_models.sampling.params import SamplingParams, options
 from tests.cli.protocols import RunHere
@@ -31,7 +31,7 @@ COMMANDS = ("generate", "extend", "continue", "branch", "retake", "evaluate")
 SMALL = ("--size", "32", "--frames", "9")
 
 
-def option_of(name: str) -> tuple[Any, str]:
+def option_of(name: str) -> tuple[str, str]:
     """The name of the setting, and the value of the field as a command line has it."""
     (option,) = [option for option, field in options().items() if field == name]
     value = getattr(OTHER, name)
@@ -40,11 +40,11 @@ def option_of(name: str) -> tuple[Any, str]:
     return option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def flag_name(name: str) -> Any:
+def flag_name(name: str) -> str:
     return "--" + option_of(name)[0].replace("_", "-")
 
 
-def flag_of(name: str) -> tuple[Any, ...]:
+def flag_of(name: str) -> tuple[str, ...]:
     """The option with its value, as words of a command line."""
     if getattr(OTHER, name) is False:
         return (flag_name(name).replace("--", "--no-", 1),)
@@ -52,10 +52,10 @@ def flag_of(name: str) -> tuple[Any, ...]:
 
 
 @pytest.fixture
-def done(lingen_here: RunHere) -> Callable[..., Any]:
+def done(lingen_here: RunHere) -> Callable[..., Recipe]:
     """Return a function that runs a command, which succeeds, and gives the recipe it wrote."""
 
-    def run(*arguments: object) -> Any:
+    def run(*arguments: object) -> Recipe:
         result = lingen_here(*arguments, "-o", "made.mp4", "--overwrite", "--quiet")
         assert result.returncode == 0, result.stderr
         return recipe_from_video(Path("made.mp4"))
@@ -118,7 +118,7 @@ def test_it_is_a_setting_and_a_variable(
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_that_samples_has_every_option(command: str) -> None:
-    params = typer.main.get_command(app).commands[command].params
+    params = typer.main.get_group(app).commands[command].params
     known = {option for param in params for option in param.opts}
     assert {flag_name(name) for name in FIELDS} <= known
 

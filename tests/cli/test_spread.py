@@ -40,9 +40,10 @@ def videos() -> list[Any]:
     return sorted(path.name for path in Path("jobs").iterdir() if path.suffix == ".mp4")
 
 
-def children(process: Any) -> list[Any]:
+def children(process: subprocess.Popen[Any]) -> list[tuple[int, str]]:
     """Its processes, and theirs: number and command line."""
-    found, waiting = [], [process.pid]
+    found: list[tuple[int, str]] = []
+    waiting = [process.pid]
     while waiting:
         pid = waiting.pop()
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -58,12 +59,13 @@ def batch(*options: object) -> list[str]:
 
 
 def run_and_kill(
-    command: list[str], of: Callable[..., Any], after: int = 3
-) -> tuple[Any, list[Any], Any]:
+    command: list[str], of: Callable[[str], bool], after: int = 3
+) -> tuple[int, list[Any], str]:
     """Run a batch, and kill a process of it that `of` knows, after a few jobs: what it told."""
     events, victim = [], None
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             events.append(json.loads(line))
             made = sum(event["event"] == "job" for event in events)
@@ -75,7 +77,7 @@ def run_and_kill(
     return process.returncode, events, err
 
 
-def check_all_done(code: Any, events: Any, err: Any, count: int) -> None:
+def check_all_done(code: int, events: list[Any], err: str, count: int) -> None:
     assert code == 0, err
     assert len(videos()) == count
     done = [event["line"] for event in events if event["event"] == "job"]
@@ -94,7 +96,7 @@ def test_a_process_that_is_killed_costs_no_job(listed: Callable[..., str]) -> No
 
 
 def test_processes_stop_when_they_are_asked_to(listed: Callable[..., str]) -> None:
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(batch(listed(8, steps=200), "--jobs", 2), **pipes) as process:
         while len(children(process)) < 2 or not list(Path().glob("jobs/.*/journal/state*")):
             time.sleep(0.1)
@@ -135,9 +137,10 @@ def test_a_lost_ray_worker_costs_no_job(
 def test_sigterm_reaches_a_batch_on_ray(listed: Callable[..., str]) -> None:
     """Ray answers it too; and more actors than there is room for are not waited for."""
     pytest.importorskip("ray")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = batch(listed(64), "--jobs", 64, "--ray", "local")
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if json.loads(line)["event"] == "job":
                 break
@@ -205,6 +208,7 @@ def test_a_part_that_slurm_stops_writes_its_journal(
     pytest.importorskip("submitit")
     command = [sys.executable, "-c", TOLD, *batch(listed(1, steps=1000))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        assert process.stderr is not None
         seen = ""
         for line in process.stderr:
             seen += line

@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
 from lingen_cli.inputs.story import StoryError, read_story, subtitles
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, recipe_from_video
 from tests.cli.protocols import Fails, RunHere
 
 STORY = """
@@ -158,19 +159,22 @@ def test_a_story_becomes_a_video(
     assert result.stdout == "story.mp4\n"
     recipe = recipe_from_video(Path("story.mp4"))
     assert (recipe.prompt, recipe.frames) == ("a red ball", 16)
-    assert [(edit.prompt, edit.frames, edit.cut) for edit in recipe.edits] == [
+    added = [edit for edit in recipe.edits if isinstance(edit, Added)]
+    assert len(added) == len(recipe.edits)
+    assert [(edit.prompt, edit.frames, edit.cut) for edit in added] == [
         ("a ball", 24, True),
         ("red", 8, False),
     ]
     with av.open("story.mp4") as container:
         assert container.streams.video[0].frames == 48
+        marks: list[Any] = list(container.chapters())
         chapters = [
             (
                 one["metadata"]["title"],
                 one["start"] * one["time_base"],
                 one["end"] * one["time_base"],
             )
-            for one in container.chapters()
+            for one in marks
         ]
     assert chapters == [("a red ball", 0, 1), ("a ball", 1, 2.5), ("red", 2.5, 3)]
     assert Path("story.srt").read_text() == (

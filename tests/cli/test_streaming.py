@@ -52,7 +52,7 @@ def test_what_is_streamed_is_what_a_file_has(
     found, whole = pictures("streamed.mp4").astype(int), pictures("file.mp4").astype(int)
     assert found.shape == whole.shape
     assert np.abs(found - whole).mean() < 1
-    recipes = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]
+    recipes: list[Any] = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]
     for recipe in recipes:
         recipe.pop("latents", None)
         recipe.pop("frame_hashes", None)
@@ -67,8 +67,9 @@ def test_it_begins_before_the_end(
     clean_environment: Path, command: Callable[..., list[str]]
 ) -> None:
     options = ("--steps", 5, "--seconds", 180, "-o", "-", "--events", "events.jsonl")
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command(*options), **pipe) as process:
+        assert process.stdout is not None
         first = process.stdout.read(20_000)
         events = Path("events.jsonl").read_text(encoding="utf-8").splitlines()
         data = first + process.stdout.read()
@@ -85,8 +86,9 @@ def test_a_reader_that_goes_away(
     clean_environment: Path, command: Callable[..., list[str]]
 ) -> None:
     options = command("--steps", 2, "--seconds", 120, "-o", "-")
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(options, **pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
         process.stdout.read(5000)
         process.stdout.close()
         err = process.stderr.read().decode()

@@ -30,7 +30,7 @@ def video(clean_environment: Path, lingen_here: RunHere, tiny_weights: Path) -> 
     return make
 
 
-def ffmpeg(*arguments: object) -> None:
+def ffmpeg(*arguments: str | Path) -> None:
     subprocess.run(["ffmpeg", "-v", "error", "-y", *arguments], check=True)
 
 
@@ -45,12 +45,14 @@ def test_a_video_as_it_was_made(video: Callable[..., Path], lingen_here: RunHere
 def test_long_videos_have_a_hash_for_every_few_seconds(
     video: Callable[..., Path], lingen_here: RunHere
 ) -> None:
-    hashes = read_recipe(video("--frames", 700))["frame_hashes"]
+    recipe: Any = read_recipe(video("--frames", 700))
+    hashes = recipe["frame_hashes"]
     assert [(one["begin"], one["end"]) for one in hashes] == [(0, 233), (233, 466), (466, 700)]
     assert lingen_here("verify", "a.mp4").returncode == 0
     extended = lingen_here("extend", "a.mp4", "--seconds", 1, "-o", "b.mp4")
     assert extended.returncode == 0, extended.stderr
-    assert read_recipe(Path("b.mp4"))["frame_hashes"][:3] == hashes
+    longer: Any = read_recipe(Path("b.mp4"))
+    assert longer["frame_hashes"][:3] == hashes
     assert "716 of 716" in lingen_here("verify", "b.mp4").stdout
 
 
@@ -93,8 +95,9 @@ def test_without_hashes_there_is_nothing_to_compare(
     with_recipe: Callable[[Path, Path, Mapping[str, Any]], Path],
 ) -> None:
     facts = read_recipe(video())
+    assert facts is not None
     del facts["frame_hashes"]
-    with_recipe("a.mp4", Path("old.mp4"), facts)
+    with_recipe(Path("a.mp4"), Path("old.mp4"), facts)
     fails(lingen_here("verify", "old.mp4"), 65, "no hashes of its frames")
 
 

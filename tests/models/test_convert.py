@@ -52,6 +52,7 @@ def test_without_its_mixers_it_answers_as_before(dit: LinGen) -> None:
     for network in (dit, made):
         network.double()
         for block in network.blocks:
+            assert isinstance(block, Block)
             block.mixer.register_forward_hook(lambda module, given, output: given[0].tanh())
     x, t = torch.randn(1, 16, 3, 4, 4).double(), torch.rand(1, 3).double()
     text, mask = torch.randn(1, 5, 12).double(), torch.ones(1, 5, dtype=torch.bool)
@@ -89,7 +90,7 @@ def test_the_state_space_reads_values_by_what_queries_ask_of_keys(dit: LinGen) -
     best = left[:, :8] * values[:8] @ right[:8]
     torch.testing.assert_close(asked / asked.norm(), best / best.norm(), rtol=1e-5, atol=1e-6)
     output = torch.randn(1, 7, 64).double()
-    both = output.unflatten(-1, (2, 32)).mean(-2)
+    both = output.unflatten(-1, (2, 32)).mean(-2)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(
         mamba.out_proj(output), old.mixer.attention.out(both), rtol=1e-6, atol=1e-6
     )
@@ -122,5 +123,6 @@ def test_what_cannot_become_one(dit: LinGen, changes: dict[str, Any], message: s
 
 @pytest.mark.parametrize("branch", ["mamba_branch", "tesa_branch"])
 def test_a_branch_that_is_not_there_is_not_filled(dit: LinGen, branch: str) -> None:
-    made = lingen_of(dit, replace(LINGEN, **{branch: False}))
+    changes: Any = {branch: False}
+    made = lingen_of(dit, replace(LINGEN, **changes))
     assert getattr(made.blocks[1].mixer, branch) is None

@@ -47,7 +47,7 @@ def test_names_and_tensors_stay_and_branches_are_added() -> None:
 @torch.no_grad()
 def test_windows_over_the_whole_clip_are_wan_itself(asked: dict[str, Any]) -> None:
     wanted = tiny_wan()(**asked)[0]
-    wan = wan_with_mate(tiny_wan(), window=(5, 6, 4), state_size=8)
+    wan: Any = wan_with_mate(tiny_wan(), window=(5, 6, 4), state_size=8)
     for block in wan.blocks:
         block.attn1.mamba_branch.mamba.out_proj.weight.zero_()
     torch.testing.assert_close(wan(**asked)[0], wanted)
@@ -59,7 +59,8 @@ def test_all_that_is_no_self_attention_answers_as_before(asked: dict[str, Any]) 
         def __call__(self, attn: Any, hidden_states: Any, *rest: object, **more: Any) -> Any:
             return hidden_states.tanh()
 
-    plain, made = tiny_wan(), wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
+    plain = tiny_wan()
+    made: Any = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
     for wan in (plain, made):
         for block in wan.blocks:
             block.attn1.set_processor(Stub())
@@ -72,7 +73,8 @@ def test_a_window_looks_at_its_own_tokens_with_their_positions(
     asked: dict[str, Any], layer: int
 ) -> None:
     """Against Wan's attention over the whole clip, with a mask that keeps windows apart."""
-    plain, made = tiny_wan(), wan_with_mate(tiny_wan(), window=(2, 4, 2), state_size=8)
+    plain = tiny_wan()
+    made: Any = wan_with_mate(tiny_wan(), window=(2, 4, 2), state_size=8)
     grid, window = (5, 6, 4), (2, 4, 2)
     fitted, shift = fit_window(grid, window, layer % 2 == 1)
     assert fitted == window
@@ -98,7 +100,7 @@ def test_a_window_looks_at_its_own_tokens_with_their_positions(
 
 
 def test_gradients_reach_both_branches(asked: dict[str, Any]) -> None:
-    wan = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
+    wan: Any = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
     wan(**asked)[0].square().mean().backward()
     for block in wan.blocks:
         for part in (block.attn1.to_q, block.attn1.mamba_branch.mamba.in_proj):

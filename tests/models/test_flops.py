@@ -1,7 +1,7 @@
 """The FLOP formulas against what torch counts on real networks, product by product."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -26,13 +26,13 @@ SHAPE = (5, 6, 10)
 
 
 def counted(
-    config: Any,
+    config: LinGenConfig,
     shape: tuple[int, int, int],
     texts: tuple[int, ...],
     *,
     batch: int = 1,
     device: str = "cpu",
-) -> dict[Any, Any]:
+) -> dict[Any, int]:
     """What torch counts, by the name of the module."""
     with torch.device(device):
         network = LinGen(config).eval()
@@ -68,11 +68,11 @@ def test_the_formulas_give_what_torch_counts(
 
 
 @pytest.mark.parametrize("mixer", ["mate", "attention"])
-def test_each_part_is_what_its_modules_take(mixer: str) -> None:
+def test_each_part_is_what_its_modules_take(mixer: Literal["mate", "attention"]) -> None:
     config = replace(SMALL, mixer=mixer)
     found = counted(config, SHAPE, (7, 3))
 
-    def of(*names: object) -> Any:
+    def of(*names: str) -> int:
         return sum(n for name, n in found.items() if any(name.endswith(end) for end in names))
 
     told = step_flops(config, SHAPE, text_tokens=(7, 3))
@@ -94,7 +94,7 @@ def test_the_twin_of_4b_on_the_meta_device() -> None:
 
 
 def test_what_grows_how() -> None:
-    def step(mixer: str, frames: int) -> Any:
+    def step(mixer: Literal["mate", "attention"], frames: int) -> float:
         config = replace(SMALL, mixer=mixer)
         return sum(step_flops(config, (frames, 8, 8), text_tokens=8).values())
 

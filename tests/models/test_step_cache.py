@@ -30,7 +30,7 @@ def network() -> LinGen:
     return made
 
 
-def sampled(network: LinGen, guided_after: float = 0.05) -> torch.Tensor:
+def sampled(network: LinGen | StepCache, guided_after: float = 0.05) -> torch.Tensor:
     torch.manual_seed(1)
     mask = torch.ones(1, 5, dtype=torch.bool)
     prompt, negative = (TextFeatures((torch.randn(1, 5, 64),), (mask,)) for _ in range(2))

@@ -79,7 +79,9 @@ ROWS = {"A": 20, "B": 10, "C": 10, "D": 7, "E": 8}
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_test_is_there(case: str) -> None:
-    name, test, one = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case]).groups()
+    parts = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case])
+    assert parts is not None
+    name, test, one = parts.groups()
     text = (TESTS / name).read_text(encoding="utf-8")
     assert re.search(rf"^ *def {test}\(", text, re.MULTILINE)
     assert one is None or f'id="{one}"' in text

@@ -17,19 +17,19 @@ from lingen_playground import vocabulary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_group(app).commands
 
 
-def read(name: str) -> Any:
+def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def section(text: str, heading: str) -> Any:
+def section(text: str, heading: str) -> str:
     """What stands below a heading, up to the next of the same level."""
     return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def options(command: Any) -> Any:
+def options(command: Any) -> set[str]:
     """Every way to write every option of a command, apart from --help."""
     found = [
         parameter
@@ -41,7 +41,7 @@ def options(command: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_and_option_is_documented(name: Any) -> None:
+def test_every_command_and_option_is_documented(name: str) -> None:
     text = section(read("docs/cli.md"), f"lingen {name}")
     if "](#lingen-generate)" in text:
         text += section(read("docs/cli.md"), "lingen generate")

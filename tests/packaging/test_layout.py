@@ -50,10 +50,10 @@ CROWDED = {
 """Folders with more modules; each leaves this list when it is divided."""
 
 
-def imports(path: Path, *, at_import_time: bool = False) -> set[Any]:
+def imports(path: Path, *, at_import_time: bool = False) -> set[str]:
     """First names of the modules that a file imports; type checking apart."""
-    names = set()
-    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    names: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.Import):
@@ -68,7 +68,7 @@ def imports(path: Path, *, at_import_time: bool = False) -> set[Any]:
     return names
 
 
-def modules() -> dict[str, Any]:
+def modules() -> dict[str, Path]:
     """Names of all modules of the four packages -> their files."""
     found = {}
     for source in SOURCES.values():
@@ -78,10 +78,10 @@ def modules() -> dict[str, Any]:
     return found
 
 
-def graph() -> dict[str, Any]:
+def graph() -> dict[str, set[str]]:
     """Each module -> those that it imports: inside functions and for type checking, too."""
     known = modules()
-    found = {}
+    found: dict[str, set[str]] = {}
     for name, path in known.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         found[name] = set()
@@ -91,7 +91,7 @@ def graph() -> dict[str, Any]:
             elif isinstance(node, ast.ImportFrom):
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 start = ".".join([*above, *filter(None, [node.module])])
-                start = start if node.level else node.module
+                start = start if node.level else node.module or ""
                 wanted = [f"{start}.{alias.name}" for alias in node.names]
                 wanted = [one if one in known else start for one in wanted]
             else:

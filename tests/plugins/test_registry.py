@@ -18,7 +18,7 @@ from lingen_plugins.registry import Registry, collect
 
 
 def variant(name: str = "echo", **changes: Any) -> ModelVariant:
-    fields = {
+    fields: dict[str, Any] = {
         "name": name,
         "summary": "returns its input",
         "build": dict,
@@ -212,7 +212,7 @@ def test_weights_are_found_without_importing_their_package(
         Weights(package="no_such_package_at_all", folder="w").files()
 
 
-DOWNLOAD = {
+DOWNLOAD: dict[str, Any] = {
     "repository": "someone/video",
     "revision": "0" * 40,
     "sha256": dict.fromkeys(("denoiser", "autoencoder", "text_encoder"), "f" * 64),

@@ -76,12 +76,12 @@ class Unused(Denoiser):
 
 
 class Dropping(Denoiser):
-    def forward(self, latents: Any, *rest: object) -> Any:
+    def forward(self, latents: Any, *rest: Any) -> Any:
         return super().forward(latents, *rest) + torch.rand_like(latents)
 
 
 class Mixing(Denoiser):
-    def forward(self, latents: Any, *rest: object) -> Any:
+    def forward(self, latents: Any, *rest: Any) -> Any:
         return super().forward(latents, *rest) + latents.mean()
 
 
@@ -91,12 +91,12 @@ class Unmasked(Denoiser):
 
 
 class Cropping(Denoiser):
-    def forward(self, latents: Any, *rest: object) -> Any:
+    def forward(self, latents: Any, *rest: Any) -> Any:
         return super().forward(latents, *rest)[..., :-1]
 
 
 class Undefined(Denoiser):
-    def forward(self, latents: Any, *rest: object) -> Any:
+    def forward(self, latents: Any, *rest: Any) -> Any:
         return super().forward(latents, *rest) / 0
 
 
@@ -448,7 +448,7 @@ def test_torch_is_not_imported_before_build_is_called(
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "heavy_plugin", raising=False)
-    import heavy_plugin
+    import heavy_plugin  # type: ignore[import-not-found]
 
     sampler = Sampler(name="heavy", summary="x", build=heavy_plugin.build)
     if message is None:

@@ -27,7 +27,7 @@ from lingen_training.bench.cases import (
 from lingen_training.bench.machine import attention_backends, describe
 from lingen_training.bench.report import draw, table
 from lingen_training.bench.shares import shares
-from lingen_training.bench.step import build, growth, step_of, timed
+from lingen_training.bench.step import Step, build, growth, step_of, timed
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_what_takes_too_long_is_not_timed_but_counted() -> None:
 
 
 @pytest.mark.parametrize("network", [LINGEN, TWIN, "row by row"])
-def test_shares_of_the_time(network: Any, tiny_mini: None) -> None:
+def test_shares_of_the_time(network: str, tiny_mini: None) -> None:
     case = cases("mini", [2.0], (64, 32))[0]
     case = replace(case, together=network != "row by row")
     lingen = build(case.networks.get(network, case.first), "cpu")
@@ -128,7 +128,7 @@ def test_shares_of_the_time(network: Any, tiny_mini: None) -> None:
 
 
 def test_memory_that_a_step_holds() -> None:
-    def step() -> Any:
+    def step() -> torch.Tensor:
         return torch.ones(64, 2**20).sum()
 
     found = growth(step, "cpu")
@@ -148,14 +148,13 @@ def test_torch_must_count_the_same(tiny_mini: None, monkeypatch: pytest.MonkeyPa
 def test_a_gpu_that_runs_out_of_memory_leaves_the_others(
     tiny_mini: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = measure.timed
     calls = []
 
-    def full(step: Any, device: Any, clock: Any) -> Any:
+    def full(step: Step, device: str, clock: str) -> float:
         calls.append(step)
         if len(calls) == 2:
             raise torch.OutOfMemoryError
-        return real(step, device)
+        return timed(step, device)
 
     monkeypatch.setattr(measure, "timed", full)
     case = cases("mini", [1.0], (32, 32))[0]

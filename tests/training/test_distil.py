@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors, save_network
 from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.conversion.dit_to_lingen import lingen_of
+from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_training.optimization.optimizer import MasterWeights
@@ -57,16 +60,19 @@ def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(
 ) -> None:
     student = lingen_of(teacher, LINGEN)
     inputs, outputs = [], []
+
+    def remember(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        inputs.append(given[0])
+        outputs.append(output)
+
     for block in teacher.blocks:
-        block.mixer.register_forward_hook(
-            lambda module, given, output: (
-                (inputs.append(given[0]), outputs.append(output))[2:] or None
-            )
-        )
+        assert isinstance(block, Block)
+        block.mixer.register_forward_hook(remember)
     asked.of(teacher)
+    mixers: list[Any] = [block.mixer for block in student.blocks]
     shares = [
-        (block.mixer(given) - wanted).square().sum() / wanted.square().sum()
-        for block, given, wanted in zip(student.blocks, inputs, outputs, strict=True)
+        (mixer(given) - wanted).square().sum() / wanted.square().sum()
+        for mixer, given, wanted in zip(mixers, inputs, outputs, strict=True)
     ]
     found = distil_loss(student, teacher, asked)
     torch.testing.assert_close(found, sum(shares) / 2)
@@ -74,7 +80,7 @@ def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(
 
 @pytest.mark.parametrize(("kind", "part"), [("mamba", ".mamba_branch."), ("mixer", ".mixer.")])
 def test_a_stage_trains_nothing_else(
-    teacher: LinGen, asked: Question, kind: str, part: str
+    teacher: LinGen, asked: Question, kind: Literal["mamba", "mixer"], part: str
 ) -> None:
     words = WordEncoder(WordsConfig(words=("red",), depth=1, width=64))
     pair = Pair(lingen_of(teacher, LINGEN), words)
@@ -86,7 +92,7 @@ def test_a_stage_trains_nothing_else(
     losses = []
     for _ in range(12):
         loss = distil_loss(pair.denoiser, teacher, asked)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         weights.step(3e-3)
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]

@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -67,7 +66,8 @@ def test_the_loss_is_that_of_the_formulas_in_float64(jump: Jump, step: int, own_
     def ask(who: LinGen, x: Tensor, now: float, text: TextFeatures) -> Tensor:
         t = torch.tensor([1.0, now, now, now, 1.0], dtype=torch.float64).expand(2, 5)
         x = torch.cat((double.data[:, :, :1], x[:, :, 1:4], double.data[:, :, 4:]), 2)
-        return who(x, t, text.features, text.masks, 3)
+        answer: Tensor = who(x, t, text.features, text.masks, 3)
+        return answer
 
     with torch.no_grad():
         x = double.noise
@@ -105,7 +105,9 @@ def test_the_loss_is_that_of_the_formulas_in_float64(jump: Jump, step: int, own_
 class Straight(nn.Module):
     """Its velocity is the same everywhere, and the prompt's alone."""
 
-    def forward(self, x: Tensor, t: Tensor, texts: Any, masks: Tensor, first_frame: int) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, texts: list[Tensor], masks: list[Tensor], first_frame: int
+    ) -> Tensor:
         return texts[0].mean((1, 2))[:, None, None, None, None].expand_as(x)
 
 
@@ -136,7 +138,7 @@ def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump: Jump) ->
         losses = []
         for step in range(4):
             loss = jump_loss(pair.denoiser, teacher, FEW, replace(jump, step=step))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             weights.step(3e-3)
             losses.append(float(loss.detach()))
         rounds.append(sum(losses))

@@ -302,11 +302,12 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Collect:
         batches: list[np.ndarray] = []
         write = VideoWriter.write
         with monkeypatch.context() as patch:
-            patch.setattr(
-                VideoWriter,
-                "write",
-                lambda self, frames: batches.append(np.array(frames)) or write(self, frames),
-            )
+
+            def keep(self: VideoWriter, frames: np.ndarray) -> None:
+                batches.append(np.array(frames))
+                write(self, frames)
+
+            patch.setattr(VideoWriter, "write", keep)
             frames = Frames(batches)
             yield frames
 

@@ -83,7 +83,10 @@ def test_on_from_its_own_latents(
     with written() as frames:
         result = hub("extend", video, "--to", f"{43 / 24:.4f}", "-o", longer)
     assert result.returncode == 0, result.stderr
-    known = latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    known = latent_cache.load(digest)
+    assert known is not None
     output = run(
         direct("HeliosPipeline", tiny_helios, video),
         33,

@@ -31,7 +31,9 @@ def latents_of(video: Path) -> Any:
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    return latent_cache.load(digest)
 
 
 def reference(direct: LoadPipeline, folder: Path, video: Path) -> Any:
@@ -77,8 +79,8 @@ def test_its_frames_are_those_of_diffusers(
     expected = (np.asarray(images[0]) * 255).round().astype(np.uint8)
     assert np.array_equal(frames.all, expected)
     if count > 9:  # an odd number of latent frames
-        wish = (prompt, "--frames", count, "--guidance", "3")
-        assert np.array_equal(streamed(generate, *wish), expected)
+        words = (prompt, "--frames", count, "--guidance", "3")
+        assert np.array_equal(streamed(generate, *words), expected)
     events = [json.loads(line) for line in result.stdout.splitlines()]
     steps = [one["done"] for one in events if one.get("phase") == "sample" and "done" in one]
     assert steps[-1] == 2 * (1 if count == 9 else 2)  # two windows of ten latent frames

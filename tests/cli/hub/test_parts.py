@@ -18,7 +18,7 @@ from lingen_plugins.hub.text import TEXT_ENCODERS
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
 )
-RECORDS = {record.name: record for record in (*TEXT_ENCODERS, *AUTOENCODERS)}
+RECORDS: dict[str, Any] = {record.name: record for record in (*TEXT_ENCODERS, *AUTOENCODERS)}
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +85,7 @@ def test_features_are_those_of_transformers(tiny_wan: Path) -> None:
     import torch
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    network = parts.find_part(RECORDS["umt5"], {"max_tokens": 3}, tiny_wan).build()
+    network: Any = parts.find_part(RECORDS["umt5"], {"max_tokens": 3}, tiny_wan).build()
     features, mask = network(network.tokens(["a red cat runs", "ball"]))
     assert mask.tolist() == [[True] * 3, [True, False, False]]
     assert (features[1, 1:] == 0).all()
@@ -97,7 +97,7 @@ def test_features_are_those_of_transformers(tiny_wan: Path) -> None:
 
 
 def test_a_byte_is_a_token_of_byt5(byt5_folder: Path) -> None:
-    network = parts.find_part(RECORDS["byt5"], {}, byt5_folder).build()
+    network: Any = parts.find_part(RECORDS["byt5"], {}, byt5_folder).build()
     tokens = network.tokens(["a ball", "é"])
     assert tokens.shape == (2, 7)  # six letters, and the end
     assert (tokens[1] >= 0).sum() == 3
@@ -108,7 +108,7 @@ def test_latents_of_wan_are_normal_and_decode_from_anywhere(wan_codec_folder: Pa
     import torch
     from diffusers import AutoencoderKLWan
 
-    codec = parts.find_part(RECORDS["wan"], {}, wan_codec_folder).build()
+    codec: Any = parts.find_part(RECORDS["wan"], {}, wan_codec_folder).build()
     assert (codec.time_stride, codec.space_stride, codec.latent_channels) == (4, 8, 16)
     video = torch.rand(2, 3, 5, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     theirs = AutoencoderKLWan.from_pretrained(wan_codec_folder)
@@ -137,7 +137,7 @@ def test_latents_of_wan_are_normal_and_decode_from_anywhere(wan_codec_folder: Pa
 def test_ltx_looks_both_ways(tiny_ltx: Path) -> None:
     import torch
 
-    codec = parts.find_part(RECORDS["ltx"], {}, tiny_ltx).build()
+    codec: Any = parts.find_part(RECORDS["ltx"], {}, tiny_ltx).build()
     assert (codec.time_stride, codec.space_stride, codec.causal) == (8, 32, False)
     with pytest.raises(ValueError, match="from the first latent frame on"):
         codec.decode_in_chunks(torch.zeros(1, 8, 2, 1, 1), 1, 1)
@@ -209,7 +209,7 @@ def test_the_cache_of_huggingface_is_looked_into(
     ],
 )
 def test_weights_files_that_name_what_cannot_be(
-    change: dict[str, Any], said: str, kind: Any, tiny_wan: Path, tmp_path: Path
+    change: dict[str, Any], said: str, kind: type[Exception], tiny_wan: Path, tmp_path: Path
 ) -> None:
     from lingen_models.checkpoints.safetensors import read_metadata, save_tensors
     from lingen_plugins.registry import collect

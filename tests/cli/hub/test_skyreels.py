@@ -100,7 +100,9 @@ def video_latents(hub: RunHere, video: Path) -> Any:
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    return latent_cache.load(digest)
 
 
 def extended(

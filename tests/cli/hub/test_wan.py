@@ -114,7 +114,7 @@ def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan: Path) ->
     from lingen_plugins.hub.wan import build_wan
 
     pipe = build_wan(tiny_wan, "cpu", torch.float32)
-    woken = []
+    woken: list[Any] = []
     pipe.pipe.vae._hf_hook = SimpleNamespace(pre_forward=woken.append)  # as one that waits has
     pieces = pipe.decode(torch.zeros(1, 16, 20, 2, 2), 77)
     assert [next(pieces).shape[0] for _ in range(3)] == [1, 4, 4]
