@@ -56,7 +56,7 @@ def test_arguments(
     lingen_here: RunHere,
     fails: Fails,
     clean_environment: Path,
-    arguments: list[Any],
+    arguments: list[str],
     code: int,
     part: str,
 ) -> None:
@@ -248,7 +248,7 @@ def test_broken_weights(
     tiny_weights: Path,
     tmp_path: Path,
     clean_environment: Path,
-    content: Any,
+    content: bytes,
     part: str,
 ) -> None:
     folder = copy(tiny_weights, tmp_path / "broken")

@@ -30,11 +30,11 @@ def jobs(clean_environment: Path, tiny_weights: Path) -> Callable[..., str]:
     return write
 
 
-def names(folder: str) -> list[Any]:
+def names(folder: str) -> list[str]:
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-def events_of(result: subprocess.CompletedProcess[str]) -> list[Any]:
+def events_of(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 

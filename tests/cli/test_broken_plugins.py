@@ -264,7 +264,7 @@ def test_a_damaged_list_of_entry_points(
     monkeypatch: pytest.MonkeyPatch,
     text: str,
     encoding: str,
-    reasons: list[Any],
+    reasons: list[str],
 ) -> None:
     """Python's own reader raises for all packages then; torch cannot be imported any more."""
     write_distribution(tmp_path, "damaged", text, encoding=encoding)

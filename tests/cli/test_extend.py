@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
+import numpy as np
 import pytest
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify import verify_video
 from lingen_cli.requests.recipe import Added, Retaken, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
+from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import Registry
 from tests.cli.protocols import Fails, RunHere
 
@@ -69,7 +70,7 @@ def packets(path: Path | str) -> list[bytes]:
         return [bytes(p) for p in container.demux(video=0) if p.dts is not None]
 
 
-def pictures(path: Path | str) -> list[Any]:
+def pictures(path: Path | str) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -195,7 +196,7 @@ def test_many_windows_and_a_late_start(
     generate("--frames", "40")
     real = plugins.collect
 
-    def collect(manager: Any) -> Registry:
+    def collect(manager: PluginManager | None) -> Registry:
         registry = real(manager)
         for variant in registry.model_variants.values():
             object.__setattr__(variant, "windows", (4, 2))

@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -37,7 +36,7 @@ from tests.cli.protocols import Run, RunHere
         (errors.BugError("impossible"), 70, "impossible"),
     ],
 )
-def test_every_failure_has_its_code(error: Any, code: int, part: str) -> None:
+def test_every_failure_has_its_code(error: BaseException, code: int, part: str) -> None:
     failure = failure_of(error)
     assert failure.code == code
     assert part in failure.message

@@ -67,16 +67,16 @@ def extend(
     tiny_weights: Path,
     clean_environment: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., tuple[Path, Any]]:
+) -> Callable[..., tuple[Path, str]]:
     """Run `lingen extend` with the tiny model, which must work."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
 
     def run(
-        video: Any,
+        video: str | Path,
         *options: object,
         output: str = "out.mp4",
         new: Sequence[str] = NEW,
-    ) -> tuple[Path, Any]:
+    ) -> tuple[Path, str]:
         weights = ("--weights", tiny_weights) if new is NEW else ()
         result = lingen_here("extend", video, *weights, *new, *options, "-o", output)
         assert result.returncode == 0, result.stderr
@@ -91,24 +91,24 @@ def packets(path: str | Path, kind: Literal["video", "audio"] = "video") -> list
         return [bytes(p) for p in container.demux(stream) if p.size]
 
 
-def facts(path: str | Path) -> tuple[Any, Any, Any, Any]:
+def facts(path: str | Path) -> tuple[int, int, Any, int]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.width, stream.height, stream.average_rate, stream.frames
 
 
-def likeness(old: Path, new: Any, count: int, rate: float) -> Any:
+def likeness(old: Path, new: Path, count: int, rate: float) -> float:
     """Mean difference of the first frames of two videos, 0 to 255."""
     times = [(number + 0.5) / rate for number in range(0, count, 7)]
     pairs = zip(
         frames_at(old, times, box=(64, 64)), frames_at(new, times, box=(64, 64)), strict=True
     )
-    return max(abs(a.astype(int) - b).mean() for a, b in pairs)
+    return max(float(abs(a.astype(int) - b).mean()) for a, b in pairs)
 
 
 def test_its_packets_and_its_sound_are_copied(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     sound = ("-f", "lavfi", "-i", "sine=440:d=2", "-c:a", "aac")
@@ -128,7 +128,7 @@ def test_its_packets_and_its_sound_are_copied(
 
 def test_it_goes_on_again_and_repeats_byte_for_byte(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     lingen_here: RunHere,
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
@@ -146,7 +146,7 @@ def test_it_goes_on_again_and_repeats_byte_for_byte(
 
 
 def test_without_its_latents_the_end_is_encoded(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]]
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     first, _ = extend(make("old.mp4"))
     shutil.rmtree("cache")
@@ -169,10 +169,10 @@ def test_without_its_latents_the_end_is_encoded(
 )
 def test_what_cannot_be_copied_is_encoded_again(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     name: str,
-    options: tuple[Any, ...],
+    options: tuple[str, ...],
     why: str,
 ) -> None:
     old = make(name, *options, rate="25")
@@ -187,7 +187,7 @@ def test_what_cannot_be_copied_is_encoded_again(
 
 
 def test_odd_sizes_lose_a_row(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]]
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     old = make("odd.mkv", "-c:v", "ffv1", size="97x65")
     new, said = extend(old)
@@ -197,7 +197,7 @@ def test_odd_sizes_lose_a_row(
 
 def test_a_turned_video_comes_out_upright(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     make("lying.mp4")
@@ -209,7 +209,7 @@ def test_a_turned_video_comes_out_upright(
 
 
 def test_a_varying_rate_is_put_on_a_grid(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]]
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     times = "(N+0.6*mod(N,2))/30/TB"
     old = make("varying.mp4", "-vf", f"settb=1/1000,setpts='{times}'", "-vsync", "vfr")
@@ -221,7 +221,7 @@ def test_a_varying_rate_is_put_on_a_grid(
 
 
 def test_matroska_rounds_times_and_is_copied(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]]
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     new, said = extend(make("old.mkv"))
     assert COPIED not in said
@@ -256,7 +256,7 @@ def test_the_tail_of_a_long_file_is_soon_read(
 
 def test_without_a_duration(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     make("whole.mkv")
@@ -269,7 +269,7 @@ def test_without_a_duration(
 
 def test_a_file_that_is_cut_short_goes_on_from_its_last_frame(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
 ) -> None:
     old = make("old.mp4", "-movflags", "+faststart", "-g", "10", seconds=6)
@@ -288,7 +288,7 @@ def test_a_file_that_is_cut_short_goes_on_from_its_last_frame(
 )
 def test_every_fit_keeps_the_geometry(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     fit: str,
     size: tuple[int, int],
 ) -> None:
@@ -300,7 +300,7 @@ def test_every_fit_keeps_the_geometry(
 
 
 def test_a_stream_with_untagged_colours_keeps_them(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]]
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     old = make("old.mp4")
     new, _ = extend(old)
@@ -334,7 +334,7 @@ def test_what_is_refused(
 
 def test_what_is_refused_afterwards(
     make: Callable[..., Path],
-    extend: Callable[..., tuple[Path, Any]],
+    extend: Callable[..., tuple[Path, str]],
     lingen_here: RunHere,
     fails: Fails,
 ) -> None:
@@ -351,7 +351,7 @@ def test_what_is_refused_afterwards(
 
 
 def test_the_new_part_can_be_retaken_and_branched(
-    make: Callable[..., Path], extend: Callable[..., tuple[Path, Any]], lingen_here: RunHere
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]], lingen_here: RunHere
 ) -> None:
     new, _ = extend(make("old.mp4"))
     result = lingen_here("retake", new, "--from", "2.5", "--seed", "9", "-o", "retake.mp4")

@@ -49,7 +49,7 @@ def extend(
     """Run `lingen extend`; the input must stay as it was, and nothing half-made is left."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
 
-    def run(video: Any, *options: object) -> subprocess.CompletedProcess[str]:
+    def run(video: str | Path, *options: object) -> subprocess.CompletedProcess[str]:
         ordinary = Path(video).is_file()
         before = hashlib.sha256(Path(video).read_bytes()).digest() if ordinary else b""
         found = {path.name for path in Path().iterdir()}
@@ -125,7 +125,7 @@ def enormous(path: Path) -> None:
 def test_what_is_no_video(
     extend: Callable[..., subprocess.CompletedProcess[str]],
     fails: Fails,
-    fill: Any,
+    fill: Callable[[Path], object],
     code: int,
     part: str,
 ) -> None:

@@ -115,7 +115,7 @@ def test_what_is_wrong_is_refused(
     assert len(entries_of(tmp_path / "one.html")) == 1
 
 
-def browsed(page: Path, state: str = "", script: str = "") -> tuple[Any, Any]:
+def browsed(page: Path, state: str = "", script: str = "") -> tuple[str, str]:
     """The page as a browser has it: its title, and the text of its main part."""
     if BROWSER is None:
         pytest.skip("no chromium")
@@ -137,7 +137,7 @@ def browsed(page: Path, state: str = "", script: str = "") -> tuple[Any, Any]:
     return unescape(title), main
 
 
-def prompts_in(main: Any) -> list[Any]:
+def prompts_in(main: str) -> list[str]:
     return [unescape(one) for one in re.findall(r'<span class="prompt">(.*?)</span>', main)]
 
 
@@ -158,7 +158,7 @@ def test_a_browser_shows_prompts_as_they_are(page: Path) -> None:
         ("#query=nothing", []),
     ],
 )
-def test_the_address_filters_and_sorts(page: Path, state: str, prompts: list[Any]) -> None:
+def test_the_address_filters_and_sorts(page: Path, state: str, prompts: list[str]) -> None:
     assert prompts_in(browsed(page, state)[1]) == prompts
 
 

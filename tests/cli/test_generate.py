@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def generate(
     def run(
         *arguments: object,
         prompt: str = "a red ball",
-        small: tuple[str, str, str, str, str, str] = SMALL,
+        small: Sequence[str] = SMALL,
     ) -> subprocess.CompletedProcess[str]:
         return lingen_here("generate", prompt, "--weights", tiny_weights, *small, *arguments)
 
@@ -391,7 +391,7 @@ def test_accidents_while_sampling(
     fails: Fails,
     clean_environment: Path,
     monkeypatch: pytest.MonkeyPatch,
-    error: Any,
+    error: Exception,
     code: int,
     part: str,
 ) -> None:

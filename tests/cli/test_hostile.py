@@ -97,7 +97,7 @@ COMMANDS = [
 def test_a_recipe_that_was_planted(
     plant: Callable[..., Path],
     lingen_here: RunHere,
-    command: tuple[Any, ...],
+    command: tuple[object, ...],
     changes: dict[str, Any],
 ) -> None:
     video = plant(**changes)
@@ -139,7 +139,9 @@ def stopped(
     assert result.returncode == 70
     left = Path(".a.mp4.lingen").rename("../left")
 
-    def plant(folder: str = ".a.mp4.lingen", recipe: Any = None, **changes: Any) -> None:
+    def plant(
+        folder: str = ".a.mp4.lingen", recipe: Mapping[str, Any] | None = None, **changes: Any
+    ) -> None:
         shutil.copytree(left, folder)
         file = Path(folder, "journal/job.json")
         job = json.loads(file.read_text())
@@ -206,7 +208,7 @@ def test_a_journal_in_a_folder_that_cannot_be_printed(
     ids=lambda changes: next(iter(changes.get("recipe", changes))),
 )
 def test_a_journal_that_was_planted(
-    stopped: Callable[..., None], lingen_here: RunHere, changes: Any
+    stopped: Callable[..., None], lingen_here: RunHere, changes: dict[str, Any]
 ) -> None:
     stopped(**changes)
     before = set(Path().rglob("*"))

@@ -14,6 +14,7 @@ import pytest
 from lingen_cli.zoo import locate_hub
 from lingen_cli.zoo.licenses import accept, is_accepted
 from lingen_plugins import sums
+from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import register_hub_models
 from lingen_plugins.hub.wan import WAN
 from tests.cli.protocols import Fails, Run, RunHere
@@ -32,8 +33,8 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: Pa
 def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes packages look installed, in these versions, or not."""
 
-    def pretend(**versions: Any) -> None:
-        def version(package: Any) -> Any:
+    def pretend(**versions: str | None) -> None:
+        def version(package: str) -> str:
             found = versions.get(package, "9.9.9")
             if found is None:
                 raise PackageNotFoundError(package)
@@ -152,7 +153,7 @@ def test_folders_that_hold_nothing(
 
 
 @pytest.mark.parametrize("model", register_hub_models(), ids=lambda one: one.name)
-def test_every_model_is_listed_and_described(lingen_here: RunHere, model: Any) -> None:
+def test_every_model_is_listed_and_described(lingen_here: RunHere, model: HubModel) -> None:
     rows = json.loads(lingen_here("models", "list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == model.name]
     assert (row["licence"], row["weights"]) == (model.licence, False)

@@ -7,7 +7,6 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -78,7 +77,7 @@ def test_installed_listed_and_uninstalled_without_being_imported(
 
 
 @pytest.fixture
-def no_pip(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """pip is not run; the list of what it would have been asked."""
     asked = []
     monkeypatch.setattr(installing, "run_pip", lambda *words, **_: asked.append(words))
@@ -90,7 +89,7 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     """Return a function that writes the metadata of a distribution with a plugin."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(folder: Path, plugin: Any, name: str | None = None) -> None:
+    def write(folder: str, plugin: str, name: str | None = None) -> None:
         info = tmp_path / f"{folder}-1.0.dist-info"
         info.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name or folder}\nVersion: 1.0\n"
@@ -102,7 +101,7 @@ def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 
 @pytest.mark.parametrize("spec", ["--index-url=https://example.org", "-r", "-e", "", " "])
 def test_a_spec_is_never_an_option(
-    lingen_here: RunHere, fails: Fails, no_pip: list[Any], spec: str
+    lingen_here: RunHere, fails: Fails, no_pip: list[tuple[str, ...]], spec: str
 ) -> None:
     fails(lingen_here("plugins", "install", "--", "fine", spec), 2, "names no package")
     assert no_pip == []
@@ -123,7 +122,10 @@ def test_no_pip_at_all(lingen_here: RunHere, fails: Fails, monkeypatch: pytest.M
 
 
 def test_metadata_that_says_the_name_of_another_package(
-    lingen_here: RunHere, fails: Fails, no_pip: list[Any], pretended: Callable[..., None]
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
 ) -> None:
     pretended("harmless", "evil", name="pytest")
     fails(lingen_here("plugins", "uninstall", "--yes", "evil"), 69, "remove its files by hand")
@@ -132,7 +134,10 @@ def test_metadata_that_says_the_name_of_another_package(
 
 
 def test_a_name_in_two_distributions(
-    lingen_here: RunHere, fails: Fails, no_pip: list[Any], pretended: Callable[..., None]
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
 ) -> None:
     pretended("first", "same")
     pretended("second", "same")
@@ -142,7 +147,10 @@ def test_a_name_in_two_distributions(
 
 
 def test_what_pip_left_is_noticed(
-    lingen_here: RunHere, fails: Fails, no_pip: list[Any], pretended: Callable[..., None]
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
 ) -> None:
     pretended("stays", "stays")
     fails(lingen_here("plugins", "uninstall", "--yes", "stays"), 69, "stays is still there")
@@ -152,13 +160,13 @@ def test_what_pip_left_is_noticed(
 class Terminal:
     """Standard input with somebody at it."""
 
-    def __init__(self, answer: Any) -> None:
+    def __init__(self, answer: str | BaseException) -> None:
         self.answer = answer
 
     def isatty(self) -> bool:
         return True
 
-    def readline(self) -> Any:
+    def readline(self) -> str:
         if isinstance(self.answer, str):
             return self.answer
         raise self.answer
@@ -177,10 +185,10 @@ class Terminal:
 )
 def test_the_question(
     lingen_here: RunHere,
-    no_pip: list[Any],
+    no_pip: list[tuple[str, ...]],
     pretended: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
-    answer: Any,
+    answer: str | BaseException,
     code: int,
     asked: int,
 ) -> None:
@@ -196,7 +204,7 @@ def test_the_question(
 def test_nobody_to_ask(
     lingen_here: RunHere,
     fails: Fails,
-    no_pip: list[Any],
+    no_pip: list[tuple[str, ...]],
     pretended: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

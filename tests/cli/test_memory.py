@@ -83,7 +83,7 @@ def test_where_nothing_helps_it_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
     clean_environment: Path,
 ) -> None:
-    def never(self: Any, *arguments: object) -> None:
+    def never(self: LinGen, *arguments: object) -> None:
         raise FULL
 
     monkeypatch.setattr(LinGen, "forward", never)

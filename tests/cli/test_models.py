@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from lingen_models.checkpoints.safetensors import (
     load_tensors,
@@ -37,7 +38,11 @@ class Bomb:
         return os.mkdir, ("boom",)
 
 
-def rewrite(path: Path, change: Any = None, **config: Any) -> None:
+def rewrite(
+    path: Path,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    **config: Any,
+) -> None:
     """Write the file again with other tensors, or another configuration."""
     tensors, _ = load_tensors(path)
     metadata = read_metadata(path)
@@ -86,13 +91,14 @@ def long_header(path: Path) -> str:
     return f"damaged weights file: {path} claims a 2000000000 byte header"
 
 
-def of_another_model(path: Path) -> Any:
+def of_another_model(path: Path) -> str:
     """The tensors stay, what they are said to be does not."""
-    field, value, told = {
+    faults: dict[str, tuple[str, Any, str]] = {
         "denoiser": ("review", "none", "its review is none, that of tiny-video is both"),
         "autoencoder": ("latent_channels", 8, "its latent_channels is 16, that of the autoencoder"),
         "text_encoder": ("width", 48, "its text_dims is [32], that of the text encoders"),
-    }[path.stem]
+    }
+    field, value, told = faults[path.stem]
     rewrite(path, **{field: value})
     return told
 

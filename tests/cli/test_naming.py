@@ -1,6 +1,5 @@
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -34,7 +33,7 @@ def test_long_prompts_are_cut_at_a_word_and_stay_different() -> None:
 
 
 @given(st.text(max_size=300))
-def test_no_prompt_leaves_the_folder(prompt: Any) -> None:
+def test_no_prompt_leaves_the_folder(prompt: str) -> None:
     name = slug(prompt)
     assert 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_BYTES
     assert not set(name) & set("/\\:.\0\n")

@@ -34,7 +34,7 @@ def record_of(hub: Hub, files: dict[str, Any], folder: str = "") -> dict[str, An
     }
 
 
-def left_in(folder: Path) -> list[Any]:
+def left_in(folder: Path) -> list[str]:
     """Files, not locks and not the tag of a cache, in the folder of the cache."""
     return sorted(
         path.name for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts

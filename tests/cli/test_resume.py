@@ -32,10 +32,10 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., Any]:
+def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., int]:
     """Return a function that kills a run of `lingen` after a few of its sampling steps."""
 
-    def stop(*arguments: object, number: signal.Signals = signal.SIGKILL) -> Any:
+    def stop(*arguments: object, number: signal.Signals = signal.SIGKILL) -> int:
         command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
         process = subprocess.Popen(
             [*command, "--weights", tiny_weights, "--json"],
@@ -56,11 +56,11 @@ def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., Any]:
     return stop
 
 
-def journals(folder: Path) -> list[Any]:
+def journals(folder: Path) -> list[Path]:
     return sorted(folder.glob(".*/journal"))
 
 
-def events_of(result: subprocess.CompletedProcess[str]) -> list[Any]:
+def events_of(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -70,7 +70,7 @@ def events_of(result: subprocess.CompletedProcess[str]) -> list[Any]:
 def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
     clean_environment: Path,
     lingen_here: RunHere,
-    stopped: Callable[..., Any],
+    stopped: Callable[..., int],
     tiny_weights: Path,
     number: signal.Signals,
     sampler: str,
@@ -97,7 +97,7 @@ def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_resume_takes_the_name_and_the_seed_that_were_drawn(
-    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., Any]
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int]
 ) -> None:
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
@@ -114,7 +114,7 @@ def test_resume_takes_the_name_and_the_seed_that_were_drawn(
 def test_a_journal_with_a_recipe_of_format_1(
     clean_environment: Path,
     lingen_here: RunHere,
-    stopped: Callable[..., Any],
+    stopped: Callable[..., int],
     tiny_weights: Path,
     format_1: Callable[[Mapping[str, Any]], dict[str, Any]],
     command: str,
@@ -133,7 +133,7 @@ def test_a_journal_with_a_recipe_of_format_1(
 
 
 def test_the_same_command_without_a_seed_goes_on_too(
-    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., Any], tiny_weights: Path
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], tiny_weights: Path
 ) -> None:
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
@@ -148,7 +148,7 @@ def test_the_same_command_without_a_seed_goes_on_too(
 def test_other_settings_never_take_it_over(
     clean_environment: Path,
     lingen_here: RunHere,
-    stopped: Callable[..., Any],
+    stopped: Callable[..., int],
     tiny_weights: Path,
     fails: Fails,
 ) -> None:
@@ -168,7 +168,7 @@ def test_other_settings_never_take_it_over(
 
 
 def test_resume_says_what_there_is(
-    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., Any], fails: Fails
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], fails: Fails
 ) -> None:
     fails(lingen_here("resume"), 66, "no run was stopped in this folder")
     fails(lingen_here("resume", "a.mp4"), 66, "no stopped run was to become a.mp4")
@@ -236,7 +236,7 @@ def test_latents_are_safe_before_they_are_decoded(
 def test_decoding_alone_never_samples(
     clean_environment: Path,
     lingen_here: RunHere,
-    stopped: Callable[..., Any],
+    stopped: Callable[..., int],
     tiny_weights: Path,
     fails: Fails,
 ) -> None:
@@ -271,7 +271,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
     assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
     decoded = encode.decoded
 
-    def breaks(pipe: Any, latents: Any, first: Any, last: Any) -> Iterator[Any]:
+    def breaks(pipe: Any, latents: Any, first: int, last: int) -> Iterator[Any]:
         for number, chunk in enumerate(decoded(pipe, latents, first, last)):
             if number == 40:  # of 16 frames each: after two pieces of 233
                 raise OSError(errno.EIO, "gone")
@@ -285,7 +285,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
     assert pieces == ["0-233.json", "0-233.mp4", "233-466.json", "233-466.mp4"]
     begins = []
 
-    def watched(pipe: Any, latents: Any, first: Any, last: Any) -> Any:
+    def watched(pipe: Any, latents: Any, first: int, last: int) -> Iterator[Any]:
         begins.append(first)
         return decoded(pipe, latents, first, last)
 
@@ -430,7 +430,7 @@ def test_a_short_run_leaves_nothing(
 def test_a_picture_that_changed_is_another_run(
     clean_environment: Path,
     lingen_here: RunHere,
-    stopped: Callable[..., Any],
+    stopped: Callable[..., int],
     tiny_weights: Path,
     fails: Fails,
 ) -> None:

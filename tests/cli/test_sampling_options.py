@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from lingen_cli.app import app
-from lingen_cli.requests.recipe import Recipe, recipe_from_video
+from lingen_cli.requests.recipe import Added, Recipe, Retaken, recipe_from_video
 from lingen_cli.settings import load, sampling_given
 from lingen_models.sampling.params import SamplingParams, options
 from tests.cli.protocols import RunHere
@@ -74,7 +74,7 @@ def first(lingen_here: RunHere, tiny_weights: Path) -> Path:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_from_the_option_to_the_recipe_to_the_rerun(
-    lingen_here: RunHere, done: Callable[..., Any], first: Path, tiny_weights: Path, name: Any
+    lingen_here: RunHere, done: Callable[..., Recipe], first: Path, tiny_weights: Path, name: Any
 ) -> None:
     base = recipe_from_video(first).sampling
     expected = replace(base, **{name: getattr(OTHER, name)})
@@ -89,18 +89,22 @@ def test_from_the_option_to_the_recipe_to_the_rerun(
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_edits_take_it_too(done: Callable[..., Any], first: Path, name: Any) -> None:
+def test_edits_take_it_too(done: Callable[..., Recipe], first: Path, name: str) -> None:
     base = recipe_from_video(first).sampling
     expected = replace(base, **{name: getattr(OTHER, name)})
     longer = done("extend", first, "--seconds", "0.5", *flag_of(name))
-    assert (longer.sampling, longer.edits[0].sampling) == (base, expected)
+    (added,) = longer.edits
+    assert isinstance(added, Added)
+    assert (longer.sampling, added.sampling) == (base, expected)
     retake = done("retake", first, "--from", "0.2", "--prompt", "a red ball", *flag_of(name))
-    assert (retake.sampling, retake.edits[0].sampling) == (base, expected)
+    (retaken,) = retake.edits
+    assert isinstance(retaken, Retaken)
+    assert (retake.sampling, retaken.sampling) == (base, expected)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_it_is_a_setting_and_a_variable(
-    clean_environment: Path, monkeypatch: pytest.MonkeyPatch, name: Any
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     option, value = option_of(name)
     monkeypatch.setenv(f"LINGEN_{option.upper()}", value)

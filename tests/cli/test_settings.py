@@ -71,7 +71,7 @@ def test_the_nearest_file_upwards_is_the_projects(clean_environment: Path) -> No
     ],
 )
 def test_mistakes_in_a_file_name_the_line_and_the_way_out(
-    text: str, line: int, parts: list[Any]
+    text: str, line: int, parts: list[str]
 ) -> None:
     path = write(Path("lingen.toml"), text).absolute()
     with pytest.raises(ConfigFileError) as caught:

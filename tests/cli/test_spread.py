@@ -36,7 +36,7 @@ def listed(
     return write
 
 
-def videos() -> list[Any]:
+def videos() -> list[str]:
     return sorted(path.name for path in Path("jobs").iterdir() if path.suffix == ".mp4")
 
 
@@ -202,7 +202,7 @@ part()
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 75)])
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
 def test_a_part_that_slurm_stops_writes_its_journal(
-    listed: Callable[..., str], kill: Any, number: signal.Signals, code: int
+    listed: Callable[..., str], kill: Callable[[int, int], None], number: signal.Signals, code: int
 ) -> None:
     """Slurm signals the process that it started, or all of its group at once."""
     pytest.importorskip("submitit")
@@ -247,7 +247,7 @@ def test_options_that_contradict(
     listed: Callable[..., str],
     lingen_here: RunHere,
     fails: Fails,
-    options: tuple[Any, ...],
+    options: tuple[object, ...],
     part: str,
 ) -> None:
     fails(lingen_here("batch", listed(1), *options), 2, part)

@@ -38,7 +38,7 @@ def pictures(path: str) -> np.ndarray:
     "length", [("--frames", 1), ("--frames", 57, "--fps", 24), ("--seconds", 70)]
 )
 def test_what_is_streamed_is_what_a_file_has(
-    clean_environment: Path, command: Callable[..., list[str]], length: tuple[Any, ...]
+    clean_environment: Path, command: Callable[..., list[str]], length: tuple[object, ...]
 ) -> None:
     options = ("--steps", 2, *length)
     streamed = subprocess.run(command(*options, "-o", "-"), capture_output=True, check=True)

@@ -19,7 +19,7 @@ from lingen_cli.inputs.frame_rates import Grid, frame_count, parse_moment, parse
         (240, 240),
     ],
 )
-def test_rates(text: Any, rate: int | Fraction) -> None:
+def test_rates(text: str | float, rate: int | Fraction) -> None:
     assert parse_rate(text) == rate
 
 
@@ -113,7 +113,7 @@ def test_a_decoder_that_stops_early_is_a_bug() -> None:
         *(("1m5s", 65), ("1h", 3600), ("2m", 120), (" 7 ", 7)),
     ],
 )
-def test_moments(text: Any, seconds: Any) -> None:
+def test_moments(text: str, seconds: float) -> None:
     assert parse_moment(text, "--at") == seconds
 
 

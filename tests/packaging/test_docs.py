@@ -100,7 +100,7 @@ def test_every_stage_of_the_recipe_is_documented() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Any) -> None:
+def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", text):
         if not target.startswith("https://"):
@@ -138,7 +138,7 @@ def test_the_readme_opens_with_a_picture_and_two_commands() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_on_the_pages_exist(page: Any) -> None:
+def test_commands_on_the_pages_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"^    lingen (.*)$", text, re.MULTILINE):
         name, *words = [word.strip("[]") for word in shlex.split(line)]

@@ -5,7 +5,6 @@ import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -100,7 +99,7 @@ def graph() -> dict[str, set[str]]:
     return found
 
 
-def layer_of(name: str) -> Any:
+def layer_of(name: str) -> int:
     """The number of the layer of a module of lingen_cli; the top one is 0."""
     unit = [*name.split("."), "__init__"][1]
     (number,) = [number for number, units in enumerate(LAYERS) if unit in units]
@@ -133,7 +132,7 @@ def test_no_folder_is_crowded() -> None:
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_imports_point_downwards(floor: Any) -> None:
+def test_imports_point_downwards(floor: str) -> None:
     above = set(FLOORS[FLOORS.index(floor) + 1 :])
     files = list(SOURCES[floor].rglob("*.py"))
     assert files
@@ -176,7 +175,7 @@ def test_source_roots_are_not_packages(root: str) -> None:
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_packages_are_typed(floor: Any) -> None:
+def test_packages_are_typed(floor: str) -> None:
     assert (SOURCES[floor] / "py.typed").is_file()
 
 

@@ -3,11 +3,10 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from lingen_plugins.manager import DisabledPlugin, load_plugins
+from lingen_plugins.manager import DisabledPlugin, PluginManager, load_plugins
 
 GOOD = """
 from lingen_plugins import ScanOrder, hookimpl
@@ -36,7 +35,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return install
 
 
-def names(manager: Any) -> list[Any]:
+def names(manager: PluginManager) -> list[str]:
     return [plugin.name for plugin in manager.loaded()]
 
 

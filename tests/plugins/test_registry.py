@@ -40,7 +40,7 @@ class Offers:
         self.variants = variants
 
     @hookimpl
-    def register_model_variants(self) -> Any:
+    def register_model_variants(self) -> tuple[object, ...]:
         return self.variants
 
 
@@ -183,7 +183,7 @@ def test_a_broken_built_in_is_a_bug_and_is_raised(
 
 
 @pytest.mark.parametrize("axes", [(), ("thw", "tth"), ("th",), ("thwx",)])
-def test_scan_orders_are_permutations_of_the_axes(axes: tuple[Any, ...]) -> None:
+def test_scan_orders_are_permutations_of_the_axes(axes: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="permutations of 'thw'"):
         ScanOrder(name="odd", summary="", axes=axes)
 

@@ -1,6 +1,7 @@
 """The kit for authors finds what is wrong, and says what to do about it."""
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,14 +9,22 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import lingen_playground as playground
 from lingen_models.networks.space_filling_curves import CURVES
-from lingen_models.sampling.denoise import euler
-from lingen_plugins import Dataset, Sampler, ScanOrder, TextEncoder, hookimpl
+from lingen_models.sampling.denoise import OnStep, Velocity, euler
+from lingen_plugins import (
+    Autoencoder,
+    Dataset,
+    ModelVariant,
+    Sampler,
+    ScanOrder,
+    TextEncoder,
+    hookimpl,
+)
 from lingen_plugins.manager import PluginManager
-from lingen_plugins.registry import collect
+from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing import (
     check_autoencoder,
     check_dataset,
@@ -28,7 +37,7 @@ from lingen_plugins.testing import (
 )
 
 
-def built_in() -> Any:
+def built_in() -> Registry:
     manager = PluginManager()
     manager.load_builtin()
     return collect(manager)
@@ -48,7 +57,7 @@ def this_file_may_import_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "_weight_of", lambda module: "")
 
 
-def module_with(network: Any, **methods: Any) -> Any:
+def module_with(network: nn.Module, **methods: Any) -> nn.Module:
     """`network`, with methods in place of its own."""
     for name, method in methods.items():
         setattr(network, name, method)
@@ -58,52 +67,66 @@ def module_with(network: Any, **methods: Any) -> Any:
 class Denoiser(nn.Module):
     """As small as a denoiser can be that passes."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.text = nn.Linear(config["text_dims"][0], config["latent_channels"])
         self.scale = nn.Parameter(torch.ones(1))
         self.config = config
 
-    def forward(self, latents: Any, t: Any, texts: Any, masks: Any, first_frame: int = 0) -> Any:
-        text = (self.text(texts[0]) * masks[0][..., None]).sum(1)
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        first_frame: int = 0,
+    ) -> Tensor:
+        text: Tensor = (self.text(texts[0]) * masks[0][..., None]).sum(1)
         return self.scale * latents * t[:, None, :, None, None] + text[..., None, None, None]
 
 
 class Unused(Denoiser):
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self.spare = nn.Linear(2, 2)
 
 
 class Dropping(Denoiser):
-    def forward(self, latents: Any, *rest: Any) -> Any:
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) + torch.rand_like(latents)
 
 
 class Mixing(Denoiser):
-    def forward(self, latents: Any, *rest: Any) -> Any:
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) + latents.mean()
 
 
 class Unmasked(Denoiser):
-    def forward(self, latents: Any, t: Any, texts: Any, masks: Any, first_frame: int = 0) -> Any:
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        first_frame: int = 0,
+    ) -> Tensor:
         return super().forward(latents, t, texts, [torch.ones_like(m) for m in masks])
 
 
 class Cropping(Denoiser):
-    def forward(self, latents: Any, *rest: Any) -> Any:
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest)[..., :-1]
 
 
 class Undefined(Denoiser):
-    def forward(self, latents: Any, *rest: Any) -> Any:
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) / 0
 
 
 CONFIG = {"latent_channels": 16, "text_dims": [256], "patch": [1, 2, 2]}
 
 
-def small(build: Any = Denoiser, **changes: Any) -> Any:
+def small(build: Any = Denoiser, **changes: Any) -> ModelVariant:
     return replace(
         MINI, weights=None, **{"build": build, "config": CONFIG, "tiny_config": CONFIG} | changes
     )
@@ -137,7 +160,7 @@ def test_a_denoiser_that_is_nothing_like_ours_passes() -> None:
         (small(windows=(9, 9)), "windows is \\(9, 9\\)"),
         (small(steps=0), "steps is 0; it must be above 0"),
         (small(summary=" "), "it has no summary"),
-        (replace(MINI, config=MINI.config | {"ffn_ratio": 2.0}), "another configuration than"),
+        (replace(MINI, config={**MINI.config, "ffn_ratio": 2.0}), "another configuration than"),
         (ScanOrder(name="x", summary="", axes=("thw",)), "a ModelVariant is checked here"),
     ],
 )
@@ -151,32 +174,32 @@ def sampler_of(loop: Any, **changes: Any) -> Sampler:
     return Sampler(name="mine", summary="a loop", build=lambda: loop, **changes)
 
 
-def in_place(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
-    def velocity_of_copy(x: Any, now: Any) -> Any:
+def in_place(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+    def velocity_of_copy(x: Tensor, now: float) -> Tensor:
         return velocity(x.clone(), now)
 
     noise.copy_(euler(velocity_of_copy, noise, times, on_step))
     return noise
 
 
-def silent(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+def silent(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     return euler(velocity, noise, times, lambda *_: None)
 
 
-def short_of_the_end(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+def short_of_the_end(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     end = euler(velocity, noise, times, on_step)
     return end + 0.01
 
 
-def beyond(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+def beyond(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     velocity(noise, 1.0)
     return euler(velocity, noise, times, on_step)
 
 
-def by_chance(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+def by_chance(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     first = True
 
-    def shaken(x: Any, now: Any) -> Any:
+    def shaken(x: Tensor, now: float) -> Tensor:
         nonlocal first
         v = velocity(x, now)
         shake, first = (0.01 * torch.randn_like(x) if first else 0.0), False
@@ -189,8 +212,8 @@ def by_chance(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     )
 
 
-def swallowing(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
-    def quiet(*told: object) -> None:
+def swallowing(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+    def quiet(*told: Any) -> None:
         try:
             on_step(*told)
         except Exception as error:
@@ -200,7 +223,7 @@ def swallowing(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
     return euler(velocity, noise, times, quiet)
 
 
-def with_memory(velocity: Any, noise: Any, times: Any, on_step: Any) -> Any:
+def with_memory(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     """Adams and Bashforth's method of two steps."""
     x, before = noise, None
     points = times.tolist()
@@ -253,7 +276,10 @@ def test_scan_orders() -> None:
     ],
 )
 def test_curves(
-    monkeypatch: pytest.MonkeyPatch, axes: tuple[str, ...], cells: Any, message: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    axes: tuple[str, ...],
+    cells: Callable[[int], Iterable[int]],
+    message: str | None,
 ) -> None:
     monkeypatch.setitem(CURVES, "curl", None)  # and it is gone afterwards
     order = ScanOrder(
@@ -269,12 +295,12 @@ def test_curves(
         check_scan_order(order)
 
 
-def encoder(**methods: Any) -> Any:
+def encoder(**methods: Any) -> TextEncoder:
     config = {**WORDS.config, "words": ["a", "red", "ball"]}
     return replace(WORDS, config=config, build=lambda c: module_with(WORDS.build(c), **methods))
 
 
-def all_real(tokens: Any) -> tuple[Any, torch.Tensor]:
+def all_real(tokens: Tensor) -> tuple[Tensor, Tensor]:
     features, mask = WORDS.build(WORDS.config).eval()(tokens.clamp(max=2))
     return features, torch.ones_like(mask)
 
@@ -290,7 +316,7 @@ def all_real(tokens: Any) -> tuple[Any, torch.Tensor]:
         (replace(WORDS, feature_dim=7), r"it must be \(3, 64, 7\)"),
     ],
 )
-def test_text_encoders(wrong: Any, message: str) -> None:
+def test_text_encoders(wrong: TextEncoder, message: str) -> None:
     check_text_encoder(encoder())
     with pytest.raises(AssertionError, match=message):
         check_text_encoder(wrong)
@@ -299,15 +325,15 @@ def test_text_encoders(wrong: Any, message: str) -> None:
 class LooksAtPadding(nn.Module):
     """Features that depend on how long the longest prompt is."""
 
-    def tokens(self, prompts: Any) -> torch.Tensor:
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
         rows = [[1, *(2 for _ in prompt.split())][:20] for prompt in prompts]
         longest = max(map(len, rows))
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
-    def unknown_words(self, prompt: str) -> list[Any]:
+    def unknown_words(self, prompt: str) -> list[str]:
         return []
 
-    def forward(self, tokens: Any) -> tuple[Any, Any]:
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return tokens[..., None].float() * tokens.shape[1], tokens > 0
 
 
@@ -322,7 +348,7 @@ def test_a_text_encoder_that_looks_at_the_padding() -> None:
 SMALL_TAE = replace(TAE, config={**TAE.config, "widths": [8, 8, 8]})
 
 
-def codec(**methods: Any) -> Any:
+def codec(**methods: Any) -> Autoencoder:
     build = SMALL_TAE.build
     return replace(SMALL_TAE, build=lambda config: module_with(build(config), **methods))
 
@@ -341,7 +367,7 @@ def codec(**methods: Any) -> Any:
         ),
     ],
 )
-def test_autoencoders(wrong: Any, message: str) -> None:
+def test_autoencoders(wrong: Autoencoder, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_autoencoder(wrong)
 
@@ -350,7 +376,7 @@ def dataset(**changes: Any) -> Dataset:
     names = ("FPS", "sample_scene", "caption", "render", "vocabulary")
     parts = {name: getattr(playground, name) for name in names} | changes
 
-    def build(config: Any) -> Any:
+    def build(config: Mapping[str, Any]) -> Any:
         if config:
             raise ValueError("no settings")
         return SimpleNamespace(**parts)
@@ -375,7 +401,7 @@ def dataset(**changes: Any) -> Dataset:
         (replace(dataset(), build=lambda config: playground), "takes a setting that does not"),
     ],
 )
-def test_datasets(wrong: Any, message: str) -> None:
+def test_datasets(wrong: Dataset, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_dataset(wrong)
 
@@ -388,19 +414,19 @@ class Whole:
         return [ScanOrder(name="columns", summary="columns first", axes=("wth",))]
 
     @hookimpl
-    def register_model_variants(self) -> list[Any]:
+    def register_model_variants(self) -> list[ModelVariant]:
         return [replace(small(scan_order="columns"), name="column-model")]
 
 
 class Misspelt:
     @hookimpl
-    def register_scan_order(self) -> list[Any]:
+    def register_scan_order(self) -> list[ScanOrder]:
         return []
 
 
 class Nothing:
     @hookimpl
-    def register_scan_orders(self) -> list[Any]:
+    def register_scan_orders(self) -> list[ScanOrder]:
         return []
 
 
@@ -424,7 +450,7 @@ def test_a_whole_plugin_with_parts_of_its_own() -> None:
         ([], "unhashable type"),
     ],
 )
-def test_whole_plugins(plugin: Any, message: str) -> None:
+def test_whole_plugins(plugin: object, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_plugin(plugin)
 

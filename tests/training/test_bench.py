@@ -80,7 +80,7 @@ def test_the_rows_of_the_paper() -> None:
     assert found["512p 68 s, no patch"].tokens == 4 * 143_616
     assert "without TESA" in list(paper_cases())[-1].networks
 
-    def ratio(name: str) -> Any:
+    def ratio(name: str) -> float:
         case = found[name]
         totals = [
             sum(step_flops(config, case.latent_shape, text_tokens=256).values())
