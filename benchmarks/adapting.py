@@ -2,7 +2,7 @@
 
     python benchmarks/adapting.py lingen-mini=runs/long dit-mini=runs/long-dit -o adapting
 
-Each folder is of a training by recipes/short-to-long.toml (docs/ablation.md); the first is the
+Each folder is of a training by the recipe short-to-long (docs/ablation.md); the first is the
 measure. Prints a table in markdown and writes OUTPUT.json and OUTPUT.png.
 """
 

@@ -221,8 +221,8 @@ class Video:
         Raises LingenError where the file exists (without `overwrite`) or cannot be written; it is
         whole or absent.
         """
-        from lingen_cli.generation.generate import filmed, publish_video
-        from lingen_cli.generation.journal import Begun, Journal
+        from lingen_cli.generation.begun import Begun
+        from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
         from lingen_cli.generation.output import held
         from lingen_cli.requests.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
@@ -231,10 +231,13 @@ class Video:
             self._job.destination, path=check_output(str(path)), overwrite=overwrite
         )
         job = replace(self._job, destination=destination, draws_seeds=False)
-        with _progress(self._quiet) as progress, held(job) as (work, settled):
+        with _progress(self._quiet) as progress, held(job, progress.warn) as (work, settled):
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
-            journal = Journal(work.journal, begun, progress)
-            made = filmed(settled, work, self._networks, self._latents, journal, progress)
+            tracks = tracks_of(settled, progress)
+            with journal_of(begun, work, progress) as journal:
+                made = filmed(
+                    settled, work, self._networks, self._latents, journal, tracks, progress
+                )
             publish_video(settled, work, self._latents, made, progress)
         self.path = Path(path)
         return self.path

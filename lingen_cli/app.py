@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from lingen_cli import __version__
+from lingen_cli import __version__, help
 from lingen_cli.commands import (
     batch,
     bench,
@@ -23,6 +23,7 @@ from lingen_cli.commands import (
     check,
     config,
     convert,
+    data,
     doctor,
     evaluate,
     extend,
@@ -33,6 +34,7 @@ from lingen_cli.commands import (
     models,
     plan,
     plugins,
+    recipes,
     rerun,
     resume,
     show,
@@ -40,7 +42,9 @@ from lingen_cli.commands import (
     train,
     verify,
 )
-from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of, with_hint
+from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.help import examples_of
+from lingen_cli.hints import with_hint
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.log_file import close_log, log, open_log
 
@@ -49,35 +53,67 @@ app = typer.Typer(
     help="Minute-length videos from a prompt, with linear cost.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog='Example: lingen generate "a red ball bounces on green grass" --minutes 1',
+    epilog=examples_of("generate"),
     pretty_exceptions_enable=False,
+    suggest_commands=False,
 )
-app.command()(generate.generate)
-app.command()(plan.plan)
-app.command()(extend.extend)
-app.command("continue")(extend.continue_)
-app.command()(extend.branch)
-app.command()(extend.retake)
-app.command()(layout.layout)
-app.command()(show.show)
-app.command()(gallery.gallery)
-app.command()(rerun.rerun)
-app.command()(resume.resume)
-app.command()(resume.decode)
-app.command()(batch.batch)
-app.command()(check.check)
-app.command()(verify.verify)
-app.command()(train.train)
-app.command()(convert.convert)
-app.command()(evaluate.evaluate)
-app.command()(bench.bench)
-app.command()(doctor.doctor)
-app.add_typer(models.app, name="models")
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(story.app, name="story")
-app.add_typer(cache.app, name="cache")
-app.add_typer(config.app, name="config")
-app.add_typer(kernels.app, name="kernels")
+
+_COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
+    help.MAKE: {
+        "generate": generate.generate,
+        "plan": plan.plan,
+        "extend": extend.extend,
+        "continue": extend.continue_,
+        "branch": extend.branch,
+        "retake": extend.retake,
+        "layout": layout.layout,
+        "story": story.app,
+    },
+    help.LOOK: {
+        "show": show.show,
+        "gallery": gallery.gallery,
+        "check": check.check,
+        "verify": verify.verify,
+    },
+    help.BATCH: {
+        "batch": batch.batch,
+        "resume": resume.resume,
+        "decode": resume.decode,
+        "rerun": rerun.rerun,
+    },
+    help.MODELS: {"models": models.app, "plugins": plugins.app},
+    help.RESEARCH: {
+        "train": train.train,
+        "data": data.app,
+        "recipes": recipes.app,
+        "convert": convert.convert,
+        "evaluate": evaluate.evaluate,
+        "bench": bench.bench,
+    },
+    help.SETUP: {
+        "doctor": doctor.doctor,
+        "config": config.app,
+        "cache": cache.app,
+        "kernels": kernels.app,
+    },
+}
+"""Panel of the help page -> its commands, in their order."""
+
+
+def _add_commands() -> None:
+    for panel, commands in _COMMANDS.items():
+        for name, command in commands.items():
+            if isinstance(command, typer.Typer):
+                for one in command.registered_commands:
+                    inner = one.name or getattr(one.callback, "__name__", "")
+                    one.epilog = examples_of(f"{name} {inner}")
+                command.info.suggest_commands = False
+                app.add_typer(command, name=name, rich_help_panel=panel)
+            else:
+                app.command(name, rich_help_panel=panel, epilog=examples_of(name))(command)
+
+
+_add_commands()
 
 
 def _print_version(wanted: bool) -> None:
@@ -100,7 +136,7 @@ def lingen(
     ] = False,
     log_file: Annotated[
         Path | None,
-        typer.Option(help="Append what is told to people to this file, with the time."),
+        typer.Option(help="Also append all messages to this file, with timestamps."),
     ] = None,
     trace: Annotated[
         Path | None,

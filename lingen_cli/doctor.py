@@ -19,7 +19,7 @@ from lingen_cli.settings import Settings
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
 
 EXTRAS = (
-    ("huggingface_hub", "hub", "`lingen models pull`"),
+    ("huggingface_hub", "hub", "`lingen models pull`, for models of plugins"),
     ("matplotlib", "train", "loss curves and `lingen check --plot`"),
     ("diffusers", "hub", "open weights such as wan-1.3b"),
     ("ray", "ray", "`lingen batch --ray`"),
@@ -135,15 +135,14 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _weights() -> Iterator[Finding]:
-    from lingen_cli.zoo.availability import how_to_get, state_of
+    from lingen_cli.zoo.availability import state_of
     from lingen_cli.zoo.locate import locate
     from lingen_plugins.registry import collect
 
-    registry = collect()
+    registry, absent = collect(), 0
     for name, variant in registry.model_variants.items():
         if state_of(variant) in ("none", "to pull"):
-            what = "no weights exist" if variant.weights is None else "weights are not here"
-            yield Finding(name, "ok", f"{what}: {how_to_get(variant)}")
+            absent += 1
             continue
         try:
             model = locate(registry, name)
@@ -152,6 +151,9 @@ def _weights() -> Iterator[Finding]:
         else:
             sums = ", ".join(f"{part} {digest[:12]}" for part, digest in model.hashes.items())
             yield Finding(name, "ok", sums)
+    if absent:
+        detail = f"{absent} have no weights here, which nothing needs: lingen models list --all"
+        yield Finding("other models", "ok", detail)
 
 
 def _folder() -> Iterator[Finding]:

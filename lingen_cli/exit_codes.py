@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import typer
@@ -37,24 +34,6 @@ class Failure:
     code: int
     message: str
     bug: bool = False
-
-
-def with_hint(error: BaseException, arguments: Sequence[str]) -> BaseException:
-    """Return an error of a command line with what to write instead, where that can be told."""
-    if not isinstance(error, typer.TyperException):
-        return error
-    text = " ".join(error.format_message().split())
-    words = list(itertools.takewhile(lambda word: not word.startswith("-"), arguments))
-    if text.startswith("No such command") and words and " " in words[0]:
-        return InvalidOptionError(
-            f"no such command; did you mean: lingen generate {shlex.quote(words[0])}"
-        )
-    if "unexpected extra argument" in text and words[:1] in (["generate"], ["plan"]):
-        prompt = shlex.quote(" ".join(words[1:]))
-        return InvalidOptionError(f"put the prompt in quotes: lingen {words[0]} {prompt}")
-    if text.startswith("Missing argument") and words:
-        return InvalidOptionError(f"{text} See: lingen {words[0]} --help")
-    return error
 
 
 def failure_of(error: BaseException) -> Failure:

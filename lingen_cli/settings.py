@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import platformdirs
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -33,14 +30,27 @@ from lingen_cli.errors import (
     LingenError,
     PermissionDeniedError,
 )
+from lingen_cli.user_folders import user_folder
 from lingen_models.sampling import params
 from lingen_models.sampling.params import SamplingParams
+from lingen_models.spelling import did_you_mean, nearest
+from lingen_training.text_file import TextError, parse_toml
 
 FILE_NAME = "lingen.toml"
 PREFIX = "LINGEN_"
 DEFAULT = "default"
-_MAX_BYTES = 1 << 20
+RANDOM = -1
+"""A seed that stands for none: it is drawn, whatever weaker sources say."""
 _FOLDER_KEYS = ("output_folder", "weights")
+_WHOLE, _NUMBER = "must be a whole number", "must be a number"
+_REASONS = {
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+}
+"""Kind of pydantic's error -> what is wrong, in words for people."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +142,7 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     sources = dict.fromkeys(Settings.model_fields, DEFAULT)
     layers: list[tuple[Mapping[str, Any], str]] = []
     user = user_file()
-    if user.is_file():
+    if user is not None and is_file(user):
         layers.append((_read(user, confined=False), str(user)))
     project = nearest_file(start or Path.cwd())
     if project is not None and project != user:
@@ -150,8 +160,9 @@ def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
     values, sources = {}, {}
     for layer, source in _given(flags):
         for option, value in layer.items():
-            name = params.options()[option]
-            values[name], sources[name] = value, source
+            if value is not None:
+                name = params.options()[option]
+                values[name], sources[name] = value, source
     return SamplingOverrides(values, sources)
 
 
@@ -165,15 +176,24 @@ def _given(flags: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
     return found
 
 
-def user_file() -> Path:
-    """The settings file of this user, whether or not it exists."""
-    return platformdirs.user_config_path("lingen") / FILE_NAME
+def user_file() -> Path | None:
+    """The settings file of this user, whether or not it exists; None for one without a home."""
+    folder = user_folder("config")
+    return None if folder is None else folder / FILE_NAME
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; one in a folder that cannot be read is not."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def nearest_file(start: Path) -> Path | None:
     """The first `lingen.toml` in `start` or a folder above it."""
     for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
+        if is_file(folder / FILE_NAME):
             return folder / FILE_NAME
     return None
 
@@ -186,28 +206,18 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
         raise PermissionDeniedError(f"permission denied: {path}") from error
     except OSError as error:
         raise ConfigFileError(f"{path}: {error.strerror}") from error
-    if len(raw) > _MAX_BYTES:
-        raise ConfigFileError(f"{path}: larger than {_MAX_BYTES} bytes")
     try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ConfigFileError(f"{path}:{line}: not valid UTF-8") from error
-    try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r"line (\d+)", str(error))
-        line = int(found[1]) if found else text.count("\n") + 1
-        raise ConfigFileError(f"{path}:{line}: {error}") from error
+        toml = parse_toml(raw)
+    except TextError as error:
+        raise ConfigFileError(f"{path}:{error.line}: {error}") from error
+    values, text = toml.values, toml.text
 
     def bad(key: str, why: str) -> LingenError:
         return ConfigFileError(f"{path}:{_line_of(key, text)}: {why}")
 
     for key in values:
         if key not in Settings.model_fields:
-            close = get_close_matches(key, Settings.model_fields, n=1, cutoff=0.4)
-            known = f"known: {', '.join(Settings.model_fields)}"
-            hint = f"did you mean {close[0]!r}?" if close else known
+            hint = did_you_mean(key, Settings.model_fields, cutoff=0.4)
             raise bad(key, f"unknown key {key!r}; {hint}")
     checked = _check(values, lambda key, why: bad(key, f"{key} {why}"))
     for key in _FOLDER_KEYS:
@@ -225,12 +235,14 @@ def _environment() -> list[tuple[str, str, Any]]:
     for variable in sorted(os.environ):
         if not variable.startswith(PREFIX):
             continue
+        if variable in known and not os.environ[variable].strip():
+            continue  # empty is not set: what a shell or a container gives for a missing one
         if variable in known:
             name, value = known[variable], os.environ[variable]
             bad = partial(_wrong, variable)
             found.append((name, variable, _check({name: value}, bad, strict=False)[name]))
-        elif close := get_close_matches(variable, known, n=1, cutoff=0.85):
-            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close[0]}?")
+        elif close := nearest(variable, known, cutoff=0.85):
+            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close!r}?")
     return found
 
 
@@ -246,12 +258,16 @@ def _check(
     `strict` refuses a string where a number belongs (TOML has both); a variable is always a string.
     """
     plain = {key: Path(v) if _is_folder(key, v) else v for key, v in values.items()}
+    if str(plain.get("seed")) == str(RANDOM):
+        plain["seed"] = None
     try:
         settings = Settings.model_validate(plain, strict=strict)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
-        why = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+        why = _REASONS.get(first["type"]) or first["msg"].removeprefix("Value error, ").replace(
+            "Input should", "must"
+        )
         raise bad(key, f"{why}, not {_shown(first['input'])}") from error
     return {key: getattr(settings, key) for key in values}
 

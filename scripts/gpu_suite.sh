@@ -7,7 +7,7 @@
 # `cat denoiser.* > denoiser.safetensors`). The steps of the recipe's last stage are set from the pace of
 # its first 60, so that it ends in time. Needs only this repository's requirements; PyAV is not used.
 set -u
-out=$1 minutes=$2 recipe=${3:-recipes/lingen-mini-gpu.toml} start=${4:-models/lingen_models/weights/lingen-mini}
+out=$1 minutes=$2 recipe=${3:-training/lingen_training/recipes/lingen-mini-gpu.toml} start=${4:-models/lingen_models/weights/lingen-mini}
 ends=$(($(date +%s) + minutes * 60))
 mkdir -p "$out"
 export PYTHONPATH=$PWD:$PWD/models:$PWD/playground:$PWD/plugins:$PWD/training${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.batch.run import Outcome, Tally, Task, loader, make_one, plan
+from lingen_cli.batch.run import Outcome, Tally, Task, loader, make_one, plan, until_free
 from lingen_cli.errors import NotAvailableError
+from lingen_cli.interpreter import packages_folder, search_path
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
@@ -35,6 +36,8 @@ class Share:
     template: str
     retries: int
     cwd: str
+    wait: float
+    """Seconds for outputs that other runs hold."""
 
 
 class Worker:
@@ -86,17 +89,21 @@ def _run(
         with Progress(tally.events, quiet=quiet) as progress:
             if count is not None and count > room:
                 progress.warn(f"the cluster has room for {room} actors, not {count}")
-            _spread(ray, actors, tasks, tally, progress)
+
+            def attempt(some: Sequence[Task]) -> list[Outcome]:
+                return _spread(ray, actors, some, tally, progress)
+
+            until_free(tasks, attempt, tally, share.wait)
     finally:
         ray.shutdown()
 
 
 def _spread(
     ray: Any, actors: Sequence[Any], tasks: Sequence[Task], tally: Tally, progress: Progress
-) -> None:
-    """Give every actor a job, and the next when it has made one."""
-    waiting, running = list(reversed(tasks)), {}
-    for actor in actors:
+) -> list[Outcome]:
+    """Give every actor a job, and the next when it has made one; those that are held."""
+    waiting, running, held = list(reversed(tasks)), {}, []
+    for actor in actors[: len(tasks)]:
         task = waiting.pop()
         running[actor.make.remote(task.line)] = (actor, task)
     while running:
@@ -111,11 +118,15 @@ def _spread(
                 outcome = Outcome(
                     task.line, str(task.output), "failed", NotAvailableError.exit_code, message
                 )
-            tally.add(outcome)
-            progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}")
+            if outcome.status == "held":
+                held.append(outcome)
+            else:
+                tally.add(outcome)
+                progress.note(f"{len(tally.outcomes)} are ready: {outcome.output}")
             if waiting:
                 task = waiting.pop()
                 running[actor.make.remote(task.line)] = (actor, task)
+    return held
 
 
 def _check_reachable(address: str) -> None:
@@ -137,14 +148,15 @@ def _connect(address: str) -> Any:
     except ImportError as error:
         raise NotAvailableError("--ray needs Ray: pip install 'lingen[ray]'") from error
     _check_reachable(address)
-    path = os.pathsep.join(one for one in sys.path if one)
+    path = os.pathsep.join(search_path())
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     settings["runtime_env"] = {"env_vars": {"PYTHONPATH": path}} if address == LOCAL else {}
     try:
-        if address == LOCAL:
-            ray.init(include_dashboard=False, **settings)
-        else:
-            ray.init(address=address, **settings)
+        with contextlib.chdir(packages_folder()):  # Ray lets its workers import what lies here
+            if address == LOCAL:
+                ray.init(include_dashboard=False, **settings)
+            else:
+                ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NotAvailableError(f"no Ray cluster answers at {address!r}: {error}") from error
     signals.install()  # Ray has put its own answer to SIGTERM in place of ours

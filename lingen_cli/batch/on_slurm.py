@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
+from lingen_cli.interpreter import inherited_safe_path, lingen_command
 
 LOGS = ".slurm"
 """Where submitit writes, in the folder of the videos."""
@@ -123,12 +124,12 @@ def submit(
     except RuntimeError as error:
         raise NotAvailableError(f"cannot submit to {cluster}: {error}") from error
     executor.update_parameters(**{"name": "lingen", "timeout_min": _MINUTES} | settings)
-    start = (sys.executable, "-m", "lingen_cli", "batch", "--keep-going")
+    start = lingen_command("batch", "--keep-going")
     shards = [f"{number}/{parts}" for number in range(1, parts + 1)]
     cwd, leaves = str(Path.cwd()), cluster != "debug"
     tasks = [Part((*start, "--shard", shard, *command), cwd, leaves=leaves) for shard in shards]
     try:
-        with executor.batch():
+        with inherited_safe_path(), executor.batch():
             jobs = [executor.submit(task) for task in tasks]
     except (submitit.core.utils.FailedJobError, OSError) as error:
         raise NotAvailableError(f"Slurm took no job: {error}") from error

@@ -2,7 +2,8 @@
 
 Each process goes through the whole list, but begins at a part of its own. An output that is made,
 or that another process is at, is passed over, as in every batch. So a process that is killed costs
-nothing: what it left is made by the others, or at last by this one.
+nothing: what it left is made by the others, or at last by this one. And none outlives this one: its
+standard input is a pipe from here, at whose end it stops.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import IO
 
 from lingen_cli.batch.run import Outcome, Tally, Task, run
+from lingen_cli.errors import LockedError, SomeFailedError
+from lingen_cli.interpreter import lingen_command
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.progress import Progress
 
 _PATIENCE = 10.0
 """Seconds in which a process that is asked to stop writes its journal."""
+_LAST_LINES = 20
+_ENDS_OF_A_BATCH = (0, SomeFailedError.exit_code, LockedError.exit_code)
 
 
 def run_in_processes(
@@ -34,40 +39,87 @@ def run_in_processes(
     *,
     quiet: bool,
     retries: int,
+    wait: float,
 ) -> None:
     """Make `tasks` with `count` processes of `lingen batch`; `command` is what all have in common.
 
     The events of the processes go nowhere but into the tally.
     """
     found: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    processes: list[subprocess.Popen[str]] = []
+    workers: list[_Worker] = []
     with Progress(tally.events, quiet=quiet) as progress:
         try:
             for number in range(count):
-                processes.append(_start(command, number, count))
-                _listen(processes[-1], found)
-            _collect(found, processes, tasks, tally, progress)
+                workers.append(_Worker(command, number, count, found))
+            _collect(found, workers, tasks, tally, progress)
         except BaseException:
-            _stop(processes)
+            _stop(workers)
             raise
-        for number, process in enumerate(processes, start=1):
-            if process.returncode not in (0, 1):
-                progress.warn(f"process {number} of {count} ended with {process.returncode}")
+        for number, worker in enumerate(workers, start=1):
+            if (how := worker.how_it_failed()) is not None:
+                progress.warn(f"process {number} of {count} {how}")
     left = [task for task in tasks if task.line not in tally.outcomes]
-    run(left, tally, quiet=quiet, retries=retries)
+    run(left, tally, quiet=quiet, retries=retries, wait=wait)
 
 
-def _start(command: Sequence[str], number: int, count: int) -> subprocess.Popen[str]:
-    start = [sys.executable, "-m", "lingen_cli", "batch", "--keep-going", "--quiet"]
-    return subprocess.Popen(
-        [*start, "--worker", f"{number + 1}/{count}", "--events", "-", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | _own_device(number, count),
-        start_new_session=True,  # a Ctrl-C reaches this process, which passes it on once
-    )
+class _Worker:
+    """A process that goes through the list, and two threads that read what it tells."""
+
+    def __init__(
+        self, command: Sequence[str], number: int, count: int, found: queue.SimpleQueue[str | None]
+    ) -> None:
+        """Begin; its events go to `found`, and None at their end."""
+        options = ["--keep-going", "--quiet", "--wait", "0", "--worker", f"{number + 1}/{count}"]
+        self.process = subprocess.Popen(
+            lingen_command("batch", *options, "--events", "-", *command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="backslashreplace",
+            env=os.environ | _own_device(number, count),
+            start_new_session=True,  # a Ctrl-C reaches this process, which passes it on once
+        )
+        assert self.process.stdout is not None and self.process.stderr is not None
+        self.ended = False
+        """It has told its last event."""
+        self._errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._threads = [
+            threading.Thread(target=self._listen, args=(self.process.stdout, found), daemon=True),
+            threading.Thread(target=self._keep, args=(self.process.stderr,), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _listen(self, lines: IO[str], found: queue.SimpleQueue[str | None]) -> None:
+        line = ""
+        with lines:
+            for line in lines:
+                found.put(line)
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            self.ended = json.loads(line)["event"] == "end"
+        found.put(None)
+
+    def _keep(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                if line.strip():
+                    self._errors.append(line.strip())
+
+    def wait(self) -> None:
+        """Wait for its end, and for all that it has told."""
+        self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        for thread in self._threads:
+            thread.join(_PATIENCE)
+
+    def how_it_failed(self) -> str | None:
+        """Return how it ended, if not as a batch ends: with the last that it said."""
+        code = self.process.returncode
+        if self.ended and code in _ENDS_OF_A_BATCH:
+            return None
+        return f"ended with {code}" + (f": {self._errors[-1]}" if self._errors else "")
 
 
 def _own_device(number: int, count: int) -> dict[str, str]:
@@ -82,34 +134,21 @@ def _own_device(number: int, count: int) -> dict[str, str]:
     return {} if "OMP_NUM_THREADS" in os.environ else {"OMP_NUM_THREADS": str(threads)}
 
 
-def _listen(process: subprocess.Popen[str], found: queue.SimpleQueue[str | None]) -> None:
-    """Pass on the lines of a process, and None at its end."""
-
-    def read(lines: IO[str]) -> None:
-        with lines:
-            for line in lines:
-                found.put(line)
-        found.put(None)
-
-    assert process.stdout is not None
-    threading.Thread(target=read, args=(process.stdout,), daemon=True).start()
-
-
 def _collect(
     found: queue.SimpleQueue[str | None],
-    processes: Sequence[subprocess.Popen[str]],
+    workers: Sequence[_Worker],
     tasks: Sequence[Task],
     tally: Tally,
     progress: Progress,
 ) -> None:
     """Count what the processes say until all have ended."""
-    running = len(processes)
+    running = len(workers)
     while running:
         if signals.journal_asked():
             signals.journal_written()
-            for process in processes:
+            for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGUSR1)
+                    worker.process.send_signal(signal.SIGUSR1)
         try:
             line = found.get(timeout=0.5)
         except queue.Empty:
@@ -119,12 +158,12 @@ def _collect(
             continue
         with contextlib.suppress(ValueError):
             event = json.loads(line)
-            if event["event"] == "job" and event["status"] != "skipped":
+            if event["event"] == "job" and event["status"] in ("done", "failed"):
                 outcome = _outcome(event)
                 _count(outcome, tally)
                 progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}")
-    for process in processes:
-        process.wait()
+    for worker in workers:
+        worker.wait()
 
 
 def _outcome(event: dict[str, object]) -> Outcome:
@@ -139,14 +178,14 @@ def _count(outcome: Outcome, tally: Tally) -> None:
         tally.add(outcome)
 
 
-def _stop(processes: Sequence[subprocess.Popen[str]]) -> None:
+def _stop(workers: Sequence[_Worker]) -> None:
     """Have them write their journals and end."""
-    for process in processes:
+    for worker in workers:
         with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-    for process in processes:
+            worker.process.terminate()
+    for worker in workers:
         try:
-            process.wait(_PATIENCE)
+            worker.process.wait(_PATIENCE)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            worker.process.kill()
+        worker.wait()

@@ -7,16 +7,28 @@ contradict the files: the same command again does what is missing.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.batch.job_list import Line
-from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError
+from lingen_cli.errors import (
+    BadDataError,
+    InvalidOptionError,
+    LockedError,
+    OutputExistsError,
+    PermissionDeniedError,
+)
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
+from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import check_target
+from lingen_cli.generation.output import is_made
 from lingen_cli.inputs.request import Request
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
 _WORTH_ANOTHER = frozenset({70, 71, 74})
+_SECONDS_BETWEEN_LOOKS = 1.0
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _FIELDS = ("index", "prompt", "seed", "id", "command", "model")
 
@@ -50,7 +63,8 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a line: `status` is `done`, `skipped` (there already) or `failed`."""
+    """Outcome of a line: `status` is `done`, `skipped` (there already), `failed`, or `held` where
+    another run is making that output."""
 
     line: int
     output: str
@@ -71,26 +85,28 @@ class Tally:
         """One more; what is done stays done."""
         self.outcomes[outcome.line] = outcome
         facts = asdict(outcome)
-        if outcome.status != "failed":
+        if outcome.status not in ("failed", "held"):
             del facts["code"], facts["message"]
         self.events.emit("job", **facts)
 
-    def count(self, status: str) -> int:
-        """Count the lines that came to `status`."""
-        return sum(one.status == status for one in self.outcomes.values())
-
-    @property
-    def failed(self) -> list[Outcome]:
-        """The lines that failed, in their order."""
-        return [one for _, one in sorted(self.outcomes.items()) if one.status == "failed"]
+    def those(self, status: str) -> list[Outcome]:
+        """The lines that came to `status`, in their order."""
+        return [one for _, one in sorted(self.outcomes.items()) if one.status == status]
 
 
 def plan(
-    lines: Sequence[Line], folder: Path, template: str, progress: Progress
+    lines: Sequence[Line],
+    folder: Path,
+    template: str,
+    progress: Progress,
+    *,
+    outputs: bool = False,
 ) -> tuple[list[Task], list[tuple[int, int, str]]]:
-    """Return what can be made, and line, exit code and message of what cannot: all is checked
-    that can be checked without torch. Raises InvalidOptionError (2) for a template with unknown
-    fields."""
+    """Return what can be made, and line, exit code and message of what cannot.
+
+    All is checked that can be checked without torch, and with `outputs` what lies at their places.
+    Raises InvalidOptionError (2) for a template with unknown fields.
+    """
     for name in _FIELD.findall(template):
         if name not in _FIELDS:
             raise InvalidOptionError(f"--name knows {', '.join(_FIELDS)}, not {{{name}}}")
@@ -102,28 +118,63 @@ def plan(
             if line.problem is not None:
                 raise BadDataError(line.problem)
             output = _output(line, folder, template)
-            if output in taken:
-                raise BadDataError(f"the output {output.name} is that of line {taken[output]} too")
+            place = output.resolve()
+            if place in taken:
+                raise BadDataError(f"the output {output.name} is that of line {taken[place]} too")
             task = Task(line.number, output, _request(line, output))
-            task.job(progress)
+            job = task.job(progress)
+            _check_folder(output.parent)
+            if outputs and not is_made(job):
+                check_target(output, overwrite=False)
         except Exception as error:
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))
         else:
-            taken[output] = line.number
+            taken[place] = line.number
             tasks.append(task)
     return tasks, problems
 
 
-def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int) -> None:
-    """Make what is missing, in order; a job that fails is told and passed over."""
+def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
+    """Make what is missing, in order; a job that fails is told and passed over.
+
+    At the end, outputs that other runs hold are waited for, up to `wait` seconds: a run that ends
+    without its video leaves it to this one.
+    """
     load = loader()
-    for number, task in enumerate(tasks, start=1):
-        with Progress(tally.events, quiet=quiet) as progress:
-            progress.note(f"job {number} of {len(tasks)}, line {task.line}: {task.output}")
-            outcome = make_one(task, progress, load, retries)
-            if outcome.status == "failed":
-                progress.note(f"line {task.line} failed: {outcome.message}")
+
+    def attempt(some: Sequence[Task]) -> list[Outcome]:
+        held = []
+        for number, task in enumerate(some, start=1):
+            with Progress(tally.events, quiet=quiet) as progress:
+                progress.note(f"job {number} of {len(some)}, line {task.line}: {task.output}")
+                outcome = make_one(task, progress, load, retries)
+                if outcome.status == "failed":
+                    progress.note(f"line {task.line} failed: {outcome.message}")
+            if outcome.status == "held":
+                held.append(outcome)
+            else:
+                tally.add(outcome)
+        return held
+
+    until_free(tasks, attempt, tally, wait)
+
+
+def until_free(
+    tasks: Sequence[Task],
+    attempt: Callable[[Sequence[Task]], Sequence[Outcome]],
+    tally: Tally,
+    wait: float,
+) -> None:
+    """Call `attempt` with `tasks`, and for up to `wait` seconds with those of which it returns that
+    they are held; what is held then is told so."""
+    held = attempt(tasks)
+    until = time.monotonic() + wait
+    while held and time.monotonic() < until:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        lines = {one.line for one in held}
+        held = attempt([task for task in tasks if task.line in lines])
+    for outcome in held:
         tally.add(outcome)
 
 
@@ -132,12 +183,14 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     from lingen_cli.generation.generate import generate
 
     line, output = task.line, str(task.output)
+    with contextlib.suppress(OSError):  # told by what writes there
+        task.output.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(retries + 1):
         try:
             made = generate(task.job(progress), progress, load)
-        except LockedError:
+        except LockedError as error:
             progress.note(f"line {line}: another run is at it")
-            return Outcome(line, output, "skipped")
+            return Outcome(line, output, "held", error.exit_code, str(error))
         except Exception as error:
             failure = failure_of(error)
             if attempt == retries or failure.code not in _WORTH_ANOTHER:
@@ -183,12 +236,21 @@ def _output(line: Line, folder: Path, template: str) -> Path:
     return path
 
 
+def _check_folder(folder: Path) -> None:
+    """Raise OutputExistsError (73) or PermissionDeniedError (77) if `folder` can never be made."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputExistsError(f"not a folder: {printable(folder)}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionDeniedError(f"permission denied: {printable(folder)}")
+
+
 def _request(line: Line, output: Path) -> Request:
     """What a line asks for. Raises BadDataError (65), InvalidOptionError (2)."""
     values = {key: value for key, value in line.values.items() if key not in _OURS}
-    return replace(
-        parse_request(str(line.values.get("command", "generate")), values), output=str(output)
-    )
+    command = str(line.values.get("command", "generate"))
+    return replace(parse_request(command, values, line.folder), output=str(output))
 
 
 def part_of(text: str, option: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lingen_cli.commands.options import grouped_options
+from lingen_cli.completion import completed
 from lingen_cli.inputs.request import OUTPUT, Report
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def batch(
     jobs: Annotated[
         Path,
         typer.Argument(
-            metavar="JOBS", help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml."
+            metavar="JOBS",
+            help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml.",
+            autocompletion=completed("jobs"),
         ),
     ],
     folder: Annotated[
@@ -31,7 +34,8 @@ def batch(
         typer.Option(
             "--output",
             "-o",
-            help="The folder for the videos; else one with the name of JOBS, here.",
+            help="The folder for the videos.",
+            show_default="one with the name of JOBS, here",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -60,6 +64,16 @@ def batch(
         int,
         typer.Option(min=0, max=100, help="More attempts at a job.", rich_help_panel=_RUN),
     ] = 0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            help="How long to wait, at the end, for outputs that other runs are making.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 30.0,
     shard: Annotated[
         str,
         typer.Option(help="Only a part: 2/8 is the second of eight.", rich_help_panel=_RUN),
@@ -110,9 +124,9 @@ def batch(
             help="slurm, or submitit's own local or debug, to try it.", rich_help_panel=_WHERE
         ),
     ] = "slurm",
-    worker: Annotated[str, typer.Option(hidden=True)] = "1/1",
+    worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Make many videos; again, make what is missing. Prints the path of each.
+    """Make a list of videos. Run it again to make only the missing ones.
 
     Every line is checked before the first video is made. A line may hold any option of generate,
     extend, continue, branch, retake or rerun, by its name.
@@ -120,7 +134,12 @@ def batch(
     from lingen_cli.batch.job_list import read_jobs
     from lingen_cli.batch.run import Tally, beginning_at, plan, run
     from lingen_cli.batch.run import shard as part_of
-    from lingen_cli.errors import BadDataError, InvalidOptionError, SomeFailedError
+    from lingen_cli.errors import (
+        BadDataError,
+        InvalidOptionError,
+        LockedError,
+        SomeFailedError,
+    )
     from lingen_cli.files.printable import printable
     from lingen_cli.terminal import console, signals
     from lingen_cli.terminal.events import Events
@@ -135,7 +154,8 @@ def batch(
     target = folder or Path(jobs.stem)
     with signals.announced(), Events(to) as stream:
         # Warnings come when a job is made; here they would come twice.
-        tasks, problems = plan(lines, target, name, Progress(Events(None), quiet=True))
+        silent = Progress(Events(None), quiet=True)
+        tasks, problems = plan(lines, target, name, silent, outputs=check)
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
         told = f"{len(problems)} of {len(lines)} lines cannot be made"
@@ -150,32 +170,39 @@ def batch(
         same = ["--output", str(target), "--name", name, "--retry", str(retry), "--", str(jobs)]
         if slurm is not None:
             parts = min(slurm, len(lines))
-            _submit(target, same, parts, slurm_cluster, slurm_option or [], to)
+            command = ["--wait", str(wait), *same]
+            _submit(target, command, parts, slurm_cluster, slurm_option or [], to)
             return
         tally = Tally(stream)
-        tasks = beginning_at(tasks, worker)
+        if worker is not None:
+            signals.end_with_parent()
+            tasks = beginning_at(tasks, worker)
         if ray is not None:
             from lingen_cli.batch.on_ray import Share, run_on_ray
 
-            share = Share(str(jobs), str(target), name, retry, str(Path.cwd()))
+            share = Share(str(jobs), str(target), name, retry, str(Path.cwd()), wait)
             run_on_ray(tasks, share, ray, processes, tally, report.quiet)
         elif processes is not None and processes > 1:
             from lingen_cli.batch.processes import run_in_processes
 
             command = ["--shard", shard, *same]
-            run_in_processes(tasks, command, processes, tally, quiet=report.quiet, retries=retry)
+            run_in_processes(
+                tasks, command, processes, tally, quiet=report.quiet, retries=retry, wait=wait
+            )
         else:
-            run(tasks, tally, quiet=report.quiet, retries=retry)
+            run(tasks, tally, quiet=report.quiet, retries=retry, wait=wait)
         if gallery and any(task.output.exists() for task in tasks):
             from lingen_cli.gallery.page import write_gallery
 
             write_gallery([target], target / "gallery.html", jobs.stem, overwrite=True)
-        failed = len(problems) + len(tally.failed)
-        made, there = tally.count("done"), tally.count("skipped")
-        stream.summarise(done=made, skipped=there, failed=failed)
+        left = tally.those("failed") + tally.those("held")
+        made, there, held = (len(tally.those(one)) for one in ("done", "skipped", "held"))
+        failed = len(problems) + len(left) - held
+        stream.summarise(done=made, skipped=there, held=held, failed=failed)
         if not report.quiet:
-            console.note(f"lingen: {made} made, {there} there already, {failed} failed")
-        for one in tally.failed:
+            others = f"{held} held by other runs, " if held else ""
+            console.note(f"lingen: {made} made, {there} there already, {others}{failed} failed")
+        for one in left:
             console.note(f"{printable(jobs)}:{one.line}: exit code {one.code}: {one.message}")
         if to != "-":
             for task in tasks:
@@ -183,6 +210,11 @@ def batch(
                     console.path(task.output)
         if failed:
             raise SomeFailedError(f"{failed} of {len(lines)} jobs failed")
+        if held:
+            raise LockedError(
+                f"{held} of {len(lines)} outputs are held by other runs; the same again makes what "
+                "they leave"
+            )
 
 
 def _submit(

@@ -7,30 +7,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.completion import completed
+
 if TYPE_CHECKING:
     from lingen_training.bench.cases import Case
 
 
 def bench(
     preset: Annotated[
-        str, typer.Option(help="mini, small, base, 1b, 4b, or paper for the paper's rows.")
+        str,
+        typer.Option(
+            help="mini, small, base, 1b, 4b, or paper for the paper's rows.",
+            autocompletion=completed("preset"),
+        ),
     ] = "mini",
     lengths: Annotated[
-        str | None, typer.Option(metavar="S,S,...", help="Seconds of video: 4,10,17,34,60.")
+        str | None,
+        typer.Option(metavar="S,S,...", help="Seconds of video.", show_default="4,10,17,34,60"),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="One side or WIDTHxHEIGHT in pixels; 128 if not given.")
+        str | None,
+        typer.Option(help="One side or WIDTHxHEIGHT in pixels.", show_default="128"),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, max=1000, help="How often each is timed, after once to warm up.")
+        int, typer.Option(min=1, max=1000, help="Timed runs per length, after one warm-up.")
     ] = 3,
     limit: Annotated[
         float, typer.Option(help="A step that would take more seconds is not timed.")
     ] = 120.0,
     clock: Annotated[
-        str, typer.Option(help="On a CPU: wall, or processor for the time this process had of it.")
+        str,
+        typer.Option(
+            help="On a CPU: wall-clock (wall) or CPU time (processor).",
+            autocompletion=completed("clock"),
+        ),
     ] = "wall",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
+    ] = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder for bench.json, .md and .png.")
     ] = Path("bench"),
@@ -46,7 +60,7 @@ def bench(
     import json
 
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.files.work_folder import WorkFolder, check_target, publish
+    from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
 
@@ -67,18 +81,17 @@ def bench(
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
             result = _measured(preset, chosen, device, rounds, limit, clock)
+            from lingen_cli.terminal.tables import aligned
             from lingen_training.bench.report import draw, table
 
-            text, told = json.dumps(result, indent=2), table(result)
+            text, told = json.dumps(result, indent=2), aligned(table(result))
             picture = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
             words.write_text(told + "\n", encoding="utf-8")
             whole = work.temporary(".json")
             whole.write_text(text + "\n", encoding="utf-8")
-            for temporary, target in zip((picture, words), drawn, strict=True):
-                if temporary is not None:
-                    publish(temporary, target, overwrite)
-            work.publish(whole)
+            pairs = zip((picture, words), drawn, strict=True)
+            work.publish(whole, beside=[(one, target) for one, target in pairs if one is not None])
     except BaseException:
         if made and not any(output.iterdir()):
             output.rmdir()

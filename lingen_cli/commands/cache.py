@@ -15,21 +15,39 @@ app = typer.Typer(
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Print what is kept, what was used last first."""
+    """List the videos whose latents are kept, the last used first."""
     import json
 
+    from lingen_cli.files.printable import printable
     from lingen_cli.generation.latent_cache import entries
+    from lingen_cli.terminal.tables import columns
 
     found = entries()
     if as_json:
         records = [
-            {"latents": one.digest, "bytes": one.size, "used": one.used.isoformat()}
+            {
+                "latents": one.digest,
+                "bytes": one.size,
+                "used": one.used.isoformat(),
+                "prompt": one.prompt,
+                "video": one.video,
+            }
             for one in found
         ]
         console.result(json.dumps(records, indent=2))
         return
-    for one in found:
-        console.result(f"{one.digest}  {one.size / 1e6:8.1f} MB  {one.used:%Y-%m-%d %H:%M}")
+    rows = [
+        (
+            one.digest[:12],
+            f"{one.size / 1e6:.1f} MB",
+            f"{one.used:%Y-%m-%d %H:%M}",
+            printable(one.video) or "-",
+            printable(one.prompt) or "-",
+        )
+        for one in found
+    ]
+    if rows:
+        console.result(columns(rows, head=("latents", "size", "last used", "video", "prompt")))
     total = sum(one.size for one in found)
     console.note(f"lingen: {len(found)} videos, {total / 1e6:.1f} MB")
 
@@ -37,15 +55,19 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def path() -> None:
     """Print the folder."""
-    from lingen_cli.generation.latent_cache import cache_folder
+    from lingen_cli.errors import MissingInputError
+    from lingen_cli.generation.latent_cache import FOLDER_VARIABLE, cache_folder
 
-    console.path(cache_folder())
+    folder = cache_folder()
+    if folder is None:
+        raise MissingInputError(f"this user has no home folder: name one with {FOLDER_VARIABLE}")
+    console.path(folder)
 
 
 @app.command()
 def prune(
     megabytes: Annotated[
-        int | None, typer.Option(min=0, help="How much may stay; else `cache_megabytes`.")
+        int | None, typer.Option(min=0, help="How much may stay.", show_default="`cache_megabytes`")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,
 ) -> None:

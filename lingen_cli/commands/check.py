@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ _RATE = 16.0
 
 
 def check(
-    video: Annotated[
-        Path, typer.Argument(metavar="VIDEO", help="Any video file, made by lingen or not.")
+    videos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Video files, made by lingen or not.",
+            autocompletion=completed("video"),
+        ),
     ],
     max_drift: Annotated[
         float | None, typer.Option(min=0, help="End with exit code 1 when it drifts more.")
@@ -28,32 +34,60 @@ def check(
     plot: Annotated[
         Path | None, typer.Option(help="Draw colour, sharpness and motion over time, as a PNG.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object per video instead of a table.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file named with --plot.")
     ] = False,
 ) -> None:
-    """Measure drift, freezes, loops and seams from the pixels of a video."""
-    from lingen_cli.errors import CheckFailedError, InvalidOptionError, NotAvailableError
+    """Measure drift, freezes, loops and seams from the pixels of videos.
+
+    Objects are not looked at: one that vanishes or falls apart is not found here.
+    """
+    from lingen_cli.errors import InvalidOptionError, NotAvailableError
+    from lingen_cli.terminal.each_file import for_each
 
     if max_drift is not None and max_drift != max_drift:
         raise InvalidOptionError("--max-drift must be a number, not nan")
     if plot is not None:
         from importlib.util import find_spec
 
+        if len(videos) > 1:
+            raise InvalidOptionError("--plot is for one video")
         if plot.suffix.lower() != ".png":
             raise InvalidOptionError(f"--plot writes PNG, the name must end in .png: {plot.name!r}")
         if find_spec("matplotlib") is None:
             raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[train]'")
 
+    def one(video: Path) -> None:
+        named = video if len(videos) > 1 else None
+        _check(video, max_drift, plot, as_json=as_json, overwrite=overwrite, named=named)
+
+    for_each(videos, one)
+
+
+def _check(
+    video: Path,
+    max_drift: float | None,
+    plot: Path | None,
+    *,
+    as_json: bool,
+    overwrite: bool,
+    named: Path | None,
+) -> None:
+    """Measure one video, and print its table, under its name where there are several."""
+    from lingen_cli.errors import CheckFailedError
     from lingen_cli.media.drift import judge
 
     series = _look(video)
     report = judge(series)
     if plot is not None:
-        _draw(series, report, plot, overwrite=overwrite)
+        _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite=overwrite)
+        console.note(f"lingen: drawn in {plot}")
     passed = max_drift is None or report.drift <= max_drift
-    console.result(json.dumps(_as_json(video, report, passed)) if as_json else _table(report))
+    told = _table(report, named)
+    console.result(json.dumps(_as_json(video, report, passed)) if as_json else told)
     if not passed:
         raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
@@ -88,10 +122,14 @@ def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
     }
 
 
-def _table(report: Report) -> str:
+def _table(report: Report, named: Path | None) -> str:
+    from lingen_cli.files.printable import printable
+    from lingen_cli.terminal.tables import columns
+
     freezes = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in report.freezes[:8]) or "none"
     seams = ", ".join(f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams[:8]) or "none"
-    rows = [
+    rows = [] if named is None else [("file", printable(named))]
+    rows += [
         ("drift", f"{report.drift:.2f}"),
         ("colour drift", f"{report.colour_drift:.2f} Delta E, first to last 15%"),
         ("sharpness", f"x{report.sharpness_ratio:.2f}, first to last 15%"),
@@ -100,14 +138,15 @@ def _table(report: Report) -> str:
         ("seams", seams + (f" and {more}" if (more := _more(report.seams)) else "")),
         ("loop", "none" if report.loop is None else f"every {report.loop:.2f} s"),
     ]
-    return "\n".join(f"{name:<14}{value}" for name, value in rows)
+    rows += [("objects", "not looked at: one that vanishes or falls apart is not found here")]
+    return columns(rows)
 
 
 def _more(found: tuple[object, ...]) -> str:
     return f"{len(found) - 8} more" if len(found) > 8 else ""
 
 
-def _draw(series: Series, report: Report, path: Path, *, overwrite: bool) -> None:
+def _draw(series: Series, report: Report, path: Path, title: str, *, overwrite: bool) -> None:
     from matplotlib.figure import Figure
 
     from lingen_cli.files.work_folder import WorkFolder
@@ -116,7 +155,7 @@ def _draw(series: Series, report: Report, path: Path, *, overwrite: bool) -> Non
     colour, sharpness, change = figure.subplots(3, 1, sharex=True)
     distance = ((series.colour - series.colour[0]) ** 2).sum(-1) ** 0.5
     colour.plot(series.times, distance, linewidth=0.9)
-    colour.set(ylabel="colour, Delta E\nfrom the first frame", title=f"drift {report.drift:.2f}")
+    colour.set(ylabel="colour, Delta E\nfrom the first frame", title=title.replace("$", r"\$"))
     sharpness.plot(series.times, series.sharpness, linewidth=0.9)
     sharpness.set(ylabel="sharpness\n(levels per pixel)")
     change.plot(series.times, series.change, linewidth=0.9)

@@ -19,6 +19,7 @@ def show(
     import json
 
     from lingen_cli.settings import load
+    from lingen_cli.terminal.tables import columns
 
     loaded = load()
     values = loaded.values.model_dump(mode="json")
@@ -26,12 +27,11 @@ def show(
         entries = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
         console.result(json.dumps(entries, indent=2))
         return
-    name_width = max(map(len, values))
-    shown = {k: "(the model's)" if v is None else json.dumps(v) for k, v in values.items()}
-    value_width = max(map(len, shown.values()))
-    for name, text in shown.items():
-        source = loaded.sources[name]
-        console.result(f"{name:<{name_width}}  {text:<{value_width}}  {source}")
+    rows = [
+        (name, "(the model's)" if value is None else json.dumps(value), loaded.sources[name])
+        for name, value in values.items()
+    ]
+    console.result(columns(rows, head=("setting", "value", "set by")))
 
 
 @app.command()
@@ -39,9 +39,12 @@ def path() -> None:
     """Print the files that are read, the strongest first, and whether they exist."""
     from pathlib import Path
 
-    from lingen_cli.settings import FILE_NAME, nearest_file, user_file
+    from lingen_cli.settings import FILE_NAME, is_file, nearest_file, user_file
 
     project = nearest_file(Path.cwd())
     console.result(str(project) if project else f"{FILE_NAME} (none here or above)")
     user = user_file()
-    console.result(str(user) if user.is_file() else f"{user} (does not exist)")
+    if user is None:
+        console.result("no file of this user, who has no home folder")
+    else:
+        console.result(str(user) if is_file(user) else f"{user} (does not exist)")

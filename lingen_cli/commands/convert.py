@@ -7,26 +7,39 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
+
 
 def convert(
     model: Annotated[
-        str, typer.Argument(help="A diffusion transformer from `lingen models list`.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A diffusion transformer from `lingen models list`.",
+            autocompletion=completed("model"),
+        ),
     ],
     to: Annotated[
-        str, typer.Option("--to", help="The LinGen that it becomes, of the same size.")
+        str,
+        typer.Option(
+            "--to",
+            help="The LinGen that it becomes, of the same size.",
+            autocompletion=completed("model"),
+        ),
     ] = "lingen-mini",
     weights: Annotated[
         Path | None, typer.Option(help="A folder with weights of the transformer.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to make; else runs/MODEL-as-TO.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder to make.", show_default="runs/MODEL-as-TO"),
     ] = None,
 ) -> None:
     """Turn a diffusion transformer into a LinGen that can be trained from there.
 
     Both branches of every block begin from the attention that they replace; all else is kept. The
     result is where a short distillation begins, no finished model: `lingen train
-    recipes/convert.toml --start-from OUTPUT --teacher WEIGHTS`.
+    convert --start-from OUTPUT --teacher WEIGHTS`.
     """
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.convert import convert_weights

@@ -25,10 +25,10 @@ def doctor(
     for finding in diagnose():
         findings.append(finding)
         if not as_json:
-            mark = "" if finding.state == "ok" else f"{finding.state}: "
-            console.result(f"{finding.check:<16} {mark}{finding.detail}")
+            console.result(f"{finding.state:<9}{finding.check:<17}{finding.detail}")
     if as_json:
         console.result(json.dumps([asdict(finding) for finding in findings], indent=2))
     problems = [finding.check for finding in findings if finding.state == "problem"]
     if problems:
         raise NotAvailableError(f"cannot make videos here: {', '.join(problems)}")
+    console.note("lingen: this machine can make videos")

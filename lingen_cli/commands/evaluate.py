@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingen_cli.commands.options import GivenSampling, grouped_options
+from lingen_cli.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.zoo.locate import LocatedModel
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
 
 @grouped_options
 def evaluate(
-    model: Annotated[str, typer.Option(help="A name from `lingen models list`.")] = "lingen-mini",
-    weights: Annotated[Path | None, typer.Option(help="A folder with weights of your own.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(help="A name from `lingen models list`.", autocompletion=completed("model")),
+    ] = "lingen-mini",
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A folder with weights of your own.", show_default="the model's"),
+    ] = None,
     models: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME,NAME=FOLDER,...", help="Several, the first of which is the measure."
+            metavar="NAME,NAME=FOLDER,...", help="Models to compare; the first is the baseline."
         ),
     ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Clips that are judged.")] = 200,
@@ -39,10 +46,12 @@ def evaluate(
         str, typer.Option(metavar="SECONDS,...", help="With --models: lengths of such clips.")
     ] = "4,17,60",
     size: Annotated[
-        int | None, typer.Option(min=64, help="Pixels per side; else the model's.")
+        int | None, typer.Option(min=64, help="Pixels per side.", show_default="the model's")
     ] = None,
     sampling: GivenSampling = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
+    ] = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .json file for the full result.")
     ] = Path("results.json"),
@@ -65,6 +74,7 @@ def evaluate(
     from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
+    from lingen_cli.terminal.tables import aligned
     from lingen_cli.zoo.locate import locate, open_registry, side_step
 
     for name, length in (("--seconds", seconds), ("--long-seconds", long_seconds)):
@@ -141,7 +151,7 @@ def evaluate(
         temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
         work.publish(temporary)
     if models is None:
-        console.result(quality_table.markdown_table(results[model]))
+        console.result(aligned(quality_table.markdown_table(results[model])))
     else:
         _compare(results, output.with_suffix(".png"))
     console.note(f"lingen: full result in {output}")
@@ -149,9 +159,10 @@ def evaluate(
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
     from lingen_cli.terminal import console
+    from lingen_cli.terminal.tables import aligned
     from lingen_training.evaluation.position_losses import comparison_table, draw_losses
 
-    console.result(comparison_table(results))
+    console.result(aligned(comparison_table(results)))
     if draw_losses(results, picture):
         console.note(f"lingen: losses drawn in {picture}")
 

@@ -27,7 +27,7 @@ def extend(request: ExtendRequest, report: Report) -> None:
 
 @grouped_options
 def continue_(request: ContinueRequest, report: Report) -> None:
-    """Go on with something new: `lingen extend` with another prompt."""
+    """Continue a video with another prompt, and print the path of the new one."""
     from lingen_cli.generation.run import make
 
     make(request, report)
@@ -35,7 +35,7 @@ def continue_(request: ContinueRequest, report: Report) -> None:
 
 @grouped_options
 def branch(request: BranchRequest, report: Report) -> None:
-    """Make another video that is the same up to a moment, and something else after it.
+    """Start a new version of a video from a given moment, and print its path.
 
     Sampling options that are not given are those of the end of the video.
     """
@@ -46,7 +46,7 @@ def branch(request: BranchRequest, report: Report) -> None:
 
 @grouped_options
 def retake(request: RetakeRequest, report: Report) -> None:
-    """Make a stretch of a video anew between its neighbours; all other latents stay the same.
+    """Regenerate one section of a video; everything before and after it is kept.
 
     Sampling options that are not given are those of the end of the video; the seed is random if
     neither it nor a prompt is given.

@@ -11,7 +11,9 @@ import typer
 def gallery(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATHS]...", help="Folders and videos; else this folder."),
+        typer.Argument(
+            metavar="[PATHS]...", help="Folders and videos.", show_default="this folder"
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, an .html file.")] = Path(
         "gallery.html"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
@@ -16,16 +17,32 @@ app = typer.Typer(
     help="List models, and get, check and remove their weights.", no_args_is_help=True
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `lingen models list`.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name from `lingen models list`.",
+        autocompletion=completed("model"),
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
-    """List every model: whether its weights are here, their size, licence, trained length."""
+def list_models(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those whose weights are not here.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that can be used now: size of their weights, licence, trained length.
+
+    With --all, every model, and how to get the weights of each. JSON always has every model.
+    """
     from rich.filesize import decimal
 
+    from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.describe import hub_rows, row, ways
 
     registry = _registry()
@@ -34,24 +51,25 @@ def list_models(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    lines = [("NAME", "WEIGHTS", "SIZE", "LICENCE", "TRAINED", "")]
-    lines += [
+    shown = [one for one in rows if everything or one["weights"]]
+    lines = [
         (
             one["name"],
             one["state"],
             "-" if one["bytes"] is None else decimal(one["bytes"]),
             one["licence"],
-            f"{one['trained_seconds']:g} s",
+            f"{one['trained_seconds']:.3g} s",
             one["summary"],
         )
-        for one in rows
+        for one in shown
     ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
-        console.result("  ".join(cells).rstrip())
-    for way, names in ways(registry.model_variants.values()).items():
-        console.note(f"lingen: weights of {', '.join(names)}: {way}")
+    head = ("name", "weights", "size", "licence", "trained", "about")
+    console.result(columns(lines, head=head))
+    if more := len(rows) - len(shown):
+        console.note(f"lingen: {more} more have no weights here: lingen models list --all")
+    if everything:
+        for way, names in ways(registry.model_variants.values()).items():
+            console.note(f"lingen: weights of {', '.join(names)}: {way}")
 
 
 @app.command()
@@ -123,7 +141,12 @@ def pull(
 @app.command()
 def verify(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Otherwise all that are here.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A model; by default all whose weights are here.",
+            autocompletion=completed("model"),
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights in this folder, in place of the model's own.")
@@ -159,10 +182,10 @@ def verify(
         reports.append({"name": one, "passed": True, "problem": None, "parts": told})
         if not as_json:
             for part, its in parts.items():
-                pinned = "as its record says" if its.pinned else "not in its record"
+                pinned = ", as published" if its.pinned else ""
                 console.result(
-                    f"{one}  {part}: {its.tensors} tensors, {its.parameters:,} parameters, "
-                    f"SHA-256 {its.sha256} ({pinned})"
+                    f"{one}  {part}: ok, {its.tensors} tensors, {its.parameters:,} parameters, "
+                    f"SHA-256 {its.sha256}{pinned}"
                 )
     if as_json:
         _print_json(reports)

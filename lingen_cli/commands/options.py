@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.inputs.request import OUTPUT, PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
     OptionField,
@@ -82,12 +83,18 @@ def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
     """Rank and Typer parameter of a field."""
     option = one.option
     if option.positional:
-        info = typer.Argument(help=option.help, metavar=option.metavar or one.name.upper())
+        metavar = option.metavar or one.name.upper()
+        info = typer.Argument(help=option.help, metavar=metavar, autocompletion=completed(one.name))
     else:
         names = [] if one.kind is bool and one.optional else [option_name(one)]
         names += [f"-{option.short}"] if option.short else []
         info = typer.Option(
-            *names, help=option.help, metavar=option.metavar, rich_help_panel=option.panel
+            *names,
+            help=option.help,
+            metavar=option.metavar,
+            rich_help_panel=option.panel,
+            show_default=option.default or True,
+            autocompletion=completed(one.name),
         )
     kind: Any = one.kind | None if one.optional else one.kind
     return _rank(option.panel, positional=option.positional), inspect.Parameter(
@@ -102,7 +109,13 @@ def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
     for option, name in options().items():
         param = described()[name]
         kind: Any = str if param.parse is not None else types()[name]
-        info = typer.Option(help=param.help, metavar=param.metavar, rich_help_panel=SAMPLING)
+        info = typer.Option(
+            help=param.help,
+            metavar=param.metavar,
+            rich_help_panel=SAMPLING,
+            show_default=param.default,
+            autocompletion=completed(option),
+        )
         yield (
             _rank(SAMPLING),
             inspect.Parameter(

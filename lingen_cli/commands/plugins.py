@@ -15,10 +15,11 @@ app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=T
 def list_plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the plugins that work, those switched off, and those skipped with the reason."""
+    """List installed plugins and what they provide, and those skipped with the reason."""
     import json
     from dataclasses import asdict
 
+    from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.locate import tell_skipped, tell_slow
     from lingen_plugins.manager import DISABLE_VARIABLE, load_plugins
     from lingen_plugins.registry import collect
@@ -42,9 +43,7 @@ def list_plugins(
             (off.name, f"{off.distribution} {off.version}", f"switched off by {DISABLE_VARIABLE}")
             for off in manager.disabled
         ]
-        width = max(len(name) for name, _, _ in rows)
-        for name, source, what in rows:
-            console.result(console.harmless(f"{name:<{width}}  {source:<20}  {what}"))
+        console.result(console.harmless(columns(rows, head=("plugin", "from", "provides"))))
         tell_skipped(manager, console.warning)
     tell_slow(manager, console.warning)
 

@@ -14,17 +14,19 @@ from lingen_cli.commands.options import (
     Preview,
     grouped_options,
 )
+from lingen_cli.completion import completed
 from lingen_cli.inputs.request import Report
 
 if TYPE_CHECKING:
-    from lingen_cli.generation.journal import Begun
+    from lingen_cli.generation.begun import Begun
     from lingen_cli.requests.read_recipe import Changes
 
 
 Run = Annotated[
     Path | None,
     typer.Argument(
-        metavar="VIDEO", help="The file it was to become; else the only one in this folder."
+        metavar="[VIDEO]",
+        help="Path of the unfinished video; by default the only one in this folder.",
     ),
 ]
 
@@ -38,7 +40,7 @@ def resume(
     weights: MovedWeights = None,
     preview: Preview = None,
 ) -> None:
-    """Go on with a run that was stopped, and print the path of its video."""
+    """Finish an interrupted run, and print the path of its video."""
     from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(image=image, last_image=last_image, weights=weights, preview=bool(preview))
@@ -50,9 +52,14 @@ def decode(
     report: Report,
     run: Run = None,
     weights: MovedWeights = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; else as before.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="auto, cpu or cuda.", show_default="unchanged", autocompletion=completed("device")
+        ),
+    ] = None,
 ) -> None:
-    """Make the video of a stopped run that had sampled everything; never sample."""
+    """Finish an interrupted run that only needs decoding."""
     from lingen_cli.requests.read_recipe import Changes
 
     moved = Changes(weights=weights, device=device)
@@ -72,30 +79,32 @@ def _go_on(
     from lingen_cli.generation.run import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
-    from lingen_cli.requests.read_recipe import check_base, prepare_again
+    from lingen_cli.requests.read_recipe import check_inputs, prepare_again
     from lingen_cli.terminal.progress import Progress
 
     def job(progress: Progress) -> Job:
         context = Context.open(progress)
         folder, begun = _only(Path()) if run is None else _stopped(run)
+        target = folder / begun.name
         changes = replace(
             moved,
-            output=str(folder / begun.name),
-            overwrite=begun.overwrite,
+            output=str(target),
+            overwrite=begun.may_replace(target),
             cache_bytes=context.settings.cache_bytes,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
-        if again.base is not None:
-            check_base(again.base)
         if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):
-            raise BadDataError(f"damaged journal of {folder / begun.name}: its edits are not whole")
-        return replace(
+            raise BadDataError(f"damaged journal of {target}: its edits are not whole")
+        job = replace(
             again,
             origin=None if begun.origin is None else begun.origin.origin(),
+            beside=None if begun.beside is None else Path(begun.beside),
             subtitles=begun.subtitles,
             metadata=begun.metadata,
             decode_only=decode_only,
         )
+        check_inputs(job)
+        return job
 
     run_job(job, report)
 
@@ -104,11 +113,11 @@ def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
     from lingen_cli.files.work_folder import WorkFolder
-    from lingen_cli.generation.journal import read_begun
+    from lingen_cli.generation.begun import read_begun
 
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
-        raise MissingInputError(f"no stopped run was to become {target}")
+        raise MissingInputError(f"no interrupted run for {target}")
     return target.parent, begun
 
 
@@ -118,20 +127,30 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     A name in a file says nothing by itself: it must be the one that the work folder belongs to, and
     one that can be printed.
     """
-    from lingen_cli.errors import InvalidOptionError, MissingInputError
+    from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
     from lingen_cli.files.work_folder import JOURNAL, WorkFolder
-    from lingen_cli.generation.journal import read_begun
+    from lingen_cli.generation.begun import read_begun
 
-    found = {}
+    found, useless = {}, []
     for journal in sorted(folder.glob(f".*.lingen/{JOURNAL}")):
-        begun = read_begun(journal)
+        try:
+            begun = read_begun(journal)
+        except BadDataError as error:
+            useless.append(error)
+            continue
         if begun is None or "/" in begun.name or not begun.name.isprintable():
             continue
         if WorkFolder(folder / begun.name).journal == journal:
             found[begun.name] = begun
+    if not found and useless:
+        raise useless[0]
     if not found:
-        raise MissingInputError("no run was stopped in this folder; name the file it was to become")
+        raise MissingInputError(
+            "nothing to resume in this folder; pass the path of the unfinished video"
+        )
     if len(found) > 1:
-        raise InvalidOptionError(f"several runs were stopped here, name one: {', '.join(found)}")
+        raise InvalidOptionError(
+            f"several runs were interrupted here, name one: {', '.join(found)}"
+        )
     ((_, begun),) = found.items()
     return folder, begun

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from lingen_cli.media.images.orientation import Image
     from lingen_cli.media.probe import VideoInfo
@@ -21,44 +21,76 @@ _SHEET_FRAME = (320, 320)  # box of one frame, pixels
 
 
 def show(
-    video: Annotated[
-        Path, typer.Argument(metavar="VIDEO", help="A video file, made by lingen or not.")
+    videos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO...",
+            help="Video files, made by lingen or not.",
+            autocompletion=completed("video"),
+        ),
     ],
     sheet: Annotated[
-        Path | None, typer.Option(help="Write the contact sheet to this PNG file.")
+        Path | None, typer.Option(help="Also write the contact sheet to this PNG file.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of tables.")
+        bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
     ] = False,
     frames: Annotated[
         int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
     ] = 8,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print the whole recipe, with all hashes.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the file named with --sheet.")
     ] = False,
 ) -> None:
-    """Show how a video was made, and a contact sheet of it."""
+    """Show a contact sheet of videos, and how they were made."""
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.media.probe import video_info
+    from lingen_cli.terminal.each_file import for_each
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
+    if sheet is not None and len(videos) > 1:
+        raise InvalidOptionError("--sheet is for one video; for many: lingen gallery")
+
+    def one(video: Path) -> None:
+        _show(video, sheet, frames, overwrite=overwrite, as_json=as_json, verbose=verbose)
+        if video != videos[-1] and not as_json:
+            console.result("")
+
+    for_each(videos, one)
+
+
+def _show(
+    video: Path,
+    sheet: Path | None,
+    frames: int,
+    *,
+    overwrite: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.probe import video_info
+
     info, recipe = video_info(video), read_recipe(video)
-    if sheet is not None:
-        _write_sheet(sheet, _contact_sheet(video, info, frames), overwrite=overwrite)
+    draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
+    picture = _contact_sheet(video, info, frames) if draws or sheet is not None else None
+    if sheet is not None and picture is not None:
+        _write_sheet(sheet, picture, overwrite=overwrite)
     if as_json:
         console.result(json.dumps(_as_json(video, info, recipe, sheet)))
         return
-    _print(video, info, recipe)
+    if draws and picture is not None:
+        from lingen_cli.terminal.terminal_image import TerminalPicture
+
+        _render(TerminalPicture(picture))
+    _print(video, info, recipe, verbose=verbose)
     if sheet is not None:
         from lingen_cli.files.printable import printable
 
         console.result(f"contact sheet: {printable(sheet)}")
-    elif sys.stdout is not None and sys.stdout.isatty():
-        from lingen_cli.terminal.terminal_image import TerminalPicture
-
-        _render(TerminalPicture(_contact_sheet(video, info, frames)))
 
 
 def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
@@ -99,9 +131,11 @@ def _as_json(
     }
 
 
-def _print(video: Path, info: "VideoInfo", recipe: dict[str, object] | None) -> None:
-    rows: list[tuple[str, str]] = [
-        ("file", str(video)),
+def _print(video: Path, info: "VideoInfo", recipe: dict[str, Any] | None, *, verbose: bool) -> None:
+    rows = [("file", str(video))]
+    if recipe is not None:
+        rows += _made(video, recipe)
+    rows += [
         ("size", f"{info.width} x {info.height}"),
         ("frame rate", "unknown" if info.fps is None else f"{float(info.fps):g} per second"),
         ("frames", "unknown" if info.frames is None else str(info.frames)),
@@ -110,11 +144,38 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, object] | None) -> 
     ]
     if info.rotation:
         rows.append(("rotation", f"{info.rotation} degrees"))
-    _render(_table("video", rows))
+    if recipe is not None and verbose:
+        rows += [(f"recipe: {key}", value) for key, value in _rows(recipe)]
+    console.result(_table(rows))
     if recipe is None:
         console.result(_NO_RECIPE)
-    else:
-        _render(_table("recipe", _rows(recipe)))
+
+
+def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows about how a video was made: what people look for first."""
+    import shlex
+
+    sampling = recipe.get("sampling")
+    last = sampling if isinstance(sampling, dict) else recipe  # format 1 had them beside
+    names = {
+        "seed": last.get("seed"),
+        "made again by": shlex.join(["lingen", "rerun", str(video)]),
+        "model": recipe.get("model"),
+        "steps": last.get("steps"),
+        "guidance": last.get("guidance_scale", last.get("guidance")),
+        "sampler": last.get("sampler"),
+        "negative": last.get("negative_prompt", last.get("negative")) or None,
+    }
+    prompts = [recipe.get("prompt")]
+    edits = recipe.get("edits")
+    prompts += [one.get("prompt") for one in edits or () if isinstance(one, dict)]
+    told = [_plain(one) for one in dict.fromkeys(filter(None, map(_text, prompts)))]
+    rows = [("prompt" if number == 0 else "then", text) for number, text in enumerate(told)]
+    return rows + [(name, _plain(value)) for name, value in names.items() if value is not None]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _render(thing: "RenderableType") -> None:
@@ -128,19 +189,12 @@ def _render(thing: "RenderableType") -> None:
     console.result(captured.get().removesuffix("\n"))
 
 
-def _table(title: str, rows: list[tuple[str, str]]) -> "Table":
-    """Values come from files of strangers: no markup, no control characters."""
-    from rich.table import Table
-    from rich.text import Text
-
+def _table(rows: list[tuple[str, str]]) -> str:
+    """Values come from files of strangers: no control characters."""
     from lingen_cli.files.printable import printable
+    from lingen_cli.terminal.tables import columns
 
-    table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in rows:
-        table.add_row(Text(printable(key)), Text(printable(value)))
-    return table
+    return columns((printable(key), printable(value)) for key, value in rows)
 
 
 def _rows(recipe: dict[str, object]) -> list[tuple[str, str]]:

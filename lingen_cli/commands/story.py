@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
@@ -20,7 +21,14 @@ def story() -> None:
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],
-    model: Annotated[str | None, typer.Option(help="The model whose words are looked up.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from `lingen models list`.",
+            show_default="lingen-mini",
+            autocompletion=completed("model"),
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""
@@ -29,8 +37,9 @@ def check(
     from lingen_cli.errors import BadDataError
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.settings import load
+    from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.locate import locate, open_registry
-    from lingen_models.networks.word_encoder import split_words
+    from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_plugins.contracts import HubModel
 
     try:
@@ -47,11 +56,11 @@ def check(
         reads_all = any(part.startswith("text_encoder") for part in located.foreign)
         known = set() if reads_all else _known_words(located.text_encoders)
     for shot in shots if not reads_all else ():
-        for word in dict.fromkeys(split_words(shot.prompt)):
-            if word in known:
+        for word in dict.fromkeys(split_words(shot.prompt) or [shot.prompt]):
+            if known_form(word, known) is not None:
                 continue
             strange += 1
-            console.note(f"{file}:{shot.line}: {settings.model} never met the word {word!r}")
+            console.note(f"{file}:{shot.line}: {settings.model} does not know {word!r}")
     if as_json:
         records = [
             {
@@ -65,10 +74,18 @@ def check(
         ]
         console.result(json.dumps({"shots": records, "unknown_words": strange}))
         return
-    for number, shot in enumerate(shots, start=1):
-        how = "cut" if shot.cut else "   "
-        times = f"{float(shot.begin):8.2f} {float(shot.end):8.2f}"
-        console.result(f"{number:3} {times} {how}  {shot.prompt}")
+    rows = [
+        (
+            str(number),
+            f"{float(shot.begin):.2f}",
+            f"{float(shot.end):.2f}",
+            "cut" if shot.cut else "smooth" if number > 1 else "",
+            shot.prompt,
+        )
+        for number, shot in enumerate(shots, start=1)
+    ]
+    console.result(columns(rows, head=("shot", "from", "to", "begins", "prompt")))
+    console.note(f"lingen: ok, {len(shots)} shots, {float(shots[-1].end):g} s")
 
 
 def _known_words(encoders: tuple[Path, ...]) -> set[str]:

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.completion import completed
+
 
 def verify(
     videos: Annotated[
-        list[Path], typer.Argument(metavar="VIDEO...", help="Videos that lingen made.")
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO...", help="Videos that lingen made.", autocompletion=completed("video")
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object per video.")] = False,
 ) -> None:
@@ -57,26 +62,12 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     """
     from lingen_cli.errors import BadDataError
     from lingen_cli.files.printable import printable
-    from lingen_cli.media.frame_hashes import FrameHasher
-    from lingen_cli.media.open import open_video
+    from lingen_cli.media.verify import differences
     from lingen_cli.requests.recipe import recipe_from_video
 
-    known = recipe_from_video(video).frame_hashes
+    recipe = recipe_from_video(video)
+    known = recipe.frame_hashes
     if not known:
         raise BadDataError(f"the recipe in {printable(video)} has no hashes of its frames")
-    hasher, number, problems = FrameHasher(known), 0, []
-    try:
-        with open_video(video) as source:
-            for frame in source.container.decode(source.stream):
-                hasher.add(number, frame)
-                number += 1
-    except BadDataError:
-        problems.append(f"it cannot be decoded after frame {number}")
-    if number != known[-1].end:
-        problems.append(f"it has {number} frames, not {known[-1].end}")
-    problems += [
-        f"frames {one.begin} to {one.end - 1} differ"
-        for one in hasher.differing()
-        if one.begin < number
-    ]
+    problems = differences(video, known, recipe.rate, recipe.size)
     return sum(one.end - one.begin for one in known), known[-1].end, problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 
 MAX_BYTES = 60
 FALLBACK = "video"
+LONGEST_NAME = 255
+"""Bytes of a file name, on nearly every file system."""
+_NUMBER = len("-1000000")
 _RESERVED = frozenset(
     {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
 )
@@ -32,15 +36,23 @@ def slug(prompt: str) -> str:
     return f"lingen-{name}" if name in _RESERVED else name
 
 
-def free_names(folder: Path, stem: str, suffix: str = ".mp4") -> Iterator[Path]:
-    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist.
+def free_names(folder: Path, stem: str, suffix: str = ".mp4", *beside: str) -> Iterator[Path]:
+    """`stem.mp4`, `stem-2.mp4`, ... in `folder`, leaving out those that exist, with this suffix or
+    with one of `beside`.
 
-    A stem may come from the name of somebody's video: control characters become underscores.
+    A stem may come from the name of somebody's video: control characters become underscores, and
+    one that is too long for a file system is cut, and ends in a short hash.
     """
     stem = "".join(c if c.isprintable() else "_" for c in stem)
+    room = LONGEST_NAME - len(suffix) - _NUMBER
+    if len(os.fsencode(stem)) > room:
+        digest = hashlib.sha256(os.fsencode(stem)).hexdigest()[:8]
+        kept = os.fsencode(stem)[: room - len(digest) - 1].decode("utf-8", "ignore")
+        stem = f"{kept}-{digest}"
     number = 1
     while True:
         path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
-        if not path.exists() and not path.is_symlink():
+        names = (path, *(path.with_suffix(one) for one in beside))
+        if not any(one.exists() or one.is_symlink() for one in names):
             yield path
         number += 1

@@ -7,9 +7,12 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,18 +25,25 @@ from lingen_cli.errors import (
     LockedError,
     MissingInputError,
     OutputExistsError,
+    WriteFailedError,
 )
+from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
+from lingen_models.checkpoints.whole_file import sync, sync_folder
 
 _LOCK = "lock"
 JOURNAL = "journal"
 """The part of a work folder that outlives a stopped run."""
+_SET_ASIDE = "journal-set-aside-"
+_MARK_OF_A_JOURNAL = "job.json"
 _NAME_BYTES = 255
 _LOCK_SECONDS = 0.2  # long enough to outlast a run that is just removing its folder
 _LOCK_POLL = 0.02
+_LOOKS = 10
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV})
-_FSYNC_UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
+_PATIENCE = 5.0
+"""Seconds for a folder that other runs are making and removing."""
 
 
 class WorkFolder:
@@ -48,6 +58,10 @@ class WorkFolder:
     that was killed is taken over and emptied, because the operating system gave its lock back;
     only its `journal` stays. Leaving removes the folder, but a journal only after `publish`.
 
+    The folder must be this user's own, with no other user's right to write into it, and temporary
+    files lie in a folder of a name that nobody can guess: what others have put there, or put in its
+    place, is neither read nor followed.
+
     Entering raises OutputExistsError (73: target is there and `overwrite` is False, or is a
     folder), LockedError (75), MissingInputError (66: the folder is missing), PermissionDeniedError
     (77), WriteFailedError (74).
@@ -59,6 +73,8 @@ class WorkFolder:
         self.path = target.parent / _work_name(target.name)
         self._lock = FileLock(self.path / _LOCK, timeout=_LOCK_SECONDS, thread_local=False)
         self._count = 0
+        self._scratch: Path | None = None
+        self._room = contextlib.ExitStack()
         self._published = False
 
     @property
@@ -69,7 +85,9 @@ class WorkFolder:
     @property
     def holds_journal(self) -> bool:
         """Tell whether there is something to go on with."""
-        return self.journal.is_dir() and not self._published
+        if self._published or not self.journal.is_dir():
+            return False
+        return any(not entry.name.startswith(".") for entry in self.journal.iterdir())
 
     def drop_journal(self) -> None:
         """Forget what a run before has left. Raises WriteFailedError (74)."""
@@ -78,6 +96,27 @@ class WorkFolder:
                 shutil.rmtree(self.journal)
         except OSError as error:
             raise write_error(error, self.target) from error
+
+    def set_journal_aside(self) -> Path:
+        """Rename a journal that is of no use; it stays until there is a video. Raises
+        WriteFailedError (74)."""
+        number = 1
+        while (aside := self.path / f"{_SET_ASIDE}{number}").exists():
+            number += 1
+        try:
+            self.journal.rename(aside)
+            sync_folder(self.path)
+        except OSError as error:
+            raise write_error(error, self.target) from error
+        return aside
+
+    def reserve(self, size: int) -> None:
+        """Take `size` bytes of the disk, until `release_space`. Raises as `reserve_space`."""
+        self._room.enter_context(reserve_space(self.target.parent, size))
+
+    def release_space(self) -> None:
+        """Give back what was reserved: now it is needed."""
+        self._room.close()
 
     def __enter__(self) -> Self:
         try:
@@ -104,44 +143,87 @@ class WorkFolder:
         self._remove()
 
     def temporary(self, suffix: str = "") -> Path:
-        """A new name inside the folder; the file does not exist yet."""
+        """A new, empty file inside the folder. Raises WriteFailedError (74)."""
         self._count += 1
-        return self.path / f"{self._count}{suffix}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            if self._scratch is None:
+                self._scratch = self.path / f"tmp-{secrets.token_hex(8)}"
+                self._scratch.mkdir(mode=0o700)
+            path = self._scratch / f"{self._count}{suffix}"
+            os.close(os.open(path, flags, 0o666))
+        except OSError as error:
+            raise write_error(error, self.target) from error
+        return path
 
-    def publish(self, temporary: Path, overwrite: bool | None = None) -> None:
-        """See the function `publish`; `overwrite` defaults to what the folder was opened with."""
-        publish(temporary, self.target, self.overwrite if overwrite is None else overwrite)
+    def publish(
+        self,
+        temporary: Path,
+        overwrite: bool | None = None,
+        beside: Sequence[tuple[Path, Path]] = (),
+    ) -> None:
+        """See the function `publish`; `overwrite` defaults to what the folder was opened with.
+
+        `beside` are temporary files and names of what belongs to the output. They follow it, and
+        only after the last is the journal of no more use: a run that stops in between can be
+        given again.
+        """
+        replace = self.overwrite if overwrite is None else overwrite
+        publish(temporary, self.target, replace)
+        for part, path in beside:
+            publish(part, path, replace)
         self._published = True
 
     def _open(self) -> None:
-        """Make the folder and take its lock; a run that is leaving may remove both in between."""
-        for last in (False, False, True):
+        """Make the folder and take its lock, while other runs may be making and removing both.
+
+        Raises LockedError (75) where that goes on for long.
+        """
+        until = time.monotonic() + _PATIENCE
+        while True:
             with contextlib.suppress(FileExistsError):
                 self.path.mkdir(mode=0o700)
-            self._check_own()
             try:
+                self._check_own()
                 self._lock.acquire(poll_interval=_LOCK_POLL)
+                check_own(self.path)
                 return
             except Timeout as error:
-                message = f"another lingen run is writing this output: {printable(self.target)}"
-                raise LockedError(message) from error
-            except FileNotFoundError:
-                if last:
-                    raise
+                raise self._held() from error
+            except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+                if time.monotonic() > until:
+                    raise self._held() from error
+            except BaseException:
+                self._lock.release(force=True)
+                raise
+            time.sleep(_LOCK_POLL)
+
+    def _held(self) -> LockedError:
+        return LockedError(f"another lingen run is writing this output: {printable(self.target)}")
 
     def _check_own(self) -> None:
-        """Refuse a link, a file or a folder with foreign content: it will be emptied."""
-        with contextlib.suppress(FileNotFoundError):
-            names = os.listdir(self.path) if stat.S_ISDIR(self.path.lstat().st_mode) else None
-            if names is None or (names and _LOCK not in names):
+        """Refuse a link, a file or a folder with foreign content: it will be emptied.
+
+        What runs are making or removing meanwhile can look like that for a moment.
+        """
+        for last in (*(False,) * _LOOKS, True):
+            check_own(self.path)
+            names = set(os.listdir(self.path))
+            ours = {JOURNAL} if (self.journal / _MARK_OF_A_JOURNAL).exists() else set()
+            if not names or _LOCK in names or names == ours:
+                return
+            if last:
                 raise OutputExistsError(
                     f"not a lingen work folder, move it away: {printable(self.path)}"
                 )
+            time.sleep(_LOCK_POLL)
 
     def _empty(self) -> None:
         with os.scandir(self.path) as entries:
             for entry in entries:
                 if entry.name == JOURNAL and self.holds_journal and _holds_no_link(self.journal):
+                    continue
+                if entry.name.startswith(_SET_ASIDE) and not self._published:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     shutil.rmtree(entry.path)
@@ -150,10 +232,10 @@ class WorkFolder:
 
     def _remove(self) -> None:
         """Remove everything, then let go: a run waiting on the old lock file starts over."""
+        self.release_space()
         with contextlib.suppress(OSError):
             self._empty()
-        if not self.holds_journal:
-            with contextlib.suppress(OSError):
+            if os.listdir(self.path) == [_LOCK]:  # it tells the next run whose folder that is
                 (self.path / _LOCK).unlink()
                 self.path.rmdir()
         self._lock.release(force=True)
@@ -167,35 +249,52 @@ def publish(temporary: Path, target: Path, overwrite: bool = False) -> None:
     Raises WriteFailedError (74) and PermissionDeniedError (77) too.
     """
     try:
-        _sync(temporary)
+        if not stat.S_ISREG(temporary.lstat().st_mode):
+            raise WriteFailedError(f"something else was put in the place of {printable(target)}")
+        sync(temporary, getattr(os, "O_NOFOLLOW", 0))
         if overwrite:
             os.replace(temporary, target)
         else:
             _link(temporary, target)
-        _sync(target.parent, os.O_DIRECTORY)
+        sync_folder(target.parent)
     except FileExistsError as error:
         raise _exists(target) from error
     except OSError as error:
         raise write_error(error, target) from error
 
 
-def reserve_space(folder: Path, size: int) -> None:
-    """Raise DiskFullError (74) unless `folder` can take `size` bytes; leaves nothing behind."""
+@contextlib.contextmanager
+def reserve_space(folder: Path, size: int) -> Iterator[None]:
+    """Hold `size` bytes of the disk of `folder` while inside, in a file without a name.
+
+    Raises DiskFullError (74) where there are not so many, MissingInputError (66) without a folder.
+    """
     if size <= 0:
+        yield
         return
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif shutil.disk_usage(folder).free < size:  # macOS
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise MissingInputError(f"no such folder: {printable(folder)}") from error
-    except OSError as error:
-        told = write_error(error, folder)
-        if isinstance(told, DiskFullError):
-            raise DiskFullError(f"{told} ({size / 2**20:.0f} MiB needed)") from error
-        raise told from error
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            _allocate(file.fileno(), folder, size)
+        except OSError as error:
+            raise _no_space(error, folder, size) from error
+        yield
+
+
+def _allocate(descriptor: int, folder: Path, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    elif shutil.disk_usage(folder).free < size:  # macOS
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _no_space(error: OSError, folder: Path, size: int) -> LingenError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return MissingInputError(f"no such folder: {printable(folder)}")
+    told = write_error(error, folder)
+    if isinstance(told, DiskFullError):
+        return DiskFullError(f"{told} ({size / 2**20:.0f} MiB needed)")
+    return told
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -224,7 +323,8 @@ def _link(temporary: Path, target: Path) -> None:
         if error.errno not in _NO_HARD_LINKS:
             raise
     else:
-        os.unlink(temporary)
+        with contextlib.suppress(OSError):  # it is published; the name goes with its folder
+            os.unlink(temporary)
         return
     # No hard links here (FAT, some network shares). A placeholder made with O_EXCL would leave an
     # empty output if the run died next, so the work folder's lock keeps other runs away and a
@@ -232,17 +332,6 @@ def _link(temporary: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.replace(temporary, target)
-
-
-def _sync(path: Path, flags: int = 0) -> None:
-    descriptor = os.open(path, os.O_RDONLY | flags)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in _FSYNC_UNSUPPORTED:
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _holds_no_link(folder: Path) -> bool:

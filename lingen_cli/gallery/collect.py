@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from lingen_cli.completion import VIDEOS
 from lingen_cli.errors import LingenError, MissingInputError
 from lingen_cli.files.printable import printable
 
 if TYPE_CHECKING:
     from lingen_cli.media.images.orientation import Image
 
-SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
 _BOX = (256, 256)
 """Largest size of a thumbnail in pixels."""
 Kind = Literal["lingen", "other", "broken"]
@@ -71,7 +71,7 @@ def _below(folder: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
+            if Path(name).suffix.lower() in VIDEOS and not name.startswith("."):
                 yield Path(root) / name
 
 

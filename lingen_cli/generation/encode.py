@@ -6,7 +6,7 @@ longer video gives the same bytes as the steps that made it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,16 +25,20 @@ from lingen_cli.terminal.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
 
+    from lingen_cli.media.frame_hashes import FrameHash
+    from lingen_cli.media.tracks.inspect import Tracks
     from lingen_cli.media.writer import VideoWriter
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
 @dataclass(frozen=True)
 class Film:
-    """A whole video, not yet published, and its recipe, which now has the hashes of its frames."""
+    """A whole video, not yet published, its recipe, which now has the hashes of its frames, and
+    the kinds of the tracks beside its pictures."""
 
     path: Path
     recipe: Recipe
+    beside: tuple[str, ...] = ()
 
 
 def film(
@@ -44,47 +48,67 @@ def film(
     work: WorkFolder,
     journal: Journal,
     recipe: Recipe,
+    tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
-    """Write the whole video under a temporary name, in constant memory."""
-    from lingen_cli.media.concat import CannotJoinError, has_sound, join
+    """Write the whole video under a temporary name, in constant memory; `tracks` go into it."""
+    from lingen_cli.media.concat import CannotJoinError
     from lingen_cli.media.probe import end_is_whole
 
     progress.phase("decode and write", job.frames - job.kept)
     segments = _write(job, pipe, latents, work, journal, progress)
-    hashes = (*job.kept_hashes, *(one.hashed for one in segments))
-    recipe = recipe.model_copy(update={"frame_hashes": hashes})
+    new = tuple(one.hashed for one in segments)
     files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
-    path, old, sound = work.temporary(".mp4"), job.kept_from, None
+    old = job.kept_from
+    if old is None:
+        return _joined(job, files, ends, _with_hashes(recipe, new), work, tracks, progress)
+    ends = [job.kept, *ends]
+    if not job.must_encode:
+        try:
+            if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
+                raise CannotJoinError("its last packets are damaged")
+            known = _with_hashes(recipe, (*job.kept_hashes, *new))
+            return _joined(job, [old, *files], ends, known, work, tracks, progress)
+        except CannotJoinError as error:
+            progress.warn(f"the old frames are encoded again, not copied: {error}")
+    again = _encode_old(job, old, work, progress)
+    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, tracks, progress)
+
+
+def _with_hashes(recipe: Recipe, hashes: tuple[FrameHash, ...]) -> Recipe:
+    return recipe.model_copy(update={"frame_hashes": hashes})
+
+
+def _joined(
+    job: Job,
+    files: Sequence[Path],
+    ends: Sequence[int],
+    recipe: Recipe,
+    work: WorkFolder,
+    tracks: Tracks | None,
+    progress: Progress,
+) -> Film:
+    """One file of all parts, with what is taken over beside them. Raises CannotJoinError."""
+    from lingen_cli.media.concat import join
+    from lingen_cli.media.tracks.inspect import TracksError
+
+    path = work.temporary(".mp4")
+    tags = {} if tracks is None else dict(tracks.tags)
     common: dict[str, Any] = {
+        "ends": ends,
         "fps": job.rate,
-        "metadata": tags_of(recipe) if job.metadata else {},
-        "chapters": job.chapters,
+        "metadata": tags_of(recipe) | tags if job.metadata else {},
+        "chapters": job.chapters_after(() if tracks is None else tracks.chapters),
         "target": work.target,
     }
-    if old is None:
-        join(files, path, ends=ends, **common)
-        return Film(path, recipe)
-    if job.base is not None:
-        kept = has_sound(old)
-        sound = old if kept else None
-        if kept is False:
-            progress.warn("the sound is left out: its codec does not go into an mp4")
-    ends = [job.kept, *ends]
     try:
-        if job.must_encode:
-            raise CannotJoinError("its packets cannot stand beside new ones")
-        if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
-            raise CannotJoinError("its last packets are damaged")
-        join([old, *files], path, ends=ends, sound=sound, **common)
-    except CannotJoinError as error:
-        progress.warn(f"the old frames are encoded again, not copied: {error}")
-        again = _encode_old(job, old, work, progress)
-        hashes = tuple(one.hashed for one in segments)
-        recipe = recipe.model_copy(update={"frame_hashes": hashes})
-        common["metadata"] = tags_of(recipe) if job.metadata else {}
-        join([again, *files], path, ends=ends, sound=sound, **common)
-    return Film(path, recipe)
+        join(files, path, tracks=tracks, **common)
+    except TracksError as error:
+        assert tracks is not None
+        progress.warn(f"sound and subtitles are left out: {error}")
+        tracks = tracks.without_tracks()
+        join(files, path, tracks=tracks, **common)
+    return Film(path, recipe, () if tracks is None else tuple(tracks.kinds))
 
 
 def tags_of(recipe: Recipe) -> dict[str, str]:
@@ -219,7 +243,7 @@ def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Pa
 
     path = work.temporary(".mp4")
     fit = Fit(name="crop", seen=seen_size(old), size=job.size)
-    times = [float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept)]
+    times = (float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept))
     progress.phase("encode the old part", job.kept)
     with VideoWriter(path, target=work.target, **_settings(job)) as writer:
         for image in frames_at(old, times, fit=fit):

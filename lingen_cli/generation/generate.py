@@ -6,6 +6,7 @@ leaves nothing at the output path (reliability.md C1).
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,25 +14,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import OutputExistsError
+from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
-from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
+from lingen_cli.files.work_folder import WorkFolder, check_target
+from lingen_cli.files.write_errors import write_error
 from lingen_cli.generation import latent_cache
-from lingen_cli.generation.journal import Begun, Journal
+from lingen_cli.generation.begun import Begun
+from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
-from lingen_cli.generation.output import held, is_made
+from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
+from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
+    from lingen_cli.media.tracks.inspect import Tracks
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
 Load = Callable[[Job], "VideoPipeline"]
+_MOST_BORROWED = 0.5
+"""Threshold of the step cache above which hardly a step is computed."""
+_FUNCTION_WORDS = frozenset(
+    ["a", "an", "the", "of", "in", "on", "at", "to", "and", "with", "is", "are", "it", "its"]
+)
+"""Words that name nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,44 +65,58 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
     PermissionDeniedError (77); the output is whole or absent.
     """
+    seconds_between()
     try:
-        with held(job) as (work, settled):
+        with held(job, progress.warn) as (work, settled):
             try:
                 with traced():
                     return _make(settled, work, progress, load or load_for)
-            except BaseException:
+            except BaseException as error:
                 if work.holds_journal:
                     name = shlex.quote(printable(work.target))
                     progress.note(f"what was sampled is kept; to go on: lingen resume {name}")
+                elif isinstance(error, KeyboardInterrupt | Terminated):
+                    progress.note("nothing was sampled yet, so nothing is kept")
                 raise
     except OutputExistsError:
         path = job.destination.path
         if path is None or not is_made(job):
             raise
+        _complete(job, path, progress)
+        tidy(job)
     progress.note(f"made already: {path}")
     progress.events.finish(path, job.frames, job.seconds, skipped=True)
     return Result(path, job.frames, job.seconds, skipped=True)
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.sample import latents_of
+    from lingen_cli.generation.sample import check_history, latents_of
 
-    reserve_space(work.target.parent, 2 * job.expected_bytes)  # its pieces, and what they make
-    subtitles = _subtitles(job, work)
-    if subtitles is not None:
-        check_target(subtitles, job.destination.overwrite)
+    check_history(job)
+    work.reserve(2 * job.expected_bytes)  # its pieces, and what they make
+    _beside(job, work)
     tell_start(job, str(work.target), progress)
+    tracks = tracks_of(job, progress)
     pipe = load_networks(job, progress, load)
 
     def sampled_and_filmed() -> tuple[Latents, Film]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
-        journal = Journal(work.journal, begun, progress, decode_only=job.decode_only)
-        latents = latents_of(job, pipe, journal, progress)
-        return latents, filmed(job, work, pipe, latents, journal, progress)
+        with journal_of(begun, work, progress, decode_only=job.decode_only) as journal:
+            latents = latents_of(job, pipe, journal, progress)
+            return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
 
     latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.frames, job.seconds)
+
+
+def journal_of(
+    begun: Begun, work: WorkFolder, progress: Progress, *, decode_only: bool = False
+) -> Journal:
+    """The journal of a run, in its work folder."""
+    return Journal(
+        work.journal, begun, progress, set_aside=work.set_journal_aside, decode_only=decode_only
+    )
 
 
 def filmed(
@@ -98,39 +125,81 @@ def filmed(
     pipe: VideoPipeline,
     latents: Latents,
     journal: Journal,
+    tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
-    """Decode and write the latents of a job, under a temporary name."""
+    """Decode and write the latents of a job, under a temporary name.
+
+    Raises BadDataError (65) where a video that it goes on with was changed meanwhile.
+    """
     from lingen_cli.generation.encode import film
 
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
     recipe = recipe_of(job, pipe, digest)
-    return film(job, pipe, latents, work, journal, recipe, progress)
+    work.release_space()
+    try:
+        made = film(job, pipe, latents, work, journal, recipe, tracks, progress)
+    except Exception:
+        check_inputs(job)  # what came of that says less
+        raise
+    check_inputs(job)
+    return made
 
 
 def publish_video(
     job: Job, work: WorkFolder, latents: Latents, made: Film, progress: Progress
 ) -> None:
     """Read back what was written, keep its latents, and give it its name."""
-    from lingen_cli.inputs.story import subtitles as subtitles_of
-
     progress.phase("verify")
     _verify(job, made)
+    work.publish(made.path, beside=_beside(job, work))
     if made.recipe.latents is not None:
-        _keep(latents, made.recipe.latents, job.cache_bytes, progress)
-    subtitles = _subtitles(job, work)
-    if subtitles is not None:
-        words = work.temporary(".srt")
-        words.write_text(subtitles_of(job.parts), encoding="utf-8")
-        publish(words, subtitles, job.destination.overwrite)
-    work.publish(made.path)
+        _keep(job, work.target, latents, made.recipe.latents, progress)
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
 
 
-def _subtitles(job: Job, work: WorkFolder) -> Path | None:
-    """Where the subtitles of a story go."""
-    return work.target.with_suffix(".srt") if job.subtitles else None
+def _beside(job: Job, work: WorkFolder) -> list[tuple[Path, Path]]:
+    """What belongs beside the video and is not there: temporary file, and name.
+
+    Raises OutputExistsError (73) where something else has the name and may not be replaced.
+    """
+    if not job.subtitles:
+        return []
+    path, words = subtitles_path(work.target), _words(job)
+    if not path.is_symlink() and path.is_file() and path.read_bytes() == words:
+        return []
+    check_target(path, job.destination.overwrite)
+    temporary = work.temporary(path.suffix)
+    try:
+        temporary.write_bytes(words)
+    except OSError as error:
+        raise write_error(error, path) from error
+    return [(temporary, path)]
+
+
+def _words(job: Job) -> bytes:
+    from lingen_cli.inputs.story import subtitles
+
+    return subtitles(job.parts).encode()
+
+
+def _complete(job: Job, video: Path, progress: Progress) -> None:
+    """Write what belongs beside a finished video, where a run was killed before it did.
+
+    Raises as `WorkFolder`.
+    """
+    path = subtitles_path(video)
+    if not job.subtitles:
+        return
+    if os.path.lexists(path):
+        if path.read_bytes() != _words(job):
+            progress.warn(f"not the subtitles of this story, they stay as they are: {path}")
+        return
+    with WorkFolder(path) as work:
+        temporary = work.temporary(path.suffix)
+        temporary.write_bytes(_words(job))
+        work.publish(temporary)
 
 
 def tell_start(job: Job, output: str, progress: Progress) -> None:
@@ -148,8 +217,20 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
     progress.note(f"{job.seconds:g} s at {width}x{height}, seed {new.sampling.seed}")
 
 
+def tracks_of(job: Job, progress: Progress) -> Tracks | None:
+    """Find what is taken over beside the pictures; what is not kept as it was is told."""
+    from lingen_cli.media.tracks.inspect import Tracks
+
+    if job.beside is None:
+        return None
+    tracks = Tracks.of(job.beside)
+    if tracks.changed:
+        progress.warn(f"beside the pictures: {'; '.join(tracks.changed)}")
+    return tracks
+
+
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
-    """The networks of `job`; words that they never met are told."""
+    """The networks of `job`; words, sizes and thresholds that they make little of are told."""
     progress.phase("load")
     pipe = load(job)
     if job.frugal:
@@ -157,15 +238,48 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
         if pipe.device.type != "cpu":
             pipe.offload()
     progress.advance(1)
-    prompts = " ".join(stretch.prompt for stretch in job.sampled)
-    if unknown := pipe.unknown_words(prompts):
-        names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
-        name = job.model.variant.name
-        progress.warn(
-            f"words that {name} never met: {names}; it knows those of: lingen models show {name}",
-            words=unknown,
-        )
+    _warn_of_words(job, pipe, progress)
+    _warn_of_size(job, progress)
+    for threshold in sorted({one.sampling.step_cache for one in job.sampled}):
+        if threshold > _MOST_BORROWED:
+            progress.warn(
+                f"--step-cache {threshold:g} skips nearly every step, and little of the prompt is "
+                "left in the video; 0.2 is usual"
+            )
     return pipe
+
+
+def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
+    """Warn of words that mean nothing to the model."""
+    from lingen_models.networks.word_encoder import split_words
+
+    prompts = list(dict.fromkeys(stretch.prompt for stretch in job.sampled))
+    lists = [pipe.unknown_words(prompt) for prompt in prompts]
+    unknown = list(dict.fromkeys(word for words in lists for word in words))
+    if not unknown:
+        return
+    names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+    name = job.model.variant.name
+    left = set(split_words(" ".join(prompts))) - set(unknown) - _FUNCTION_WORDS
+    told = "ignores words that it does not know"
+    if not left:
+        told = "knows none of the words that say what is shown, and draws something of its own"
+    progress.warn(
+        f"{name} {told}: {names}; its words: lingen models show {name}",
+        words=unknown,
+    )
+
+
+def _warn_of_size(job: Job, progress: Progress) -> None:
+    """Warn where a new video is far from the size that the model's own weights were trained at."""
+    model, sides = job.model.variant, (job.width, job.height)
+    own = isinstance(model, ModelVariant) and job.model.folder is None
+    new = job.origin is None and job.base is None
+    if own and new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
+        progress.warn(
+            f"{model.name} was trained at {model.size}x{model.size}: at "
+            f"{job.width}x{job.height} it draws worse"
+        )
 
 
 def _with_hint(word: str, similar: str | None) -> str:
@@ -178,17 +292,20 @@ def _verify(job: Job, film: Film) -> None:
 
     width, height = job.size
     facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}
-    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes}
+    facts |= {"fps": job.rate, "hashes": film.recipe.frame_hashes, "beside": film.beside}
     if job.base is None:
         verify_video(film.path, **facts)
     else:
         verify_joined(film.path, since=job.base.frames, **facts)
 
 
-def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
+def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:
     """Put the latents into the cache; a video is not lost because that failed."""
     try:
-        latent_cache.store(latents.values, digest, limit)
+        prompt = job.sampled[-1].prompt
+        latent_cache.store(
+            latents.values, digest, job.cache_bytes, prompt=prompt, video=str(video.absolute())
+        )
     except OSError as error:
         progress.warn(f"the latents were not kept: {error.strerror or error}")
 

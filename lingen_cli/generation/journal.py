@@ -9,27 +9,30 @@ numbers that an uninterrupted run has.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
+import math
 import os
 import re
 import shlex
-import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from lingen_cli.errors import BadDataError
+from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.exit_codes import Terminated
+from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
+from lingen_cli.files.write_errors import write_error
+from lingen_cli.generation.begun import JOB, Begun, read_begun
 from lingen_cli.generation.latent_cache import digest_of
-from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_cli.requests.job import Edit, Job, Origin, Stretch
-from lingen_cli.requests.recipe import Dropped, Recipe
-from lingen_cli.requests.write_recipe import asked_in, asked_of, versions
+from lingen_cli.requests.recipe import Recipe
+from lingen_cli.requests.write_recipe import versions
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.progress import Progress
+from lingen_models.checkpoints.whole_file import TEMPORARY, sync_folder, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,162 +44,103 @@ if TYPE_CHECKING:
 SECONDS_VARIABLE = "LINGEN_JOURNAL_SECONDS"
 """Seconds between two writings; a run that is shorter leaves nothing."""
 _SECONDS = 10.0
-_JOB = "job.json"
 _STATE = "state"
 _TENSOR = "latents"
 
 
-class SavedOrigin(BaseModel):
-    """`lingen_cli.requests.job.Origin`, as a file has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    latents: Sha256 | None
-    done: int = Field(ge=0)
-    copy_packets: bool
-    hashes: tuple[FrameHash, ...]
-
-    @classmethod
-    def of(cls, origin: Origin) -> Self:
-        """The record of `origin`."""
-        return cls(
-            path=str(origin.path.absolute()),
-            latents=origin.latents,
-            done=origin.done,
-            copy_packets=origin.copy,
-            hashes=origin.hashes,
-        )
-
-    def origin(self) -> Origin:
-        """Return the origin that the record is of."""
-        return Origin(
-            path=Path(self.path),
-            latents=self.latents,
-            done=self.done,
-            copy=self.copy_packets,
-            hashes=self.hashes,
-        )
-
-
-class Begun(BaseModel):
-    """All that is needed to go on with a stopped run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format: Literal[1] = 1
-    name: str
-    """Of the output, which lies beside the work folder."""
-    overwrite: bool
-    subtitles: bool
-    metadata: bool
-    recipe: Recipe
-    origin: SavedOrigin | None
-    history: Sha256 | None = None
-    """The latents that are gone on with."""
-
-    @classmethod
-    def of(cls, job: Job, target: Path, recipe: Recipe) -> Self:
-        """The record of a job that begins now."""
-        return cls(
-            name=target.name,
-            overwrite=job.destination.overwrite,
-            subtitles=job.subtitles,
-            metadata=job.metadata,
-            recipe=recipe,
-            origin=None if job.origin is None else SavedOrigin.of(job.origin),
-        )
-
-
-def read_begun(folder: Path) -> Begun | None:
-    """Read what a stopped run has left in its journal; None where there is nothing, or nothing
-    whole."""
+def seconds_between() -> float:
+    """Seconds between two writings of a journal. Raises InvalidOptionError (2)."""
+    text = os.environ.get(SECONDS_VARIABLE, "").strip()
     try:
-        return Begun.model_validate_json((folder / _JOB).read_bytes())
-    except (OSError, ValidationError):
-        return None
+        seconds = float(text) if text else _SECONDS
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InvalidOptionError(f"{SECONDS_VARIABLE} must be a number from 0 on, not {text!r}")
+    return seconds
 
 
-def taken_over(folder: Path, job: Job) -> Job | None:
-    """`job` as it goes on with what lies in a journal: with the seeds that were drawn for it then.
+class _Present(NamedTuple):
+    """State of a call at the beginning of a step."""
 
-    The job itself where nothing lies there, None where that belongs to another job.
-    """
-    begun = read_begun(folder)
-    if begun is None:
-        return job
-    origin = None if job.origin is None else SavedOrigin.of(job.origin)
-    if begun.origin != origin or not same_work(begun.recipe, job):
-        return None
-    if not job.draws_seeds:
-        return job
-    edits: list[Edit] = []
-    for edit, part in zip(job.edits, (begun.recipe, *begun.recipe.edits), strict=True):
-        if isinstance(edit, Stretch) and not isinstance(part, Dropped):
-            seed = part.sampling.seed
-            edit = replace(edit, sampling=replace(edit.sampling, seed=seed))
-        edits.append(edit)
-    return replace(job, edits=tuple(edits))
+    call: str
+    step: int
+    parts: tuple[Tensor, ...]
 
+    def state(self) -> Tensor:
+        """One tensor."""
+        import torch
 
-def same_work(recipe: Recipe, job: Job) -> bool:
-    """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
-    equal."""
-    then, now = asked_in(recipe), asked_of(job)
-    if job.draws_seeds:
-        made = 0 if job.origin is None else job.origin.done
-        then, now = _without_seeds(then, made), _without_seeds(now, made)
-    return then == now
-
-
-def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
-    """What was asked for, without the seeds of the edits after the first `made`."""
-
-    def without(edit: dict[str, Any]) -> dict[str, Any]:
-        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
-
-    later = [
-        without(edit) if number >= made else edit
-        for number, edit in enumerate(asked["edits"], start=1)
-    ]
-    return (asked if made else without(asked)) | {"edits": later}
+        return torch.stack(self.parts) if len(self.parts) > 1 else self.parts[0]
 
 
 class Journal:
     """Gives samplers that write down how far they are, and go on where the last run stood.
 
-    A disk that is full stops the writing, not the run. With `decode_only` nothing is sampled: what
+    A disk that is full does not stop the run: the next writing tries again. As a context manager,
+    it writes once more where the run ends in an error. With `decode_only` nothing is sampled: what
     is missing is BadDataError (65).
     """
 
     def __init__(
-        self, folder: Path, begun: Begun, progress: Progress, *, decode_only: bool = False
+        self,
+        folder: Path,
+        begun: Begun,
+        progress: Progress,
+        *,
+        set_aside: Callable[[], Path],
+        decode_only: bool = False,
     ) -> None:
+        """`set_aside` renames what lies in `folder` and returns its new place."""
         self._decode_only = decode_only
         self.folder, self._begun, self._progress = folder, begun, progress
+        self._set_aside = set_aside
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
-        self._writes = True
+        self._present: _Present | None = None
+        self._told = False
         self._found = False
         self._last = time.monotonic()
-        self._every = _SECONDS
-        with contextlib.suppress(ValueError):
-            self._every = float(os.environ.get(SECONDS_VARIABLE, ""))
+        self._every = seconds_between()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sampled = self._present is not None or bool(self._waiting)
+        stopped = sampled and isinstance(exc, KeyboardInterrupt | Terminated)
+        if exc is not None and (stopped or self.folder.is_dir() or self._due()):
+            with contextlib.suppress(Exception):  # the error that is on its way says more
+                self._write()
+
+    @property
+    def job(self) -> str:
+        """Checksum of the record of the run."""
+        assert self._begun.sha256 is not None
+        return self._begun.sha256
 
     def begin(self, history: Tensor | None) -> None:
         """Call it before the first sampling, with the latents that are gone on with."""
         digest = None if history is None else digest_of(history)
-        self._begun = self._begun.model_copy(update={"history": digest})
+        self._begun = self._begun.model_copy(update={"history": digest}).sealed()
         found = read_begun(self.folder)
         if found is not None and found.history == digest:
             self._found = True
             self._say(found.recipe)
-        else:
-            if found is not None:
-                self._progress.warn(
-                    "what it goes on with has changed since it was stopped: it begins anew"
-                )
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._begun = found
+            for left in self.folder.rglob(TEMPORARY):
+                left.unlink(missing_ok=True)
+        elif found is not None:
+            place = printable(self._set_aside())
+            self._progress.warn(
+                "what it goes on with has changed since it was stopped: it begins anew, and keeps "
+                f"what was sampled before as {place} until there is a video"
+            )
         self._last = time.monotonic()
 
     def loop(self, sampler: Sampler) -> SamplingLoop:
@@ -217,7 +161,8 @@ class Journal:
             done, x, last = 0, noise, noise
             memory: dict[str, Any] = {}
             like = torch.stack((x, last)) if sampler.remembers else x
-            if sampler.restartable and (kept := self._load(_STATE, like, call=name)) is not None:
+            kept = self._load(_STATE, like, call=name, steps=steps) if sampler.restartable else None
+            if kept is not None:
                 done, x = self._step, kept
                 if sampler.remembers:
                     x, last = kept.unbind()
@@ -226,9 +171,11 @@ class Journal:
 
             def asked(x: Tensor, now: float) -> Tensor:
                 nonlocal begins
-                if begins and done and sampler.restartable and self._due():
-                    state = torch.stack((x, last)) if sampler.remembers else x
-                    self._write({_STATE: state}, call=name, step=str(done))
+                if begins and done and sampler.restartable:
+                    parts = (x, last) if sampler.remembers else (x,)
+                    self._present = _Present(name, done, parts)
+                    if self._due():
+                        self._write()
                 begins = False
                 return velocity(x, now)
 
@@ -238,6 +185,7 @@ class Journal:
                 on_step(done, steps, estimate)
 
             result = inner(asked, x, times[done:], stepped, **memory)
+            self._present = None
             self._waiting[name] = result
             if self._due():
                 self.flush()
@@ -250,58 +198,88 @@ class Journal:
         if not (self.folder.is_dir() or self._due()):
             return False
         if self._waiting:
-            self._write({})
+            self._write()
         return self.folder.is_dir()
 
     def _due(self) -> bool:
         return signals.journal_asked() or time.monotonic() - self._last >= self._every
 
-    def _write(self, state: dict[str, Tensor], **facts: str) -> None:
-        """All calls that are finished, then where the present one stands, with `facts`: each in a
-        file that is whole or absent."""
-        from lingen_models.checkpoints.safetensors import save_tensors
-
-        if not self._writes:
-            return
-        finished, self._waiting = self._waiting, {}
+    def _write(self) -> None:
+        """All calls that are finished, then where the present one stands: each in a file that is
+        whole or absent. What cannot be written waits for the next time."""
         try:
-            self.folder.mkdir(exist_ok=True)
-            if not (self.folder / _JOB).exists():
-                part = self.folder / f"{_JOB}.tmp"
-                part.write_text(self._begun.model_dump_json(), encoding="utf-8")
-                os.replace(part, self.folder / _JOB)
-            for name, latents in (finished | state).items():
-                kept = latents.detach().float()
-                more = facts if name in state else {}
-                save_tensors(self._path(name), {_TENSOR: kept}, {"sha256": digest_of(kept)} | more)
+            if not self.folder.is_dir():
+                self.folder.mkdir()
+                sync_folder(self.folder.parent)
+            check_own(self.folder.parent)
+            check_own(self.folder)
+            if not (self.folder / JOB).exists():
+                write_whole(self.folder / JOB, self._begun.to_bytes())
+            for name, latents in list(self._waiting.items()):
+                self._save(name, latents)
+                del self._waiting[name]
+            if self._present is not None:
+                call, step = self._present.call, str(self._present.step)
+                self._save(_STATE, self._present.state(), call=call, step=step)
         except OSError as error:
-            self._writes = False
-            self._progress.warn(
-                f"what is sampled cannot be kept for a resume: {error.strerror or error}"
-            )
+            if not self._told:
+                self._told = True
+                self._progress.warn(
+                    "what is sampled cannot be kept for a resume now, it is tried again: "
+                    f"{error.strerror or error}"
+                )
         self._last = time.monotonic()
         signals.journal_written()
 
-    def _load(self, name: str, like: Tensor, *, call: str | None = None) -> Tensor | None:
-        """What a run before has written, if it is whole and was meant for this call."""
+    def _save(self, name: str, latents: Tensor, **facts: str) -> None:
+        from lingen_models.checkpoints.safetensors import save_tensors
+
+        kept = latents.detach().float()
+        digest = self._sum(name, kept, facts)
+        save_tensors(self._path(name), {_TENSOR: kept}, {"sha256": digest} | facts)
+
+    def _sum(self, name: str, latents: Tensor, facts: dict[str, str]) -> str:
+        """SHA-256 of latents, of the file that they are in, of where they stand, and of the job."""
+        said = [self.job, name, facts.get("call", ""), facts.get("step", ""), digest_of(latents)]
+        return hashlib.sha256("\n".join(said).encode()).hexdigest()
+
+    def _load(
+        self, name: str, like: Tensor, *, call: str | None = None, steps: int = 0
+    ) -> Tensor | None:
+        """What a run before has written, if it is whole and was meant for this call.
+
+        Raises PermissionDeniedError (77), WriteFailedError (74) where it cannot be read now.
+        """
         from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
-        if not self._found:
+        if not self._found or not self._path(name).exists():
             return None
         try:
             tensors, facts = load_tensors(self._path(name))
-        except (OSError, CheckpointError):
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EISDIR):
+                raise write_error(error, self._path(name)) from error
+            self._damaged(name)
+            return None
+        except CheckpointError:
+            self._damaged(name)
             return None
         latents = tensors.get(_TENSOR)
-        if latents is None or latents.shape != like.shape or facts.get("call") != call:
+        if latents is None or self._sum(name, latents, facts) != facts.get("sha256"):
+            self._damaged(name)
             return None
-        if digest_of(latents) != facts.get("sha256"):
+        if facts.get("call") != call or latents.shape != like.shape:
             return None
-        step = facts.get("step", "0")
-        if not re.fullmatch("[0-9]{1,9}", step):
-            return None
-        self._step = int(step)
+        if name == _STATE:
+            step = facts.get("step", "")
+            if not re.fullmatch("[0-9]{1,9}", step) or not 0 < int(step) < steps:
+                self._damaged(name)
+                return None
+            self._step = int(step)
         return latents.to(like)
+
+    def _damaged(self, name: str) -> None:
+        self._progress.warn(f"damaged in the journal, it is sampled again: {self._path(name).name}")
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

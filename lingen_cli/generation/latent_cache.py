@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
+from lingen_cli.user_folders import user_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,10 @@ class Entry:
     size: int
     """Bytes."""
     used: datetime
+    prompt: str
+    """Of the end of the video; empty where that is not known, as is `video`."""
+    video: str
+    """Path that the video was given."""
 
     @property
     def digest(self) -> str:
@@ -40,10 +45,11 @@ class Entry:
         return self.path.stem
 
 
-def cache_folder() -> Path:
-    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if named else platformdirs.user_cache_path("lingen") / "latents"
+def cache_folder() -> Path | None:
+    """Return where the latents lie: `LINGEN_CACHE_DIR`, or this user's cache folder; None for a
+    user without a home, for whom nothing is kept."""
+    named, folder = os.environ.get(FOLDER_VARIABLE), user_folder("cache", FOLDER_VARIABLE)
+    return folder if named or folder is None else folder / "latents"
 
 
 def digest_of(latents: Tensor) -> str:
@@ -54,17 +60,19 @@ def digest_of(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def store(latents: Tensor, digest: str, limit: int) -> None:
-    """Keep `latents`; drop what was used longest ago until the cache holds at most `limit` bytes.
+def store(latents: Tensor, digest: str, limit: int, *, prompt: str = "", video: str = "") -> None:
+    """Keep `latents` of a video.
 
+    What was used longest ago is dropped until the cache holds at most `limit` bytes.
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
-    if limit > 0:
-        folder = cache_folder()
+    folder = cache_folder()
+    if limit > 0 and folder is not None:
+        facts = {"lingen": json.dumps({"prompt": prompt, "video": video})}
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, {})
+        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, facts)
     prune(limit)
 
 
@@ -72,7 +80,10 @@ def load(digest: str) -> Tensor | None:
     """The latents, or None when they are not here or not whole."""
     from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
 
-    path = cache_folder() / f"{digest}{_SUFFIX}"
+    folder = cache_folder()
+    if folder is None:
+        return None
+    path = folder / f"{digest}{_SUFFIX}"
     try:
         tensors, _ = load_tensors(path)
         os.utime(path)
@@ -88,13 +99,32 @@ def load(digest: str) -> Tensor | None:
 
 def entries() -> list[Entry]:
     """Everything in the cache, what was used last first."""
-    found = []
-    for path in cache_folder().glob(f"*{_SUFFIX}"):
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
+
+    found: list[Entry] = []
+    folder = cache_folder()
+    if folder is None:
+        return found
+    paths: list[Path] = []
+    with contextlib.suppress(OSError):  # somebody else's home
+        paths = list(folder.glob(f"*{_SUFFIX}"))
+    for path in paths:
         with contextlib.suppress(OSError):
             status = path.stat()
             used = datetime.fromtimestamp(status.st_mtime).astimezone()
-            found.append(Entry(path, status.st_size, used))
+            try:
+                facts = read_metadata(path)
+            except CheckpointError:
+                facts = {}
+            told = [str(facts.get(name, "")) for name in ("prompt", "video")]
+            found.append(Entry(path, status.st_size, used, *told))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def holds(digest: str) -> bool:
+    """Tell whether latents are here; they may still be damaged."""
+    folder = cache_folder()
+    return folder is not None and (folder / f"{digest}{_SUFFIX}").is_file()
 
 
 def prune(limit: int) -> list[Entry]:

@@ -3,55 +3,78 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from lingen_cli.errors import (
+    BadDataError,
     LingenError,
     LockedError,
     MissingInputError,
     OutputExistsError,
 )
 from lingen_cli.files.names import free_names
+from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.generation.journal import same_work, taken_over
+from lingen_cli.generation.begun import DamagedJournalError, same_work, taken_over
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.output_path import SUFFIX
 
 
 def is_made(job: Job) -> bool:
-    """Tell whether the output is there already, as a video of this very job; then it is left alone.
+    """Tell whether the output is there already, as a video of this very job; then it is left
+    alone.
 
-    What a run that was killed after it had published may have left beside it is removed.
+    Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
+    from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 
     path = job.destination.path
     if path is None or job.destination.overwrite or not path.is_file():
         return False
     try:
-        if not same_work(recipe_from_video(path), job):
-            return False
+        recipe = recipe_from_video(path)
     except LingenError:
         return False
-    work = WorkFolder(path, overwrite=True)
-    if work.path.is_dir():
-        with contextlib.suppress(LingenError), work:
-            work.drop_journal()
+    if not same_work(recipe, job):
+        return False
+    if not is_whole(path, recipe.frame_hashes, job.frames):
+        raise OutputExistsError(
+            "output is this video, but damaged or edited since; --overwrite makes it again: "
+            f"{printable(path)}"
+        )
     return True
 
 
+def tidy(job: Job) -> None:
+    """Remove what a run that was killed after it had published its video left beside it."""
+    assert job.destination.path is not None
+    work = WorkFolder(job.destination.path, overwrite=True)
+    if work.path.is_dir():
+        with contextlib.suppress(LingenError), work:
+            work.drop_journal()
+
+
+def subtitles_path(video: Path) -> Path:
+    """Return where the subtitles of a story go."""
+    return video.with_suffix(".srt")
+
+
 @contextlib.contextmanager
-def held(job: Job) -> Iterator[tuple[WorkFolder, Job]]:
+def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Job]]:
     """Lock the output and its work folder; see `WorkFolder` for what is raised.
 
     Where a run with the same settings was stopped there, its seeds are taken over if the user gave
     none. Without a name of the user's own, a name that another run holds, or where one with other
     settings was stopped, is passed over for the next; else the second is OutputExistsError (73).
+    What a newer lingen left is BadDataError (65). A journal that is damaged is put aside, and
+    `warn` is told.
     """
     destination = job.destination
     if destination.path is not None:
         with WorkFolder(destination.path, overwrite=destination.overwrite) as work:
-            settled = taken_over(work.journal, job)
+            settled = _settled(work, job, warn)
             if settled is None and destination.overwrite:
                 work.drop_journal()
             elif settled is None:
@@ -63,14 +86,31 @@ def held(job: Job) -> Iterator[tuple[WorkFolder, Job]]:
         return
     if not destination.folder.is_dir():
         raise MissingInputError(f"no such folder: {destination.folder}")
-    for path in free_names(destination.folder, destination.stem, SUFFIX):
+    beside = (subtitles_path(Path(SUFFIX)).suffix,) if job.subtitles else ()
+    for path in free_names(destination.folder, destination.stem, SUFFIX, *beside):
         with contextlib.ExitStack() as stack:
             try:
                 work = stack.enter_context(WorkFolder(path))
-            except (LockedError, OutputExistsError):
+                settled = _settled(work, job, warn)
+            except (LockedError, OutputExistsError, BadDataError):
                 continue
-            settled = taken_over(work.journal, job)
             if settled is None:
                 continue
             yield work, settled
             return
+
+
+def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | None:
+    """The job as it goes on with what lies in the journal; None where that belongs to another."""
+    try:
+        return taken_over(work.journal, job)
+    except DamagedJournalError as error:
+        if not job.destination.overwrite:
+            place = printable(work.set_journal_aside())
+            warn(f"{error}; it begins anew, and keeps that as {place} until there is a video")
+            return job
+        return None
+    except BadDataError:
+        if not job.destination.overwrite:
+            raise
+        return None

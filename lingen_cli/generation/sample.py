@@ -12,6 +12,7 @@ from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.job import Base, Cut, Job, Stretch
+from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[int, int, "Tensor"], None]
 OnFinal = Callable[["Tensor"], None]
+_NO_LATENTS = (
+    "the latents of this video are not in the cache; `lingen rerun` makes it once more with them, "
+    "if the weights are those it was made with"
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,9 @@ def latents_of(
     if job.origin is not None:
         before = _history(job, pipe, progress)
     elif job.base is not None:
-        progress.note("the end of the video is encoded")
+        progress.note("reading the end of the video")
         before = _base_end(job, job.base, pipe, progress)
+    check_inputs(job)
     begin = 0 if before is None else before.begin
     values = pipe.empty_latents(job.height, job.width) if before is None else before.values
     steps = _plan(job, pipe, values.shape[2], begin)
@@ -240,6 +246,22 @@ class _Work:
         return on_step
 
 
+def check_history(job: Job) -> None:
+    """Raise NotAvailableError (69) where the latents of the video before are needed, and not in
+    the cache; nothing is loaded for that."""
+    origin = job.origin
+    if origin is None or _goes_on_from_pixels(job):
+        return
+    if origin.latents is None or not latent_cache.holds(origin.latents):
+        raise NotAvailableError(_NO_LATENTS)
+
+
+def _goes_on_from_pixels(job: Job) -> bool:
+    model = job.model.variant
+    assert job.origin is not None
+    return job.origin.copy and (not isinstance(model, HubModel) or model.from_pixels)
+
+
 def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The latents of the video before: from the cache, else of its end, encoded from pixels."""
     assert job.origin is not None
@@ -247,12 +269,8 @@ def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
         begin = 0 if job.base is None else _base_begin(job, job.base, pipe)
         return Latents(found, begin, whole=True)
-    model = job.model.variant
-    if not job.origin.copy or (isinstance(model, HubModel) and not model.from_pixels):
-        raise NotAvailableError(
-            "the latents of this video are not in the cache; `lingen rerun` makes it once more "
-            "with them, if the weights are those it was made with"
-        )
+    if not _goes_on_from_pixels(job):
+        raise NotAvailableError(_NO_LATENTS)
     progress.warn(
         "the latents of this video are not in the cache (`lingen cache`): its end is encoded from "
         "pixels, which costs a little quality"

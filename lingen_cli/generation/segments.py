@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from lingen_cli.files.sealed import SUM, sealed, unsealed
 from lingen_cli.media.frame_hashes import FrameHash, hash_frames
+from lingen_models.checkpoints.whole_file import sync, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +49,13 @@ class _Note(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    job: str
     latents: str
     """The hash of those it was decoded from."""
     av: str
-    sha256: str
-    """Of the file."""
-    pictures: str
+    file: str
+    """SHA-256."""
+    hashed: FrameHash
 
 
 class Segments:
@@ -68,34 +72,42 @@ class Segments:
         """The piece of the frames `begin` to `end`, if it is there and whole."""
         path = self._path(begin, end)
         try:
-            note = _Note.model_validate_json(path.with_suffix(".json").read_bytes())
+            facts = unsealed(path.with_suffix(".json").read_bytes())
+            del facts[SUM]
+            note = _Note.model_validate(facts)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except (OSError, ValidationError):
+        except (OSError, ValueError):  # pydantic's errors are among them
             return None
-        if (note.latents, note.av, note.sha256) != (self._latents, self._av, digest):
+        asked = (begin, end), self._note(note.hashed, digest)
+        if asked != ((note.hashed.begin, note.hashed.end), note):
             return None
-        return Segment(path, FrameHash(begin=begin, end=end, sha256=note.pictures))
+        return Segment(path, note.hashed)
 
     def keep(self, file: Path, begin: int, end: int) -> Segment:
         """`file` as the piece of the frames `begin` to `end`, in the journal if there is one."""
-        segment = Segment(file, FrameHash(begin=begin, end=end, sha256=hash_frames(file)))
+        segment = Segment(file, hash_frames(file, begin, end))
         if not self._journal.flush():
             return segment
         path = self._path(begin, end)
-        note = _Note(
-            latents=self._latents,
-            av=self._av,
-            sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
-            pictures=segment.hashed.sha256,
-        )
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        note = self._note(segment.hashed, digest)
         with contextlib.suppress(OSError):  # then it is encoded again after a stop
             path.parent.mkdir(exist_ok=True)
-            path.unlink(missing_ok=True)
-            os.link(file, path)
-            part = path.with_suffix(".tmp")
-            part.write_text(note.model_dump_json(), encoding="utf-8")
-            os.replace(part, path.with_suffix(".json"))
+            sync(file)
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            os.link(file, part)
+            os.replace(part, path)
+            write_whole(path.with_suffix(".json"), sealed(note.model_dump()))
         return segment
+
+    def _note(self, hashed: FrameHash, digest: str) -> _Note:
+        return _Note(
+            job=self._journal.job,
+            latents=self._latents,
+            av=self._av,
+            file=digest,
+            hashed=hashed,
+        )
 
     def _path(self, begin: int, end: int) -> Path:
         return self._journal.folder / "pieces" / f"{begin}-{end}.mp4"

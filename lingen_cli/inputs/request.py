@@ -14,12 +14,13 @@ from typing import Annotated, Any
 
 from lingen_cli.errors import InvalidOptionError
 
+SCENE = "Content"
 LENGTH = "Length"
 SAMPLING = "Sampling"
 MODEL = "Model"
 EXTERNAL = "For a video that lingen did not make"
 OUTPUT = "Output"
-PANELS = (None, LENGTH, SAMPLING, MODEL, EXTERNAL, OUTPUT)
+PANELS = (None, SCENE, LENGTH, SAMPLING, MODEL, EXTERNAL, OUTPUT)
 """Panels of the help text, in their order."""
 
 
@@ -34,6 +35,8 @@ class Option:
     short: str | None = None
     metavar: str | None = None
     positional: bool = False
+    default: str | None = None
+    """Meaning of leaving it out, for the help text, where the value alone does not tell."""
     in_batch: bool = True
     """Whether a line of a batch may have it."""
 
@@ -55,9 +58,10 @@ class Request:
     output: Annotated[
         str | None,
         Option(
-            help="An .mp4 file; otherwise a free name, here or in the output folder.",
+            help="An .mp4 file, or a folder for it.",
             panel=OUTPUT,
             short="o",
+            default="a free name in the output folder",
         ),
     ] = None
     overwrite: Annotated[bool, Option(help="Replace the output.", panel=OUTPUT, in_batch=False)] = (
@@ -84,21 +88,33 @@ class GenerateRequest(Request):
     prompt: Annotated[str | None, Option(help="What the video shows.", positional=True)] = None
     story: Annotated[
         Path | None,
-        Option(help="A TOML file of shots, in place of a prompt (`lingen story check`)."),
+        Option(
+            help="A TOML file of shots, in place of a prompt (`lingen story check`).", panel=SCENE
+        ),
     ] = None
-    size: Annotated[str | None, Option(help="One side in pixels, or WIDTHxHEIGHT.")] = None
-    image: Annotated[Path | None, Option(help="A PNG or JPEG that the video starts from.")] = None
-    last_image: Annotated[Path | None, Option(help="A PNG or JPEG that the video ends in.")] = None
+    size: Annotated[
+        str | None,
+        Option(help="One side in pixels, or WIDTHxHEIGHT.", panel=SCENE, default="the model's"),
+    ] = None
+    image: Annotated[
+        Path | None, Option(help="A PNG, JPEG or WebP that the video starts from.", panel=SCENE)
+    ] = None
+    last_image: Annotated[
+        Path | None, Option(help="A PNG, JPEG or WebP that the video ends in.", panel=SCENE)
+    ] = None
     layout: Annotated[
         Path | None,
-        Option(help="A JSON file of where things are over time, as `lingen layout` prints."),
+        Option(
+            help="A JSON file of where things are over time, as `lingen layout` prints.",
+            panel=SCENE,
+        ),
     ] = None
     minutes: Annotated[
         str | float | None, Option(help="Length in minutes, or 1m30s.", panel=LENGTH)
     ] = None
     seconds: Annotated[
         str | float | None,
-        Option(help="Length in seconds, or 1m30s; 4 where nothing is said.", panel=LENGTH),
+        Option(help="Length in seconds, or 1m30s.", panel=LENGTH, default="4"),
     ] = None
     frames: Annotated[int | None, Option(help="Length in frames.", panel=LENGTH)] = None
     fps: Annotated[
@@ -106,20 +122,23 @@ class GenerateRequest(Request):
         Option(
             help="Frames per second, such as 24 or 24000/1001; motion keeps its speed.",
             panel=LENGTH,
+            default="the model's",
         ),
     ] = None
     sampling: Sampling = field(default_factory=dict)
-    model: Annotated[str | None, Option(help="A name from `lingen models list`.", panel=MODEL)] = (
-        None
-    )
+    model: Annotated[
+        str | None,
+        Option(help="A name from `lingen models list`.", panel=MODEL, default="lingen-mini"),
+    ] = None
     weights: Annotated[
-        Path | None, Option(help="A folder with weights of your own.", panel=MODEL)
+        Path | None,
+        Option(help="A folder with weights of your own.", panel=MODEL, default="the model's"),
     ] = None
     accept_licence: AcceptLicence = False
-    device: Annotated[str | None, Option(help="auto, cpu or cuda.", panel=MODEL)] = None
-    save_memory: Annotated[bool, Option(help="Smaller parts at a time: slower.", panel=MODEL)] = (
-        False
-    )
+    device: Annotated[
+        str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="auto")
+    ] = None
+    save_memory: Annotated[bool, Option(help="Use less memory; slower.", panel=MODEL)] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +154,7 @@ class EditRequest(Request):
         Path | None, Option(help="The folder of its weights, if that has moved.", panel=MODEL)
     ] = None
     device: Annotated[
-        str | None, Option(help="auto, cpu or cuda; else as before.", panel=MODEL)
+        str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="unchanged")
     ] = None
 
 
@@ -144,14 +163,17 @@ class LongerRequest(EditRequest):
     """Fields that requests which add to a video have in common; at most one length is given."""
 
     seconds: Annotated[
-        str | float | None, Option(help="How many seconds to add, or 1m30s.", panel=LENGTH)
+        str | float | None,
+        Option(help="Seconds to add, or 1m30s.", panel=LENGTH, default="4"),
     ] = None
     minutes: Annotated[
-        str | float | None, Option(help="How many minutes to add, or 1m30s.", panel=LENGTH)
+        str | float | None, Option(help="Minutes to add, or 1m30s.", panel=LENGTH)
     ] = None
     to: Annotated[
         str | None,
-        Option(help="How long the video is to be: 90, 1:30 or 1m30s.", panel=LENGTH),
+        Option(
+            help="Length of the whole video, in place of these: 90, 1:30 or 1m30s.", panel=LENGTH
+        ),
     ] = None
     crossfade: Annotated[
         float,
@@ -164,17 +186,24 @@ class ExtendRequest(LongerRequest):
     """A longer video; `fit`, `size` and `model` are for one that lingen did not make."""
 
     video: Annotated[Path, Option(help="Any video.", positional=True)]
-    prompt: Annotated[str | None, Option(help="Another prompt than before.", panel=SAMPLING)] = None
+    prompt: Annotated[
+        str | None, Option(help="Another prompt.", panel=SAMPLING, default="unchanged")
+    ] = None
     accept_licence: AcceptLicence = False
     fit: Annotated[
         str | None,
-        Option(help="How the model sees it: stretch (the default), pad or crop.", panel=EXTERNAL),
+        Option(
+            help="How the model sees it: stretch, pad or crop.", panel=EXTERNAL, default="stretch"
+        ),
     ] = None
     size: Annotated[
         str | None,
         Option(help="The size at which the model works, such as 128 or 192x128.", panel=EXTERNAL),
     ] = None
-    model: Annotated[str | None, Option(help="The model.", panel=EXTERNAL)] = None
+    model: Annotated[
+        str | None,
+        Option(help="A name from `lingen models list`.", panel=EXTERNAL, default="lingen-mini"),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +226,12 @@ class RetakeRequest(EditRequest):
     """A video of which a stretch is made anew."""
 
     begin: Annotated[str, Option(help="Where the stretch begins: 23, 0:23 or 23s.", name="from")]
-    end: Annotated[str | None, Option(help="Where it ends; else with the video.", name="to")] = None
-    prompt: Annotated[str | None, Option(help="Another prompt than before.", panel=SAMPLING)] = None
+    end: Annotated[
+        str | None, Option(help="Where it ends.", name="to", default="the end of the video")
+    ] = None
+    prompt: Annotated[
+        str | None, Option(help="Another prompt.", panel=SAMPLING, default="unchanged")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +248,7 @@ class RerunRequest(Request):
     weights: Annotated[
         Path | None, Option(help="The folder of its weights, if that has moved.")
     ] = None
-    device: Annotated[
-        str | None, Option(help="auto, cpu or cuda, in place of the one it was made on.")
-    ] = None
+    device: Annotated[str | None, Option(help="auto, cpu or cuda.", default="unchanged")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import os
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -12,6 +13,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.request import REQUESTS, Option, Request
 from lingen_models.sampling import params
+from lingen_models.spelling import did_you_mean
+
+_YES = frozenset({"true", "yes", "on", "1"})
+_NO = frozenset({"false", "no", "off", "0"})
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,9 @@ def takes_sampling(request: Any) -> bool:
     return any(one.name == "sampling" for one in fields(request))
 
 
-def parse_request(command: str, values: Mapping[str, Any]) -> Request:
-    """The request that the values of a batch line are for: options by their names.
+def parse_request(command: str, values: Mapping[str, Any], folder: Path | None = None) -> Request:
+    """The request that the values of a batch line are for: options by their names. Files are looked
+    for in `folder` first.
 
     Raises BadDataError (65) for unknown keys and for what cannot be a value, InvalidOptionError (2)
     for values of the wrong kind.
@@ -71,12 +77,12 @@ def parse_request(command: str, values: Mapping[str, Any]) -> Request:
             continue
         name = key.replace("-", "_")
         if name not in known and name not in sampling:
-            near = difflib.get_close_matches(name, [*known, *sampling, "command", "id"], n=1)
-            raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
+            hint = did_you_mean(name, [*known, *sampling, "command", "id"])
+            raise BadDataError(f"unknown key {key!r}; {hint}")
         if isinstance(value, dict | list):
             raise BadDataError(f"{key} must be one value")
         if name in known:
-            found[known[name].field] = _value(name, known[name].kind, value)
+            found[known[name].field] = _value(name, known[name].kind, value, folder)
         else:
             param, kind = params.described()[sampling[name]], params.types()[sampling[name]]
             sampled[name] = _value(name, str if param.parse is not None else kind, value)
@@ -88,14 +94,17 @@ def parse_request(command: str, values: Mapping[str, Any]) -> Request:
     return request(**found)
 
 
-def _value(name: str, kind: type, value: Any) -> Any:
+def _value(name: str, kind: type, value: Any, folder: Path | None = None) -> Any:
     """A value of a line, which may be text, as one of `kind`."""
     if kind is bool:
-        if value in (True, False, "true", "false"):
-            return value in (True, "true")
+        plain = str(value).strip().lower()
+        if plain in _YES or plain in _NO:
+            return plain in _YES
         raise BadDataError(f"{name} must be true or false, not {value!r}")
-    if kind in (str, Path):
-        return kind(str(value))
+    if kind is Path:
+        return _file(str(value), folder)
+    if kind is str:
+        return str(value)
     try:
         number = kind(value)
     except (TypeError, ValueError, OverflowError):
@@ -104,6 +113,16 @@ def _value(name: str, kind: type, value: Any) -> Any:
         wanted = "a whole number" if kind is int else "a number"
         raise InvalidOptionError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}")
     return number
+
+
+def _file(text: str, folder: Path | None) -> Path:
+    """A path as a list means it: beside the list, else in the current folder; `~` is the home."""
+    path = Path(text)
+    if text.startswith("~"):
+        with contextlib.suppress(RuntimeError):  # nobody of that name, or without a home
+            path = path.expanduser()
+    beside = path if folder is None else folder / path
+    return beside if os.path.lexists(beside) else path
 
 
 def option_name(field: OptionField) -> str:

@@ -14,7 +14,6 @@ to = "0:10"
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,11 +23,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.files.open_file import open_file
 from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_moment
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_training.text_file import MAX_TOML_BYTES, TextError, parse_toml
 
 MAX_SHOTS = 1000
-_MAX_BYTES = 1 << 20
 _MOST_PROBLEMS = 20
 Moment = Annotated[str | int | float, Field(union_mode="left_to_right")]
 Transition = Literal["smooth", "cut"]
@@ -81,13 +81,13 @@ def read_story(path: Path) -> list[Shot]:
 
     Raises StoryError (65) naming lines, MissingInputError (66), PermissionDeniedError (77).
     """
-    text = _read(path)
+    with open_file(path) as file:
+        data = file.read(MAX_TOML_BYTES + 1)
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r"line (\d+)", str(error))
-        raise StoryError([f"{path}:{found[1] if found else 1}: not valid TOML: {error}"]) from None
-    lines = _Lines(text)
+        toml = parse_toml(data)
+    except TextError as error:
+        raise StoryError([f"{path}:{error.line}: {error}"]) from None
+    values, lines = toml.values, _Lines(toml.text)
     try:
         story = _Story.model_validate(values)
     except ValidationError as error:
@@ -102,20 +102,6 @@ def read_story(path: Path) -> list[Shot]:
     if problems:
         raise StoryError(problems)
     return shots
-
-
-def _read(path: Path) -> str:
-    from lingen_cli.files.open_file import open_file
-
-    with open_file(path) as file:
-        data = file.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
-        raise StoryError([f"{path}:1: a story has at most {_MAX_BYTES} bytes"])
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise StoryError([f"{path}:{line}: not valid UTF-8"]) from None
 
 
 def _place(story: _Story, lines: _Lines, path: Path, problems: list[str]) -> Iterator[Shot]:

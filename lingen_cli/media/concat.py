@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
-from av.audio.stream import AudioStream
 from av.container import OutputContainer
-from av.packet import Packet
 from av.video.stream import VideoStream
 
+from lingen_cli.errors import BadDataError
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.metadata import clean_tag
-from lingen_cli.media.open import InputVideo, open_video
+from lingen_cli.media.open import open_video
+from lingen_cli.media.tracks.inspect import Chapter, Tracks, TracksError, start_of
+from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
 from lingen_cli.media.writer import BITEXACT, timescale
 
 if TYPE_CHECKING:
-    from av.container.core import Chapter
+    from av.container.core import Chapter as LibavChapter
 
-AUDIO_CODECS = frozenset(
-    {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "mp2", "dts"}
-)
-"""Sound that an mp4 can hold as it is."""
 _CHAPTER_TICKS = 1000
 _OFF_GRID = Fraction(1, 4)
 """In frames: containers round times, Matroska to milliseconds."""
@@ -45,22 +42,22 @@ def join(
     fps: Fraction,
     metadata: Mapping[str, str],
     target: Path,
-    sound: Path | None = None,
-    chapters: Sequence[tuple[Fraction, Fraction, str]] = (),
+    tracks: Tracks | None = None,
+    chapters: Sequence[Chapter] = (),
 ) -> None:
     """Write the pictures of `segments`, which end before the frames `ends`, to `path`.
 
-    Frame k begins at k / fps. The sound of `sound`, where it has any that an mp4 can hold, is kept
-    up to the end of the first segment. `chapters` are begin and end in
-    seconds, and a title. Raises CannotJoinError before anything is written when a
-    segment has gaps, or headers that contradict another's; WriteFailedError (74).
+    Frame k begins at k / fps. `tracks` are taken over up to the end of the pictures. Raises
+    CannotJoinError before anything is written when a segment has gaps, or headers that contradict
+    another's, and later where the mp4 refuses its packets; TracksError where it refuses those of
+    `tracks`; WriteFailedError (74).
     """
     headers = _joined_headers(segments)
     moments: list[int] = []
     for segment, end in zip(segments, ends, strict=True):
         moments += _moments(segment, fps, len(moments))
         if len(moments) != end:
-            raise CannotJoinError(f"{segment} has other frames than expected")
+            raise CannotJoinError("it has other frames than expected")
     # Packets are decoded in their order in the file, each soon enough for the most delayed one.
     delay = max(place - moment for place, moment in enumerate(moments))
     scale = str(timescale(fps))
@@ -77,38 +74,23 @@ def join(
             container.metadata[key] = clean_tag(value)
         container.set_chapters([_chapter(*one, number) for number, one in enumerate(chapters)])
         pictures = _add_pictures(container, segments[0], headers, fps)
-        place = 0
-        for number, segment in enumerate(segments):
-            packets: Iterator[Packet[Any] | _Sound] = _pictures(segment)
-            if number == 0 and sound is not None:
-                packets = _with_sound(container, segment, sound, fps)
-            for packet in packets:
-                if isinstance(packet, _Sound):
-                    container.mux(packet.packet)
-                    continue
-                packet.time_base = 1 / fps
-                packet.pts, packet.dts, packet.duration = moments[place], place - delay, 1
-                packet.stream = pictures
-                container.mux(packet)
-                place += 1
+        until = len(moments) / fps
+        sources = []
+        if tracks is not None:
+            writers = [TrackWriter(tracks.path, one, container, until) for one in tracks.kept]
+            sources = [writer.packets() for writer in writers]
+        timed = _timed(segments, pictures, moments, delay, fps)
+        for one in heapq.merge(timed, *sources, key=lambda one: one.moment):
+            container.mux(one.packet)
         container.close()
     except OSError as error:
         raise write_error(error, target) from error
+    except av.FFmpegError as error:
+        kind = TracksError if tracks is not None and tracks.kept else CannotJoinError
+        raise kind(f"an mp4 cannot hold its packets ({error.strerror})") from error
     finally:
         with suppress(av.FFmpegError, OSError):  # a full disk raises again at every close
             container.close()
-
-
-def has_sound(path: Path) -> bool | None:
-    """Tell whether `join` keeps the sound of a video; None where there is none."""
-    with open_video(path) as video:
-        found = video.container.streams.best("audio")
-        return None if found is None else found.codec_context.name in AUDIO_CODECS
-
-
-@dataclass(frozen=True)
-class _Sound:
-    packet: Packet[Any]
 
 
 def _add_pictures(
@@ -121,44 +103,24 @@ def _add_pictures(
         return stream
 
 
-def _pictures(path: Path) -> Iterator[Packet[Any]]:
-    with open_video(path) as video:
-        for packet in video.container.demux(video.stream):
-            if _is_frame(packet):
-                yield packet
+def _timed(
+    segments: Sequence[Path], stream: VideoStream, moments: Sequence[int], delay: int, fps: Fraction
+) -> Iterator[TimedPacket]:
+    """Yield the packets of all pictures, with the times that they get."""
+    place = 0
+    for segment in segments:
+        with open_video(segment) as video:
+            for packet in video.container.demux(video.stream):
+                if not packet.size:
+                    continue
+                packet.time_base = 1 / fps
+                packet.pts, packet.dts, packet.duration = moments[place], place - delay, 1
+                packet.stream = stream
+                yield TimedPacket((place - delay) / fps, packet)
+                place += 1
 
 
-def _with_sound(
-    container: OutputContainer, path: Path, sound: Path, fps: Fraction
-) -> Iterator[Packet[Any] | _Sound]:
-    """The pictures of one video and the sound of another (or of the same), in the order of time."""
-    with open_video(sound) as video:
-        source = video.container.streams.best("audio")
-        if not isinstance(source, AudioStream) or source.codec_context.name not in AUDIO_CODECS:
-            yield from _pictures(path)
-            return
-        kept = container.add_stream_from_template(source, opaque=True)
-        assert source.time_base is not None
-        start = _start(video)
-        waiting: Packet[Any] | None = None
-        packets = iter(video.container.demux(source))
-        for number, picture in enumerate(_pictures(path)):
-            yield picture
-            while True:
-                waiting = waiting or next(packets, None)
-                if waiting is None or waiting.pts is None or waiting.dts is None:
-                    break
-                moment = waiting.dts * source.time_base - start
-                if moment > (number + 1) / fps:
-                    break
-                shift = round(start / source.time_base)
-                waiting.pts, waiting.dts = waiting.pts - shift, waiting.dts - shift
-                waiting.stream = kept
-                yield _Sound(waiting)
-                waiting = None
-
-
-def _chapter(begin: Fraction, end: Fraction, title: str, number: int) -> Chapter:
+def _chapter(begin: Fraction, end: Fraction, title: str, number: int) -> LibavChapter:
     return {
         "id": number,
         "start": round(begin * _CHAPTER_TICKS),
@@ -166,15 +128,6 @@ def _chapter(begin: Fraction, end: Fraction, title: str, number: int) -> Chapter
         "time_base": Fraction(1, _CHAPTER_TICKS),
         "metadata": {"title": clean_tag(title)},
     }
-
-
-def _start(video: InputVideo) -> Fraction:
-    stream = video.stream
-    return (stream.start_time or 0) * (stream.time_base or Fraction(1))
-
-
-def _is_frame(packet: Packet[Any]) -> bool:
-    return bool(packet.size) and packet.dts is not None and packet.pts is not None
 
 
 def _joined_headers(segments: Sequence[Path]) -> bytes:
@@ -201,17 +154,21 @@ def _joined_headers(segments: Sequence[Path]) -> bytes:
 
 def _moments(path: Path, fps: Fraction, base: int) -> list[int]:
     """The frame numbers of a segment's packets in the order of decoding, from `base` on."""
-    with open_video(path) as video:
-        start = _start(video)
-        found = []
-        for packet in video.container.demux(video.stream):
-            if not _is_frame(packet):
-                continue
-            assert packet.time_base is not None and packet.pts is not None
-            moment = (packet.pts * packet.time_base - start) * fps
-            if abs(moment - round(moment)) > _OFF_GRID:
-                raise CannotJoinError(f"{path} has frames off the grid of {fps} per second")
-            found.append(base + round(moment))
+    found = []
+    try:
+        with open_video(path) as video:
+            start = start_of(video.stream)
+            for packet in video.container.demux(video.stream):
+                if not packet.size:
+                    continue
+                if packet.pts is None or packet.time_base is None:
+                    raise CannotJoinError("some of its packets have no time")
+                moment = (packet.pts * packet.time_base - start) * fps
+                if abs(moment - round(moment)) > _OFF_GRID:
+                    raise CannotJoinError(f"it has frames off the grid of {fps} per second")
+                found.append(base + round(moment))
+    except BadDataError as error:
+        raise CannotJoinError("some of its packets are damaged") from error
     if sorted(found) != list(range(base, base + len(found))):
-        raise CannotJoinError(f"{path} has gaps between its frames")
+        raise CannotJoinError("it has gaps between its frames")
     return found

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from av.packet import Packet
     from av.video.frame import VideoFrame
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -27,6 +28,9 @@ class FrameHash(BaseModel):
     begin: int = Field(ge=0)
     end: int = Field(ge=1)
     sha256: Sha256
+    packets: Sha256 | None = None
+    """Of the encoded pictures, in the order of decoding: quicker to compare, and other after any
+    new encoding."""
 
 
 class FrameHasher:
@@ -40,24 +44,81 @@ class FrameHasher:
 
     def add(self, number: int, frame: VideoFrame) -> None:
         """The frame `number`; those that nothing is known of count for nothing."""
+        self._feed(number, frame.to_ndarray().tobytes())
+
+    def _feed(self, number: int, data: bytes) -> None:
         while self._at < len(self._known) and self._known[self._at].end <= number:
             self._at += 1
         if self._at < len(self._known) and self._known[self._at].begin <= number:
-            self._sums[self._at].update(frame.to_ndarray().tobytes())
+            self._sums[self._at].update(data)
 
     def differing(self) -> list[FrameHash]:
         """The known ones that were not what was fed."""
         found = zip(self._known, self._sums, strict=True)
-        return [one for one, digest in found if digest.hexdigest() != one.sha256]
+        return [one for one, digest in found if digest.hexdigest() != self._of(one)]
+
+    @staticmethod
+    def _of(known: FrameHash) -> str | None:
+        return known.sha256
 
 
-def hash_frames(path: Path) -> str:
-    """The hash of all pictures of a video. Raises as `open_video`, and BadDataError (65)."""
+class PacketHasher(FrameHasher):
+    """Fed with the packets of a video in their order, which are a frame each."""
+
+    def add_packet(self, number: int, packet: Packet[Any]) -> None:
+        """The packet of the frame `number`, counted in the order of decoding."""
+        self._feed(number, _as_fed(packet))
+
+    @staticmethod
+    def _of(known: FrameHash) -> str | None:
+        return known.packets
+
+
+def hash_frames(path: Path, begin: int, end: int) -> FrameHash:
+    """The hashes of a video that is the frames `begin` to `end` of a longer one.
+
+    Raises as `open_video`, and BadDataError (65).
+    """
     from lingen_cli.media.open import open_video
 
-    digest = hashlib.sha256()
+    pictures, packets = hashlib.sha256(), hashlib.sha256()
     with open_video(path) as video:
         video.stream.thread_type = "AUTO"
-        for frame in video.container.decode(video.stream):
-            digest.update(frame.to_ndarray().tobytes())
-    return digest.hexdigest()
+        for packet in video.container.demux(video.stream):
+            if packet.size:
+                packets.update(_as_fed(packet))
+            for frame in packet.decode():
+                pictures.update(frame.to_ndarray().tobytes())
+    return FrameHash(begin=begin, end=end, sha256=pictures.hexdigest(), packets=packets.hexdigest())
+
+
+def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:
+    """Tell whether a video still has so many frames, and those that lingen made as they were.
+
+    Nothing is decoded, unless it is of a lingen that noted no hashes of packets. Sound and tags may
+    be others.
+    """
+    from lingen_cli.errors import LingenError
+    from lingen_cli.media.open import open_video
+
+    quick = all(one.packets is not None for one in known)
+    hasher, number = PacketHasher(known) if quick else FrameHasher(known), 0
+    try:
+        with open_video(path) as video:
+            for packet in video.container.demux(video.stream):
+                if isinstance(hasher, PacketHasher):
+                    if packet.size:
+                        hasher.add_packet(number, packet)
+                        number += 1
+                    continue
+                for frame in packet.decode():
+                    hasher.add(number, frame)
+                    number += 1
+    except LingenError:
+        return False
+    return number == frames and not hasher.differing()
+
+
+def _as_fed(packet: Packet[Any]) -> bytes:
+    data = bytes(packet)
+    return len(data).to_bytes(8, "big") + data

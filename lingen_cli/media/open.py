@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from lingen_cli.errors import BadDataError, LingenError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.media.mp4_index import IndexBombError, check_index
 
 MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif"
@@ -94,8 +95,8 @@ def _refuse_nested(url: str, flags: int, options: Any) -> NoReturn:
 
 def _open_container(file: BinaryIO, path: Path) -> InputContainer:
     start = file.read(192)
-    file.seek(0)
     try:
+        check_index(file)
         return av.open(
             _NamelessFile(file),
             "r",
@@ -105,6 +106,8 @@ def _open_container(file: BinaryIO, path: Path) -> InputContainer:
             metadata_errors="replace",
             buffer_size=1 << 18,
         )
+    except IndexBombError as error:
+        raise BadDataError(f"not a video ({error}): {printable(path)}") from error
     except MemoryError as error:
         raise BadDataError(f"video needs too much memory: {printable(path)}") from error
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,7 @@ from av.container import InputContainer
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
+from lingen_cli.files.printable import printable
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
 from lingen_cli.media.open import InputVideo, open_video
@@ -22,7 +25,12 @@ _LOOK_BACK = (4.0, 30.0, 240.0)  # seconds before the end at which its last pack
 _SLACK = 0.5  # seconds by which a container may say more than there is
 _NEARLY = Fraction(1, 100)
 _COMMON_RATE = 25
-_MAX_RATE = 120
+MAX_RATE = 240
+"""Frames per second of a video that lingen goes on with, as of one that it makes."""
+_EASY_RATE = 30
+"""Grids up to this rate are taken for varying ones, however much finer they are."""
+_MANY_FRAMES = 1_000_000
+_FRAMES_PER_PACKET = 100
 _MICROSECONDS = 1_000_000  # libav's unit for the duration of a container
 
 
@@ -72,7 +80,7 @@ class ForeignVideo:
 
     `headers` is a free number for parameter sets beside those of the file, whose packets can be
     copied, or 0 where they cannot, and `why_not` says why. `missing` is how many seconds the file
-    is shorter than it says.
+    is shorter than it says. `other_rate` says why `rate` is not its own, if it is not.
     """
 
     path: Path
@@ -83,43 +91,65 @@ class ForeignVideo:
     headers: int
     why_not: str
     missing: float
+    other_rate: str
 
 
 def examine(path: Path) -> ForeignVideo:
-    """Read the header, the first frame and the last packets. Raises like `open_video`."""
+    """Read the header, the first frame and the last packets.
+
+    Raises like `open_video`, and BadDataError (65) for few pictures that are to last for days.
+    """
     with open_video(path) as video:
         orientation = orientation_of(first_frame(video))
         width, height = _seen_size(video, orientation)
-        rate = frame_rate(video)
+        rate, other_rate = frame_rate(video)
         said = duration(video)
         why_not = _why_not(video, upright=orientation == UPRIGHT)
+        if other_rate and not why_not:
+            why_not = "its pictures are timed anew"
         headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
+    frames = max(1, round(end * rate))
+    if frames > _MANY_FRAMES and frames > _FRAMES_PER_PACKET * (packets := _packets(path)):
+        raise BadDataError(
+            f"{packets} pictures in {float(end):.0f} s would be {frames} frames; cut it first, "
+            f"such as: ffmpeg -i {shlex.quote(printable(path))} -t 60 cut.mp4"
+        )
     return ForeignVideo(
         path=path,
         width=width,
         height=height,
         rate=rate,
-        frames=max(1, round(end * rate)),
+        frames=frames,
         headers=headers,
         why_not=why_not,
         missing=missing if missing > max(_SLACK, 2 / float(rate)) else 0.0,
+        other_rate=other_rate,
     )
 
 
 def end_is_whole(path: Path, begin: float) -> bool:
-    """Tell whether every packet decodes from the key frame before `begin` (seconds) to the end."""
+    """Tell whether every picture decodes from the key frame before `begin` (seconds) to the end.
+
+    A decoder may drop a damaged one in silence.
+    """
+    sent: set[int | None] = set()
+    shown: list[int | None] = []
     try:
         with open_video(path) as video:
             base = video.stream.time_base
             offset = (video.stream.start_time or 0) + int(begin / (base or 1))
             video.container.seek(offset, stream=video.stream, backward=True)
-            for _ in video.container.decode(video.stream):
-                pass
+            for packet in video.container.demux(video.stream):
+                if packet.size:
+                    sent.add(packet.pts)
+                shown += [frame.pts for frame in packet.decode()]
     except BadDataError:
         return False
-    return True
+    # Pictures before the first that is shown belong to the key frame before.
+    first = shown[0] if shown else None
+    return first is not None and {at for at in sent if at is None or at >= first} == set(shown)
 
 
 def seen_size(path: Path) -> tuple[int, int]:
@@ -139,15 +169,25 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def frame_rate(video: InputVideo) -> Fraction:
-    """Frames per second of a constant rate; for a varying one, of the grid it is put on."""
+def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
+    """Frames per second of a constant rate; else of the grid that the pictures are put on, and
+    why."""
     average, guessed = video.stream.average_rate, video.stream.guessed_rate
-    for rate in (average, guessed):
-        if rate and guessed and 1 <= rate <= _MAX_RATE and abs(rate / guessed - 1) < _NEARLY:
-            return Fraction(rate).limit_denominator(1001)
-    if average and 1 <= average <= _MAX_RATE:
-        return Fraction(round(average))
-    return Fraction(_COMMON_RATE)
+    for own in (average, guessed):
+        if own and guessed and own >= 1 and abs(own / guessed - 1) < _NEARLY:
+            rate = own = Fraction(own).limit_denominator(1001)
+            while rate > MAX_RATE:
+                rate /= 2
+            if rate == own:
+                return rate, ""
+            some = f"{own / rate} pictures become one"
+            return rate, f"its {float(own):g} per second are more than {MAX_RATE}: {some}"
+    rate = Fraction(_COMMON_RATE)
+    if average and 1 <= average <= MAX_RATE:
+        rate = Fraction(round(average))
+        if guessed and average < guessed <= max(Fraction(_EASY_RATE), 2 * average):
+            rate = Fraction(guessed).limit_denominator(1001)
+    return rate, f"they come at no constant rate, or at less than one per second: {rate} are shown"
 
 
 def _seen_size(video: InputVideo, orientation: Orientation) -> tuple[int, int]:
@@ -187,16 +227,18 @@ def _end(path: Path, said: float | None, rate: Fraction) -> Fraction:
         if said is None or said <= back:
             break
         with open_video(path) as video:
-            found = _last(video, said - back)
+            found = _last(video, said - back, rate)
         if found is not None:
-            return found + 1 / rate
+            return found
     with open_video(path) as video:
-        found = _last(video, None)
-    return (found or Fraction(0)) + 1 / rate
+        return _last(video, None, rate) or 1 / rate
 
 
-def _last(video: InputVideo, begin: float | None) -> Fraction | None:
-    """The latest moment of a packet after `begin` (None: of all), None where there is none."""
+def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | None:
+    """When the last frame ends among the packets after `begin` (None: of all), None without any.
+
+    It lasts a frame of `rate`, or longer where its packet says so: slides, time lapses.
+    """
     stream = video.stream
     assert stream.time_base is not None
     start = stream.start_time or 0
@@ -206,17 +248,28 @@ def _last(video: InputVideo, begin: float | None) -> Fraction | None:
             video.container.seek(offset, stream=stream, backward=True)
         except av.FFmpegError:
             return None
-    moments = [moment for moment in _moments(video.container, video) if moment is not None]
-    return (max(moments) - start) * stream.time_base if moments else None
+    last = max(_moments(video.container, video), default=None)
+    if last is None:
+        return None
+    moment, length = ((ticks * stream.time_base) for ticks in last)
+    return (
+        moment - start * stream.time_base + (length if length * rate >= 2 - _NEARLY else 1 / rate)
+    )
 
 
-def _moments(container: InputContainer, video: InputVideo) -> list[int | None]:
-    found: list[int | None] = []
+def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int, int]]:
+    """Yield the times and lengths of all packets, in ticks of the stream; damage ends them."""
     packets = container.demux(video.stream)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, IndexError, av.FFmpegError):
-            return found
-        if packet.size and not packet.is_corrupt:
-            found.append(packet.pts if packet.pts is not None else packet.dts)
+            return
+        moment = packet.pts if packet.pts is not None else packet.dts
+        if packet.size and not packet.is_corrupt and moment is not None:
+            yield moment, packet.duration or 0
+
+
+def _packets(path: Path) -> int:
+    with open_video(path) as video:
+        return sum(1 for _ in _moments(video.container, video))

@@ -1,6 +1,6 @@
 """Decoded RGB frames of an untrusted video at chosen times, in constant memory (media.md 2)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -27,7 +27,7 @@ _HDR = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
 
 def frames_at(
     path: Path,
-    times: Sequence[float],
+    times: Iterable[float],
     *,
     box: tuple[int, int] | None = None,
     fit: Fit | None = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import av
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -20,6 +21,8 @@ from lingen_cli.media.open import open_video
 if TYPE_CHECKING:
     from lingen_cli.media.frame_hashes import FrameHash
 
+_RATE_ROUNDS = Fraction(1, 100)
+
 
 def verify_video(
     path: Path,
@@ -29,9 +32,10 @@ def verify_video(
     height: int,
     fps: Fraction,
     hashes: Sequence[FrameHash] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Decode everything and check frame count, time grid, size, rate, duration and colour tags, and
-    the pictures against `hashes`.
+    the pictures against `hashes`. `beside` are the kinds of the tracks beside the pictures.
 
     Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
     holds something else than was asked for. Costs about a tenth of the encoding.
@@ -45,9 +49,7 @@ def verify_video(
                 "protocol_whitelist": "file",
             },
         ) as container:
-            kinds = sorted(stream.type for stream in container.streams)
-            if kinds != (["data", "video"] if container.chapters() else ["video"]):
-                raise BugError(f"written video has the streams {kinds}, expected 1 of video")
+            _check_kinds(container, beside)
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             count, hasher = 0, FrameHasher(hashes)
@@ -78,13 +80,15 @@ def verify_joined(
     fps: Fraction,
     since: int,
     hashes: Sequence[FrameHash] = (),
+    beside: Sequence[str] = (),
 ) -> None:
     """Verify as `verify_video` a video whose first `since` frames are those of another, as they
     were.
 
-    Of these only the last are decoded; colours are theirs, and a sound track may be there.
+    Of these only the last are decoded, and colours are theirs.
     """
     with open_video(path) as video:
+        _check_kinds(video.container, beside)
         stream = video.stream
         assert stream.time_base is not None
         if stream.frames != frames:
@@ -105,6 +109,58 @@ def verify_joined(
             raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
         _check_times(stream, frames, fps)
         _check_pictures(hasher)
+
+
+def differences(
+    path: Path, known: Sequence[FrameHash], fps: Fraction, size: tuple[int, int]
+) -> list[str]:
+    """List what is no longer as lingen made it: size, rate, pictures, their number.
+
+    Pictures before the first that is `known` are not looked at. Raises like `open_video`.
+    """
+    problems, hasher = [], FrameHasher(known)
+    begin, end = (known[0].begin, known[-1].end) if known else (0, 0)
+    number = begin
+    with open_video(path) as video:
+        stream = video.stream
+        found, rate = (stream.width, stream.height), stream.average_rate
+        if found != size:
+            problems.append("its size is {}x{}, not {}x{}".format(*found, *size))
+        if rate and abs(rate / fps - 1) > _RATE_ROUNDS:
+            problems.append(f"it has {float(rate):g} frames per second, not {float(fps):g}")
+        if problems or not known:
+            return problems
+        if begin and stream.time_base:
+            offset = (stream.start_time or 0) + int(begin / fps / stream.time_base)
+            video.container.seek(offset, stream=stream, backward=True)
+        try:
+            first = None
+            for frame in video.container.decode(stream):
+                if first is None:
+                    first = 0
+                    if begin and frame.pts is not None and stream.time_base:
+                        time = (frame.pts - (stream.start_time or 0)) * stream.time_base
+                        first = round(time * fps)
+                    number = first
+                hasher.add(number, frame)
+                number += 1
+        except av.FFmpegError:
+            problems.append(f"it cannot be decoded after frame {number}")
+    if number != end:
+        problems.append(f"it has {number} frames, not {end}")
+    problems += [
+        f"frames {one.begin} to {one.end - 1} differ"
+        for one in hasher.differing()
+        if one.begin < number
+    ]
+    return problems
+
+
+def _check_kinds(container: InputContainer, beside: Sequence[str]) -> None:
+    expected = sorted([*beside, "video", *(["data"] if container.chapters() else [])])
+    kinds = sorted(stream.type for stream in container.streams)
+    if kinds != expected:
+        raise BugError(f"written video has the streams {kinds}, expected {expected}")
 
 
 def _check_pictures(hasher: FrameHasher) -> None:

@@ -87,7 +87,7 @@ class Planner:
         variant = job.model.variant
         if not isinstance(variant, ModelVariant):
             raise NotAvailableError(
-                f"{variant.name} is run by diffusers: known is only that its weights take "
+                f"cannot plan {variant.name}: diffusers runs it. Its weights alone need "
                 f"{decimal(variant.weight_bytes)} of memory"
             )
         self.variant, self.job, self.load_seconds = variant, job, load_seconds

@@ -17,6 +17,7 @@ from lingen_cli.terminal import console
 from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
+from lingen_cli.terminal.tables import columns
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Plan
@@ -59,10 +60,10 @@ def tell(
     if as_json:
         console.result(json.dumps(plan.to_dict() | {"command": made_by}))
         return
-    for name, text in rows(plan):
-        console.result(f"{name:<10} {text}")
+    told = rows(plan)
     if made_by is not None and choice.options:
-        console.result(f"{'command':<10} {made_by}")
+        told.append(("command", made_by))
+    console.result(columns(told))
 
 
 def rows(plan: Plan) -> list[tuple[str, str]]:

@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from lingen_cli.errors import NotAvailableError
+from lingen_cli.interpreter import python_module
 from lingen_cli.terminal import console
 
 QUIET = ("--disable-pip-version-check", "--no-color", "--no-input")
 
 
 def pip_command(*arguments: str) -> list[str]:
-    """The command itself; -P: a file called pip.py in the current folder is not pip."""
-    return [sys.executable, "-P", "-m", "pip", *arguments]
+    """The command itself."""
+    return python_module("pip", *arguments)
 
 
 def run_pip(*arguments: str, failure: str, environment: Mapping[str, str] | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import parse_moment
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import (
@@ -34,9 +35,16 @@ def extend(request: ExtendRequest, context: Context) -> Job:
     part = NewPart.of(request)
     if read_recipe(request.video) is None:
         return extend_external(request, part, context)
+    recipe = recipe_from_video(request.video)
+    if why := _change(request.video, recipe):
+        context.progress.warn(
+            f"{printable(request.video)} was changed since lingen made it ({why}): "
+            "it is continued from its pixels"
+        )
+        return extend_external(request, part, context, before=recipe)
     for option in ("size", "model", "fit"):
         if getattr(request, option) is not None:
-            raise InvalidOptionError(f"--{option}: lingen made this video, so that is settled")
+            raise InvalidOptionError(f"--{option} has no effect here: a lingen video keeps its own")
     length = Length.of(request, context)
     return _edited(request, context, "longer", lambda one: one.extend(length, part))
 
@@ -44,15 +52,33 @@ def extend(request: ExtendRequest, context: Context) -> Job:
 def branch(request: BranchRequest, context: Context) -> Job:
     """The job of the beginning of a video and something else after it. Raises as `extend`."""
     part, length = NewPart.of(request), Length.of(request, context)
+    _refuse_changed(request.video)
     return _edited(request, context, "branch", lambda one: one.branch(request.at, length, part))
 
 
 def retake(request: RetakeRequest, context: Context) -> Job:
     """The job of a video of which a stretch is made anew. Raises as `extend`."""
     part = NewPart.of(request)
+    _refuse_changed(request.video)
     return _edited(
         request, context, "retake", lambda one: one.retake(request.begin, request.end, part)
     )
+
+
+def _change(video: Path, recipe: Recipe) -> str:
+    """What was changed in a video since lingen made it, in a few words; empty: nothing."""
+    from lingen_cli.media.verify import differences
+
+    return "; ".join(differences(video, recipe.frame_hashes, recipe.rate, recipe.size))
+
+
+def _refuse_changed(video: Path) -> None:
+    """Raise BadDataError (65) for a video that is not what its recipe says any more."""
+    if why := _change(video, recipe_from_video(video)):
+        raise BadDataError(
+            f"{printable(video)} was changed since lingen made it ({why}); "
+            "`lingen extend` and `lingen continue` go on from its pixels"
+        )
 
 
 def _edited(
@@ -69,17 +95,19 @@ def _edited(
 class Finished:
     """A video that lingen made, with what is needed to go on with it.
 
-    Raises MissingInputError (66), BadDataError (65: not a video, not made by lingen, or changed
-    since), and what `prepare_again` raises.
+    Raises MissingInputError (66), BadDataError (65: not a video, not made by lingen), and what
+    `prepare_again` raises.
     """
 
     def __init__(self, video: Path, changes: Changes, context: Context, name: str) -> None:
+        from lingen_cli.media.probe import fingerprint
+
         self.video = video
+        self._fingerprint = fingerprint(video)
         self.registry = context.registry
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
         self.job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
-        self._check_unchanged()
 
     def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
@@ -108,7 +136,7 @@ class Finished:
             )
         self._check_made("--from", first)
         stretch = replace(self._stretch(part, 0), at=(first, last))
-        if "seed" in part.sampling.values or part.prompt is not None:
+        if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
             return self._with(stretch, part=part, copy=False)
         # The old seed would give the old part.
         stretch = replace(stretch, sampling=replace(stretch.sampling, seed=random_seed()))
@@ -123,16 +151,20 @@ class Finished:
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
+            fingerprint=self._fingerprint,
             latents=recipe.latents if same else None,
             done=len(before.edits),
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(before, edits=whole, origin=origin)
+        draws = before.draws_seeds or part.draws_seed
+        return replace(before, edits=whole, origin=origin, beside=self.video, draws_seeds=draws)
 
     def _stretch(self, part: NewPart, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
         sampling = overridden(last.sampling, part.sampling)
+        if part.draws_seed:
+            sampling = replace(sampling, seed=random_seed())
         return Stretch(
             prompt=last.prompt if part.prompt is None else check_prompt(part.prompt),
             sampling=sampling,
@@ -159,16 +191,3 @@ class Finished:
                 f"{option} must be in the part that lingen made, after the first {begin:g} s"
             )
         check_base(self.job.base)
-
-    def _check_unchanged(self) -> None:
-        from lingen_cli.files.printable import printable
-        from lingen_cli.media.probe import video_info
-
-        info, job = video_info(self.video), self.job
-        found, wanted = (info.width, info.height), job.size
-        if info.frames is not None and (info.frames, found) != (job.frames, wanted):
-            size, said = (f"{width}x{height}" for width, height in (found, wanted))
-            raise BadDataError(
-                f"{printable(self.video)} has {info.frames} frames of {size}, its recipe says "
-                f"{job.frames} of {said}: it was edited since"
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.read_recipe import Changes
-from lingen_cli.requests.recipe import MAX_BASE_FRAMES
+from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
 from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
 
 
-def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> Job:
+def extend_external(
+    request: ExtendRequest, part: NewPart, context: Context, before: Recipe | None = None
+) -> Job:
     """The job of a video made longer, in its own size and at its own rate.
+
+    One that lingen made, and somebody changed, has a recipe `before`: prompt, model and sampling
+    are those of its end, where nothing else is given.
 
     The model sees it at the size that is set, or at one of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `new_video` raise.
@@ -40,19 +46,25 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
     from lingen_cli.media.writer import check_encoder
 
     video, registry, changes = request.video, context.registry, Changes.of(request, context)
-    flags = {"size": request.size, "model": request.model}
+    model, weights, asked = request.model, changes.weights, part.prompt
+    if before is not None:
+        asked = before.last.prompt if asked is None else asked
+        model = before.model if model is None else model
+        if weights is None and model == before.model and before.weights_folder is not None:
+            weights = Path(before.weights_folder)
+    flags = {"size": request.size, "model": model}
     loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
-    if part.prompt is None:
+    if asked is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    prompt, settings = check_prompt(part.prompt), loaded.values
+    prompt, settings = check_prompt(asked), loaded.values
     fit = request.fit or "stretch"
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
     variant = registry.model(settings.model)
-    step = side_step(registry, variant, changes.weights or settings.weights)
+    step = side_step(registry, variant, weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:
@@ -82,6 +94,8 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
         headers=found.headers if (width, height) == seen else 0,
     )
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
+    if before is not None and before.model == variant.name:
+        sampling = overridden(replace(before.last.sampling, seed=random_seed()), part.sampling)
     stretch = Stretch(
         prompt=prompt,
         sampling=sampling,
@@ -96,26 +110,28 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
     check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
+    path, folder = file_or_folder(changes.output, Path())
     return Job(
         edits=(stretch,),
-        model=context.locate(settings.model, changes.weights or settings.weights),
+        model=context.locate(settings.model, weights or settings.weights),
         rate=found.rate,
         width=canvas[0],
         height=canvas[1],
         base=base,
+        beside=base.path,
         image=None,
         device=check_device(changes.device or settings.device),
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
         destination=Destination(
-            path=None if changes.output is None else check_output(changes.output),
-            folder=Path(),
+            path=path,
+            folder=folder,
             stem=f"{video.stem}-longer",
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
         cache_bytes=changes.cache_bytes,
-        draws_seeds="seed" not in loaded.sampling.values,
+        draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
     )
 
 
@@ -129,5 +145,7 @@ def _say(found: ForeignVideo, size: tuple[int, int], progress: Progress) -> None
     if size != (found.width, found.height):
         width, height = size
         progress.warn(f"its pictures of {found.width}x{found.height} are cut to {width}x{height}")
+    if found.other_rate:
+        progress.warn(f"its pictures are timed anew: {found.other_rate}")
     if found.why_not:
         progress.warn(f"its packets cannot be copied ({found.why_not}): it is encoded again")

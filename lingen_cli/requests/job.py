@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,22 @@ from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
+    from lingen_cli.media.tracks.inspect import Chapter
     from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
 """H.264 at crf 18 took 0.015 to 0.13 bytes per pixel in tests; better quality takes more."""
 _CONTAINER_BYTES = 1 << 20
+_TITLE = 60
+"""Characters of a chapter's title that are compared: one box of mp4 holds 255 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +107,8 @@ class Origin:
     """The video that a job goes on with, in which the first `done` edits are."""
 
     path: Path
+    fingerprint: str
+    """As that of a base."""
     latents: str | None
     """SHA-256 of its latents, if its recipe names them."""
     done: int
@@ -125,6 +132,8 @@ class Job:
     image: GivenImage | None
     last_image: GivenImage | None = None
     origin: Origin | None = None
+    beside: Path | None = None
+    """The video whose sound, subtitles, chapters and tags are taken over."""
     device: str
     dtype: str | None = None
     """None: the model's choice for the device."""
@@ -175,7 +184,7 @@ class Job:
         return self.bounds[-1]
 
     @property
-    def parts(self) -> list[tuple[Fraction, Fraction, str]]:
+    def parts(self) -> list[Chapter]:
         """Begin and end in seconds of every part with a prompt of its own, and the prompt."""
         found: list[tuple[int, int, str]] = []
         place = 0 if self.base is None else self.base.frames
@@ -192,13 +201,42 @@ class Job:
         return [(begin / self.rate, end / self.rate, text) for begin, end, text in found]
 
     @property
-    def chapters(self) -> list[tuple[Fraction, Fraction, str]]:
+    def chapters(self) -> list[Chapter]:
         """Same as `parts`, and what was there before; none where there is one prompt alone."""
         found = self.parts
         if self.base is not None:
             end = self.base.frames / self.rate
             found = [(Fraction(0), end, self.base.path.stem), *found]
         return found if len(found) > 1 else []
+
+    def chapters_after(self, old: Sequence[Chapter]) -> list[Chapter]:
+        """Chapters of the video where `beside` has the chapters `old`: those that somebody gave
+        it stay, as far as it is kept, and what follows has its prompts."""
+        made = self
+        if self.origin is not None:
+            made = replace(self, edits=self.edits[: self.origin.done], origin=None)
+        if not old or _starts(old) == _starts(made.chapters):
+            return self.chapters
+        end = self._frames_beside / self.rate
+        found = [(begin, min(stop, end), title) for begin, stop, title in old if begin < end]
+        for begin, stop, title in self.parts:
+            if stop <= end:
+                continue
+            if found and found[-1][1:] == (end, title):
+                found[-1] = (found[-1][0], stop, title)
+            else:
+                found.append((max(begin, end), stop, title))
+        return found
+
+    @property
+    def _frames_beside(self) -> int:
+        """Frames of the video `beside` that are in this one."""
+        if self.origin is not None:
+            cuts = (edit.keep for edit in self.making if isinstance(edit, Cut))
+            return min([self.frames_before, *cuts])
+        if self.base is not None and self.base.path == self.beside:
+            return self.base.frames
+        return self.frames
 
     @property
     def kept(self) -> int:
@@ -261,6 +299,11 @@ class Job:
             frames, old = frames - self.base.frames, self.base.path.stat().st_size
         pixels = frames * width * height
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
+
+
+def _starts(chapters: Sequence[Chapter]) -> list[tuple[int, str]]:
+    """Begins in milliseconds, and titles, as far as every mp4 holds them."""
+    return [(round(begin * 1000), title[:_TITLE]) for begin, _, title in chapters]
 
 
 def _bounds(edits: tuple[Edit, ...], base: Base | None) -> list[int]:

@@ -15,7 +15,7 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.settings import SamplingOverrides, sampling_given
+from lingen_cli.settings import RANDOM, SamplingOverrides, sampling_given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,8 @@ class NewPart:
     sampling: SamplingOverrides = field(default_factory=SamplingOverrides)
     crossfade: float = 0.0
     """Seconds in which the prompt before gives way to this one."""
+    draws_seed: bool = False
+    """The seed is to be another one than before, whatever it is."""
 
     @classmethod
     def of(cls, request: ExtendRequest | BranchRequest | RetakeRequest) -> Self:
@@ -36,7 +38,12 @@ class NewPart:
                 f"--crossfade must be from 0 to {MAX_SECONDS:g} seconds, not {crossfade:g}"
             )
         sampling = sampling_given(request.sampling)
-        return cls(prompt=request.prompt, sampling=sampling, crossfade=crossfade)
+        return cls(
+            prompt=request.prompt,
+            sampling=sampling,
+            crossfade=crossfade,
+            draws_seed=str(request.sampling.get("seed")) == str(RANDOM),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
-from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
@@ -62,9 +62,10 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     streams = request.output == "-"
+    path, folder = file_or_folder(None if streams else request.output, settings.output_folder)
     destination = Destination(
-        path=None if request.output is None or streams else check_output(request.output),
-        folder=settings.output_folder,
+        path=path,
+        folder=folder,
         stem=slug(prompt) if request.story is None else slug(request.story.stem),
         overwrite=request.overwrite,
         streams=streams,

@@ -7,25 +7,38 @@ import re
 from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.names import LONGEST_NAME
 
 SUFFIX = ".mp4"
-_LONGEST = 255
-"""Bytes of a file name, on nearly every file system."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def file_or_folder(text: str | None, folder: Path) -> tuple[Path | None, Path]:
+    """Path of the output, or None and the folder in which it gets a free name: the one that is
+    named, else `folder`. Raises InvalidOptionError (2)."""
+    if text is None:
+        return None, folder
+    named = Path(text)
+    if not _URL.match(text) and (
+        text.endswith(("/", os.sep)) or (named.suffix.lower() != SUFFIX and os.path.isdir(text))
+    ):
+        return None, named
+    return check_output(text), folder
 
 
 def check_output(text: str) -> Path:
     """A file path that ends in .mp4. Raises InvalidOptionError (2)."""
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text):
+    if _URL.match(text):
         raise InvalidOptionError(f"--output is not a file path: {text!r}")
     if text == "-":
         raise InvalidOptionError("only `lingen generate` writes to standard output (-o -)")
     path = Path(text)
     if path.suffix.lower() != SUFFIX:
-        if os.path.isdir(path) or text.endswith(("/", os.sep)):
-            raise InvalidOptionError(
-                f"--output is a folder: name a file in it, {path / 'video.mp4'}"
-            )
-        raise InvalidOptionError(f"--output must end in {SUFFIX}, not {text!r}")
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
+        raise InvalidOptionError(
+            f"--output must be a file that ends in {SUFFIX} or a folder, not {text!r}"
+        )
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        raise InvalidOptionError(
+            f"the name in --output has more than {LONGEST_NAME} bytes: {text!r}"
+        )
     return path

@@ -14,7 +14,7 @@ from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
-from lingen_cli.requests.output_path import check_output
+from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.recipe import (
     MAX_FRAMES,
     Added,
@@ -70,6 +70,7 @@ def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
     recipe, changes = recipe_from_video(request.video), Changes.of(request, context)
     again = prepare_again(recipe, changes, context, stem=f"{request.video.stem}-again")
+    again = replace(again, beside=request.video)
     if again.base is not None:
         check_base(again.base)
     for difference in differences(recipe, again):
@@ -121,6 +122,7 @@ def prepare_again(
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
+    path, into = file_or_folder(changes.output, Path())
     return Job(
         edits=edits,
         model=context.locate(recipe.model, folder),
@@ -136,8 +138,8 @@ def prepare_again(
         crf=recipe.crf,
         encoder_preset=recipe.encoder_preset,
         destination=Destination(
-            path=None if changes.output is None else check_output(changes.output),
-            folder=Path(),
+            path=path,
+            folder=into,
             stem=stem,
             overwrite=changes.overwrite,
         ),
@@ -182,6 +184,19 @@ def check_base(base: Base) -> None:
 
     if fingerprint(base.path) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
+
+
+def check_inputs(job: Job) -> None:
+    """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
+    run that takes hours."""
+    from lingen_cli.files.printable import printable
+    from lingen_cli.media.probe import fingerprint
+
+    origin = job.origin
+    if job.base is not None and (origin is None or not origin.copy):
+        check_base(job.base)
+    if origin is not None and fingerprint(origin.path) != origin.fingerprint:
+        raise BadDataError(f"{printable(origin.path)} was changed since this run began")
 
 
 def _stretch(

@@ -160,6 +160,17 @@ class Recipe(_Sampled):
         """Frames per second."""
         return Fraction(self.fps)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the video."""
+        one = self.base or self
+        return one.width, one.height
+
+    @property
+    def last(self) -> Recipe | Added | Retaken:
+        """The part that was sampled last."""
+        return next((one for one in reversed(self.edits) if not isinstance(one, Dropped)), self)
+
 
 def recipe_from_video(path: Path) -> Recipe:
     """The recipe inside `path`. Raises BadDataError (65) when there is none, or a damaged one."""

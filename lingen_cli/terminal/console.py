@@ -10,6 +10,9 @@ from lingen_cli.errors import WriteFailedError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal.log_file import log
 
+_COLORS = {"lingen: error:": 31, "lingen: warning:": 33}
+"""Beginning of a line -> the code of its color."""
+
 
 def result(text: str) -> None:
     """Print a line of the command's result, at once.
@@ -43,10 +46,22 @@ def note(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write(f"{painted(text)}\n")
         sys.stderr.flush()
     except (OSError, ValueError):
         return
+
+
+def painted(text: str) -> str:
+    """`text` with the words `error:` and `warning:` at its beginning in color, where standard error
+    is a terminal that shows colors and nobody asked for none (NO_COLOR)."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or sys.stderr is None or not sys.stderr.isatty():
+        return text
+    for begin, color in _COLORS.items():
+        if text.startswith(begin):
+            return f"\x1b[1;{color}m{begin}\x1b[0m{text.removeprefix(begin)}"
+    return text
 
 
 def harmless(text: str) -> str:

@@ -60,7 +60,7 @@ def traced() -> Iterator[None]:
                 yield
             finally:
                 _profiler = None
-        if part.exists():
+        if part.stat().st_size:
             work.publish(part)
 
 

@@ -125,7 +125,7 @@ class Progress:
         self._console = Console(stderr=True, highlight=False)
         self._bars = Bars(
             TextColumn("{task.description:<16}"),
-            BarColumn(),
+            BarColumn(complete_style="cyan", finished_style="green"),
             MofNCompleteColumn(),
             Clock(),
             console=self._console,
@@ -134,10 +134,12 @@ class Progress:
         self._live.start()
 
     def _tell(self, text: str) -> None:
+        from rich.text import Text
+
         if self.quiet:
             log(text)
         elif self._console is not None:
             log(text)
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._console.print(Text.from_ansi(console.painted(text)), soft_wrap=True)
         else:
             console.note(text)

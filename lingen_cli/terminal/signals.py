@@ -31,23 +31,36 @@ _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 
 def install() -> None:
     """Make SIGTERM and SIGHUP raise Terminated. One that is ignored (nohup) stays ignored."""
-    terminate = _Terminate()
-    for number in _ENDING:
+    interrupt, terminate = _Raise(KeyboardInterrupt), _Raise(Terminated)
+    for number in (signal.SIGINT, *_ENDING):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, terminate)
+            signal.signal(number, interrupt if number == signal.SIGINT else terminate)
 
 
-class _Terminate:
-    """Raises Terminated, but not into the writing of the journal when the signal comes twice."""
+class _Raise:
+    """Raises an exception, but not into the writing of the journal when the signal comes twice."""
 
-    def __init__(self) -> None:
-        self._last = -math.inf
+    def __init__(self, kind: type[BaseException]) -> None:
+        self._kind, self._last = kind, -math.inf
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._last > _SAME:
             self._last = now
-            raise Terminated
+            raise self._kind
+
+
+def end_with_parent() -> None:
+    """Stop as at a SIGTERM when standard input ends: it is a pipe from the process that has begun
+    this one, which then is gone."""
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1 << 10):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=read, name="parent", daemon=True).start()
 
 
 def journal_asked() -> bool:
@@ -100,4 +113,4 @@ def _listen(reader: socket.socket) -> None:
                 os._exit(128 + number)
             continue
         heard = now
-        console.note("lingen: stopping after this step (once more to stop at once)")
+        console.note("lingen: stopping after this step (press Ctrl-C again to stop now)")

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from lingen_cli.errors import NotAvailableError
+from lingen_cli.user_folders import user_folder
 
 if TYPE_CHECKING:
     from lingen_plugins.contracts import HubModel
@@ -24,8 +23,11 @@ FOLDER_VARIABLE = "LINGEN_STATE_DIR"
 
 def is_accepted(model: HubModel) -> bool:
     """Tell whether this user has accepted the licence of `model` as it is now."""
+    path = _file(model)
+    if path is None:
+        return False
     try:
-        found = json.loads(_file(model).read_bytes())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
     asked = [model.licence, model.licence_url]
@@ -45,6 +47,11 @@ def accept(model: HubModel) -> None:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = _file(model)
+    if path is None:
+        raise NotAvailableError(
+            "this user has no home folder that could remember a licence: name one with "
+            f"{FOLDER_VARIABLE}"
+        )
     part = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,12 +65,11 @@ def require(model: HubModel) -> None:
     """Raise NotAvailableError (69) until the licence of `model` is accepted."""
     if not is_accepted(model):
         raise NotAvailableError(
-            f"{model.name} is under the licence {model.licence}: read {model.licence_url}, "
-            "then say once --accept-licence"
+            f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
+            "--accept-licence to accept it; you are asked only once"
         )
 
 
-def _file(model: HubModel) -> Path:
-    named = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(named) if named else platformdirs.user_state_path("lingen")
-    return folder / "licences" / f"{model.name}.json"
+def _file(model: HubModel) -> Path | None:
+    folder = user_folder("state", FOLDER_VARIABLE)
+    return None if folder is None else folder / "licences" / f"{model.name}.json"

@@ -50,7 +50,7 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     precision = compute_dtype(place) if dtype is None else _dtype(dtype)
     try:
         given = {model.files[part]: one.build() for part, one in model.foreign.items()}
-        return TextToVideo.load(
+        pipe = TextToVideo.load(
             denoiser=model.files["denoiser"],
             autoencoder=model.files["autoencoder"],
             text_encoders=model.text_encoders,
@@ -60,11 +60,14 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
                 path: one.to(place, precision if isinstance(one, FrozenText) else None)
                 for path, one in given.items()
             },
-            planner=variant.plan_layout if isinstance(variant, ModelVariant) else None,
-            locator=variant.locate_objects if isinstance(variant, ModelVariant) else None,
         )
     except CheckpointError as error:
         raise BadDataError(str(error)) from error
+    if isinstance(variant, ModelVariant):
+        pipe.planner, pipe.locator = variant.plan_layout, variant.locate_objects
+        if variant.planned_words is not None:
+            pipe.planned_words = frozenset(variant.planned_words())
+    return pipe
 
 
 def find_device(name: str) -> str:

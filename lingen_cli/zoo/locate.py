@@ -13,7 +13,6 @@ from lingen_cli.errors import MissingInputError, NotAvailableError
 from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
-from lingen_models.networks.space_filling_curves import CURVES
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
@@ -49,7 +48,6 @@ def open_registry(warn: Callable[[str], None]) -> Registry:
     registry = collect(manager)
     tell_skipped(manager, warn)
     tell_slow(manager, warn)
-    CURVES.update({one.name: one.curve for one in registry.scan_orders.values() if one.curve})
     return registry
 
 

@@ -35,14 +35,9 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     """
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    licenses.require(model)
-    _check_packages(model)
     root = cached(model) if folder is None else folder
-    if root is None:
-        raise NotAvailableError(
-            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them, "
-            "or name their folder with --weights"
-        )
+    _check_available(model, root)
+    assert root is not None
     if not os.path.isdir(root):
         raise MissingInputError(f"no such folder of weights: {root}")
     if not (root / INDEX).is_file():
@@ -65,6 +60,24 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
         return parts, {part: folder_sum(path) for part, path in parts.items()}
     except OSError as error:
         raise BadDataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _check_available(model: HubModel, root: Path | None) -> None:
+    """Raise NotAvailableError (69) with everything that is missing at once."""
+    missing = []
+    for check in (licenses.require, _check_packages):
+        try:
+            check(model)
+        except NotAvailableError as error:
+            missing.append(str(error))
+    if root is None:
+        missing.append(
+            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them "
+            f"({model.weight_bytes / 1e9:.1f} GB, which also is the memory that they need), "
+            "or name their folder with --weights"
+        )
+    if missing:
+        raise NotAvailableError("; ".join(missing))
 
 
 def how_to_fetch(model: HubModel) -> str:

@@ -8,7 +8,7 @@ Configurations are JSON-able mappings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -151,6 +151,9 @@ class ModelVariant(Component):
     plan_layout: LayoutPlanner | None = None
     """Where the objects of a prompt are. Used where a video is made from a prompt alone, or goes on
     with one that was, with weights that take a layout."""
+    planned_words: Callable[[], Collection[str]] | None = None
+    """Words that `plan_layout` reads. A prompt with another word that the weights know, as after a
+    training on other captions, is not planned."""
     locate_objects: ObjectLocator | None = None
     """Where objects are in a picture that a video begins with, from which the plan goes on."""
     windows: tuple[int, int] = (33, 9)

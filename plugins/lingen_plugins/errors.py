@@ -1,7 +1,8 @@
 """Errors of names and records; the messages are one line each."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from lingen_models.spelling import did_you_mean
 
 
 class PluginError(ValueError):
@@ -12,9 +13,7 @@ class UnknownNameError(PluginError):
     """No plugin registers a component of this name."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        known = sorted(known)
-        close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+        hint = did_you_mean(name, known, cutoff=0.5)
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
 

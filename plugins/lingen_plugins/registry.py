@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, TypeVar
 
+from lingen_models.networks.space_filling_curves import CURVES
 from lingen_plugins.contracts import (
     Autoencoder,
     Component,
@@ -111,12 +112,15 @@ def collect(manager: PluginManager | None = None) -> Registry:
 
     A plugin whose hook fails, whose variant refers to something unknown, or which claims a name
     that another one has, is put on `manager.failed` and left out: what is built in comes first,
-    then plugins by name.
+    then plugins by name. Networks know the curves of scan orders from then on.
     """
     manager = manager or load_plugins()
     while True:
         try:
-            return _collect_once(manager)
+            registry = _collect_once(manager)
+            orders = registry.scan_orders.values()
+            CURVES.update({one.name: one.curve for one in orders if one.curve})
+            return registry
         except _BrokenPlugin as broken:
             if manager.is_builtin(broken.name):
                 raise broken.error from broken

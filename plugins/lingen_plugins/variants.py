@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,13 @@ def build_lingen(config: Config) -> LinGen:
     from lingen_models.networks.denoiser import LinGen
 
     return LinGen(LinGenConfig.from_dict(config))
+
+
+def planned_words() -> Collection[str]:
+    """Words of the playground's captions."""
+    from lingen_playground import vocabulary
+
+    return vocabulary()
 
 
 def plan_layout(
@@ -97,7 +104,7 @@ ABLATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
-    """`mini` with another network, for `lingen train recipes/ablation.toml --model NAME`."""
+    """`mini` with another network, for `lingen train ablation --model NAME`."""
     summary, changes = ABLATIONS[name]
     order = next((one for one in SCAN_ORDERS if name.endswith(f"-{one}")), mini.scan_order)
     config = replace(PRESETS["mini"], scan_axes=SCAN_ORDERS[order], **changes)
@@ -110,7 +117,7 @@ def _ablation(mini: ModelVariant, name: str) -> ModelVariant:
         scan_order=order,
         review=config.review,
         weights=None,
-        recipe="recipes/ablation.toml",
+        recipe="ablation",
     )
 
 
@@ -137,6 +144,7 @@ def register_model_variants() -> list[ModelVariant]:
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         licence="Apache-2.0",
         plan_layout=plan_layout,
+        planned_words=planned_words,
         locate_objects=locate_objects,
     )
     few_steps = replace(
@@ -147,7 +155,7 @@ def register_model_variants() -> list[ModelVariant]:
         steps=4,
         guidance=1.0,
         weights=None,
-        recipe="recipes/lingen-mini-4step.toml",
+        recipe="lingen-mini-4step",
     )
     return [
         shipped,

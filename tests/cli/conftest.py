@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,8 @@ from tests.cli.protocols import Fails, Run, RunHere
 @pytest.fixture
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, and no settings of this user or this shell."""
-    for name in [name for name in os.environ if name.startswith("LINGEN_")]:
+    kept = "LINGEN_C_KERNELS_FOLDER"  # compiled once for all tests
+    for name in [one for one in os.environ if one.startswith("LINGEN_") and one != kept]:
         monkeypatch.delenv(name)
     work = tmp_path / "work"
     work.mkdir()
@@ -190,3 +192,53 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
         server.cache = cache / "hub"
         yield server
+
+
+@pytest.fixture
+def ffmpeg(clean_environment):
+    """Run ffmpeg, which makes the videos of tests, and must play results without a word."""
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+
+    def run(*arguments):
+        command = ["ffmpeg", "-hide_banner", "-v", "warning", "-y", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def extended(lingen_here, tiny_weights, clean_environment, monkeypatch):
+    """Extend a video by a second with the tiny model, which must work.
+
+    Returns the new file, what was said, and the events.
+    """
+    monkeypatch.setenv("LINGEN_CACHE_DIR", str(clean_environment / "cache"))
+
+    def run(video, *options, output="out.mp4", prompt="a red ball"):
+        sampling = ("--seconds", "1", "--steps", "1", "--seed", "3", "--weights", tiny_weights)
+        said = ("--prompt", prompt) if prompt else ()
+        events = Path("events.jsonl")
+        events.unlink(missing_ok=True)
+        arguments = ("extend", video, *said, *sampling, *options, "-o", output, "--events", events)
+        result = lingen_here(*arguments)
+        assert result.returncode == 0, result.stderr
+        found = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+        return Path(output), result.stderr, found
+
+    return run
+
+
+@pytest.fixture
+def probe_file(ffmpeg):
+    """Return a function that gives what ffprobe knows of a file."""
+
+    def run(path):
+        command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format"]
+        command += ["-show_chapters", str(path)]
+        done = subprocess.run(command, capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+    return run

@@ -73,7 +73,7 @@ def test_arguments_of_a_process(lingen: Run, fails: Fails, arguments: list[str])
     ("text", "part"),
     [
         ("stepz = 3", "lingen.toml:1: unknown key 'stepz'; did you mean 'steps'?"),
-        ("\nsteps = 'x'", "lingen.toml:2: steps must be a valid integer"),
+        ("\nsteps = 'x'", "lingen.toml:2: steps must be a whole number"),
         ("steps =", "lingen.toml:1: "),
     ],
 )
@@ -173,7 +173,7 @@ class TestOutputs:
     ) -> None:
         fails(generate("--image", "no.png"), 66, "no such file: no.png")
         (clean_environment / "text.png").write_text("not a picture")
-        fails(generate("--image", "text.png"), 65, "not a PNG or JPEG picture")
+        fails(generate("--image", "text.png"), 65, "not a PNG, JPEG or WebP image")
 
     @pytest.mark.parametrize("missing", ["denoiser", "autoencoder", "text_encoder"])
     def test_weights_that_are_not_there(
@@ -185,8 +185,8 @@ class TestOutputs:
 
 
 WITHOUT_RESERVE = (
-    "import sys; from lingen_cli.generation import generate; "
-    "generate.reserve_space = lambda *_: None; "
+    "import sys; from lingen_cli.files.work_folder import WorkFolder; "
+    "WorkFolder.reserve = lambda *_: None; "
     "from lingen_cli.app import run; sys.exit(run(sys.argv[1:]))"
 )
 

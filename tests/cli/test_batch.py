@@ -118,7 +118,7 @@ def test_bad_lines_are_all_named_before_anything_is_made(
         told,
         (
             "prompt",
-            "unknown key 'secnds', meant 'seconds'?",
+            "unknown key 'secnds'; did you mean 'seconds'?",
             "--steps",
             "frames",
             "unknown command 'explode'",

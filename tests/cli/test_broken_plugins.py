@@ -205,7 +205,7 @@ def test_models_are_listed_and_the_default_one_generates(
         (["--yes", "evil"], 69, "remove its files by hand"),
         (["--yes", "--", "--help"], 69, "pip could not uninstall crowd"),
         (["--yes", "$(touch hacked); a b"], 69, "pip could not uninstall crowd"),
-        (["--yes", "-r"], 2, "No such option"),
+        (["--yes", "-r"], 2, "no such option"),
         (["--yes", "--", "-r"], 2, "unknown plugin '-r'"),
         (["--yes", "\x1b[31mblue"], 2, "unknown plugin"),
         (["--yes", LONG + "x"], 2, "unknown plugin 'nnn"),

@@ -162,3 +162,26 @@ def test_no_torch_is_imported(lingen: Run) -> None:
         check=True,
     )
     assert done.stdout.endswith("False\n")
+
+
+def test_many_videos(lingen_here):
+    written(scene(96, tint=80))
+    written(scene(96), "still.mp4")
+    Path("text.mp4").write_text("hello")
+    found = lingen_here("check", "text.mp4", "video.mp4", "still.mp4")
+    assert found.returncode == 65
+    assert [line for line in found.stdout.splitlines() if line.startswith("file")] == [
+        "file          video.mp4",
+        "file          still.mp4",
+    ]
+    assert "1 of 3 videos cannot be read" in found.stderr
+    found = lingen_here("check", "video.mp4", "text.mp4", "still.mp4", "--max-drift", 2, "--json")
+    assert found.returncode == 1
+    assert [json.loads(line)["passed"] for line in found.stdout.splitlines()] == [False, True]
+    assert "1 of 3 videos do not pass; 1 of 3 videos cannot be read" in found.stderr
+    assert lingen_here("check", "video.mp4", "still.mp4", "--plot", "a.png").returncode == 2
+
+
+def test_objects_are_said_not_to_be_looked_at(lingen_here):
+    written(scene(20))
+    assert "objects       not looked at" in lingen_here("check", "video.mp4").stdout

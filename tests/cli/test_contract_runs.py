@@ -112,7 +112,10 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
     else:
         at = {"sample": 4, "decode and write": 0, "verify": 0}[phase]
         code, err = run_until_full(options, small_disk, phase, at)
-    assert code in ((0, 74) if phase == "verify" else (74,)), err
+    # Space is reserved until it is encoded: a disk that fills up before is none of its business.
+    assert code in {"start": (74,), "sample": (0,)}.get(phase, (0, 74)), err
+    if phase == "sample":
+        assert "tried again: No space left on device" in err
     assert target.exists() == (code == 0)
     if code:
         (line,) = [line for line in err.splitlines() if "lingen: error:" in line]
@@ -122,7 +125,7 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
     again = subprocess.run(options, cwd=small_disk, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert hashlib.sha256(target.read_bytes()).digest() == undisturbed
-    if phase in ("sample", "decode and write"):
+    if code and phase == "decode and write":
         assert '"resume"' in again.stdout
     assert os.listdir(small_disk) == ["a.mp4"]
 

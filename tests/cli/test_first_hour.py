@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -22,10 +23,34 @@ from tests.cli.protocols import Fails, RunHere
             "put the prompt in quotes: lingen generate 'a red ball'",
         ),
         (("plan", "a", "red", "ball"), "put the prompt in quotes: lingen plan 'a red ball'"),
-        (("extend",), "Missing argument 'VIDEO'. See: lingen extend --help"),
-        (("generate", "a ball", "-o", "."), "--output is a folder: name a file in it, video.mp4"),
-        (("generate", "a ball", "-o", "new/"), "name a file in it, new/video.mp4"),
-        (("generat", "a ball"), "No such command 'generat'. Did you mean 'generate'?"),
+        (
+            ("extend",),
+            "missing argument 'VIDEO'; usage: lingen extend [OPTIONS] VIDEO; "
+            "see: lingen extend --help",
+        ),
+        (
+            ("models", "show"),
+            "missing argument 'NAME'; usage: lingen models show [OPTIONS] NAME; "
+            "see: lingen models show --help",
+        ),
+        (("generate", "a ball", "-o", "new"), "that ends in .mp4 or a folder, not 'new'"),
+        (("generate", "a ball", "-o", "https://x/"), "--output is not a file path"),
+        (("generat", "a ball"), "no such command 'generat'; did you mean: lingen generate"),
+        (("create", "a ball"), "no such command 'create'; did you mean: lingen generate"),
+        (("models", "lst"), "no such command 'lst'; did you mean: lingen models list"),
+        (("help",), "no such command 'help'; did you mean: lingen --help"),
+        (("help", "show"), "no such command 'help'; did you mean: lingen show --help"),
+        (("version",), "no such command 'version'; did you mean: lingen --version"),
+        (("xyz",), "no such command 'xyz'; see: lingen --help"),
+        (("generate", "x", "--length", "4"), "no such option '--length'; did you mean '--seconds'"),
+        (("extend", "x", "--duration", "4"), "no such option '--duration'; did you mean '--sec"),
+        (("generate", "x", "--width", "4"), "no such option '--width'; did you mean '--size'?"),
+        (("retake", "x", "--width", "4"), "no such option '--width'; see: lingen retake --help"),
+        (("generate", "x", "--stepz", "4"), "no such option '--stepz'; did you mean '--steps'?"),
+        (("generate", "x", "--verbose"), "no such option '--verbose'; see: lingen generate --he"),
+        (("generate", "x", "--steps", "abc"), "--steps must be a whole number; see: lingen gen"),
+        (("generate", "x", "--model", "lingen"), "unknown model 'lingen'; did you mean 'lingen-m"),
+        (("generate", "x", "--model", "wan"), "unknown model 'wan'; did you mean 'wan-1.3b'?"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_write(
@@ -60,7 +85,8 @@ def test_a_misspelt_word_has_its_neighbour(lingen_here: RunHere, tmp_path: Path)
         *("-o", tmp_path / "ball.mp4"),
     )
     assert found.returncode == 0
-    assert "never met: 'bal' (did you mean 'ball'?), 'zzz';" in (found.stderr)
+    told = "lingen-mini ignores words that it does not know: 'bal' (did you mean 'ball'?), 'zzz';"
+    assert told in found.stderr
 
 
 def test_the_words_of_a_model_are_listed(lingen_here: RunHere) -> None:
@@ -81,3 +107,59 @@ def test_verify_goes_on_after_a_bad_file(
     assert "not a supported video file: bad.mp4" in found.stdout
     assert "good.mp4: 1 of 1 frames are as lingen made them" in found.stdout
     assert "1 of 2 videos cannot be verified" in found.stderr
+
+
+@pytest.fixture
+def first(lingen_here, tiny_weights):
+    """Return a function that makes a frame, with `lingen-mini` or the tiny weights."""
+
+    def make(*options, tiny=True, prompt="a red ball"):
+        common = ("generate", prompt, "--frames", "1", "--steps", "1", "--seed", "1")
+        weights = ("--weights", tiny_weights) if tiny else ()
+        return lingen_here(*common, *weights, *options)
+
+    return make
+
+
+def test_a_prompt_of_unknown_words_is_told_to_say_nothing(first):
+    found = first("-o", "a.mp4", prompt="the zzz of a qqq")
+    assert "knows none of the words that say what is shown" in found.stderr
+    assert "of its own: 'the', 'zzz', 'of', 'qqq'; its words:" in found.stderr
+
+
+@pytest.mark.parametrize("folder", ["videos", "videos/"])
+def test_a_folder_as_output_gets_the_video(first, folder, clean_environment, lingen_here):
+    (clean_environment / "videos").mkdir()
+    assert first("-o", folder).stdout == "videos/a-red-ball.mp4\n"
+    longer = lingen_here("rerun", "videos/a-red-ball.mp4", "-o", folder)
+    assert longer.stdout == "videos/a-red-ball-again.mp4\n"
+    names = sorted(path.name for path in (clean_environment / "videos").iterdir())
+    assert names == ["a-red-ball-again.mp4", "a-red-ball.mp4"]
+
+
+def test_a_folder_that_is_not_there(first, fails):
+    fails(first("-o", "new/"), 66, "no such folder: new")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [("48", True), ("64", False), ("192x128", False), ("208x128", True)]
+)
+def test_sizes_far_from_the_trained_one_are_warned_of(first, size, told, clean_environment):
+    found = first("--size", size, "--json", tiny=False)
+    shown = size if "x" in size else f"{size}x{size}"
+    message = f"lingen-mini was trained at 128x128: at {shown} it draws worse"
+    events = [json.loads(line) for line in found.stdout.splitlines()]
+    assert found.returncode == 0
+    assert (message in found.stderr) == told
+    warnings = [one["message"] for one in events if one["event"] == "warning"]
+    assert warnings == ([message] if told else [])
+    phases = [one["phase"] for one in events if one["event"] == "progress" and one["done"] == 0]
+    assert phases == ["load", "sample", "decode and write", "verify"]
+    assert [one["event"] for one in events][-1] == "end"
+
+
+@pytest.mark.parametrize(("threshold", "told"), [("0.2", False), ("5", True)])
+def test_a_step_cache_that_skips_everything_is_warned_of(first, threshold, told):
+    found = first("--step-cache", threshold)
+    assert found.returncode == 0
+    assert ("--step-cache 5 skips nearly every step" in found.stderr) == told

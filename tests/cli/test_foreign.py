@@ -214,7 +214,7 @@ def test_a_varying_rate_is_put_on_a_grid(
     times = "(N+0.6*mod(N,2))/30/TB"
     old = make("varying.mp4", "-vf", f"settb=1/1000,setpts='{times}'", "-vsync", "vfr")
     new, said = extend(old)
-    assert "encoded again, not copied" in said
+    assert "encoded again" in said
     rate = facts(new)[2]
     assert rate == Fraction(round(rate))
     assert likeness(old, new, 40, float(rate)) < 2 * ALIKE

@@ -62,8 +62,8 @@ def test_toml(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.txt", "\n# nothing\n", "no jobs in it"),
-        ("a.txt", b"good\nb\xe4d\n", "a.txt:2: not UTF-8"),
-        ("a.doc", "a red ball", "a job list ends in .csv, .jsonl, .toml, .txt"),
+        ("a.txt", b"good\nb\xe4d\n", "a.txt:2: not valid UTF-8: save it as UTF-8"),
+        ("a.doc", "a red ball", "a job list ends in .csv, .json, .jsonl, .toml, .txt"),
         ("a.csv", "prompt,prompt\n1,2\n", "every column needs a name of its own"),
         ("a.csv", 'prompt\n"open', "a.csv:2"),
         ("a.toml", "job = 3\n", "a job is a [[job]]"),

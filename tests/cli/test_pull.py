@@ -131,7 +131,7 @@ def test_before_and_after(
         "sha256": "",
         "pinned": True,
     }
-    text = lingen_here("models", "list")
+    text = lingen_here("models", "list", "--all")
     assert "tiny-video" in text.stdout and "60.0 kB" in text.stdout
     assert "lingen: weights of tiny-video: lingen models pull NAME" in text.stderr
     assert published.requests == []
@@ -380,7 +380,7 @@ def test_models_without_a_download(
 ) -> None:
     result = lingen_here("models", "pull", "lingen-mini")
     assert result.returncode == 0 and "all weights of lingen-mini are here" in result.stderr
-    told = "lingen train recipes/ablation.toml --model dit-mini"
+    told = "lingen train ablation --model dit-mini"
     fails(lingen_here("models", "pull", "dit-mini"), 69, "no weights of 'dit-mini' exist", told)
     fails(lingen_here("models", "pull", "lingen-mimi"), 2, "did you mean 'lingen-mini'?")
     tiny_models(tiny_video={"folder": str(tiny_weights / "nowhere")})

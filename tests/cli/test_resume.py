@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lingen_cli.files.sealed import sealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.media.images.image_files import write_png
 from tests.cli.protocols import Fails, RunHere
@@ -125,7 +126,8 @@ def test_a_journal_with_a_recipe_of_format_1(
     begun = json.loads((journal / "job.json").read_text())
     seed = begun["recipe"]["sampling"]["seed"]
     begun["recipe"] = format_1(begun["recipe"])
-    (journal / "job.json").write_text(json.dumps(begun))
+    del begun["sha256"]
+    (journal / "job.json").write_bytes(sealed(begun))
     again = {"resume": ("resume",), "generate": (*options, "--weights", tiny_weights)}
     events = events_of(lingen_here(*again[command], "--json"))
     assert next(one for one in events if one["event"] == "start")["seed"] == seed
@@ -167,14 +169,12 @@ def test_other_settings_never_take_it_over(
     assert journals(clean_environment) == []
 
 
-def test_resume_says_what_there_is(
-    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], fails: Fails
-) -> None:
-    fails(lingen_here("resume"), 66, "no run was stopped in this folder")
-    fails(lingen_here("resume", "a.mp4"), 66, "no stopped run was to become a.mp4")
+def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fails):
+    fails(lingen_here("resume"), 66, "nothing to resume in this folder")
+    fails(lingen_here("resume", "a.mp4"), 66, "no interrupted run for a.mp4")
     for name in ("a.mp4", "b.mp4"):
         stopped("generate", PROMPT, "--frames", 9, "--steps", 100, "-o", name)
-    fails(lingen_here("resume"), 2, "several runs were stopped here, name one: a.mp4, b.mp4")
+    fails(lingen_here("resume"), 2, "several runs were interrupted here, name one: a.mp4, b.mp4")
     assert lingen_here("resume", "b.mp4").stdout == "b.mp4\n"
     assert lingen_here("resume").stdout == "a.mp4\n"
 
@@ -406,7 +406,7 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
         *("--weights", tiny_weights, "-o", "a.mp4"),
     )
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("cannot be kept for a resume: No space left on device") == 1
+    assert result.stderr.count("tried again: No space left on device") == 1
     assert journals(clean_environment) == []
 
 

@@ -147,7 +147,7 @@ def test_a_line_of_a_batch_takes_them_all(
         (("--guidance", "nan"), "--guidance must be a finite number"),
         (("--step-cache", "11"), "--step-cache must be less than or equal to 10"),
         (("--guidance-interval", "1,0"), "--guidance-interval must be two times"),
-        (("--seed", "-1"), "--seed must be"),
+        (("--seed", "-2"), "--seed must be"),
         (("--negative", "\x1b"), "--negative has a control character"),
     ],
 )

@@ -59,7 +59,7 @@ def test_the_nearest_file_upwards_is_the_projects(clean_environment: Path) -> No
     [
         ("steps = 3\nstepz = 3", 2, ["unknown key 'stepz'", "did you mean 'steps'?"]),
         ("\n[generate]\nsteps = 3", 2, ["unknown key 'generate'"]),
-        ("# steps\nsteps = '3'", 2, ["steps must be a valid integer", "'3'"]),
+        ("# steps\nsteps = '3'", 2, ["steps must be a whole number", "'3'"]),
         ("steps = 0", 1, ["greater than or equal to 1", "not 0"]),
         ("seconds = nan", 1, ["finite"]),
         ("device = 'gpu'", 1, ["'auto', 'cpu' or 'cuda'"]),
@@ -90,7 +90,7 @@ def test_a_file_that_is_not_utf8() -> None:
 
 def test_mistakes_in_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINGEN_STEPS", "many")
-    with pytest.raises(InvalidOptionError, match="LINGEN_STEPS must be a valid integer"):
+    with pytest.raises(InvalidOptionError, match="LINGEN_STEPS must be a whole number"):
         load()
     monkeypatch.delenv("LINGEN_STEPS")
     monkeypatch.setenv("LINGEN_STEP", "3")

@@ -100,11 +100,9 @@ def test_processes_stop_when_they_are_asked_to(listed: Callable[..., str]) -> No
     with subprocess.Popen(batch(listed(8, steps=200), "--jobs", 2), **pipes) as process:
         while len(children(process)) < 2 or not list(Path().glob("jobs/.*/journal/state*")):
             time.sleep(0.1)
-        started = time.monotonic()
         process.terminate()
         process.communicate()
     assert process.returncode == 143
-    assert time.monotonic() - started < 10
     assert len(videos()) < 8
     assert list(Path().glob("jobs/.*/journal"))
 
@@ -167,8 +165,8 @@ def test_slurm_parts(
     result = lingen("batch", path, *options, "--slurm-option", "timeout-min=5")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 2
-    begun = time.monotonic()
-    while len(videos()) < 3 and time.monotonic() - begun < 60:
+    until = time.monotonic() + 250
+    while len(videos()) < 3 and time.monotonic() < until:
         time.sleep(0.2)
     assert len(videos()) == 3
     assert "3 there already" in lingen_here("batch", path).stderr

@@ -56,7 +56,7 @@ def test_lists(lingen_here: RunHere) -> None:
     assert [name for name in weights if weights[name]] == ["lingen-mini"]
     assert [model["get"] for model in models if model["name"] in ("dit-mini", "lingen-mini")] == [
         None,
-        "lingen train recipes/ablation.toml --model dit-mini",
+        "lingen train ablation --model dit-mini",
     ]
     shown = json.loads(lingen_here("models", "show", "lingen-4b", "--json").stdout)
     assert shown["config"]["width"] == 2560 and shown["weights"] == {}

@@ -126,8 +126,9 @@ def test_check_prints_the_shots_and_names_unknown_words(
     path = story(STORY.replace('"a ball"', '"a zebra"'))
     result = lingen_here("story", "check", path)
     assert result.returncode == 0
-    assert "story.toml:6: lingen-mini never met the word 'zebra'" in result.stderr
+    assert "story.toml:6: lingen-mini does not know 'zebra'" in result.stderr
     assert [line.split()[:3] for line in result.stdout.splitlines()] == [
+        ["SHOT", "FROM", "TO"],
         ["1", "0.00", "1.00"],
         ["2", "1.00", "2.50"],
         ["3", "2.50", "3.00"],
@@ -185,7 +186,10 @@ def test_a_story_becomes_a_video(
     assert lingen_here("rerun", "story.mp4", "-o", "again.mp4").returncode == 0
     assert Path("again.mp4").read_bytes() == Path("story.mp4").read_bytes()
     Path("story.mp4").unlink()
-    fails(lingen_here("generate", "--story", "story.toml", *small), 73, "story.srt")
+    assert lingen_here("generate", "--story", "story.toml", *small).stdout == "story-2.mp4\n"
+    Path("story.srt").write_text("mine")
+    named = lingen_here("generate", "--story", "story.toml", *small, "-o", "story.mp4")
+    fails(named, 73, "story.srt")
 
 
 def test_clock() -> None:

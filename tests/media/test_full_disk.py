@@ -93,11 +93,12 @@ def test_read_only_disk(small_disk: Path) -> None:
     ):
         pass
     with pytest.raises(WriteFailedError, match=r"^read-only file system"):
-        reserve_space(small_disk, 100)
+        reserve_space(small_disk, 100).__enter__()
 
 
 def test_reserving_on_a_full_disk(small_disk: Path) -> None:
-    reserve_space(small_disk, 100 << 10)
+    with reserve_space(small_disk, 100 << 10):
+        assert os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize <= 400 << 10
     with pytest.raises(DiskFullError, match=r"^disk full, .*\(1 MiB needed\)$"):
-        reserve_space(small_disk, 1 << 20)
+        reserve_space(small_disk, 1 << 20).__enter__()
     assert os.listdir(small_disk) == []

@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -6,11 +7,13 @@ from pathlib import Path
 
 import av
 import numpy as np
+import PIL.Image
 import pytest
 
 from lingen_cli.errors import BadDataError, BugError, LingenError, MissingInputError
 from lingen_cli.media.images.image_files import fit_image, read_image, scale_image, write_png
-from lingen_cli.media.images.image_headers import PNG
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 Reader = Callable[[bytes], np.ndarray]
 
@@ -98,15 +101,15 @@ def test_kinds_of_png(read: Reader) -> None:
     ("data", "message"),
     [
         (b"", "file is empty"),
-        (b"text", "not a PNG or JPEG picture"),
-        (b"GIF89a", "not a PNG or JPEG picture"),
-        (PNG, "damaged picture"),
-        (b"\xff\xd8\xff\xe0", "damaged picture"),
-        (png(2, 2, bytes(14))[:-20], "damaged picture"),
-        (png(2, 2, bytes(14)).replace(b"IDAT", b"IDAX"), "damaged picture"),
-        (png(30000, 30000, b""), "picture size 30000x30000 is above the limit"),
-        (png(0, 5, b""), "damaged picture"),
-        (jpeg(picture())[:400], "damaged picture"),
+        (b"text", "not a PNG, JPEG or WebP image"),
+        (b"GIF89a", "not a PNG, JPEG or WebP image"),
+        (PNG, "damaged image"),
+        (b"\xff\xd8\xff\xe0", "damaged image"),
+        (png(2, 2, bytes(14))[:-20], "damaged image"),
+        (png(2, 2, bytes(14)).replace(b"IDAT", b"IDAX"), "damaged image"),
+        (png(30000, 30000, b""), "image has more than 64 million pixels"),
+        (png(0, 5, b""), "damaged image"),
+        (jpeg(picture())[:400], "damaged image"),
     ],
     ids=range(10),
 )
@@ -118,7 +121,7 @@ def test_files_that_are_no_picture(read: Reader, data: bytes, message: str) -> N
 def test_flipped_bits_are_noticed(read: Reader) -> None:
     data = bytearray(png(8, 8, bytes(8 * 25)))
     data[data.index(b"IDAT") + 8] ^= 4
-    with pytest.raises(BadDataError, match="damaged picture"):
+    with pytest.raises(BadDataError, match="damaged image"):
         read(bytes(data))
 
 
@@ -135,10 +138,23 @@ def test_mutated_files_never_surprise(read: Reader) -> None:
                 assert error.exit_code == 65
 
 
-def test_texts_and_profiles_are_dropped_unread(read: Reader) -> None:
-    bomb = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(50 << 20)))
+def test_a_text_that_unpacks_to_much_is_refused(read: Reader) -> None:
     plain = png(2, 2, bytes(14))
-    assert np.array_equal(read(plain[:33] + bomb + plain[33:]), read(plain))
+    text = chunk(b"tEXt", b"workflow\0" + b"x" * (2 << 20))
+    assert np.array_equal(read(plain[:33] + text + plain[33:]), read(plain))
+    bomb = chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(50 << 20)))
+    with pytest.raises(BadDataError, match="damaged image"):
+        read(plain[:33] + bomb + plain[33:])
+
+
+def test_deep_gray_palettes_and_webp(read: Reader) -> None:
+    deep = read(png(2, 1, b"\0\x80\0\xff\xff", depth=16, kind=0))
+    assert deep.tolist() == [[[128] * 3, [255] * 3]]
+    for mode, name in (("P", "PNG"), ("RGB", "WEBP"), ("CMYK", "JPEG")):
+        data = io.BytesIO()
+        PIL.Image.fromarray(picture()).convert(mode).save(data, name, quality=95)
+        found = read(data.getvalue())
+        assert np.abs(found.astype(int) - picture()).mean() < 25 if mode == "P" else 5
 
 
 def test_missing_picture(tmp_path: Path) -> None:

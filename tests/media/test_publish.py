@@ -34,7 +34,7 @@ def test_output_appears_whole_and_nothing_else_stays(tmp_path: Path) -> None:
         assert work.path == tmp_path / ".a.mp4.lingen"
         temporary = work.temporary(".mp4")
         temporary.write_bytes(b"video")
-        assert temporary.parent == work.path
+        assert temporary.parent.parent == work.path
         assert not target.exists()
         work.publish(temporary)
         assert target.read_bytes() == b"video"
@@ -243,7 +243,7 @@ def test_a_killed_run_is_taken_over(tmp_path: Path) -> None:
     run.communicate()
     assert run.returncode == -signal.SIGKILL
     assert not target.exists()
-    assert (tmp_path / ".a.mp4.lingen" / "1.mp4").exists()
+    assert list((tmp_path / ".a.mp4.lingen").glob("tmp-*/1.mp4"))
     with WorkFolder(target) as work:
         assert os.listdir(work.path) == ["lock"]
         put(work)
@@ -254,7 +254,7 @@ def test_a_killed_run_is_taken_over(tmp_path: Path) -> None:
 def test_a_run_killed_right_after_publishing(tmp_path: Path) -> None:
     target, place = tmp_path / "a.mp4", tmp_path / ".a.mp4.lingen"
     target.write_bytes(b"video")
-    place.mkdir()
+    place.mkdir(mode=0o700)
     (place / "lock").write_bytes(b"")
     (place / "1.mp4").hardlink_to(target)
     with pytest.raises(OutputExistsError), WorkFolder(target):
@@ -311,8 +311,9 @@ def test_what_the_system_says_becomes_an_exit_code(
 
 
 def test_reserving_space_leaves_nothing(tmp_path: Path) -> None:
-    reserve_space(tmp_path, 1 << 20)
-    reserve_space(tmp_path, 0)
+    for size in (1 << 20, 0):
+        with reserve_space(tmp_path, size):
+            assert os.listdir(tmp_path) == []
     assert os.listdir(tmp_path) == []
 
 
@@ -320,13 +321,13 @@ def test_reserving_more_than_there_is(tmp_path: Path) -> None:
     free = os.statvfs(tmp_path)
     size = free.f_blocks * free.f_frsize * 2
     with pytest.raises(DiskFullError, match=r"^disk full.* MiB needed\)$"):
-        reserve_space(tmp_path, size)
+        reserve_space(tmp_path, size).__enter__()
     assert os.listdir(tmp_path) == []
 
 
 def test_reserving_in_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"^no such folder: .*nowhere$"):
-        reserve_space(tmp_path / "nowhere", 100)
+        reserve_space(tmp_path / "nowhere", 100).__enter__()
 
 
 def test_names_are_shown_on_one_harmless_line() -> None:

@@ -139,8 +139,44 @@ def test_nothing_slow_is_imported_before_it_is_needed() -> None:
 def test_no_torch_anywhere_in_media(ours: Path) -> None:
     code = (
         "import sys; from lingen_cli.commands.show import show; from pathlib import Path;"
-        "show(Path(sys.argv[1]), Path(sys.argv[2]), False, 4, False);"
+        "show([Path(sys.argv[1])], Path(sys.argv[2]), False, 4);"
         "assert 'torch' not in sys.modules"
     )
     sheet = str(ours.with_suffix(".png"))
     subprocess.run([sys.executable, "-c", code, str(ours), sheet], check=True, capture_output=True)
+
+
+def test_what_people_look_for_comes_first(ours: Path) -> None:
+    lines = run(ours).splitlines()
+    keys = [line.split("  ")[0] for line in lines]
+    assert keys[:4] == ["file", "prompt", "seed", "made again by"]
+    assert lines[3].endswith(f"lingen rerun {ours}")
+    assert not any(key.startswith("recipe:") for key in keys)
+    more = run(ours, "--verbose").splitlines()
+    assert [line.split("  ")[0] for line in more if line.startswith("recipe:")] == [
+        "recipe: prompt",
+        "recipe: seed",
+        "recipe: steps",
+    ]
+
+
+def test_many_videos_are_shown_and_bad_ones_told(
+    ours: Path, make_video: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lingen_cli.app import run as lingen
+
+    bad, other = tmp_path / "bad.mp4", make_video("other.mp4")
+    bad.write_bytes(b"text")
+    assert lingen(["show", str(bad), str(ours), str(other)]) == 65
+    out, err = capsys.readouterr()
+    assert [line for line in out.splitlines() if line.startswith("file")] == [
+        f"file           {ours}",
+        f"file        {other}",
+    ]
+    assert f"{bad}: not a supported video file: {bad}" in err
+    assert err.splitlines()[-1] == "lingen: error: 1 of 3 videos cannot be read"
+    assert lingen(["show", "--json", str(ours), str(other)]) == 0
+    paths = [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
+    assert paths == [str(ours), str(other)]
+    with pytest.raises(InvalidOptionError, match="--sheet is for one video"):
+        run(ours, other, "--sheet", tmp_path / "s.png")

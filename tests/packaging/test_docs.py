@@ -95,7 +95,7 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_stage_of_the_recipe_is_documented() -> None:
     text = section(read("docs/training-mini.md"), "Stages")
-    for stage in tomllib.loads(read("recipes/lingen-mini.toml"))["stage"]:
+    for stage in tomllib.loads(read("training/lingen_training/recipes/lingen-mini.toml"))["stage"]:
         assert f"| `{stage['name']}` |" in text
 
 

@@ -28,13 +28,13 @@ LAYERS = (
     {"generation"},
     {"requests"},
     {"inputs"},
-    {"zoo"},
+    {"zoo", "datasets"},
     {"plugin_admin"},
     {"terminal"},
     {"media"},
     {"files"},
-    {"settings", "exit_codes"},
-    {"errors"},
+    {"settings", "exit_codes", "interpreter", "help", "hints", "completion"},
+    {"errors", "user_folders"},
     {"__init__"},
 )
 """The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not

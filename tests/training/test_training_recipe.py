@@ -44,7 +44,7 @@ def read(folder: Path, text: str) -> str:
     with pytest.raises(RecipeError) as caught:
         read_recipe(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ")
+    assert message.startswith(f"{path}:")
     assert "\n" not in message
     return message
 
@@ -94,7 +94,7 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("clips = 4", "clips = 4\ncrop = [64, 40]", "stage.0.source.0.crop: multiples of 16"),
         ("clips = 4", "clips = 4\ncrop = [80, 64]", "source.0.crop: multiples of 16 up to"),
         ("clips = 4", 'clips = 4\nmotions = ["flies"]', "stage.0.source.0.motions"),
-        ("[[stage.source]]", "[stage.other]", "stage.0.source"),
+        ("[[stage.source]]", "[stage.other]", "stage.0.other: unknown key"),
     ],
 )
 def test_the_field_at_fault_is_named(old: str, new: str, field: str, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_what_is_no_toml(tmp_path: Path) -> None:
     assert "not valid TOML" in read(tmp_path, "name = " + "[" * 100_000)
     path = tmp_path / "latin.toml"
     path.write_bytes(b'name = "\xff"')
-    with pytest.raises(RecipeError, match="not valid TOML"):
+    with pytest.raises(RecipeError, match=r"latin\.toml:1: not valid UTF-8"):
         read_recipe(path)
     with pytest.raises(FileNotFoundError):
         read_recipe(tmp_path / "none.toml")

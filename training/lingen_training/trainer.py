@@ -33,7 +33,7 @@ from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
 from lingen_plugins.registry import Registry
-from lingen_training.datasets.dataset import PLAYGROUND, World, find_world
+from lingen_training.datasets.dataset import PLAYGROUND, FolderWorld, World, find_world
 from lingen_training.frozen_parts import (
     FoundParts,
     check_sizes,
@@ -74,6 +74,7 @@ def train(
     teacher: Path | None = None,
     registry: Registry | None = None,
     processes: int | None = None,
+    footage: FolderWorld | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -84,17 +85,18 @@ def train(
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
-    are threads, and never more than a step of every stage has batches.
+    are threads, and never more than a step of every stage has batches. `footage` is what a recipe
+    with `[data] folder` trains on.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False;
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
-    inputs = Inputs(recipe_path, out, device, start_from, model, teacher)
-    recipe = read_recipe(recipe_path, model)
+    inputs = Inputs(recipe_path, out, device, start_from, model, teacher, footage)
+    recipe = _read(inputs)
     parts = find_parts(recipe, recipe_path, registry)
-    world = find_world(recipe, recipe_path, registry)
+    world = find_world(recipe, recipe_path, registry, footage)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
     run = _prepare(inputs, recipe, parts, world)
@@ -117,6 +119,7 @@ class Inputs:
     start_from: Path | None
     model: Mapping[str, Any] | None
     teacher: Path | None
+    footage: FolderWorld | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,17 @@ class TrainingRun:
     def world_name(self) -> str:
         """Tells the dataset from others; empty for the plain playground."""
         data = self.recipe.data
-        return data.model_dump_json() if data != DataSection() else ""
+        if data.fingerprint is not None:
+            return f"folder {data.fingerprint}"
+        plain = {"folder", "fingerprint"}  # names of other datasets stay what they were
+        return data.model_dump_json(exclude=plain) if data != DataSection() else ""
+
+
+def _read(inputs: Inputs) -> Recipe:
+    data, footage = None, inputs.footage
+    if footage is not None:
+        data = DataSection(folder=str(footage.folder), fingerprint=footage.fingerprint)
+    return read_recipe(inputs.recipe_path, inputs.model, data)
 
 
 def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
@@ -153,9 +166,9 @@ def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) ->
 
 def _take_part(inputs: Inputs, group: Group) -> None:
     """Train beside the process that called `train`, once it has an autoencoder."""
-    recipe = read_recipe(inputs.recipe_path, inputs.model)
+    recipe = _read(inputs)
     path = inputs.recipe_path
-    parts, world = find_parts(recipe, path, None), find_world(recipe, path, None)
+    parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
     _train_stages(run, lambda line: None, group)
 
@@ -249,6 +262,8 @@ def _pair(run: TrainingRun) -> Pair:
         words = set(lexicon.plain_vocabulary())
     else:
         words = set(run.world.vocabulary())
+    if any(source.replay for stage in run.recipe.stage for source in stage.source):
+        words |= set(PLAYGROUND.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
     return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.spelling import did_you_mean
+from lingen_models.toml_lines import TomlLines
+from lingen_training.text_file import TextError, parse_toml
+
+_MEANT = {
+    "lr": "learning_rate",
+    "batch_size": "batch",
+    "epochs": "steps",
+    "iterations": "steps",
+    "max_steps": "steps",
+    "resolution": "size",
+    "ema_decay": "ema",
+    "warmup_steps": "warmup",
+}
+"""Keys of other trainers -> what they are here."""
 
 
 class RecipeError(ValueError):
@@ -17,28 +31,41 @@ class RecipeError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AutoencoderStage(_Section):
-    """`[autoencoder]`: sizes in pixels, learning rate per step."""
+    """`[autoencoder]`: the autoencoder that is trained first. Sizes in pixels."""
 
     widths: tuple[int, int, int] = (64, 128, 256)
+    """Channels at each of its three levels."""
     depths: tuple[int, int, int] = (1, 2, 2)
+    """Residual blocks at each level."""
     steps: int = Field(ge=1)
+    """Optimiser steps."""
     batch: int = Field(default=8, ge=1)
+    """Clips in a step."""
     size: int = Field(default=64, ge=64)
+    """Side of the clips in most steps, a multiple of 8."""
     full_size: int = Field(default=128, ge=64)
+    """Side of the clips in the other steps."""
     full_batch: int = Field(default=2, ge=1)
+    """Clips in one of those steps."""
     frames: int = Field(default=17, ge=1)
+    """Frames in a clip: a multiple of 8, and 1 more."""
     learning_rate: float = Field(default=3e-4, gt=0)
+    """Peak learning rate."""
     decay: float = Field(default=0.4, ge=0, le=1)
+    """Share of the steps, at the end, in which the learning rate falls to 0."""
     ema: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what is saved."""
     kl_weight: float = Field(default=2e-4, ge=0)
-    """Rises from almost nothing over the first 60%: early pressure makes colours collapse."""
+    """Weight of the KL divergence from a standard normal. Rises from almost nothing over the first
+    60%: early pressure makes colours collapse."""
     noise: float = Field(default=0.08, ge=0)
     """Noise added to the latents that the decoder sees, so that it forgives a sampler's errors."""
     edge_weight: float = Field(default=0.5, ge=0)
+    """Weight of the loss on differences between neighbouring pixels."""
     outlier_limit: float = Field(default=4.0, gt=0)
     """Latent means beyond this are penalised (Movie Gen's outlier penalty, paper.md 1.4)."""
     decoder_steps: int = Field(default=0, ge=0)
@@ -46,7 +73,9 @@ class AutoencoderStage(_Section):
     stay what they are, so a denoiser that knows them goes on with them. A decoder that has seen
     short clips alone leaves outlines of what moves in longer ones."""
     decoder_frames: int = Field(default=41, ge=1)
+    """Frames in a clip of those steps."""
     decoder_learning_rate: float = Field(default=3e-4, gt=0)
+    """Learning rate of those steps."""
 
     def config(self) -> TAEConfig:
         """The network that this stage trains."""
@@ -57,8 +86,11 @@ class TextSection(_Section):
     """`[text]`: the word encoder that is trained with the denoiser."""
 
     width: int = Field(default=256, ge=64)
+    """Size of the features of a word, a multiple of 64; `text_dims` of the model must agree."""
     depth: int = Field(default=2, ge=1)
+    """Transformer layers."""
     max_tokens: int = Field(default=64, ge=8)
+    """Words of a prompt that are read."""
 
     def config(self, words: tuple[str, ...]) -> WordsConfig:
         """The encoder over these words."""
@@ -112,8 +144,11 @@ class Source(_Section):
     share: float = Field(default=1.0, gt=0)
     """How often this source is drawn from: its part in the sum of the stage's shares."""
     size: int = Field(ge=64, multiple_of=16)
+    """Side of the pictures in pixels."""
     latent_frames: int = Field(ge=1)
+    """Length: 1 is images, and each further one stands for 8 frames (half a second)."""
     batch: int = Field(ge=1)
+    """Clips in a batch."""
     clips: int = Field(ge=1)
     """Clips in the latent cache of this source."""
     cut_from: int = Field(default=0, ge=0)
@@ -136,6 +171,8 @@ class Source(_Section):
     size and colour, so that plurals are true of them."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
+    replay: bool = False
+    """Clips of the playground, whatever `[data]` names, so that what the model knew is kept."""
 
     @property
     def cached_frames(self) -> int:
@@ -148,11 +185,13 @@ class FewSteps(_Section):
     """`[stage.few_steps]`: the grid of the student, and how its teacher is sampled."""
 
     steps: int = Field(default=4, ge=1)
+    """Steps of the student."""
     schedule: Literal["uniform", "shifted"] = "shifted"
     """Where the steps lie in time: a name in `sampling.flow.SCHEDULES` whose grids divide."""
     substeps: int = Field(default=3, ge=1)
     """Steps of the teacher for one of the student."""
     guidance: float = Field(default=4.5, ge=0)
+    """Guidance scale of the teacher."""
     guided_after: float = Field(default=0.04, ge=0, lt=1)
     """The time before which the teacher is not guided."""
     own_path: float = Field(default=0.7, ge=0, le=1)
@@ -163,16 +202,23 @@ class DenoiserStage(_Section):
     """One `[[stage]]`: a schedule over one or several sources. Each step draws from one of them."""
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
+    """Name of the stage: in messages, and of its file of losses."""
     steps: int = Field(ge=1)
+    """Optimiser steps."""
     learning_rate: float = Field(gt=0)
+    """Peak learning rate."""
     warmup: int = Field(default=100, ge=0)
+    """Steps in which the learning rate rises to its peak."""
     decay: float = Field(default=0.2, ge=0, le=1)
+    """Share of the steps, at the end, in which the learning rate falls to 0."""
     ema: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the moving average of the weights, which is what is saved."""
     prefix: float = Field(default=0.2, ge=0, le=1)
     """Share of clips with a clean prefix of random length (extension, image animation)."""
     suffix: float = Field(default=0.0, ge=0, le=1)
     """Share of clips with a clean end of random length (a last picture, a stretch done anew)."""
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
+    """Share of clips without a caption, as classifier-free guidance needs them."""
     place_dropout: float = Field(default=0.0, ge=0, le=1)
     """Share of captions that do not name the background. Where frames are clean, it stays theirs: a
     prompt that continues a video need not name it again."""
@@ -196,13 +242,16 @@ class DenoiserStage(_Section):
     few_steps: FewSteps | None = None
     """Of a stage with `distil = "steps"`."""
     source: tuple[Source, ...] = Field(min_length=1)
+    """`[[stage.source]]`: at least one."""
 
 
 class ModelSection(_Section):
     """`[model]`: a preset and what differs from it."""
 
     preset: Literal["mini", "small", "base", "1b", "4b"] = "mini"
+    """Size of the network."""
     overrides: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `LinGenConfig` (`lingen_models/config.py`) that differ from the preset."""
 
     def config(self) -> LinGenConfig:
         """The denoiser's configuration."""
@@ -216,18 +265,35 @@ class DataSection(_Section):
     """The name of a dataset that a plugin registers."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Its settings."""
+    folder: str | None = None
+    """A folder of videos and images with captions, from the folder of the recipe, in place of a
+    dataset (`lingen data check`)."""
+    fingerprint: str | None = None
+    """Hash of its clips and captions, filled in when a training begins."""
+
+    @property
+    def knows_scenes(self) -> bool:
+        """True for the playground, which knows where objects are, and how they move."""
+        return self.dataset == "playground" and self.folder is None
 
 
 class Recipe(_Section):
     """A whole recipe."""
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
+    """Name of the training, which is written into the weights."""
     seed: int = 0
+    """Seed of the weights, the data and the noise."""
     data: DataSection = DataSection()
+    """`[data]`."""
     autoencoder: AutoencoderSection
+    """`[autoencoder]`."""
     text: TextSections = TextSection()
+    """`[text]`."""
     model: ModelSection = ModelSection()
+    """`[model]`."""
     stage: tuple[DenoiserStage, ...] = Field(min_length=1)
+    """`[[stage]]`: at least one, in their order."""
 
     @property
     def texts(self) -> tuple[PartSection, ...]:
@@ -237,28 +303,69 @@ class Recipe(_Section):
         return (self.text,) if isinstance(self.text, PartSection) else self.text
 
 
-def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
-    """Read and check a recipe, with the denoiser's configuration `model` in place of its own.
+def read_recipe(
+    path: Path, model: Mapping[str, Any] | None = None, data: DataSection | None = None
+) -> Recipe:
+    """Read and check a recipe, with the denoiser's configuration `model`, and `data`, in place of
+    its own.
 
     Raises RecipeError with one line, OSError if it can't be read.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+        read = parse_toml(path.read_bytes())
+    except TextError as error:
+        raise RecipeError(f"{path}:{error.line}: {error}") from None
     try:
-        recipe = Recipe.model_validate(values)
+        recipe = Recipe.model_validate(read.values)
         if model is not None:
             recipe = recipe.model_copy(update={"model": ModelSection(overrides=dict(model))})
+        if data is not None:
+            recipe = recipe.model_copy(update={"data": data})
         _check(recipe)
     except ValidationError as error:
-        first = error.errors()[0]
-        kinds = (_OWN, _PLUGIN, _SEVERAL)
-        where = ".".join(str(part) for part in first["loc"] if part not in kinds)
-        raise RecipeError(f"{path}: {where}: {first['msg']}") from None
+        raise RecipeError(f"{path}:{_complaint(error, read.text, read.values)}") from None
     except ValueError as error:
         raise RecipeError(f"{path}: {error}") from None
     return recipe
+
+
+def _complaint(error: ValidationError, text: str, values: Mapping[str, Any]) -> str:
+    """The line, the key and what is wrong: first of all keys that nobody knows, since what they
+    were meant to be is missing then."""
+    found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")[0]
+    place = [part for part in found["loc"] if part not in (_OWN, _PLUGIN, _SEVERAL)]
+    what = found["msg"]
+    if found["type"] == "extra_forbidden":
+        key, known = str(place[-1]), _keys_at(place[:-1])
+        meant = _MEANT.get(key)
+        hint = f"did you mean {meant!r}?" if meant in known else did_you_mean(key, known)
+        what = f"unknown key; {hint}"
+    elif found["type"] == "missing":
+        what = "is missing"
+    whose = ""
+    if len(place) > 1 and place[0] == "stage" and isinstance(place[1], int):
+        stage = values["stage"][place[1]]
+        name = stage.get("name") if isinstance(stage, dict) else None
+        whose = f" (stage {name!r})" if isinstance(name, str) else ""
+    return f"{TomlLines(text).of(place)}: {'.'.join(map(str, place))}: {what}{whose}"
+
+
+def _keys_at(place: Sequence[int | str]) -> list[str]:
+    """The keys of the table at a place."""
+    sections: list[type[BaseModel]] = [Recipe]
+    for name in place:
+        if isinstance(name, str):
+            fields = [one.model_fields[name] for one in sections if name in one.model_fields]
+            sections = [section for one in fields for section in sections_in(one.annotation)]
+    return list(dict.fromkeys(key for one in sections for key in one.model_fields))
+
+
+def sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Sections that a field's type is made of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from sections_in(part)
 
 
 def _check(recipe: Recipe) -> None:
@@ -290,13 +397,15 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
-    """Only the playground knows where things are, and how they move."""
-    if recipe.data.dataset == "playground":
+    """Raise ValueError for settings of the playground where none of its clips are drawn."""
+    if recipe.data.knows_scenes:
         return
     for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):
-        if getattr(stage, name):
+        if getattr(stage, name) and not any(source.replay for source in stage.source):
             raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):
+        if source.replay:
+            continue
         for name in ("crop", "motions", "close_up", "alike"):
             if getattr(source, name):
                 raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")

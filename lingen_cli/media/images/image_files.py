@@ -1,41 +1,36 @@
-"""Still pictures: reading untrusted PNG and JPEG, writing PNG, fitting to a size."""
+"""Single images: reading untrusted PNG, JPEG and WebP, writing PNG, fitting to a size."""
 
-from fractions import Fraction
+import io
+import struct
+import warnings
+import zlib
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.frame import VideoFrame
+import PIL.Image
+from PIL import ImageOps
 
 from lingen_cli.errors import BadDataError, BugError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.images.image_headers import JPEG, PNG, jpeg_header, png_essentials
-from lingen_cli.media.images.orientation import Image, Orientation
+from lingen_cli.media.images.orientation import Image
 
+FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_BYTES = 64 << 20
 MAX_PIXELS = 64_000_000
-_EXIF = {
-    1: Orientation(),
-    2: Orientation(mirror_x=True),
-    3: Orientation(mirror_x=True, mirror_y=True),
-    4: Orientation(mirror_y=True),
-    5: Orientation(swap=True),
-    6: Orientation(swap=True, mirror_x=True),
-    7: Orientation(swap=True, mirror_x=True, mirror_y=True),
-    8: Orientation(swap=True, mirror_y=True),
-}
+_FILTER = PIL.Image.Resampling.BILINEAR
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, MemoryError)
+"""Errors of Pillow's decoders for damaged files."""
 
 
 def read_image(path: Path) -> Image:
-    """A PNG or JPEG file as upright RGB, uint8 (H, W, 3); transparent parts appear white.
+    """Read a PNG, JPEG or WebP file as upright RGB, uint8 (H, W, 3); transparent parts are white.
 
-    The content decides, not the name. Raises MissingInputError (66), PermissionDeniedError (77) and
-    BadDataError (65): empty, another format, damaged or cut off, more than `MAX_BYTES` or
-    `MAX_PIXELS`.
+    The content decides, not the name; of an animation the first frame is read. Raises
+    MissingInputError (66), PermissionDeniedError (77) and BadDataError (65): empty, another format,
+    damaged or cut off, more than `MAX_BYTES` or `MAX_PIXELS`.
     """
     shown = printable(path)
     with open_file(path) as file:
@@ -44,38 +39,59 @@ def read_image(path: Path) -> Image:
         except OSError as error:
             raise BadDataError(f"cannot read ({error.strerror}): {shown}") from error
     if len(data) > MAX_BYTES:
-        raise BadDataError(f"picture file is larger than {MAX_BYTES >> 20} MiB: {shown}")
-    orientation = _EXIF[1]
+        raise BadDataError(f"image file is larger than {MAX_BYTES >> 20} MiB: {shown}")
+    if not _known(data):
+        raise BadDataError(f"not a PNG, JPEG or WebP image: {shown}")
     try:
-        if data.startswith(PNG):
-            codec, (size, data) = "png", png_essentials(data)
-        elif data.startswith(JPEG):
-            codec, (size, turn) = "mjpeg", jpeg_header(data)
-            orientation = _EXIF[turn]
-        else:
-            raise BadDataError(f"not a PNG or JPEG picture: {shown}")
-        if size[0] * size[1] > MAX_PIXELS:
-            raise BadDataError(f"picture size {size[0]}x{size[1]} is above the limit: {shown}")
-        return orientation.apply(_rgb(_decode(codec, data)))
-    except (av.FFmpegError, ValueError, MemoryError) as error:
-        raise BadDataError(f"damaged picture: {shown}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about damage; MAX_PIXELS is checked here
+            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise PIL.Image.DecompressionBombError
+                image.verify()  # checksums; the image has to be opened anew
+            with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _rgb(ImageOps.exif_transpose(image))
+    except PIL.Image.DecompressionBombError as error:
+        most = MAX_PIXELS // 1_000_000
+        raise BadDataError(f"image has more than {most} million pixels: {shown}") from error
+    except _DAMAGE as error:
+        raise BadDataError(f"damaged image: {shown}") from error
+
+
+def _known(data: bytes) -> bool:
+    return data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or (
+        data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    )
+
+
+def _rgb(image: PIL.Image.Image) -> Image:
+    if image.mode.startswith("I"):  # 16 bits of gray, which Pillow would clip to 8
+        gray = np.asarray(image).astype(np.int64) >> 8
+        return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, -1)
+    if image.has_transparency_data:
+        white = PIL.Image.new("RGBA", image.size, "white")
+        image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB")).copy()
 
 
 def write_png(path: Path, image: Image) -> None:
     """Write uint8 (H, W, 3). Raises WriteFailedError (74) and PermissionDeniedError (77)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise BugError(f"picture is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3)")
-    context = av.CodecContext.create("png", "w")
-    assert isinstance(context, VideoCodecContext)
-    context.height, context.width = image.shape[:2]
-    context.pix_fmt = "rgb24"
-    context.time_base = Fraction(1)  # a picture has no rate, but encoders insist
-    frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    data = b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode(None)))
+        raise BugError(f"image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3)")
+    data = io.BytesIO()
+    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG")
     try:
-        path.write_bytes(data)
+        path.write_bytes(data.getvalue())
     except OSError as error:
         raise write_error(error, path) from error
+
+
+def publish_png(path: Path, image: Image, overwrite: bool) -> None:
+    """Write a PNG that appears whole or not at all. Raises as `WorkFolder` and `write_png`."""
+    with WorkFolder(path, overwrite=overwrite) as work:
+        temporary = work.temporary(".png")
+        write_png(temporary, image)
+        work.publish(temporary)
 
 
 def fit_image(image: Image, width: int, height: int) -> Image:
@@ -88,45 +104,6 @@ def fit_image(image: Image, width: int, height: int) -> Image:
 
 
 def scale_image(image: Image, width: int, height: int) -> Image:
-    """Scale uint8 (H, W, 3) to (height, width, 3); the filter is as wide as the step."""
-    across = _weights(image.shape[1], width).T
-    narrow = np.stack(
-        [np.tensordot(image[..., c].astype(np.float32), across, 1) for c in range(3)], -1
-    )
-    scaled = np.tensordot(_weights(image.shape[0], height), narrow, 1)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-
-
-def _weights(source: int, target: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """(target, source) matrix; every row sums to 1."""
-    step = source / target
-    centres = (np.arange(target) + 0.5) * step - 0.5
-    distance = np.abs(np.arange(source)[None, :] - centres[:, None])
-    weights = np.maximum(0.0, 1.0 - distance / max(step, 1.0))
-    normalised: np.ndarray[Any, np.dtype[np.float32]] = weights / weights.sum(1, keepdims=True)
-    return normalised.astype(np.float32)
-
-
-def _decode(codec: str, data: bytes) -> VideoFrame:
-    context = av.CodecContext.create(codec, "r")
-    # Without "explode" a picture that was cut off comes back with its lower part grey, and no
-    # error.
-    context.options = {
-        "max_pixels": str(MAX_PIXELS),
-        "err_detect": "crccheck+bitstream+buffer+explode",
-    }
-    context.thread_count = 1
-    assert isinstance(context, VideoCodecContext)
-    frames = [*context.decode(av.Packet(data)), *context.decode(None)]
-    if not frames:
-        raise ValueError("no picture in the file")
-    return frames[0]
-
-
-def _rgb(frame: VideoFrame) -> Image:
-    transparent = any(component.is_alpha for component in frame.format.components)
-    if not transparent and frame.format.name != "pal8":  # a palette may hold transparent colours
-        return frame.reformat(format="rgb24", threads=1).to_ndarray().astype(np.uint8, copy=False)
-    rgba = frame.reformat(format="rgba", threads=1).to_ndarray().astype(np.uint16)
-    alpha = rgba[..., 3:]
-    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    """Scale uint8 (H, W, 3) to (height, width, 3), antialiased."""
+    whole = PIL.Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(whole.resize((width, height), _FILTER)).copy()

@@ -96,8 +96,9 @@ class WordEncoder(nn.Module):
         return self.config.width
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of the prompt that training never met, each once, in order."""
-        found = dict.fromkeys(split_words(prompt))
+        """Words of the prompt that training never met, each once, in order; the whole of one
+        without any word."""
+        found = dict.fromkeys(split_words(prompt) or [prompt.strip()])
         return [word for word in found if known_form(word, self._ids) is None]
 
     def similar_word(self, word: str) -> str | None:

@@ -16,7 +16,7 @@ from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
-from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.networks.word_encoder import WordEncoder, known_form, split_words
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import (
@@ -67,7 +67,11 @@ class TextToVideo:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
         self.planner: LayoutPlanner | None = None
+        """Finds where the objects of a prompt are."""
+        self.planned_words: frozenset[str] | None = None
+        """Words that the planner reads; None if it reads any."""
         self.locator: ObjectLocator | None = None
+        """Finds where the objects of a first image are."""
         self.frugal = False
         """The networks get one row, and one latent frame, at a time."""
 
@@ -80,20 +84,15 @@ class TextToVideo:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         given: Mapping[Path, nn.Module] | None = None,
-        planner: LayoutPlanner | None = None,
-        locator: ObjectLocator | None = None,
     ) -> Self:
         """Load safetensors whose metadata holds their configuration.
 
         `dtype` defaults to bfloat16 where the device computes in it, else float32. `given` has, by
-        their files, frozen networks that were built elsewhere, in their dtype and place. `planner`
-        says where the objects of a prompt are, `locator` where those of a first picture are.
+        their files, frozen networks that were built elsewhere, in their dtype and place.
         Raises CheckpointError for files that are damaged, foreign or do not fit together.
         """
         dtype = dtype or compute_dtype(device)
-        pipe = cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
-        pipe.planner, pipe.locator = planner, locator
-        return pipe
+        return cls(*load_networks(denoiser, autoencoder, text_encoders, device, dtype, given or {}))
 
     @property
     def patch(self) -> tuple[int, int, int]:
@@ -203,13 +202,23 @@ class TextToVideo:
         None without a planner, for weights that take no layout, or where the prompt does not say
         enough.
         """
-        if self.planner is None or not self.takes_layout:
+        if self.planner is None or not self.takes_layout or self._says_more(prompt):
             return None
         frames = instant_frames(range(begin, latent_frames), self.time_stride)
         planned = self.planner(prompt, seed, frames, before)
         if planned is None or before is None:
             return planned
         return before.then(planned, frames[0])
+
+    def _says_more(self, prompt: str) -> bool:
+        """True if the text encoders know a word of the prompt that the planner does not read."""
+        words = self.planned_words
+        if words is None:
+            return False
+        unknown = set(self.unknown_words(prompt))
+        return any(
+            known_form(word, words) is None and word not in unknown for word in split_words(prompt)
+        )
 
     def _planned(
         self, prompt: str, seed: int, latent_frames: int, first_frame: Tensor | None

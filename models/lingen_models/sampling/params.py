@@ -115,7 +115,8 @@ class SamplingParams:
     seed: Annotated[
         int,
         Param(
-            "Seed of the noise: the same seed on the same machine gives the same frames.",
+            "Seed of the noise: the same seed on the same machine gives the same frames; -1 is "
+            "random.",
             least=0,
             most=2**63 - 1,
             default="random",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import Component, Part
 from lingen_plugins.errors import PluginError
+from lingen_plugins.guard import describe
 from lingen_plugins.records import check_record
 
 if TYPE_CHECKING:
@@ -72,7 +73,11 @@ def build_network(whose: str, build: Callable[[Any], Any], config: Mapping[str, 
     from torch import nn
 
     before = json.dumps(dict(config))
-    network = build(config)
+    try:
+        network = build(config)
+    except Exception as error:
+        message = f"{whose}: build failed: {describe(error)}; it must take the config of the record"
+        raise AssertionError(message) from error
     expect(
         isinstance(network, nn.Module),
         whose,

@@ -34,12 +34,27 @@ class World(Protocol):
 PLAYGROUND = cast(World, playground)
 
 
-def find_world(recipe: Recipe, path: Path, registry: Registry | None) -> World:
-    """The dataset of the recipe in `path`; `registry` defaults to all plugins.
+class FolderWorld(World, Protocol):
+    """Footage of a folder, read by the caller of the trainer."""
 
-    Raises RecipeError for one that is unknown, or that does not know its settings.
+    folder: Path
+    fingerprint: str
+    """Hash of all clips and captions."""
+
+
+def find_world(
+    recipe: Recipe, path: Path, registry: Registry | None, footage: FolderWorld | None = None
+) -> World:
+    """Find the dataset of the recipe in `path`; `registry` defaults to all plugins.
+
+    Raises RecipeError for one that is unknown, or that does not know its settings, and for a
+    recipe that names a folder where no `footage` is given.
     """
     data = recipe.data
+    if data.folder is not None:
+        if footage is None:
+            raise RecipeError(f"{path}: data.folder: pass the footage that was read from it")
+        return footage
     if data.dataset == "playground" and not data.config:
         return PLAYGROUND
     try:

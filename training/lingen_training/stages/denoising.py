@@ -74,8 +74,8 @@ class StageData:
             source.size,
             self.seed,
             self.folder / "latents",
-            self.world,
-            self.world_name,
+            PLAYGROUND if source.replay else self.world,
+            "" if source.replay else self.world_name,
             source.close_up,
             source.alike,
         )
@@ -229,6 +229,8 @@ def draw_batch(
     last = positions - frames
     inside = frames > 1 and last >= 1 and rng.random() < 0.5
     window = source.crop and (source.crop[0] // space_stride, source.crop[1] // space_stride)
+    world = PLAYGROUND if source.replay else world
+    knows_scenes = world is PLAYGROUND
     picked = cached.pick(rng, source.batch, frames, inside=inside, window=window)
     starts = [cached.starts[index] for index in picked.indices]
     total, stride = cached.latents.shape[2], cached.time_stride
@@ -236,17 +238,17 @@ def draw_batch(
     for scene in picked.scenes:
         seed = rng.randrange(2**31)
         more: dict[str, Any] = {}
-        if stage.place_dropout:
+        if stage.place_dropout and knows_scenes:
             more["place"] = rng.random() >= stage.place_dropout
-        if stage.natural:
+        if stage.natural and knows_scenes:
             more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     layout = None
-    if stage.layout:
+    if stage.layout and knows_scenes:
         layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
     first = rng.randint(1, last) if inside else 0
     facts = None
-    if stage.alignment:
+    if stage.alignment and knows_scenes:
         high, wide = picked.latents.shape[-2:]
         grid = (high // 2, wide // 2)
         facts = ground_truth(picked, starts, total, grid, source.size, stride)

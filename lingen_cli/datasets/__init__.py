@@ -1,0 +1,1 @@
+"""Folders of videos and images with captions, to train on."""

@@ -1,0 +1,212 @@
+"""The record of a run that has begun: all that a later run needs to go on with it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.sealed import sealed, sum_of, unsealed
+from lingen_cli.files.write_errors import write_error
+from lingen_cli.media.frame_hashes import FrameHash, Sha256
+from lingen_cli.requests.job import Edit, Job, Origin, Stretch
+from lingen_cli.requests.recipe import Dropped, Recipe, recipe_from_video
+from lingen_cli.requests.write_recipe import asked_in, asked_of
+
+JOB = "job.json"
+"""The file, in the journal of the run."""
+
+
+class SavedOrigin(BaseModel):
+    """`lingen_cli.requests.job.Origin`, as a file has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    fingerprint: Sha256
+    latents: Sha256 | None
+    done: int = Field(ge=0)
+    copy_packets: bool
+    hashes: tuple[FrameHash, ...]
+
+    @classmethod
+    def of(cls, origin: Origin) -> Self:
+        """The record of `origin`."""
+        return cls(
+            path=str(origin.path.absolute()),
+            fingerprint=origin.fingerprint,
+            latents=origin.latents,
+            done=origin.done,
+            copy_packets=origin.copy,
+            hashes=origin.hashes,
+        )
+
+    def origin(self) -> Origin:
+        """Return the origin that the record is of."""
+        return Origin(
+            path=Path(self.path),
+            fingerprint=self.fingerprint,
+            latents=self.latents,
+            done=self.done,
+            copy=self.copy_packets,
+            hashes=self.hashes,
+        )
+
+
+class Begun(BaseModel):
+    """All that is needed to go on with a stopped run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[2] = 2
+    name: str
+    """Of the output, which lies beside the work folder."""
+    overwrite: bool
+    replaces: Sha256 | None
+    """Fingerprint of the file that was there when the run began: that one may be overwritten."""
+    subtitles: bool
+    metadata: bool
+    recipe: Recipe
+    origin: SavedOrigin | None
+    beside: str | None = None
+    """The video whose sound, subtitles, chapters and tags are taken over."""
+    history: Sha256 | None = None
+    """The latents that are gone on with."""
+    sha256: Sha256 | None = None
+    """Checksum of all the others; what belongs to this run names it."""
+
+    @classmethod
+    def of(cls, job: Job, target: Path, recipe: Recipe) -> Self:
+        """The record of a job that begins now."""
+        return cls(
+            name=target.name,
+            overwrite=job.destination.overwrite,
+            replaces=print_of(target),
+            subtitles=job.subtitles,
+            metadata=job.metadata,
+            recipe=recipe,
+            origin=None if job.origin is None else SavedOrigin.of(job.origin),
+            beside=None if job.beside is None else str(job.beside.absolute()),
+        )
+
+    def may_replace(self, target: Path) -> bool:
+        """Tell whether the run may overwrite what now is its output: the file that was there when
+        the user asked for that, or its own video, and none that somebody put there since."""
+        if not self.overwrite or not os.path.lexists(target):
+            return self.overwrite
+        if self.replaces is not None and print_of(target) == self.replaces:
+            return True
+        try:
+            return asked_in(recipe_from_video(target)) == asked_in(self.recipe)
+        except LingenError:
+            return False
+
+    def sealed(self) -> Self:
+        """The same with its checksum."""
+        return self.model_copy(update={"sha256": sum_of(self._facts())})
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        return sealed(self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"sha256"})
+
+
+class DamagedJournalError(BadDataError):
+    """A journal that is of no use: damaged, or of an older lingen."""
+
+
+def print_of(path: Path) -> str | None:
+    """Fingerprint of a file, None where there is none."""
+    from lingen_cli.media.probe import fingerprint
+
+    try:
+        return fingerprint(path)
+    except LingenError:
+        return None
+
+
+def read_begun(folder: Path) -> Begun | None:
+    """Read what a stopped run has left in its journal; None where there is nothing.
+
+    Raises DamagedJournalError (65), BadDataError (65: of a newer lingen), PermissionDeniedError
+    (77), WriteFailedError (74: it cannot be read now).
+    """
+    shown = printable(folder.parent)
+    try:
+        found = unsealed((folder / JOB).read_bytes())
+        kind = found.get("format")
+        if isinstance(kind, int) and kind > Begun.model_fields["format"].default:
+            raise BadDataError(
+                f"a newer lingen was stopped there: go on with that one, or drop its work with "
+                f"--overwrite: {shown}"
+            )
+        return Begun.model_validate(found)
+    except (FileNotFoundError, NotADirectoryError):
+        if any(folder.glob("*.safetensors")):
+            raise DamagedJournalError(f"damaged journal, {JOB} is missing: {shown}") from None
+        return None
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP):
+            why = f"damaged journal, {JOB}: {error.strerror}: {shown}"
+            raise DamagedJournalError(why) from error
+        raise write_error(error, folder.parent) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DamagedJournalError(f"damaged journal, {JOB}: {place}: {shown}") from error
+    except ValueError as error:
+        raise DamagedJournalError(f"damaged journal, {JOB}: {error}: {shown}") from error
+
+
+def taken_over(folder: Path, job: Job) -> Job | None:
+    """`job` as it goes on with what lies in a journal: with the seeds that were drawn for it then.
+
+    The job itself where nothing lies there, None where that belongs to another job. Raises as
+    `read_begun`.
+    """
+    begun = read_begun(folder)
+    if begun is None:
+        return job
+    origin = None if job.origin is None else SavedOrigin.of(job.origin)
+    if begun.origin != origin or not same_work(begun.recipe, job):
+        return None
+    if not job.draws_seeds:
+        return job
+    edits: list[Edit] = []
+    for edit, part in zip(job.edits, (begun.recipe, *begun.recipe.edits), strict=True):
+        if isinstance(edit, Stretch) and not isinstance(part, Dropped):
+            seed = part.sampling.seed
+            edit = replace(edit, sampling=replace(edit.sampling, seed=seed))
+        edits.append(edit)
+    return replace(job, edits=tuple(edits))
+
+
+def same_work(recipe: Recipe, job: Job) -> bool:
+    """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
+    equal."""
+    then, now = asked_in(recipe), asked_of(job)
+    if job.draws_seeds:
+        made = 0 if job.origin is None else job.origin.done
+        then, now = _without_seeds(then, made), _without_seeds(now, made)
+    return then == now
+
+
+def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
+    """What was asked for, without the seeds of the edits after the first `made`."""
+
+    def without(edit: dict[str, Any]) -> dict[str, Any]:
+        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
+
+    later = [
+        without(edit) if number >= made else edit
+        for number, edit in enumerate(asked["edits"], start=1)
+    ]
+    return (asked if made else without(asked)) | {"edits": later}

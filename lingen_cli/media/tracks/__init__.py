@@ -1,0 +1,1 @@
+"""Everything of a video beside its pictures: sound, subtitles, chapters, tags."""

@@ -1,0 +1,137 @@
+"""An output counts as made while it is what was made: not cut off, damaged or encoded again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import pytest
+
+from lingen_cli.media.metadata import read_recipe, recipe_tags
+
+JOB = {"prompt": "a red ball", "frames": 33, "steps": 1, "size": 64, "seed": 1}
+
+
+@pytest.fixture
+def run(lingen_here, tiny_weights, clean_environment):
+    """A run of one job, alone or as a batch."""
+    Path("jobs.jsonl").write_text(
+        json.dumps(JOB | {"output": "a.mp4", "weights": str(tiny_weights)})
+    )
+    options = [f"--{name}={JOB[name]}" for name in ("frames", "steps", "size", "seed")]
+    command = ("generate", "a red ball", *options, "--weights", tiny_weights, "-o", "out/a.mp4")
+
+    def run(kind="generate", *more):
+        batch = ("batch", "jobs.jsonl", "-o", "out")
+        return lingen_here(*(command if kind == "generate" else batch), *more)
+
+    Path("out").mkdir()
+    assert run().returncode == 0
+    return run
+
+
+def at_data(data):
+    """Where the packets begin."""
+    return data.index(b"mdat") + 4
+
+
+def cut_off(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: at_data(data) + (len(data) - at_data(data)) // 2])
+
+
+def cut_off_by_a_byte(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def zeroed(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: at_data(data)] + bytes(len(data) - at_data(data)))
+
+
+def one_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def negated(path):
+    """Encoded again with its tags, as an editor does."""
+    facts, other = read_recipe(path), Path("other.mp4")
+    with av.open(str(path)) as source, av.open(str(other), "w") as target:
+        target.metadata.update(recipe_tags(facts))
+        old = source.streams.video[0]
+        stream = target.add_stream("libx264", rate=old.average_rate)
+        stream.width, stream.height, stream.pix_fmt = old.width, old.height, "yuv420p"
+        for frame in source.decode(old):
+            image = av.VideoFrame.from_ndarray(255 - frame.to_ndarray(format="rgb24"), "rgb24")
+            target.mux(stream.encode(image))
+        target.mux(stream.encode())
+    other.replace(path)
+
+
+@pytest.mark.parametrize("harm", [cut_off, cut_off_by_a_byte, zeroed, one_bit, negated])
+@pytest.mark.parametrize("kind", ["generate", "batch"])
+def test_what_is_no_longer_that_video(run, kind, harm):
+    path = Path("out/a.mp4")
+    good = path.read_bytes()
+    harm(path)
+    harmed = path.read_bytes()
+    result = run(kind)
+    assert result.returncode == (73 if kind == "generate" else 1)
+    assert "output is this video, but damaged or edited since" in result.stderr
+    assert "--overwrite makes it again: out/a.mp4" in result.stderr
+    assert path.read_bytes() == harmed
+    assert run("generate", "--overwrite").returncode == 0
+    assert path.read_bytes() == good
+    assert "1 there already" in run("batch").stderr
+
+
+def test_a_copy_of_its_packets_is_that_video(run, with_recipe):
+    path = Path("out/a.mp4")
+    facts = read_recipe(path)
+    shutil.move(path, "first.mp4")
+    with_recipe(Path("first.mp4"), path, facts)
+    assert "made already" in run().stderr
+
+
+def test_a_video_without_hashes_of_packets_is_decoded(run, with_recipe):
+    """As those of lingen 0.1.0."""
+    path = Path("out/a.mp4")
+    facts = read_recipe(path)
+    for one in facts["frame_hashes"]:
+        del one["packets"]
+    shutil.move(path, "first.mp4")
+    with_recipe(Path("first.mp4"), path, facts)
+    assert "made already" in run().stderr
+    one_bit(path)
+    assert run().returncode == 73
+
+
+def test_a_longer_video_is_compared_whole(run, lingen_here):
+    command = ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2, "-o", "b.mp4")
+    assert lingen_here(*command).returncode == 0
+    hashes = read_recipe(Path("b.mp4"))["frame_hashes"]
+    assert [(one["begin"], one["end"]) for one in hashes] == [(0, 33), (33, 49)]
+    assert "made already" in lingen_here(*command).stderr
+    data = bytearray(Path("b.mp4").read_bytes())
+    data[at_data(data) + 200] ^= 1  # in a frame of the first video
+    Path("b.mp4").write_bytes(data)
+    assert lingen_here(*command).returncode == 73
+
+
+def test_a_video_from_elsewhere_made_longer(run, lingen_here, tiny_weights):
+    with av.open("out/a.mp4") as source, av.open("plain.mp4", "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    command = ("extend", "plain.mp4", "--prompt", "a ball", "--seconds", 1, "--steps", 1)
+    command = (*command, "--seed", 2, "--weights", tiny_weights, "-o", "b.mp4")
+    assert lingen_here(*command).returncode == 0
+    assert "made already" in lingen_here(*command).stderr
+    one_bit(Path("b.mp4"))
+    assert lingen_here(*command).returncode == 73
