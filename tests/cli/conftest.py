@@ -195,12 +195,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def ffmpeg(clean_environment):
+def ffmpeg(clean_environment: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run ffmpeg, which makes the videos of tests, and must play results without a word."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         command = ["ffmpeg", "-hide_banner", "-v", "warning", "-y", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -210,14 +210,21 @@ def ffmpeg(clean_environment):
 
 
 @pytest.fixture
-def extended(lingen_here, tiny_weights, clean_environment, monkeypatch):
+def extended(
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[Path, Any, list[Any]]]:
     """Extend a video by a second with the tiny model, which must work.
 
     Returns the new file, what was said, and the events.
     """
     monkeypatch.setenv("LINGEN_CACHE_DIR", str(clean_environment / "cache"))
 
-    def run(video, *options, output="out.mp4", prompt="a red ball"):
+    def run(
+        video: Any, *options: object, output: str = "out.mp4", prompt: str = "a red ball"
+    ) -> tuple[Path, Any, list[Any]]:
         sampling = ("--seconds", "1", "--steps", "1", "--seed", "3", "--weights", tiny_weights)
         said = ("--prompt", prompt) if prompt else ()
         events = Path("events.jsonl")
@@ -232,10 +239,10 @@ def extended(lingen_here, tiny_weights, clean_environment, monkeypatch):
 
 
 @pytest.fixture
-def probe_file(ffmpeg):
+def probe_file(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[..., Any]:
     """Return a function that gives what ffprobe knows of a file."""
 
-    def run(path):
+    def run(path: Path) -> Any:
         command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format"]
         command += ["-show_chapters", str(path)]
         done = subprocess.run(command, capture_output=True, check=True)

@@ -164,7 +164,7 @@ def test_no_torch_is_imported(lingen: Run) -> None:
     assert done.stdout.endswith("False\n")
 
 
-def test_many_videos(lingen_here):
+def test_many_videos(lingen_here: RunHere) -> None:
     written(scene(96, tint=80))
     written(scene(96), "still.mp4")
     Path("text.mp4").write_text("hello")
@@ -182,6 +182,6 @@ def test_many_videos(lingen_here):
     assert lingen_here("check", "video.mp4", "still.mp4", "--plot", "a.png").returncode == 2
 
 
-def test_objects_are_said_not_to_be_looked_at(lingen_here):
+def test_objects_are_said_not_to_be_looked_at(lingen_here: RunHere) -> None:
     written(scene(20))
     assert "objects       not looked at" in lingen_here("check", "video.mp4").stdout

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,14 @@ def test_verify_goes_on_after_a_bad_file(
 
 
 @pytest.fixture
-def first(lingen_here, tiny_weights):
+def first(
+    lingen_here: RunHere, tiny_weights: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that makes a frame, with `lingen-mini` or the tiny weights."""
 
-    def make(*options, tiny=True, prompt="a red ball"):
+    def make(
+        *options: object, tiny: bool = True, prompt: str = "a red ball"
+    ) -> subprocess.CompletedProcess[str]:
         common = ("generate", prompt, "--frames", "1", "--steps", "1", "--seed", "1")
         weights = ("--weights", tiny_weights) if tiny else ()
         return lingen_here(*common, *weights, *options)
@@ -121,14 +126,21 @@ def first(lingen_here, tiny_weights):
     return make
 
 
-def test_a_prompt_of_unknown_words_is_told_to_say_nothing(first):
+def test_a_prompt_of_unknown_words_is_told_to_say_nothing(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     found = first("-o", "a.mp4", prompt="the zzz of a qqq")
     assert "knows none of the words that say what is shown" in found.stderr
     assert "of its own: 'the', 'zzz', 'of', 'qqq'; its words:" in found.stderr
 
 
 @pytest.mark.parametrize("folder", ["videos", "videos/"])
-def test_a_folder_as_output_gets_the_video(first, folder, clean_environment, lingen_here):
+def test_a_folder_as_output_gets_the_video(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+    folder: str,
+    clean_environment: Path,
+    lingen_here: RunHere,
+) -> None:
     (clean_environment / "videos").mkdir()
     assert first("-o", folder).stdout == "videos/a-red-ball.mp4\n"
     longer = lingen_here("rerun", "videos/a-red-ball.mp4", "-o", folder)
@@ -137,14 +149,21 @@ def test_a_folder_as_output_gets_the_video(first, folder, clean_environment, lin
     assert names == ["a-red-ball-again.mp4", "a-red-ball.mp4"]
 
 
-def test_a_folder_that_is_not_there(first, fails):
+def test_a_folder_that_is_not_there(
+    first: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     fails(first("-o", "new/"), 66, "no such folder: new")
 
 
 @pytest.mark.parametrize(
     ("size", "told"), [("48", True), ("64", False), ("192x128", False), ("208x128", True)]
 )
-def test_sizes_far_from_the_trained_one_are_warned_of(first, size, told, clean_environment):
+def test_sizes_far_from_the_trained_one_are_warned_of(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+    size: str,
+    told: bool,
+    clean_environment: Path,
+) -> None:
     found = first("--size", size, "--json", tiny=False)
     shown = size if "x" in size else f"{size}x{size}"
     message = f"lingen-mini was trained at 128x128: at {shown} it draws worse"
@@ -159,7 +178,9 @@ def test_sizes_far_from_the_trained_one_are_warned_of(first, size, told, clean_e
 
 
 @pytest.mark.parametrize(("threshold", "told"), [("0.2", False), ("5", True)])
-def test_a_step_cache_that_skips_everything_is_warned_of(first, threshold, told):
+def test_a_step_cache_that_skips_everything_is_warned_of(
+    first: Callable[..., subprocess.CompletedProcess[str]], threshold: str, told: bool
+) -> None:
     found = first("--step-cache", threshold)
     assert found.returncode == 0
     assert ("--step-cache 5 skips nearly every step" in found.stderr) == told

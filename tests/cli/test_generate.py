@@ -424,7 +424,13 @@ def test_a_video_that_cannot_be_verified_is_not_published(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
-def test_signals_leave_what_was_sampled(clean_environment, tiny_weights, monkeypatch, number, code):
+def test_signals_leave_what_was_sampled(
+    clean_environment: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "3600")  # a machine may be slow
     # A thousand steps would take minutes; the signal arrives after the second.
     command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--json"]

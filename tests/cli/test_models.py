@@ -227,7 +227,7 @@ class TestVerify:
         fails(lingen_here("models", "verify", "dit-mini"), 69, "no weights of 'dit-mini' exist")
 
 
-def test_the_list_in_columns(folder, lingen_here):
+def test_the_list_in_columns(folder: Path, lingen_here: RunHere) -> None:
     head, *rows = lingen_here("models", "list", "--all").stdout.splitlines()
     starts = [head.index(word) for word in ("NAME", "WEIGHTS", "SIZE", "LICENCE", "TRAINED")]
     cells = {row.split()[0]: [row[at:].split("  ")[0] for at in starts[1:]] for row in rows}

@@ -12,7 +12,7 @@ def test_good_prompts_keep_their_words() -> None:
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n", "\t", "\r", "\n\n", "\v", "\f", "\x85"])
-def test_line_ends_and_tabs_are_spaces(blank):
+def test_line_ends_and_tabs_are_spaces(blank: str) -> None:
     assert check_prompt(f"a red ball{blank}bounces{blank}") == "a red ball bounces"
 
 

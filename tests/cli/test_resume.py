@@ -169,7 +169,9 @@ def test_other_settings_never_take_it_over(
     assert journals(clean_environment) == []
 
 
-def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fails):
+def test_resume_says_what_there_is(
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], fails: Fails
+) -> None:
     fails(lingen_here("resume"), 66, "nothing to resume in this folder")
     fails(lingen_here("resume", "a.mp4"), 66, "no interrupted run for a.mp4")
     for name in ("a.mp4", "b.mp4"):
