@@ -20,13 +20,13 @@ def source(rate: str | int, seconds: int, size: str = "96x64") -> tuple[str, str
     return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
 
 
-def facts(path: Path) -> tuple[Any, Any]:
+def facts(path: str | Path) -> tuple[Any, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.average_rate, stream.frames
 
 
-def packets(path: Path) -> list[bytes]:
+def packets(path: str | Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(one) for one in container.demux(video=0) if one.size]
 

@@ -17,7 +17,7 @@ from lingen_cli import help
 from lingen_cli.app import app
 from tests.cli.protocols import RunHere
 
-COMMAND = typer.main.get_command(app)
+COMMAND = typer.main.get_group(app)
 NAMES = [
     " ".join((name, inner)).strip()
     for name, command in COMMAND.commands.items()
@@ -30,14 +30,14 @@ def test_every_command_has_examples_and_nothing_else_has() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_can_be_run(name: Any) -> None:
+def test_examples_can_be_run(name: str) -> None:
     """Each is a command line of the command that it is shown for, with options that exist."""
     for example in help.EXAMPLES[name]:
         program, *words = shlex.split(example.split(" > ")[0])
         assert program == "lingen" and words[: len(name.split())] == name.split()
         context = COMMAND.make_context("lingen", words, resilient_parsing=False)
         rest = [*context._protected_args, *context.args]
-        command = COMMAND
+        command: Any = COMMAND
         while hasattr(command, "commands"):
             command = command.commands[rest.pop(0)]
         command.make_context(name, list(rest))
@@ -45,7 +45,7 @@ def test_examples_can_be_run(name: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_help_pages_show_their_examples(
-    name: Any, lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+    name: str, lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     page = lingen_here(*name.split(), "--help").stdout

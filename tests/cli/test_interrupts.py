@@ -36,6 +36,7 @@ def test_a_short_run_goes_on_after_a_signal(
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)
         if event.get("phase") == "sample" and event["done"] >= 3:

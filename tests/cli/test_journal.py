@@ -98,9 +98,12 @@ def test_a_state_is_gone_on_with_where_nothing_is_wrong(
 
     (JOURNAL / "0.safetensors").unlink()
     calls, forward = [], LinGen.forward
-    monkeypatch.setattr(
-        LinGen, "forward", lambda *given, **more: calls.append(1) or forward(*given, **more)
-    )
+
+    def counted(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        return forward(*given, **more)
+
+    monkeypatch.setattr(LinGen, "forward", counted)
     assert run().returncode == 0
     assert len(calls) <= 2  # of four steps: with guidance, a step asks twice
     assert Path("a.mp4").read_bytes() == whole
@@ -342,12 +345,16 @@ def test_space_is_held_until_encoding_begins(
 
     forward, film = LinGen.forward, encode.film
     monkeypatch.setattr(work_folder, "_allocate", watched)
-    monkeypatch.setattr(
-        LinGen, "forward", lambda *a, **b: seen.append(("step", still())) or forward(*a, **b)
-    )
-    monkeypatch.setattr(
-        encode, "film", lambda *a, **b: seen.append(("film", still())) or film(*a, **b)
-    )
+
+    def looking(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*given: Any, **more: Any) -> Any:
+            seen.append((name, still()))
+            return call(*given, **more)
+
+        return wrapper
+
+    monkeypatch.setattr(LinGen, "forward", looking("step", forward))
+    monkeypatch.setattr(encode, "film", looking("film", film))
     assert run().returncode == 0
     assert set(seen) == {("step", True), ("film", False)}
     assert os.listdir() == ["a.mp4"]
@@ -358,7 +365,7 @@ def test_names_outlive_a_loss_of_power(
 ) -> None:
     """Each rename and link in a journal and of a video is followed by a sync of its folder, and
     what gets a new name was synced before."""
-    events = []
+    events: list[tuple[Any, ...]] = []
     fsync, replace, link = os.fsync, os.replace, os.link
 
     def synced(descriptor: Any) -> Any:

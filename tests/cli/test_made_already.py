@@ -66,6 +66,7 @@ def one_bit(path: Path) -> None:
 def negated(path: Path) -> None:
     """Encoded again with its tags, as an editor does."""
     facts, other = read_recipe(path), Path("other.mp4")
+    assert facts is not None
     with av.open(str(path)) as source, av.open(str(other), "w") as target:
         target.metadata.update(recipe_tags(facts))
         old = source.streams.video[0]
@@ -102,7 +103,7 @@ def test_a_copy_of_its_packets_is_that_video(
     with_recipe: Callable[[Path, Path, Mapping[str, Any]], Path],
 ) -> None:
     path = Path("out/a.mp4")
-    facts = read_recipe(path)
+    facts: Any = read_recipe(path)
     shutil.move(path, "first.mp4")
     with_recipe(Path("first.mp4"), path, facts)
     assert "made already" in run().stderr
@@ -114,7 +115,7 @@ def test_a_video_without_hashes_of_packets_is_decoded(
 ) -> None:
     """As those of lingen 0.1.0."""
     path = Path("out/a.mp4")
-    facts = read_recipe(path)
+    facts: Any = read_recipe(path)
     for one in facts["frame_hashes"]:
         del one["packets"]
     shutil.move(path, "first.mp4")
@@ -129,7 +130,8 @@ def test_a_longer_video_is_compared_whole(
 ) -> None:
     command = ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2, "-o", "b.mp4")
     assert lingen_here(*command).returncode == 0
-    hashes = read_recipe(Path("b.mp4"))["frame_hashes"]
+    recipe: Any = read_recipe(Path("b.mp4"))
+    hashes = recipe["frame_hashes"]
     assert [(one["begin"], one["end"]) for one in hashes] == [(0, 33), (33, 49)]
     assert "made already" in lingen_here(*command).stderr
     data = bytearray(Path("b.mp4").read_bytes())
@@ -147,7 +149,16 @@ def test_a_video_from_elsewhere_made_longer(
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    command = ("extend", "plain.mp4", "--prompt", "a ball", "--seconds", 1, "--steps", 1)
+    command: tuple[object, ...] = (
+        "extend",
+        "plain.mp4",
+        "--prompt",
+        "a ball",
+        "--seconds",
+        1,
+        "--steps",
+        1,
+    )
     command = (*command, "--seed", 2, "--weights", tiny_weights, "-o", "b.mp4")
     assert lingen_here(*command).returncode == 0
     assert "made already" in lingen_here(*command).stderr

@@ -120,8 +120,8 @@ def test_a_worker_that_dies_at_its_import_is_told(
     assert len(videos()) == 2
 
 
-def workers_of(process: Any) -> list[Any]:
-    found = []
+def workers_of(process: subprocess.Popen[Any]) -> list[int]:
+    found: list[int] = []
     for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
         found += map(int, task.read_text(encoding="ascii").split())
     return found
@@ -138,6 +138,7 @@ def is_alive(pid: Any) -> Any:
 def test_workers_end_with_their_parent(listed: Callable[..., str]) -> None:
     command = [*SAFE, "batch", listed(8, steps=400), "--jobs", "2", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         while not list(Path().glob("jobs/.*/journal/state*")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
@@ -178,12 +179,13 @@ def test_an_output_that_is_held_is_not_called_made(
 def test_an_output_that_was_let_go_is_made(
     listed: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lingen_cli.batch import run as run_batch
 
     path = listed(1)
     Path("jobs").mkdir()
     held = WorkFolder(Path("jobs/0001-ball-0.mp4")).__enter__()
-    monkeypatch.setattr(run_batch.time, "sleep", lambda _: held.__exit__(None, None, None))
+    monkeypatch.setattr(
+        "lingen_cli.batch.run.time.sleep", lambda _: held.__exit__(None, None, None)
+    )
     result = lingen_here("batch", path, "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1])["done"] == 1

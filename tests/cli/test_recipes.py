@@ -42,9 +42,9 @@ def test_a_shipped_recipe_is_trained_by_its_name(
     """And weights to begin from are found by the name of their model."""
     from lingen_training import trainer as run
 
-    asked = {}
+    asked: dict[str, Any] = {}
 
-    def train(recipe: Any, folder: Path, **choices: Any) -> None:
+    def train(recipe: Path, folder: Path, **choices: Any) -> None:
         asked.update(recipe=recipe, folder=folder, **choices)
 
     monkeypatch.setattr(run, "train", train)

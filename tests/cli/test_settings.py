@@ -29,7 +29,9 @@ def test_defaults_are_enough() -> None:
 
 def test_flag_wins_over_variable_over_project_over_user(monkeypatch: pytest.MonkeyPatch) -> None:
     everything = 'model = "{0}"\nsteps = {1}\nguidance = {1}.0\ncrf = {1}\n'
-    user = write(user_file(), everything.format("user", 11) + "seconds = 11.0\n")
+    file = user_file()
+    assert file is not None
+    user = write(file, everything.format("user", 11) + "seconds = 11.0\n")
     project = write(Path("lingen.toml"), everything.format("project", 12)).absolute()
     monkeypatch.setenv("LINGEN_STEPS", "13")
     monkeypatch.setenv("LINGEN_GUIDANCE", "13")
@@ -114,7 +116,9 @@ def test_folders_are_relative_to_the_file_that_names_them(clean_environment: Pat
 
 
 def test_a_users_own_file_may_name_any_folder() -> None:
-    write(user_file(), 'output_folder = "/tmp/videos"')
+    file = user_file()
+    assert file is not None
+    write(file, 'output_folder = "/tmp/videos"')
     assert load().values.output_folder == Path("/tmp/videos")
 
 

@@ -15,7 +15,7 @@ H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 TONE = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
 
 
-def heard(path: Path, track: int = 0) -> Any:
+def heard(path: str | Path, track: int = 0) -> np.ndarray:
     """Samples of a sound track, 8000 a second."""
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", f"0:a:{track}", "-ac", "1"]
     command += ["-ar", "8000", "-f", "f32le", "-"]
@@ -92,7 +92,16 @@ def rich(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Path:
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
     )
-    inputs = (*PICTURE, *TONE, "-f", "lavfi", "-i", "sine=f=880:r=44100:d=2", "-i", "s.srt")
+    inputs: tuple[object, ...] = (
+        *PICTURE,
+        *TONE,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=f=880:r=44100:d=2",
+        "-i",
+        "s.srt",
+    )
     inputs += ("-i", "chapters.txt", "-map", 0, "-map", 1, "-map", 2, "-map", 3)
     inputs += ("-map_metadata", 4, "-map_chapters", 4, *H264, "-c:a", "aac", "-c:s", "srt")
     tags = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra")
@@ -148,7 +157,7 @@ def test_what_an_mp4_cannot_hold_is_named_in_one_warning(
 ) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=red:s=32x32", "-frames:v", "1", "cover.jpg")
     Path("notes.txt").write_text("a font")
-    attached = ("-attach", "cover.jpg", "-metadata:s:t:0", "mimetype=image/jpeg")
+    attached: tuple[str, ...] = ("-attach", "cover.jpg", "-metadata:s:t:0", "mimetype=image/jpeg")
     attached += ("-attach", "notes.txt", "-metadata:s:t:1", "mimetype=text/plain")
     pictures = ("-map", 0, "-map", 1, "-map", 2, "-map", 3, *H264, "-c:a", "pcm_s16le")
     canvas = ("-f", "lavfi", "-i", "testsrc2=s=32x32:r=24:d=2")

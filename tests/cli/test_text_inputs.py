@@ -12,6 +12,7 @@ import pytest
 from lingen_cli.batch.job_list import read_jobs
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.names import free_names
+from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.settings import load, user_file
 from lingen_training.training_recipe import RecipeError, read_recipe
@@ -58,13 +59,15 @@ def test_commas_that_are_no_decimal_point_stay() -> None:
 @pytest.mark.parametrize("text", ["TRUE", "True", "true", "yes", "1", 1, True, "on"])
 def test_true(text: Any) -> None:
     values = {"prompt": "a red ball", "save_memory": text}
-    assert parse_request("generate", values).save_memory is True
+    request = parse_request("generate", values)
+    assert isinstance(request, GenerateRequest) and request.save_memory is True
 
 
 @pytest.mark.parametrize("text", ["FALSE", "False", "no", "0", 0, False, "OFF"])
 def test_false(text: Any) -> None:
     values = {"prompt": "a red ball", "save_memory": text}
-    assert parse_request("generate", values).save_memory is False
+    request = parse_request("generate", values)
+    assert isinstance(request, GenerateRequest) and request.save_memory is False
 
 
 def test_neither_true_nor_false() -> None:
@@ -123,7 +126,8 @@ def test_paths_of_a_list_are_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("beside.mp4", "both.mp4", "here.mp4", "none.mp4", "~/a.mp4", "/abs.mp4")
     videos = [{"video": name} for name in names]
     lines = jobs("lists/a.jsonl", "\n".join(map(json.dumps, videos)))
-    found = [parse_request("extend", row, lines[0].folder).video for row in videos]
+    requests: list[Any] = [parse_request("extend", row, lines[0].folder) for row in videos]
+    found = [request.video for request in requests]
     expected = ["lists/beside.mp4", "lists/both.mp4", "here.mp4", "none.mp4"]
     assert found == [*map(Path, expected), Path("home/a.mp4").absolute(), Path("/abs.mp4")]
 
@@ -161,7 +165,8 @@ def test_check_says_what_the_run_would(
 
 def test_a_byte_order_mark_in_every_toml_file(lingen_here: RunHere) -> None:
     Path("lingen.toml").write_bytes(BOM + b"steps = 3\r\n")
-    assert load().values.steps == 3
+    values: Any = load().values
+    assert values.steps == 3
     Path("story.toml").write_bytes(BOM + b'[[shot]]\r\nprompt = "a red ball"\r\nseconds = 1\r\n')
     assert lingen_here("story", "check", "story.toml").returncode == 0
     assert jobs("jobs.toml", BOM + b'[[job]]\r\nprompt = "a"\r\n')[0].values == {"prompt": "a"}
@@ -246,10 +251,12 @@ def test_a_home_that_cannot_be_read(
 
 
 def test_a_seed_of_minus_one_is_random(lingen_here: RunHere, tiny_weights: Path) -> None:
-    from lingen_cli.requests.recipe import recipe_from_video
+    from lingen_cli.requests.recipe import Added, recipe_from_video
 
-    user_file().parent.mkdir(parents=True)
-    user_file().write_text("seed = 5\n")
+    file = user_file()
+    assert file is not None
+    file.parent.mkdir(parents=True)
+    file.write_text("seed = 5\n")
     new = ("a red ball", "--seconds", "0.5", "--steps", "1", "--weights", tiny_weights)
     seeds = set()
     for name, more in (("a.mp4", ()), ("b.mp4", ("--seed", "-1")), ("c.mp4", ("--seed", "-1"))):
@@ -260,6 +267,7 @@ def test_a_seed_of_minus_one_is_random(lingen_here: RunHere, tiny_weights: Path)
     result = lingen_here("extend", "a.mp4", "--seconds", "0.5", "--seed", "-1", "-o", "d.mp4")
     assert result.returncode == 0, result.stderr
     (edit,) = recipe_from_video(Path("d.mp4")).edits
+    assert isinstance(edit, Added)
     assert edit.sampling.seed not in seeds
 
 

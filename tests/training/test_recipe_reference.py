@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from lingen_training.reference import SECTIONS, recipe_reference
 from lingen_training.training_recipe import RecipeError, read_recipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
-RECIPE = re.search("```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
+RECIPE = PAGE.read_text(encoding="utf-8").split("```toml\n", 1)[1].split("```", 1)[0]
 
 
 def test_the_reference_is_that_of_the_code() -> None:
