@@ -239,6 +239,8 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
     registry = open_registry(lambda text: print(text, file=sys.stderr))
     located = locate(registry, name, weights)
     variant = located.variant
+    if not isinstance(variant, ModelVariant):
+        raise SystemExit(f"{name} is no LinGen model: choose one that `lingen train` can train")
     return Model(
         load_model(located, "auto"),
         variant,

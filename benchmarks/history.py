@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def remembering(pipe: TextToVideo) -> list[Remembering]:
     """Put them into a network with review tokens."""
     found = []
     for block in pipe.denoiser.blocks:
-        mixer = block.mixer
+        mixer: Any = block.mixer
         mixer.mamba_branch = Remembering(mixer.mamba_branch)
         found.append(mixer.mamba_branch)
     return found
@@ -111,7 +112,8 @@ class Window:
 
     def _ask(self, x: Tensor, t: Tensor, first: int) -> Tensor:
         text = self.text
-        return self.pipe.denoiser(x, t, text.features, text.masks, first).float()
+        answer: Tensor = self.pipe.denoiser(x, t, text.features, text.masks, first)
+        return answer.float()
 
 
 def measure(
@@ -174,6 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     registry = open_registry(lambda text: print(text, file=sys.stderr))
     located = locate(registry, options.model, options.weights)
+    windows = located.variant.windows
+    if windows is None:
+        parser.error(f"{options.model} makes videos in one piece; choose a model with windows")
     pipe = load_model(located, "auto")
     with torch.inference_mode():
         found = measure(
@@ -181,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             clips=options.clips,
             begins=[int(one) for one in options.begins.split(",")],
             cells=[int(one) for one in options.cells.split(",")],
-            windows=located.variant.windows,
+            windows=windows,
             size=options.size,
         )
     options.output.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -201,9 +202,9 @@ def measure(
         found[name] = {"both": [], "one": [], "error": float(error)}
     for round_ in range(-1, rounds):  # the first is for warming up
         for name, (both, one) in available.items():
-            took = timed(lambda both=both: both(low), device)
+            took = timed(partial(both, low), device)
             first = low.way(0)
-            alone = None if one is None else timed(lambda one=one, x=first: one(x), device)
+            alone = None if one is None else timed(partial(one, first), device)
             if round_ >= 0:
                 found[name]["both"].append(took)
                 found[name]["one"] += [] if alone is None else [alone]

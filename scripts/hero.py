@@ -72,8 +72,8 @@ def main(folder: Path) -> None:
     )
     minute = pipe.generate(MINUTE, minutes=1, seed=SEED).frames.numpy()
     picked = [minute[round(at)] for at in np.linspace(0, len(minute) - 1, 24)]
-    rows = [np.concatenate(picked[at : at + 8], 1) for at in range(0, 24, 8)]
-    Image.fromarray(np.concatenate(rows)).save(folder / "contact-sheet.png", optimize=True)
+    strips = [np.concatenate(picked[at : at + 8], 1) for at in range(0, 24, 8)]
+    Image.fromarray(np.concatenate(strips)).save(folder / "contact-sheet.png", optimize=True)
 
 
 if __name__ == "__main__":

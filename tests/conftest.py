@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what starts processes or makes videos: `pytest -m "not e2e"` is the fast layer."""
     root = Path(__file__).parent
     for item in items:
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory):
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the weights of a very small, untrained model: the whole path in a second."""
     import torch
 
@@ -60,7 +60,7 @@ def tiny_weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def other_python(tmp_path_factory):
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment of its own: what it installs is seen by no other test.
 
     It sees the packages of this one, and lingen from this checkout; nothing is downloaded.

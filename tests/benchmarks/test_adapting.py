@@ -1,18 +1,23 @@
 """`benchmarks/adapting.py`, on logs of a few steps."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-def write_log(folder, losses):
+def write_log(folder: Path, losses: dict[int, float]) -> Path:
     folder.mkdir()
     lines = [json.dumps({"step": step, "loss": loss}) for step, loss in losses.items()]
     (folder / "long.jsonl").write_text("\n".join(lines) + "\n")
     return folder
 
 
-def test_steps_that_all_have(benchmark_script, tmp_path, capsys):
+def test_steps_that_all_have(
+    benchmark_script: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = write_log(tmp_path / "one", {10: 0.5, 20: 0.4, 30: 0.25})
     other = write_log(tmp_path / "other", {10: 0.6, 20: 0.6})
     output = tmp_path / "made"
@@ -29,7 +34,7 @@ def test_steps_that_all_have(benchmark_script, tmp_path, capsys):
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_nothing_in_common(benchmark_script, tmp_path):
+def test_nothing_in_common(benchmark_script: Callable[[str], Any], tmp_path: Path) -> None:
     one = write_log(tmp_path / "one", {10: 0.5})
     other = write_log(tmp_path / "other", {20: 0.6})
     with pytest.raises(ValueError, match="no step of long that all of a, b have"):

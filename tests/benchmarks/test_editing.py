@@ -1,6 +1,9 @@
 """`benchmarks/editing.py`, on a model of test size."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +11,7 @@ import torch
 from lingen_playground import canonical_caption
 
 
-def test_a_seam_is_found_where_it_is(benchmark_script):
+def test_a_seam_is_found_where_it_is(benchmark_script: Callable[[str], Any]) -> None:
     editing = benchmark_script("editing")
     steady = torch.arange(40)[:, None, None, None].expand(-1, 4, 4, 3).to(torch.uint8)
     assert editing.seam_ratios(steady, [10, 20], 8) == pytest.approx((1.0, 1.0))
@@ -18,14 +21,21 @@ def test_a_seam_is_found_where_it_is(benchmark_script):
     assert editing.seam_ratios(jump, [10, 30], 8) == pytest.approx((1.0, 1.0))
 
 
-def test_new_prompts_keep_the_background_and_do_not_name_it(benchmark_script):
+def test_new_prompts_keep_the_background_and_do_not_name_it(
+    benchmark_script: Callable[[str], Any],
+) -> None:
     editing = benchmark_script("editing")
     for before, after in editing.pairs(20):
         assert before.background == after.background
         assert editing.canonical_place(after) in canonical_caption(after)
 
 
-def test_a_small_run(benchmark_script, tiny_weights, tmp_path, capsys):
+def test_a_small_run(
+    benchmark_script: Callable[[str], Any],
+    tiny_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     editing = benchmark_script("editing")
     counts = ("--chains", "1", "--links", "2", "--prompts", "1", "--pictures", "1")
     options = ("--weights", tiny_weights, "--seconds", "5", "--steps", "1", "--output", tmp_path)

@@ -1,6 +1,9 @@
 """`benchmarks/history.py`, on small frames and an untrained network."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from lingen_cli.zoo.load import load_model
 from lingen_cli.zoo.locate import locate, open_registry
 
 
-def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
+def test_a_small_run(
+    benchmark_script: Callable[[str], Any], tiny_weights: Path, tmp_path: Path
+) -> None:
     history = benchmark_script("history")
     options = ["--weights", str(tiny_weights), "--clips", "1", "--begins", "9", "--cells", "2"]
     assert history.main([*options, "--size", "64", "--output", str(tmp_path)]) == 0
@@ -22,7 +27,9 @@ def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
     assert losses["whole history"][0] == losses["plain"][0]  # the past is the whole history there
 
 
-def test_what_is_kept_is_read_and_forgotten(benchmark_script, tiny_weights):
+def test_what_is_kept_is_read_and_forgotten(
+    benchmark_script: Callable[[str], Any], tiny_weights: Path
+) -> None:
     history = benchmark_script("history")
     located = locate(open_registry(print), "lingen-mini", tiny_weights)
     pipe = load_model(located, "cpu", "float32")
@@ -47,10 +54,13 @@ def test_what_is_kept_is_read_and_forgotten(benchmark_script, tiny_weights):
 
 
 @pytest.mark.parametrize("frames", [1, 5])
-def test_review_tokens_are_those_of_the_network(benchmark_script, tiny_weights, frames):
+def test_review_tokens_are_those_of_the_network(
+    benchmark_script: Callable[[str], Any], tiny_weights: Path, frames: int
+) -> None:
     history = benchmark_script("history")
     pipe = load_model(locate(open_registry(print), "lingen-mini", tiny_weights), "cpu", "float32")
-    branch = pipe.denoiser.blocks[1].mixer.mamba_branch
+    mixer: Any = pipe.denoiser.blocks[1].mixer
+    branch = mixer.mamba_branch
     x = torch.randn(2, frames, 3, 4, 32)
     with torch.inference_mode():
         assert torch.equal(history.Remembering(branch)(x), branch(x))

@@ -1,9 +1,14 @@
 """`benchmarks/kills.py` and `batch_kills.py`, with few kills of a model of test size."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 
-def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
+def test_a_small_run(
+    benchmark_script: Callable[[str], Any], tiny_weights: Path, tmp_path: Path
+) -> None:
     kills = benchmark_script("kills")
     small = ("--kills", "2", "--seconds", "0.5", "--size", "64", "--steps", "2")
     options = (*small, "--weights", str(tiny_weights), "--output", str(tmp_path))
@@ -13,7 +18,9 @@ def test_a_small_run(benchmark_script, tiny_weights, tmp_path):
     assert count.get("equal", 0) + count.get("finished before the kill", 0) == 2
 
 
-def test_a_small_batch(benchmark_script, tiny_weights, tmp_path):
+def test_a_small_batch(
+    benchmark_script: Callable[[str], Any], tiny_weights: Path, tmp_path: Path
+) -> None:
     kills = benchmark_script("batch_kills")
     small = ("--jobs", "8", "--bad", "2", "--kills", "1")
     options = (*small, "--weights", str(tiny_weights), "--output", str(tmp_path))

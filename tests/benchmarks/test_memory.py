@@ -1,9 +1,12 @@
 """`benchmarks/memory.py`, on a quarter of a second of very small frames."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 
-def test_a_small_run(benchmark_script, tmp_path):
+def test_a_small_run(benchmark_script: Callable[[str], Any], tmp_path: Path) -> None:
     memory = benchmark_script("memory")
     options = ["--minutes", "0.005,0.01", "--size", "32", "--output", str(tmp_path)]
     assert memory.main(options) == 0

@@ -1,9 +1,19 @@
 """`benchmarks/minute.py`, with a very small model."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 
-def test_a_minute(benchmark_script, tiny_weights, tmp_path, capsys):
+def test_a_minute(
+    benchmark_script: Callable[[str], Any],
+    tiny_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     minute = benchmark_script("minute")
     options = ["--weights", str(tiny_weights), "--output", str(tmp_path)]
     assert minute.main([*options, "--", "--size", "16", "--steps", "1"]) == 0

@@ -1,9 +1,16 @@
 """`benchmarks/scan_orders.py`, on a small grid."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 
-def test_a_small_run(benchmark_script, tmp_path, capsys):
+def test_a_small_run(
+    benchmark_script: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scan_orders = benchmark_script("scan_orders")
     options = ["--frames", "3", "--side", "2", "--depth", "2", "--rounds", "2"]
     assert scan_orders.main([*options, "--device", "cpu", "--output", str(tmp_path)]) == 0

@@ -1,9 +1,16 @@
 """`benchmarks/scans.py`, on a short sequence, with the others that are installed."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 
-def test_a_small_run(benchmark_script, tmp_path, capsys):
+def test_a_small_run(
+    benchmark_script: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scans = benchmark_script("scans")
     options = ["--lengths", "256", "--heads", "2", "--features", "8", "--state", "4"]
     options += ["--rounds", "2", "--device", "cpu", "--output", str(tmp_path)]
@@ -19,11 +26,11 @@ def test_a_small_run(benchmark_script, tmp_path, capsys):
     assert "| 256 | float32 | lingen |" in capsys.readouterr().out
 
 
-def test_one_called_twice_reads_both_directions(benchmark_script):
+def test_one_called_twice_reads_both_directions(benchmark_script: Callable[[str], Any]) -> None:
     scans = benchmark_script("scans")
     given = scans.draw(40, 2, 8, 4, "cpu")
 
-    def forward(way):
+    def forward(way: Any) -> Any:
         zero = scans.Inputs(
             way.x, way.dt[None].repeat(2, 1, 1, 1), way.A.repeat(2, 1), way.B, way.C
         )

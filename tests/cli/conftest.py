@@ -3,13 +3,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cli.hub_server import Hub
+from tests.cli.protocols import Fails, Run, RunHere
+
 
 @pytest.fixture
-def clean_environment(tmp_path, monkeypatch):
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, and no settings of this user or this shell."""
     kept = "LINGEN_C_KERNELS_FOLDER"  # compiled once for all tests
     for name in [one for one in os.environ if one.startswith("LINGEN_") and one != kept]:
@@ -23,11 +28,18 @@ def clean_environment(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def lingen(clean_environment):
+def lingen(clean_environment: Path) -> Run:
     """Return a function that runs `lingen` as a process of its own, in an empty folder."""
 
-    def run(*arguments, prefix=(), **options):
-        settings = {"capture_output": True, "text": True, "timeout": 120, "check": False}
+    def run(
+        *arguments: object, prefix: Sequence[str] = (), **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        settings: dict[str, Any] = {
+            "capture_output": True,
+            "text": True,
+            "timeout": 120,
+            "check": False,
+        }
         return subprocess.run(
             [*prefix, sys.executable, "-m", "lingen_cli", *map(str, arguments)],
             **settings | options,
@@ -37,20 +49,21 @@ def lingen(clean_environment):
 
 
 @pytest.fixture
-def lingen_here(clean_environment, capsys):
+def lingen_here(clean_environment: Path, capsys: pytest.CaptureFixture[str]) -> RunHere:
     """As `lingen`, inside this process: torch is imported once for all tests."""
     from lingen_cli.app import run as run_here
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         capsys.readouterr()
-        code = run_here([str(argument) for argument in arguments])
+        words = [str(argument) for argument in arguments]
+        code = run_here(words)
         out, err = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, code, out, err)
+        return subprocess.CompletedProcess(words, code, out, err)
 
     return run
 
 
-def check_failure(result, code, *parts):
+def check_failure(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
     """One line on standard error, the documented code, nothing on standard output."""
     assert result.returncode == code, result.stderr
     lines = [line for line in result.stderr.splitlines() if "lingen: error:" in line]
@@ -62,19 +75,19 @@ def check_failure(result, code, *parts):
 
 
 @pytest.fixture
-def fails():
+def fails() -> Fails:
     """The check that every failing run must pass."""
     return check_failure
 
 
 @pytest.fixture
-def with_recipe():
+def with_recipe() -> Callable[[Path, Path, Mapping[str, Any]], Path]:
     """Return a function that writes a copy of a video with another recipe."""
     import av
 
     from lingen_cli.media.metadata import recipe_tags
 
-    def copy(video, target, facts):
+    def copy(video: Path, target: Path, facts: Mapping[str, Any]) -> Path:
         with av.open(str(video)) as source, av.open(str(target), "w") as container:
             container.metadata.update(recipe_tags(facts))
             stream = container.add_stream_from_template(source.streams.video[0])
@@ -88,16 +101,16 @@ def with_recipe():
 
 
 @pytest.fixture
-def format_1():
+def format_1() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Return a function that writes a recipe as lingen did before it had SamplingParams."""
     from lingen_models.sampling.params import options
 
-    def flat(part):
+    def flat(part: Mapping[str, Any]) -> dict[str, Any]:
         part = dict(part)
         sampling = part.pop("sampling", {})
         return part | {old: sampling[new] for old, new in options().items() if new in sampling}
 
-    def rewrite(recipe):
+    def rewrite(recipe: Mapping[str, Any]) -> dict[str, Any]:
         return flat(recipe) | {"format": 1, "edits": [flat(one) for one in recipe["edits"]]}
 
     return rewrite
@@ -128,7 +141,9 @@ def register_model_variants():
 
 
 @pytest.fixture
-def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
+def tiny_models(
+    clean_environment: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
     """Install a plugin whose models have the architecture of `tiny_weights`.
 
     Returns a function: name of a model -> fields of its `Weights`.
@@ -148,7 +163,7 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
     monkeypatch.setenv("TINY_VIDEO_RECORDS", str(records))
     config = read_metadata(tiny_weights / "denoiser.safetensors")["config"]
 
-    def register(**weights):
+    def register(**weights: Mapping[str, Any]) -> None:
         found = {name.replace("_", "-"): one for name, one in weights.items()}
         content = {name: {"config": config, "weights": one} for name, one in found.items()}
         records.write_text(json.dumps(content))
@@ -158,12 +173,9 @@ def tiny_models(clean_environment, tiny_weights, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub on this machine, also for huggingface_hub where it is imported already."""
     import huggingface_hub.constants
-
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    from hub_server import Hub
 
     cache = tmp_path / "cache"
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"):
@@ -183,12 +195,12 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ffmpeg(clean_environment):
+def ffmpeg(clean_environment: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Run ffmpeg, which makes the videos of tests, and must play results without a word."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         command = ["ffmpeg", "-hide_banner", "-v", "warning", "-y", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -198,14 +210,21 @@ def ffmpeg(clean_environment):
 
 
 @pytest.fixture
-def extended(lingen_here, tiny_weights, clean_environment, monkeypatch):
+def extended(
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[Path, Any, list[Any]]]:
     """Extend a video by a second with the tiny model, which must work.
 
     Returns the new file, what was said, and the events.
     """
     monkeypatch.setenv("LINGEN_CACHE_DIR", str(clean_environment / "cache"))
 
-    def run(video, *options, output="out.mp4", prompt="a red ball"):
+    def run(
+        video: Any, *options: object, output: str = "out.mp4", prompt: str = "a red ball"
+    ) -> tuple[Path, Any, list[Any]]:
         sampling = ("--seconds", "1", "--steps", "1", "--seed", "3", "--weights", tiny_weights)
         said = ("--prompt", prompt) if prompt else ()
         events = Path("events.jsonl")
@@ -220,10 +239,10 @@ def extended(lingen_here, tiny_weights, clean_environment, monkeypatch):
 
 
 @pytest.fixture
-def probe_file(ffmpeg):
+def probe_file(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[..., Any]:
     """Return a function that gives what ffprobe knows of a file."""
 
-    def run(path):
+    def run(path: Path) -> Any:
         command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", "-show_format"]
         command += ["-show_chapters", str(path)]
         done = subprocess.run(command, capture_output=True, check=True)

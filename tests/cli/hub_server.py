@@ -4,6 +4,8 @@ import hashlib
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Self
 
 REPOSITORY = "someone/tiny-video"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -13,37 +15,39 @@ class Hub:
     """`files` by path; `requests` are what was asked for, as (method, path, range)."""
 
     repository, commit = REPOSITORY, COMMIT
+    cache: Path
+    """Where huggingface_hub keeps what it downloads from here."""
 
-    def __init__(self):
-        self.files = {}
-        self.requests = []
-        self.cut_after = None
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str, str | None]] = []
+        self.cut_after: int | None = None
         """Bytes after which the next download, and only that, loses its connection."""
-        self.stall_after = None
+        self.stall_after: int | None = None
         """Bytes after which downloads do not go on, until `released`."""
         self.released = threading.Event()
-        self.status = None
+        self.status: tuple[int, str] | None = None
         """An error for every request, with the code that the hub would name."""
         self.ranges = True
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.server.daemon_threads = True
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.released.set()
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
-    def gets(self):
+    def gets(self) -> list[tuple[str, str | None]]:
         """(file, range) of each download that was begun."""
         return [
             (path.rsplit("/", 1)[1], span)
@@ -51,20 +55,20 @@ class Hub:
             if method == "GET"
         ]
 
-    def _handler(hub):
+    def _handler(hub) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, *_):
+            def log_message(self, *_: object) -> None:
                 pass
 
-            def do_HEAD(self):
+            def do_HEAD(self) -> None:
                 self._answer(body=False)
 
-            def do_GET(self):
+            def do_GET(self) -> None:
                 self._answer(body=True)
 
-            def _answer(self, body):
+            def _answer(self, body: bool) -> None:
                 span = self.headers.get("Range")
                 hub.requests.append((self.command, self.path, span))
                 if hub.status is not None:
@@ -79,8 +83,9 @@ class Hub:
                     return self._refuse(404, "EntryNotFound")
                 self._send(hub.files[name], span if hub.ranges else None, body)
 
-            def _send(self, data, span, body):
-                begin = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span else 0
+            def _send(self, data: bytes, span: str | None, body: bool) -> None:
+                asked = re.fullmatch(r"bytes=(\d+)-", span) if span else None
+                begin = int(asked[1]) if asked else 0
                 self.send_response(206 if span else 200)
                 self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
                 self.send_header("X-Repo-Commit", COMMIT)
@@ -104,7 +109,7 @@ class Hub:
                     return
                 self.wfile.write(data[begin:])
 
-            def _refuse(self, status, code):
+            def _refuse(self, status: int, code: str) -> None:
                 self.send_response(status)
                 self.send_header("X-Error-Code", code)
                 self.send_header("Content-Length", "0")

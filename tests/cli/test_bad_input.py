@@ -7,8 +7,13 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.cli.protocols import Fails, Run, RunHere
 
 LONG = "x" * 100_000
 
@@ -47,13 +52,20 @@ LONG = "x" * 100_000
         ([], 2, "PROMPT"),
     ],
 )
-def test_arguments(lingen_here, fails, clean_environment, arguments, code, part):
+def test_arguments(
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    arguments: list[str],
+    code: int,
+    part: str,
+) -> None:
     fails(lingen_here("generate", *arguments), code, part)
     assert list(clean_environment.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [[LONG], ["x", "--minutes", "nan"], ["--nonsense"]])
-def test_arguments_of_a_process(lingen, fails, arguments):
+def test_arguments_of_a_process(lingen: Run, fails: Fails, arguments: list[str]) -> None:
     fails(lingen("generate", *arguments), 2)
 
 
@@ -65,7 +77,9 @@ def test_arguments_of_a_process(lingen, fails, arguments):
         ("steps =", "lingen.toml:1: "),
     ],
 )
-def test_a_wrong_settings_file(lingen_here, fails, clean_environment, text, part):
+def test_a_wrong_settings_file(
+    lingen_here: RunHere, fails: Fails, clean_environment: Path, text: str, part: str
+) -> None:
     (clean_environment / "lingen.toml").write_text(text)
     fails(lingen_here("generate", "x"), 78, part)
     fails(lingen_here("config", "show"), 78, part)
@@ -75,36 +89,60 @@ class TestOutputs:
     """Checked before torch is imported: torch cannot be imported here."""
 
     @pytest.fixture
-    def generate(self, lingen, tiny_weights, tmp_path, monkeypatch):
+    def generate(
+        self, lingen: Run, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[..., subprocess.CompletedProcess[str]]:
         blocked = tmp_path / "blocked" / "torch"
         blocked.mkdir(parents=True)
         (blocked / "__init__.py").write_text("raise RuntimeError('torch was imported')")
         path = os.pathsep.join([str(blocked.parent), os.environ.get("PYTHONPATH", "")])
         monkeypatch.setenv("PYTHONPATH", path)
 
-        def run(*arguments, **options):
+        def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
             return lingen("generate", "x", "--weights", tiny_weights, *arguments, **options)
 
         return run
 
-    def test_torch_really_is_blocked(self, generate, fails):
+    def test_torch_really_is_blocked(
+        self, generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+    ) -> None:
         fails(generate(), 70, "torch was imported")
 
-    def test_an_output_that_exists(self, generate, fails, clean_environment):
+    def test_an_output_that_exists(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
         (clean_environment / "there.mp4").write_text("mine")
         fails(generate("-o", "there.mp4"), 73, "already exists", "there.mp4")
         assert (clean_environment / "there.mp4").read_text() == "mine"
         assert len(list(clean_environment.iterdir())) == 1
 
-    def test_an_output_that_is_a_folder(self, generate, fails, clean_environment):
+    def test_an_output_that_is_a_folder(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
         (clean_environment / "folder.mp4").mkdir()
         fails(generate("-o", "folder.mp4", "--overwrite"), 73, "folder")
 
-    def test_a_folder_that_does_not_exist(self, generate, fails, clean_environment):
+    def test_a_folder_that_does_not_exist(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
         fails(generate("-o", "nowhere/x.mp4"), 66, "no such folder: nowhere")
         assert list(clean_environment.iterdir()) == []
 
-    def test_a_folder_that_cannot_be_written(self, generate, fails, clean_environment):
+    def test_a_folder_that_cannot_be_written(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
         locked = clean_environment / "locked"
         locked.mkdir(mode=0o500)
         prefix = []
@@ -115,20 +153,32 @@ class TestOutputs:
         fails(generate("-o", "locked/x.mp4", prefix=prefix), 77, "permission denied: locked/x.mp4")
         assert list(locked.iterdir()) == []
 
-    def test_too_little_space(self, generate, fails, clean_environment):
-        def limit():
+    def test_too_little_space(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
+        def limit() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
 
         fails(generate("-o", "x.mp4", preexec_fn=limit), 74)
         assert list(clean_environment.iterdir()) == []
 
-    def test_an_image_that_is_missing_or_is_none(self, generate, fails, clean_environment):
+    def test_an_image_that_is_missing_or_is_none(
+        self,
+        generate: Callable[..., subprocess.CompletedProcess[str]],
+        fails: Fails,
+        clean_environment: Path,
+    ) -> None:
         fails(generate("--image", "no.png"), 66, "no such file: no.png")
         (clean_environment / "text.png").write_text("not a picture")
         fails(generate("--image", "text.png"), 65, "not a PNG, JPEG or WebP image")
 
     @pytest.mark.parametrize("missing", ["denoiser", "autoencoder", "text_encoder"])
-    def test_weights_that_are_not_there(self, lingen_here, fails, tiny_weights, tmp_path, missing):
+    def test_weights_that_are_not_there(
+        self, lingen_here: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path, missing: str
+    ) -> None:
         folder = copy(tiny_weights, tmp_path / "some")
         (folder / f"{missing}.safetensors").unlink()
         fails(lingen_here("generate", "x", "--weights", folder), 66, missing)
@@ -141,11 +191,23 @@ WITHOUT_RESERVE = (
 )
 
 
-def test_a_disk_that_fills_up_while_writing(fails, tiny_weights, clean_environment):
-    def limit():
+def test_a_disk_that_fills_up_while_writing(
+    fails: Fails, tiny_weights: Path, clean_environment: Path
+) -> None:
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, 1 << 12))
 
-    options = ["--weights", tiny_weights, "--steps", "1", "--seconds", "1", "-o", "x.mp4", "-q"]
+    options = [
+        "--weights",
+        str(tiny_weights),
+        "--steps",
+        "1",
+        "--seconds",
+        "1",
+        "-o",
+        "x.mp4",
+        "-q",
+    ]
     result = subprocess.run(
         [sys.executable, "-c", WITHOUT_RESERVE, "generate", "x", *options],
         capture_output=True,
@@ -157,7 +219,7 @@ def test_a_disk_that_fills_up_while_writing(fails, tiny_weights, clean_environme
     assert list(clean_environment.iterdir()) == []
 
 
-def copy(folder, target):
+def copy(folder: Path, target: Path) -> Path:
     target.mkdir()
     for file in folder.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
@@ -165,7 +227,7 @@ def copy(folder, target):
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch executed",)
 
 
@@ -181,15 +243,23 @@ class Evil:
     ids=["pickle", "empty", "text", "huge header", "foreign"],
 )
 def test_broken_weights(
-    lingen_here, fails, tiny_weights, tmp_path, clean_environment, content, part
-):
+    lingen_here: RunHere,
+    fails: Fails,
+    tiny_weights: Path,
+    tmp_path: Path,
+    clean_environment: Path,
+    content: bytes,
+    part: str,
+) -> None:
     folder = copy(tiny_weights, tmp_path / "broken")
     (folder / "denoiser.safetensors").write_bytes(content)
     fails(lingen_here("generate", "x", "--weights", folder), 65, part)
     assert list(clean_environment.iterdir()) == []
 
 
-def test_weights_of_another_kind_are_refused(lingen_here, fails, tiny_weights, tmp_path):
+def test_weights_of_another_kind_are_refused(
+    lingen_here: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path
+) -> None:
     folder = copy(tiny_weights, tmp_path / "mixed")
     swapped = (folder / "autoencoder.safetensors").read_bytes()
     (folder / "denoiser.safetensors").write_bytes(swapped)
@@ -210,8 +280,16 @@ def test_weights_of_another_kind_are_refused(lingen_here, fails, tiny_weights, t
     ],
 )
 def test_weights_that_were_not_made_for_each_other(
-    lingen_here, fails, tiny_weights, tmp_path, clean_environment, part, key, value, told
-):
+    lingen_here: RunHere,
+    fails: Fails,
+    tiny_weights: Path,
+    tmp_path: Path,
+    clean_environment: Path,
+    part: str,
+    key: str,
+    value: list[int] | int,
+    told: str,
+) -> None:
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     folder = copy(tiny_weights, tmp_path / "other")
@@ -223,7 +301,9 @@ def test_weights_that_were_not_made_for_each_other(
     assert list(clean_environment.iterdir()) == []
 
 
-def test_weights_that_are_cut_off(lingen_here, fails, tiny_weights, tmp_path):
+def test_weights_that_are_cut_off(
+    lingen_here: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path
+) -> None:
     folder = copy(tiny_weights, tmp_path / "cut")
     whole = (folder / "denoiser.safetensors").read_bytes()
     (folder / "denoiser.safetensors").write_bytes(whole[:-100])
@@ -231,20 +311,22 @@ def test_weights_that_are_cut_off(lingen_here, fails, tiny_weights, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["show", "rerun"])
-def test_a_video_that_is_none(lingen_here, fails, clean_environment, command):
+def test_a_video_that_is_none(
+    lingen_here: RunHere, fails: Fails, clean_environment: Path, command: str
+) -> None:
     fails(lingen_here(command, "no.mp4"), 66, "no.mp4")
     (clean_environment / "text.mp4").write_text("text")
     fails(lingen_here(command, "text.mp4"), 65, "text.mp4")
 
 
-def test_a_full_standard_output(lingen):
+def test_a_full_standard_output(lingen: Run) -> None:
     with open("/dev/full", "w") as full:
         result = lingen("config", "show", capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert result.returncode == 74
     assert result.stderr.startswith("lingen: error: cannot write to standard output")
 
 
-def test_a_reader_that_goes_away_is_no_error(lingen):
+def test_a_reader_that_goes_away_is_no_error(lingen: Run) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:

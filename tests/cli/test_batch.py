@@ -6,18 +6,22 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 SMALL = {"frames": 9, "steps": 2, "size": 64}
 
 
 @pytest.fixture
-def jobs(clean_environment, tiny_weights):
+def jobs(clean_environment: Path, tiny_weights: Path) -> Callable[..., str]:
     """Return a function that writes a list of jobs of a tiny model."""
 
-    def write(*lines, name="jobs.jsonl"):
+    def write(*lines: Mapping[str, Any], name: str = "jobs.jsonl") -> str:
         common = SMALL | {"weights": str(tiny_weights)}
         text = "".join(json.dumps({**common, **line}) + "\n" for line in lines)
         Path(name).write_text(text, encoding="utf-8")
@@ -26,15 +30,15 @@ def jobs(clean_environment, tiny_weights):
     return write
 
 
-def names(folder):
+def names(folder: str) -> list[str]:
     return sorted(path.name for path in Path(folder).iterdir())
 
 
-def events_of(result):
+def events_of(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_every_line_becomes_a_video(jobs, lingen_here):
+def test_every_line_becomes_a_video(jobs: Callable[..., str], lingen_here: RunHere) -> None:
     path = jobs({"prompt": "a red ball"}, {"prompt": "a blue star", "seed": 3})
     result = lingen_here("batch", path)
     assert result.returncode == 0, result.stderr
@@ -47,7 +51,7 @@ def test_every_line_becomes_a_video(jobs, lingen_here):
     assert (recipe["prompt"], sampling["seed"], sampling["steps"]) == ("a blue star", 3, 2)
 
 
-def test_again_it_makes_what_is_missing(jobs, lingen_here):
+def test_again_it_makes_what_is_missing(jobs: Callable[..., str], lingen_here: RunHere) -> None:
     path = jobs({"prompt": "a red ball"}, {"prompt": "a blue star"}, {"prompt": "a heart"})
     assert lingen_here("batch", path, "-o", "out").returncode == 0
     before = {name: (Path("out") / name).read_bytes() for name in names("out")}
@@ -62,7 +66,7 @@ def test_again_it_makes_what_is_missing(jobs, lingen_here):
     assert (Path("out") / "0001-a-red-ball.mp4").read_bytes() == before["0001-a-red-ball.mp4"]
 
 
-def test_a_gallery_of_the_videos_is_written(jobs, lingen_here):
+def test_a_gallery_of_the_videos_is_written(jobs: Callable[..., str], lingen_here: RunHere) -> None:
     path = jobs({"prompt": "a red ball"}, {"prompt": "a heart"})
     for _ in range(2):  # the second time it replaces its own
         assert lingen_here("batch", path, "--gallery").returncode == 0
@@ -71,18 +75,27 @@ def test_a_gallery_of_the_videos_is_written(jobs, lingen_here):
     assert names("jobs") == ["0001-a-red-ball.mp4", "0002-a-heart.mp4", "gallery.html"]
 
 
-def test_the_model_is_read_once(jobs, lingen_here, monkeypatch):
+def test_the_model_is_read_once(
+    jobs: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_cli.zoo import load
 
     read = load.load_model
     seen = []
-    monkeypatch.setattr(load, "load_model", lambda *given: seen.append(given) or read(*given))
+
+    def counted(*given: Any) -> Any:
+        seen.append(given)
+        return read(*given)
+
+    monkeypatch.setattr(load, "load_model", counted)
     path = jobs(*({"prompt": f"ball {number}"} for number in range(3)))
     assert lingen_here("batch", path).returncode == 0
     assert len(seen) == 1
 
 
-def test_bad_lines_are_all_named_before_anything_is_made(jobs, lingen_here, fails):
+def test_bad_lines_are_all_named_before_anything_is_made(
+    jobs: Callable[..., str], lingen_here: RunHere, fails: Fails
+) -> None:
     path = jobs(
         {"prompt": "a red ball"},
         {"prompt": ""},
@@ -122,7 +135,9 @@ def test_bad_lines_are_all_named_before_anything_is_made(jobs, lingen_here, fail
     assert not Path("jobs").exists()
 
 
-def test_the_good_lines_are_made_with_keep_going(jobs, lingen_here, fails):
+def test_the_good_lines_are_made_with_keep_going(
+    jobs: Callable[..., str], lingen_here: RunHere, fails: Fails
+) -> None:
     path = jobs({"prompt": "a red ball"}, {"prompt": ""}, {"prompt": "a heart"})
     check = lingen_here("batch", path, "--check", "--keep-going")
     fails(check, 1, "1 of 3 lines cannot be made")
@@ -133,13 +148,15 @@ def test_the_good_lines_are_made_with_keep_going(jobs, lingen_here, fails):
     assert names("jobs") == ["0001-a-red-ball.mp4", "0003-a-heart.mp4"]
 
 
-def test_a_job_that_fails_does_not_stop_the_others(jobs, lingen_here, monkeypatch):
+def test_a_job_that_fails_does_not_stop_the_others(
+    jobs: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_cli.generation import encode
 
     film = encode.film
     seen = []
 
-    def sometimes(job, *rest):
+    def sometimes(job: Any, *rest: Any) -> Any:
         seen.append(job.sampled[0].prompt)
         if "star" in job.sampled[0].prompt and seen.count("a blue star") < 3:
             raise RuntimeError("it broke")
@@ -157,7 +174,7 @@ def test_a_job_that_fails_does_not_stop_the_others(jobs, lingen_here, monkeypatc
     assert "1 made, 1 there already, 0 failed" in again.stderr
 
 
-def test_names_and_shards(jobs, lingen_here, fails):
+def test_names_and_shards(jobs: Callable[..., str], lingen_here: RunHere, fails: Fails) -> None:
     path = jobs(*({"prompt": "a/../b", "seed": 5, "id": f"No. {number}"} for number in range(5)))
     template = "{id}_{seed}-{prompt}"
     assert lingen_here("batch", path, "--name", template, "--shard", "2/2").returncode == 0
@@ -168,7 +185,9 @@ def test_names_and_shards(jobs, lingen_here, fails):
     assert "is that of line 1 too" in same.stderr
 
 
-def test_an_output_of_something_else_is_never_touched(jobs, lingen_here):
+def test_an_output_of_something_else_is_never_touched(
+    jobs: Callable[..., str], lingen_here: RunHere
+) -> None:
     path = jobs({"prompt": "a red ball"})
     Path("jobs").mkdir()
     other = Path("jobs/0001-a-red-ball.mp4")
@@ -179,7 +198,9 @@ def test_an_output_of_something_else_is_never_touched(jobs, lingen_here):
     assert other.read_bytes() == b"mine"
 
 
-def test_videos_are_extended_too(jobs, lingen_here, tiny_weights):
+def test_videos_are_extended_too(
+    jobs: Callable[..., str], lingen_here: RunHere, tiny_weights: Path
+) -> None:
     made = lingen_here(
         *("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1),
         *("--weights", tiny_weights, "-o", "a.mp4"),
@@ -196,7 +217,12 @@ def test_videos_are_extended_too(jobs, lingen_here, tiny_weights):
     assert "2 there already" in lingen_here("batch", path, "--name", "{index}-{command}").stderr
 
 
-def test_a_killed_batch_goes_on(clean_environment, jobs, lingen_here, monkeypatch):
+def test_a_killed_batch_goes_on(
+    clean_environment: Path,
+    jobs: Callable[..., str],
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
     path = jobs(*({"prompt": f"ball {number}", "steps": 30} for number in range(6)))
     for done in (1, 3):
@@ -206,7 +232,8 @@ def test_a_killed_batch_goes_on(clean_environment, jobs, lingen_here, monkeypatc
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        finished = done if done == 1 else 2
+        assert process.stdout is not None
+        finished: int = done if done == 1 else 2
         for line in process.stdout:
             event = json.loads(line)
             if event["event"] == "job" and event["status"] == "done":

@@ -7,16 +7,19 @@ import pytest
 
 from lingen_models.config import PRESETS
 from lingen_plugins.variants import tiny
+from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--lengths", "1", "--size", "32x16", "--rounds", "1", "--device", "cpu")
 
 
 @pytest.fixture(autouse=True)
-def tiny_mini(monkeypatch):
+def tiny_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "mini", tiny(PRESETS["mini"]))
 
 
-def test_a_table_and_files_that_are_not_replaced_unasked(lingen_here, fails):
+def test_a_table_and_files_that_are_not_replaced_unasked(
+    lingen_here: RunHere, fails: Fails
+) -> None:
     result = lingen_here("bench", *SMALL)
     assert result.returncode == 0, result.stderr
     assert "| 1 s | 6 |" in result.stdout
@@ -32,7 +35,7 @@ def test_a_table_and_files_that_are_not_replaced_unasked(lingen_here, fails):
     assert json.loads(again.stdout)["clock"] == "processor"
 
 
-def test_the_rows_of_the_paper_without_a_gpu(lingen_here):
+def test_the_rows_of_the_paper_without_a_gpu(lingen_here: RunHere) -> None:
     options = ("--preset", "paper", "--device", "cpu", "--output", "a/b", "--json")
     result = lingen_here("bench", *options)
     assert result.returncode == 0, result.stderr
@@ -57,18 +60,22 @@ def test_the_rows_of_the_paper_without_a_gpu(lingen_here):
         (("--preset", "paper", "--size", "128"), 2, "--preset paper has lengths"),
     ],
 )
-def test_what_cannot_be_measured(lingen_here, fails, options, code, part):
+def test_what_cannot_be_measured(
+    lingen_here: RunHere, fails: Fails, options: tuple[str, ...], code: int, part: str
+) -> None:
     fails(lingen_here("bench", *options), code, part)
     assert not Path("bench").exists()
 
 
-def test_an_absent_gpu_leaves_nothing(lingen_here, fails, monkeypatch):
+def test_an_absent_gpu_leaves_nothing(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     fails(lingen_here("bench", "--device", "cuda"), 69, "cuda is not available")
     assert not Path("bench").exists()
 
 
-def test_an_output_that_is_a_file(lingen_here, fails):
+def test_an_output_that_is_a_file(lingen_here: RunHere, fails: Fails) -> None:
     Path("taken").write_text("mine")
     fails(lingen_here("bench", *SMALL, "-o", "taken"), 74, "taken")
     assert Path("taken").read_text() == "mine"

@@ -6,9 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.cli.protocols import Run
 
 MODEL = """
 from lingen_plugins import ModelVariant, hookimpl
@@ -52,7 +57,14 @@ WORKING = {
 }
 
 
-def write_distribution(folder, name, entry_points, source=None, metadata=None, encoding="utf-8"):
+def write_distribution(
+    folder: Path,
+    name: str,
+    entry_points: str,
+    source: str | None = None,
+    metadata: str | None = None,
+    encoding: str = "utf-8",
+) -> None:
     """Metadata as pip leaves it, and one module, `plugin_NAME`."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir()
@@ -69,7 +81,9 @@ def write_distribution(folder, name, entry_points, source=None, metadata=None, e
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
+def crowd(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[..., Any]:
     """Return a function that runs `lingen`, each command line once, among all of them."""
     folder = tmp_path_factory.mktemp("crowd")
     sources = {name: source for name, (source, _) in SKIPPED.items()} | WORKING
@@ -85,10 +99,10 @@ def crowd(tmp_path_factory):
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])
 
     @cache
-    def run(*arguments, disabled=""):
+    def run(*arguments: object, disabled: str = "") -> Any:
         imported = home / "imported.txt"
         imported.write_text("")
-        result = subprocess.run(
+        result: Any = subprocess.run(
             [sys.executable, "-m", "lingen_cli", *map(str, arguments)],
             env=environment | {"IMPORTED": str(imported), "LINGEN_DISABLE_PLUGINS": disabled},
             cwd=home,
@@ -106,21 +120,23 @@ def crowd(tmp_path_factory):
     return run
 
 
-def listed(run, **options):
+def listed(run: Callable[..., Any], **options: Any) -> tuple[Any, Any]:
     result = run("plugins", "list", "--json", **options)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout), result
 
 
 @pytest.mark.parametrize("name", SKIPPED, ids=lambda name: ascii(name)[:20])
-def test_it_is_skipped_with_a_reason(crowd, name):
+def test_it_is_skipped_with_a_reason(crowd: Callable[..., Any], name: str) -> None:
     failed = {one["name"]: one["reason"] for one in listed(crowd)[0]["failed"]}
     shown = name if len(name) <= 64 else f"{name[:61]}..."
     assert SKIPPED[name][1] in failed[shown]
     assert "\n" not in failed[shown] and len(failed[shown]) <= 300
 
 
-def test_the_others_work_and_nothing_else_failed(crowd):
+def test_the_others_work_and_nothing_else_failed(
+    crowd: Callable[..., Any],
+) -> None:
     report, result = listed(crowd)
     names = {one["name"] for one in report["loaded"]}
     assert set(WORKING) <= names and {"variants", "samplers", "scan_orders"} <= names
@@ -132,7 +148,7 @@ def test_the_others_work_and_nothing_else_failed(crowd):
     assert "I am here" in result.stderr
 
 
-def test_a_slow_one_is_named(crowd):
+def test_a_slow_one_is_named(crowd: Callable[..., Any]) -> None:
     for arguments in (("plugins", "list", "--json"), ("plugins", "list")):
         lines = [line for line in crowd(*arguments).stderr.splitlines() if "'sleepy'" in line]
         assert len(lines) == 1 and lines[0].startswith("lingen: warning: plugin 'sleepy' of crowd")
@@ -141,13 +157,15 @@ def test_a_slow_one_is_named(crowd):
     assert seconds["sleepy"] > 1
 
 
-def test_help_imports_none_of_them(crowd):
+def test_help_imports_none_of_them(crowd: Callable[..., Any]) -> None:
     for arguments in (("--help",), ("generate", "--help"), ("plugins", "--help")):
         result = crowd(*arguments)
         assert (result.returncode, result.stderr, result.imported) == (0, "", [])
 
 
-def test_all_can_be_switched_off_and_are_still_listed(crowd):
+def test_all_can_be_switched_off_and_are_still_listed(
+    crowd: Callable[..., Any],
+) -> None:
     report, result = listed(crowd, disabled="all")
     assert result.imported == [] and result.stderr == ""
     assert report["failed"] == []
@@ -158,14 +176,16 @@ def test_all_can_be_switched_off_and_are_still_listed(crowd):
     ]
 
 
-def test_one_can_be_switched_off(crowd):
+def test_one_can_be_switched_off(crowd: Callable[..., Any]) -> None:
     report, result = listed(crowd, disabled="sleepy,twin-a")
     assert {one["name"] for one in report["disabled"]} == {"sleepy", "twin-a"}
     assert "sleepy" not in result.stderr
     assert "twin-b" in {one["name"] for one in report["loaded"]}
 
 
-def test_models_are_listed_and_the_default_one_generates(crowd, tiny_weights):
+def test_models_are_listed_and_the_default_one_generates(
+    crowd: Callable[..., Any], tiny_weights: Path
+) -> None:
     models = crowd("models", "list", "--json")
     names = [one["name"] for one in json.loads(models.stdout)]
     assert names[0] == "lingen-mini" and {"lingen-4b", "twin"} < set(names)
@@ -191,7 +211,12 @@ def test_models_are_listed_and_the_default_one_generates(crowd, tiny_weights):
         (["--yes", LONG + "x"], 2, "unknown plugin 'nnn"),
     ],
 )
-def test_uninstalling_among_them(crowd, arguments, code, message):
+def test_uninstalling_among_them(
+    crowd: Callable[..., Any],
+    arguments: list[str],
+    code: int,
+    message: str,
+) -> None:
     """These have no list of files, so that pip refuses them; what it can do is tested elsewhere."""
     result = crowd("plugins", "uninstall", *arguments)
     assert result.returncode == code, result.stderr
@@ -200,7 +225,9 @@ def test_uninstalling_among_them(crowd, arguments, code, message):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_still_ends_it_even_where_a_plugin_swallows_it(tmp_path, number, code):
+def test_a_signal_still_ends_it_even_where_a_plugin_swallows_it(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     swallows = "import time\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
     write_distribution(tmp_path, "waits", "[lingen]\nwaits = plugin_waits\n", swallows)
     imported = tmp_path / "imported.txt"
@@ -231,7 +258,14 @@ def test_a_signal_still_ends_it_even_where_a_plugin_swallows_it(tmp_path, number
     ],
     ids=["no equals sign", "not UTF-8"],
 )
-def test_a_damaged_list_of_entry_points(lingen, tmp_path, monkeypatch, text, encoding, reasons):
+def test_a_damaged_list_of_entry_points(
+    lingen: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    encoding: str,
+    reasons: list[str],
+) -> None:
     """Python's own reader raises for all packages then; torch cannot be imported any more."""
     write_distribution(tmp_path, "damaged", text, encoding=encoding)
     paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.protocols import Fails, RunHere
 
 PROMPT = ("--prompt", "a red ball")
 COMMANDS = {
@@ -20,17 +24,23 @@ COMMANDS = {
 
 
 @pytest.fixture
-def run(lingen_here, tiny_weights, monkeypatch):
+def run(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
     monkeypatch.setenv("LINGEN_WEIGHTS", str(tiny_weights))
     return lambda *command, seed=1: lingen_here(*command, "--steps", 2, "--seed", seed)
 
 
 @pytest.fixture
-def two(run, clean_environment, with_recipe):
+def two(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    clean_environment: Path,
+    with_recipe: Callable[[Path, Path, Mapping[str, Any]], Path],
+) -> Callable[..., None]:
     """Two videos of equal length and size, one of them as `in.mp4`; with or without recipes."""
 
-    def write(kind):
+    def write(kind: str) -> None:
         options = ("--size", 64, "--seconds", 1)
         for seed, name in ((1, "in.mp4"), (2, "other.mp4")):
             made = run("generate", "a red ball", *options, "-o", name, seed=seed)
@@ -42,7 +52,7 @@ def two(run, clean_environment, with_recipe):
     return write
 
 
-def strip(path):
+def strip(path: Path) -> None:
     """Take the recipe out."""
     import av
 
@@ -58,8 +68,13 @@ def strip(path):
 
 @pytest.mark.parametrize("kind", COMMANDS)
 def test_an_input_that_is_exchanged_while_it_samples(
-    run, two, fails, lingen_here, monkeypatch, kind
-):
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    two: Callable[..., None],
+    fails: Fails,
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
     from lingen_models.networks.denoiser import LinGen
 
     two(kind)
@@ -70,7 +85,7 @@ def test_an_input_that_is_exchanged_while_it_samples(
     shutil.copy("in.mp4", "kept.mp4")
     forward = LinGen.forward
 
-    def exchange(*given, **more):
+    def exchange(*given: Any, **more: Any) -> Any:
         shutil.copy("other.mp4", "new.mp4")
         Path("new.mp4").replace("in.mp4")
         return forward(*given, **more)
@@ -92,13 +107,19 @@ def test_an_input_that_is_exchanged_while_it_samples(
 
 
 @pytest.mark.parametrize("kind", ["extend", "foreign"])
-def test_an_input_that_is_gone_while_it_samples(run, two, fails, monkeypatch, kind):
+def test_an_input_that_is_gone_while_it_samples(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    two: Callable[..., None],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
     from lingen_models.networks.denoiser import LinGen
 
     two(kind)
     forward = LinGen.forward
 
-    def remove(*given, **more):
+    def remove(*given: Any, **more: Any) -> Any:
         Path("in.mp4").unlink(missing_ok=True)
         return forward(*given, **more)
 
@@ -107,7 +128,12 @@ def test_an_input_that_is_gone_while_it_samples(run, two, fails, monkeypatch, ki
     assert not Path("out.mp4").exists()
 
 
-def test_an_exchanged_input_is_another_run(run, two, fails, monkeypatch):
+def test_an_exchanged_input_is_another_run(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    two: Callable[..., None],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     two("extend")

@@ -1,19 +1,21 @@
 """Videos of lingen that somebody edited since: they are continued from what is seen now."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from lingen_cli.media.reader import frames_at
 from lingen_cli.requests.recipe import recipe_from_video
+from tests.cli.protocols import Fails, RunHere
 
 COPY = ("-c", "copy", "-map_metadata", "0")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-crf", "12")
 
 
 @pytest.fixture
-def made(lingen_here, tiny_weights, monkeypatch):
+def made(lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A video of 2 s that lingen made, and its latents in the cache."""
     monkeypatch.setenv("LINGEN_CACHE_DIR", "cache")
     new = ("--seconds", "2", "--steps", "1", "--seed", "1", "--weights", tiny_weights)
@@ -32,7 +34,12 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", [*CHANGES, "retimed"])
-def test_it_is_continued_from_its_pixels(made, ffmpeg, lingen_here, change):
+def test_it_is_continued_from_its_pixels(
+    made: Path,
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    lingen_here: RunHere,
+    change: str,
+) -> None:
     if change == "retimed":
         ffmpeg("-r", "32", "-i", made, *H264, "n.mp4")
     else:
@@ -55,7 +62,9 @@ def test_it_is_continued_from_its_pixels(made, ffmpeg, lingen_here, change):
     assert Path("x.mp4").read_bytes() == Path("y.mp4").read_bytes()
 
 
-def test_another_prompt_and_size_may_be_given(made, ffmpeg, lingen_here):
+def test_another_prompt_and_size_may_be_given(
+    made: Path, ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]], lingen_here: RunHere
+) -> None:
     ffmpeg("-i", made, *CHANGES["trimmed"], "n.mp4")
     options = ("--prompt", "a blue star", "--size", "32", "--seconds", "1")
     result = lingen_here("extend", "n.mp4", *options, "-o", "x.mp4")
@@ -65,7 +74,13 @@ def test_another_prompt_and_size_may_be_given(made, ffmpeg, lingen_here):
 
 
 @pytest.mark.parametrize("command", ["branch", "retake"])
-def test_what_needs_its_latents_names_a_way(made, ffmpeg, lingen_here, fails, command):
+def test_what_needs_its_latents_names_a_way(
+    made: Path,
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    lingen_here: RunHere,
+    fails: Fails,
+    command: str,
+) -> None:
     ffmpeg("-i", made, *CHANGES["negated"], "n.mp4")
     more = ("a star", "--at", "0.5") if command == "branch" else ("--from", "0.5")
     part = "was changed since lingen made it (frames 0 to 31 differ); `lingen extend`"
@@ -73,7 +88,12 @@ def test_what_needs_its_latents_names_a_way(made, ffmpeg, lingen_here, fails, co
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_copy_of_the_packets_is_not_changed(made, ffmpeg, lingen_here, suffix):
+def test_a_copy_of_the_packets_is_not_changed(
+    made: Path,
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    lingen_here: RunHere,
+    suffix: str,
+) -> None:
     ffmpeg("-i", made, *COPY, f"copy{suffix}")
     result = lingen_here("extend", f"copy{suffix}", "--seconds", "1", "-o", "x.mp4")
     assert result.returncode == 0, result.stderr
@@ -81,7 +101,9 @@ def test_a_copy_of_the_packets_is_not_changed(made, ffmpeg, lingen_here, suffix)
     assert recipe_from_video(Path("x.mp4")).base is None
 
 
-def test_verify_says_the_same(made, ffmpeg, lingen_here):
+def test_verify_says_the_same(
+    made: Path, ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]], lingen_here: RunHere
+) -> None:
     for change, part in (("trimmed", "frames, not 32"), ("scaled", "its size is 96x96")):
         ffmpeg("-i", made, *CHANGES[change], "n.mp4")
         result = lingen_here("verify", "n.mp4")

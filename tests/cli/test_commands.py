@@ -4,32 +4,36 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lingen_cli import doctor
 from lingen_cli.doctor import Finding, diagnose
 from lingen_plugins.registry import collect
+from tests.cli.protocols import Fails, RunHere
 
 
-def test_a_recipe_that_is_not_there(lingen_here, fails):
+def test_a_recipe_that_is_not_there(lingen_here: RunHere, fails: Fails) -> None:
     fails(lingen_here("train", "no.toml"), 66, "no such file: no.toml")
     fails(lingen_here("train", "."), 66, "not a regular file")
 
 
-def test_a_device_that_is_none(lingen_here, fails, clean_environment):
+def test_a_device_that_is_none(lingen_here: RunHere, fails: Fails, clean_environment: Path) -> None:
     (clean_environment / "recipe.toml").write_text("")
     fails(lingen_here("train", "recipe.toml", "--device", "tpu"), 2, "--device must be")
     fails(lingen_here("train", "recipe.toml", "--start-from", "no"), 66, "no such folder")
 
 
 @pytest.mark.parametrize("text", ["seed = ", "no_such_key = 1", "\0"])
-def test_a_recipe_that_is_wrong(lingen_here, fails, clean_environment, text):
+def test_a_recipe_that_is_wrong(
+    lingen_here: RunHere, fails: Fails, clean_environment: Path, text: str
+) -> None:
     (clean_environment / "recipe.toml").write_text(text)
     fails(lingen_here("train", "recipe.toml"), 65, "recipe.toml")
 
 
-def test_the_doctor_looks_at_everything(lingen_here):
+def test_the_doctor_looks_at_everything(lingen_here: RunHere) -> None:
     result = lingen_here("doctor", "--json")
     findings = json.loads(result.stdout)
     checks = {finding["check"] for finding in findings}
@@ -40,8 +44,10 @@ def test_the_doctor_looks_at_everything(lingen_here):
     assert result.returncode == (69 if problems else 0)
 
 
-def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(lingen_here, monkeypatch):
-    def broken():
+def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(
+    lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
         raise RuntimeError("no luck")
 
     monkeypatch.setattr(doctor, "_encoder", broken)
@@ -53,13 +59,23 @@ def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(lingen_h
 
 
 @pytest.fixture
-def trained(monkeypatch):
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stand in for the trainer, and remember how it was called."""
     calls = []
 
     def train(
-        recipe, folder, *, device, report, resume, start_from, model, teacher, registry, processes
-    ):
+        recipe: Any,
+        folder: Path,
+        *,
+        device: Any,
+        report: Any,
+        resume: Any,
+        start_from: Any,
+        model: Any,
+        teacher: Any,
+        registry: Any,
+        processes: Any,
+    ) -> None:
         assert "tae" in registry.autoencoders
         calls.append((recipe, folder, device, resume, start_from, model, teacher, processes))
         report("stage: 1/1")
@@ -70,7 +86,9 @@ def trained(monkeypatch):
     return calls
 
 
-def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_environment):
+def test_training_is_handed_what_was_asked_for(
+    lingen_here: RunHere, trained: list[Any], clean_environment: Path
+) -> None:
     recipe = Path("mine.toml")
     recipe.write_text("")
     result = lingen_here("train", recipe, "--device", "cpu")
@@ -90,7 +108,9 @@ def test_training_is_handed_what_was_asked_for(lingen_here, trained, clean_envir
     ]
 
 
-def test_weights_to_begin_from_are_looked_for_first(lingen_here, fails, trained):
+def test_weights_to_begin_from_are_looked_for_first(
+    lingen_here: RunHere, fails: Fails, trained: list[Any]
+) -> None:
     Path("mine.toml").write_text("")
     Path("denoiser.safetensors").write_bytes(b"")
     result = lingen_here("train", "mine.toml", "--start-from", ".")
@@ -100,7 +120,9 @@ def test_weights_to_begin_from_are_looked_for_first(lingen_here, fails, trained)
     assert trained == []
 
 
-def test_a_training_that_diverges_says_what_to_do(lingen_here, fails, trained):
+def test_a_training_that_diverges_says_what_to_do(
+    lingen_here: RunHere, fails: Fails, trained: list[Any]
+) -> None:
     Path("diverges.toml").write_text("")
     result = lingen_here("train", "diverges.toml", "--device", "cpu")
     fails(result, 65, "no finite gradient since step 3; lower its learning_rate in diverges.toml")

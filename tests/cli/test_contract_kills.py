@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "failures.py"
 EVERY = {"generate": 5, "story": 13, "overwrite": 13, "extend": 13, "retake": 13, "batch": 21}
 
 
-def tried(kind, fault, every, weights):
+def tried(kind: str, fault: str, every: int, weights: Path) -> tuple[Any, Any]:
     """Result of the script, and what it said of problems."""
     options = ["--kinds", kind, "--faults", fault, "--every", every, "--weights", weights]
     done = subprocess.run(
@@ -33,7 +34,7 @@ def tried(kind, fault, every, weights):
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_d1_killed_at_any_call(clean_environment, tiny_weights, kind):
+def test_d1_killed_at_any_call(clean_environment: Path, tiny_weights: Path, kind: str) -> None:
     result, problems = tried(kind, "crash", EVERY[kind], tiny_weights)
     assert not problems
     assert result["calls"] > 100
@@ -44,7 +45,9 @@ def test_d1_killed_at_any_call(clean_environment, tiny_weights, kind):
 
 @pytest.mark.parametrize("kind", ["story", "extend"])
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
-def test_calls_that_fail(clean_environment, tiny_weights, kind, fault):
+def test_calls_that_fail(
+    clean_environment: Path, tiny_weights: Path, kind: str, fault: str
+) -> None:
     result, problems = tried(kind, fault, 9, tiny_weights)
     assert not problems
     assert result["tried"] > 4

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
 @pytest.fixture
-def command(clean_environment, tiny_weights):
+def command(clean_environment: Path, tiny_weights: Path) -> list[str]:
     """A command line that makes `a.mp4`."""
     options = ("--frames", "9", "--size", "64", "--seed", "1", "-o", "a.mp4")
     weights = ("--weights", str(tiny_weights))
@@ -31,7 +32,9 @@ def command(clean_environment, tiny_weights):
         pytest.param("--json | head -1", 0, "", id="D7 reader gone"),
     ],
 )
-def test_a_job_outlives_its_readers(command, redirection, code, error):
+def test_a_job_outlives_its_readers(
+    command: list[str], redirection: str, code: int, error: str
+) -> None:
     line = f"set -o pipefail; {shlex.join(command)} --steps 1 {redirection}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stderr
@@ -41,10 +44,10 @@ def test_a_job_outlives_its_readers(command, redirection, code, error):
     assert [path.name for path in Path().iterdir()] == ["a.mp4"]
 
 
-def test_ctrl_c_is_answered_at_once(command, monkeypatch):
+def test_ctrl_c_is_answered_at_once(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """D2: also where a step takes long; here the first of a thousand."""
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, "--steps", "1000", "--json"], **pipes) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:

@@ -9,7 +9,9 @@ import resource
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,10 @@ from lingen_cli.generation.journal import SECONDS_VARIABLE
 
 
 @pytest.fixture
-def command(tiny_weights):
+def command(tiny_weights: Path) -> Callable[..., list[str]]:
     """Return a function that gives a command line, with a fixed seed and JSON events."""
 
-    def build(*options):
+    def build(*options: object) -> list[str]:
         start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
         end = ["--size", "64", "--weights", str(tiny_weights), "--json"]
         return [*start, *end, *map(str, options)]
@@ -30,7 +32,7 @@ def command(tiny_weights):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 6 MiB, and a function that fills it up."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -46,7 +48,7 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_weights, tmp_path_factory):
+def undisturbed(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """SHA-256 of the video that no full disk disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
     options = ("--frames", "200", "--steps", "20", "--size", "64", "--seed", "1", "-o", "a.mp4")
@@ -61,7 +63,7 @@ def undisturbed(tiny_weights, tmp_path_factory):
     return hashlib.sha256((folder / "a.mp4").read_bytes()).digest()
 
 
-def fill(place):
+def fill(place: Path) -> Path:
     """Take all the room that is left."""
     filler = place / "filler"
     with filler.open("wb", buffering=0) as file:
@@ -74,11 +76,12 @@ def fill(place):
     return filler
 
 
-def run_until_full(command, place, phase, done):
+def run_until_full(command: list[str], place: Path, phase: str, done: int) -> tuple[int, str]:
     """Run, and fill the disk once a phase is so far: exit code and standard error."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     filled = False
     with subprocess.Popen(command, cwd=place, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             event = json.loads(line)
             if not filled and (event.get("phase"), event.get("done")) == (phase, done):
@@ -91,8 +94,13 @@ def run_until_full(command, place, phase, done):
 
 @pytest.mark.parametrize("phase", ["start", "sample", "decode and write", "verify"])
 def test_e1_a_disk_that_fills_up_in_any_phase(
-    phase, small_disk, command, clean_environment, monkeypatch, undisturbed
-):
+    phase: str,
+    small_disk: Path,
+    command: Callable[..., list[str]],
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: bytes,
+) -> None:
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     options = command("--frames", 200, "--steps", 20, "-o", "a.mp4")
@@ -122,12 +130,14 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
     assert os.listdir(small_disk) == ["a.mp4"]
 
 
-def test_e4_several_runs_of_one_job(command, clean_environment, monkeypatch):
+def test_e4_several_runs_of_one_job(
+    command: Callable[..., list[str]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     options = command("--frames", 33, "--steps", 20, "-o", "a.mp4")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(options, **pipes) for _ in range(4)]
-    told = Counter()
+    told: Counter[tuple[int, bool]] = Counter()
     for process in running:
         out, err = process.communicate(timeout=240)
         end = json.loads(out.splitlines()[-1])
@@ -141,10 +151,12 @@ def test_e4_several_runs_of_one_job(command, clean_environment, monkeypatch):
     assert latent_cache.load(entry.digest) is not None
 
 
-def test_e4_two_outputs_one_cache(command, clean_environment, monkeypatch):
+def test_e4_two_outputs_one_cache(
+    command: Callable[..., list[str]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They have the same latents, and read and write one file at the same time."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = ("--frames", 9, "--steps", 2, "-o")
     running = [subprocess.Popen(command(*options, name), **pipes) for name in ("a.mp4", "b.mp4")]
     for process in running:
@@ -156,7 +168,7 @@ def test_e4_two_outputs_one_cache(command, clean_environment, monkeypatch):
     assert [path.name for path in Path("cache").iterdir()] == [entry.path.name]
 
 
-def test_e8_two_runs_of_one_batch(clean_environment, tiny_weights):
+def test_e8_two_runs_of_one_batch(clean_environment: Path, tiny_weights: Path) -> None:
     Path("jobs.txt").write_text("".join(f"a red ball {number}\n" for number in range(5)))
     environment = os.environ | {
         "LINGEN_WEIGHTS": str(tiny_weights),
@@ -165,9 +177,9 @@ def test_e8_two_runs_of_one_batch(clean_environment, tiny_weights):
         "LINGEN_SECONDS": "1",
     }
     command = [sys.executable, "-m", "lingen_cli", "batch", "jobs.txt", "--json"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     running = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
-    made = Counter()
+    made: Counter[int] = Counter()
     for process in running:
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
@@ -177,8 +189,8 @@ def test_e8_two_runs_of_one_batch(clean_environment, tiny_weights):
     assert len(list(Path("jobs").iterdir())) == 5
 
 
-def test_e6_too_little_memory(command, clean_environment):
-    def limit():
+def test_e6_too_little_memory(command: Callable[..., list[str]], clean_environment: Path) -> None:
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1500 << 20, 1500 << 20))
 
     options = command("--frames", 33, "--steps", 1, "-o", "a.mp4", "--size", 2048)
@@ -192,11 +204,11 @@ def test_e6_too_little_memory(command, clean_environment):
     assert list(clean_environment.iterdir()) == []
 
 
-def test_c6_an_endless_line(clean_environment):
+def test_c6_an_endless_line(clean_environment: Path) -> None:
     Path("jobs.txt").write_bytes(b"x" * 100_000_000)
     command = [sys.executable, "-m", "lingen_cli", "batch", "jobs.txt"]
 
-    def limit():
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (150 << 20, 150 << 20))
 
     done = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, check=False)

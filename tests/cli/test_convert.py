@@ -16,10 +16,11 @@ from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_plugins.registry import collect
+from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.fixture(scope="module")
-def dit(tmp_path_factory, tiny_weights):
+def dit(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
     """A folder with an untrained `dit-mini`."""
     folder = tmp_path_factory.mktemp("dit")
     shutil.copy(tiny_weights / "autoencoder.safetensors", folder)
@@ -34,7 +35,7 @@ def dit(tmp_path_factory, tiny_weights):
     return folder
 
 
-def test_what_is_made_generates(lingen_here, dit):
+def test_what_is_made_generates(lingen_here: RunHere, dit: Path) -> None:
     made = lingen_here("convert", "dit-mini", "--weights", dit, "-o", "new/made")
     assert (made.returncode, made.stdout) == (0, "new/made\n"), made.stderr
     assert [path.name for path in Path("new").iterdir()] == ["made"]
@@ -67,7 +68,9 @@ def test_what_is_made_generates(lingen_here, dit):
         (["dit-mini", "--weights", "{dit}", "-o", "."], 73, "is there already"),
     ],
 )
-def test_what_cannot_be_converted_leaves_nothing(lingen_here, fails, dit, arguments, code, message):
+def test_what_cannot_be_converted_leaves_nothing(
+    lingen_here: RunHere, fails: Fails, dit: Path, arguments: list[str], code: int, message: str
+) -> None:
     Path("mine.txt").write_text("mine")
     result = lingen_here("convert", *(one.replace("{dit}", str(dit)) for one in arguments))
     fails(result, code, message)

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,19 +13,22 @@ from lingen_models.sampling.denoise import SamplingMethod
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.solvers import dpm_multistep
 from lingen_plugins.registry import collect
+from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.fixture
-def measured(monkeypatch):
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stand in for the measurement, and remember how it was called."""
     calls = []
 
-    def evaluate(pipe, params, method, *, report, **options):
+    def evaluate(
+        pipe: Any, params: Any, method: Any, *, report: Any, **options: Any
+    ) -> dict[str, Any]:
         calls.append(options | {"params": params, "method": method})
         report("1/1 clips")
         return {"short": {"colour": [1, 1]}}
 
-    def markdown_table(result):
+    def markdown_table(result: dict[str, Any]) -> str:
         return f"| colour | {result['short']['colour']} |"
 
     stand_in = SimpleNamespace(evaluate=evaluate, markdown_table=markdown_table)
@@ -33,7 +37,9 @@ def measured(monkeypatch):
     return calls
 
 
-def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_weights):
+def test_the_table_is_printed_and_the_result_kept(
+    lingen_here: RunHere, measured: list[Any], tiny_weights: Path
+) -> None:
     options = ("--clips", "1", "--long-clips", "0", "--steps", "2", "--seed", "5")
     result = lingen_here("evaluate", "--weights", tiny_weights, *options, "--device", "cpu")
     assert (result.returncode, result.stdout) == (0, "| colour | [1, 1] |\n")
@@ -61,7 +67,7 @@ def test_the_table_is_printed_and_the_result_kept(lingen_here, measured, tiny_we
 
 
 @pytest.fixture
-def tiny_dit(tiny_weights, tmp_path):
+def tiny_dit(tiny_weights: Path, tmp_path: Path) -> Path:
     """The folder of `tiny_weights` with a diffusion transformer for a denoiser."""
     import torch
 
@@ -77,7 +83,7 @@ def tiny_dit(tiny_weights, tmp_path):
     return folder
 
 
-def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit):
+def test_models_side_by_side(lingen_here: RunHere, tiny_weights: Path, tiny_dit: Path) -> None:
     """Without a stand-in: losses on real held-out clips, only shorter ones, and a picture."""
     named = f"lingen-mini={tiny_weights},dit-mini={tiny_dit}"
     lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
@@ -98,7 +104,9 @@ def test_models_side_by_side(lingen_here, tiny_weights, tiny_dit):
     assert Path("both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_one_model_with_two_weights(lingen_here, tiny_weights, tmp_path):
+def test_one_model_with_two_weights(
+    lingen_here: RunHere, tiny_weights: Path, tmp_path: Path
+) -> None:
     other = shutil.copytree(tiny_weights, tmp_path / "other")
     named = [f"lingen-mini={folder}" for folder in (tiny_weights, other)]
     lengths = ("--clips", 0, "--long-clips", 0, "--loss-clips", 2, "--loss-seconds", 0.5)
@@ -109,7 +117,9 @@ def test_one_model_with_two_weights(lingen_here, tiny_weights, tmp_path):
     ]
 
 
-def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measured, tiny_weights):
+def test_nothing_is_measured_for_an_output_that_exists(
+    lingen_here: RunHere, fails: Fails, measured: list[Any], tiny_weights: Path
+) -> None:
     Path("results.json").write_text("mine")
     fails(lingen_here("evaluate", "--weights", tiny_weights), 73, "results.json")
     assert measured == []
@@ -135,6 +145,13 @@ def test_nothing_is_measured_for_an_output_that_exists(lingen_here, fails, measu
         (["--weights", "nowhere"], 66, "nowhere"),
     ],
 )
-def test_wrong_arguments(lingen_here, fails, clean_environment, arguments, code, part):
+def test_wrong_arguments(
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    arguments: list[str],
+    code: int,
+    part: str,
+) -> None:
     fails(lingen_here("evaluate", *arguments), code, part)
     assert list(clean_environment.iterdir()) == []

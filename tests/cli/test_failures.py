@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import typer
@@ -6,6 +7,7 @@ import typer
 from lingen_cli import errors
 from lingen_cli.exit_codes import Terminated, failure_of
 from lingen_plugins import UnknownNameError
+from tests.cli.protocols import Run, RunHere
 
 
 @pytest.mark.parametrize(
@@ -34,26 +36,26 @@ from lingen_plugins import UnknownNameError
         (errors.BugError("impossible"), 70, "impossible"),
     ],
 )
-def test_every_failure_has_its_code(error, code, part):
+def test_every_failure_has_its_code(error: BaseException, code: int, part: str) -> None:
     failure = failure_of(error)
     assert failure.code == code
     assert part in failure.message
 
 
-def test_torch_out_of_memory_on_a_gpu_is_recognised_without_torch():
+def test_torch_out_of_memory_on_a_gpu_is_recognised_without_torch() -> None:
     class OutOfMemoryError(RuntimeError):
         pass
 
     assert failure_of(OutOfMemoryError("CUDA out of memory")).code == 71
 
 
-def test_messages_are_one_line_that_a_terminal_can_show():
+def test_messages_are_one_line_that_a_terminal_can_show() -> None:
     failure = failure_of(errors.BadDataError("two\nlines \x1b[31m and a bell\a"))
     assert failure.message == "two lines \\x1b[31m and a bell\\x07"
     assert failure_of(RuntimeError("a\n b")).message.startswith("internal error: RuntimeError: a b")
 
 
-def test_the_exit_codes_of_the_tree_are_documented():
+def test_the_exit_codes_of_the_tree_are_documented() -> None:
     classes = [errors.LingenError]
     for one in classes:
         classes += one.__subclasses__()
@@ -62,7 +64,7 @@ def test_the_exit_codes_of_the_tree_are_documented():
     assert {one.exit_code for one in classes} == {1, 2, 65, 66, 69, 70, 71, 73, 74, 75, 77, 78}
 
 
-def test_a_traceback_is_shown_when_asked_for(lingen, tmp_path):
+def test_a_traceback_is_shown_when_asked_for(lingen: Run, tmp_path: Path) -> None:
     assert "Traceback" not in lingen("show", "no.mp4").stderr
     result = lingen("--traceback", "show", "no.mp4")
     assert result.returncode == 66
@@ -83,7 +85,13 @@ def test_a_traceback_is_shown_when_asked_for(lingen, tmp_path):
         ("resume", "none.mp4"),
     ],
 )
-def test_the_events_of_every_failure_end(command, broken, lingen_here, tmp_path, monkeypatch):
+def test_the_events_of_every_failure_end(
+    command: tuple[str, ...],
+    broken: str,
+    lingen_here: RunHere,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     if broken == "settings":
         (tmp_path / "lingen.toml").write_text("steps = 'many'")

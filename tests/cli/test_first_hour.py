@@ -7,8 +7,12 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.mark.parametrize(
@@ -50,21 +54,23 @@ import pytest
         (("generate", "x", "--model", "wan"), "unknown model 'wan'; did you mean 'wan-1.3b'?"),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_write(arguments, message, lingen_here, fails):
+def test_a_mistake_is_answered_with_what_to_write(
+    arguments: tuple[str, ...], message: str, lingen_here: RunHere, fails: Fails
+) -> None:
     fails(lingen_here(*arguments), 2, message)
 
 
 @pytest.mark.parametrize("arguments", [("-h",), ("generate", "-h"), ("models", "show", "-h")])
-def test_h_is_help(arguments, lingen_here):
+def test_h_is_help(arguments: tuple[str, ...], lingen_here: RunHere) -> None:
     found = lingen_here(*arguments)
     assert found.returncode == 0 and "Usage: lingen" in found.stdout
 
 
-def test_the_version_is_short_too(lingen_here):
+def test_the_version_is_short_too(lingen_here: RunHere) -> None:
     assert lingen_here("-V").stdout == lingen_here("--version").stdout
 
 
-def test_a_video_is_not_written_into_a_terminal(clean_environment):
+def test_a_video_is_not_written_into_a_terminal(clean_environment: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "-o", "-"]
     found = subprocess.run(command, stdout=slave, stderr=subprocess.PIPE, text=True)
@@ -74,7 +80,7 @@ def test_a_video_is_not_written_into_a_terminal(clean_environment):
     assert "standard output is a terminal: pipe -o - into a player or a file" in found.stderr
 
 
-def test_a_misspelt_word_has_its_neighbour(lingen_here, tmp_path):
+def test_a_misspelt_word_has_its_neighbour(lingen_here: RunHere, tmp_path: Path) -> None:
     found = lingen_here(
         *("generate", "a red bal zzz", "--frames", "1", "--steps", "1"),
         *("-o", tmp_path / "ball.mp4"),
@@ -84,13 +90,15 @@ def test_a_misspelt_word_has_its_neighbour(lingen_here, tmp_path):
     assert told in found.stderr
 
 
-def test_the_words_of_a_model_are_listed(lingen_here):
+def test_the_words_of_a_model_are_listed(lingen_here: RunHere) -> None:
     found = lingen_here("models", "show", "lingen-mini")
     (words,) = [line for line in found.stdout.splitlines() if line.startswith("words:")]
     assert {"ball", "bounces", "starry"} <= set(words.removeprefix("words:").strip().split(", "))
 
 
-def test_verify_goes_on_after_a_bad_file(lingen_here, tmp_path, monkeypatch):
+def test_verify_goes_on_after_a_bad_file(
+    lingen_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     good = ("--frames", "1", "--steps", "1", "-o", "good.mp4")
     assert lingen_here("generate", "a red ball", *good).returncode == 0
@@ -103,10 +111,14 @@ def test_verify_goes_on_after_a_bad_file(lingen_here, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def first(lingen_here, tiny_weights):
+def first(
+    lingen_here: RunHere, tiny_weights: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that makes a frame, with `lingen-mini` or the tiny weights."""
 
-    def make(*options, tiny=True, prompt="a red ball"):
+    def make(
+        *options: object, tiny: bool = True, prompt: str = "a red ball"
+    ) -> subprocess.CompletedProcess[str]:
         common = ("generate", prompt, "--frames", "1", "--steps", "1", "--seed", "1")
         weights = ("--weights", tiny_weights) if tiny else ()
         return lingen_here(*common, *weights, *options)
@@ -114,14 +126,21 @@ def first(lingen_here, tiny_weights):
     return make
 
 
-def test_a_prompt_of_unknown_words_is_told_to_say_nothing(first):
+def test_a_prompt_of_unknown_words_is_told_to_say_nothing(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     found = first("-o", "a.mp4", prompt="the zzz of a qqq")
     assert "knows none of the words that say what is shown" in found.stderr
     assert "of its own: 'the', 'zzz', 'of', 'qqq'; its words:" in found.stderr
 
 
 @pytest.mark.parametrize("folder", ["videos", "videos/"])
-def test_a_folder_as_output_gets_the_video(first, folder, clean_environment, lingen_here):
+def test_a_folder_as_output_gets_the_video(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+    folder: str,
+    clean_environment: Path,
+    lingen_here: RunHere,
+) -> None:
     (clean_environment / "videos").mkdir()
     assert first("-o", folder).stdout == "videos/a-red-ball.mp4\n"
     longer = lingen_here("rerun", "videos/a-red-ball.mp4", "-o", folder)
@@ -130,14 +149,21 @@ def test_a_folder_as_output_gets_the_video(first, folder, clean_environment, lin
     assert names == ["a-red-ball-again.mp4", "a-red-ball.mp4"]
 
 
-def test_a_folder_that_is_not_there(first, fails):
+def test_a_folder_that_is_not_there(
+    first: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     fails(first("-o", "new/"), 66, "no such folder: new")
 
 
 @pytest.mark.parametrize(
     ("size", "told"), [("48", True), ("64", False), ("192x128", False), ("208x128", True)]
 )
-def test_sizes_far_from_the_trained_one_are_warned_of(first, size, told, clean_environment):
+def test_sizes_far_from_the_trained_one_are_warned_of(
+    first: Callable[..., subprocess.CompletedProcess[str]],
+    size: str,
+    told: bool,
+    clean_environment: Path,
+) -> None:
     found = first("--size", size, "--json", tiny=False)
     shown = size if "x" in size else f"{size}x{size}"
     message = f"lingen-mini was trained at 128x128: at {shown} it draws worse"
@@ -152,7 +178,9 @@ def test_sizes_far_from_the_trained_one_are_warned_of(first, size, told, clean_e
 
 
 @pytest.mark.parametrize(("threshold", "told"), [("0.2", False), ("5", True)])
-def test_a_step_cache_that_skips_everything_is_warned_of(first, threshold, told):
+def test_a_step_cache_that_skips_everything_is_warned_of(
+    first: Callable[..., subprocess.CompletedProcess[str]], threshold: str, told: bool
+) -> None:
     found = first("--step-cache", threshold)
     assert found.returncode == 0
     assert ("--step-cache 5 skips nearly every step" in found.stderr) == told

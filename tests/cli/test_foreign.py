@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Literal
 
 import av
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from lingen_cli.generation import latent_cache
 from lingen_cli.media.reader import frames_at
 from lingen_cli.requests.recipe import recipe_from_video
+from tests.cli.protocols import Fails, RunHere
 
 NEW = ("--prompt", "a red ball", "--seconds", "1", "--steps", "1", "--seed", "3")
 COPIED = "not copied"
@@ -22,12 +25,12 @@ ALIKE = 10
 
 
 @pytest.fixture
-def ffmpeg(clean_environment):
+def ffmpeg(clean_environment: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
     """Runs ffmpeg, which makes the videos and must play the results without a word."""
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
         command = ["ffmpeg", "-hide_banner", "-v", "warning", "-y", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
@@ -37,12 +40,19 @@ def ffmpeg(clean_environment):
 
 
 @pytest.fixture
-def make(ffmpeg):
+def make(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[..., Path]:
     """A video of the test picture, 2 s at 30 frames per second unless said otherwise."""
 
-    def run(name, *options, size="96x64", rate="30", seconds=2, source=()):
+    def run(
+        name: str,
+        *options: object,
+        size: str = "96x64",
+        rate: str = "30",
+        seconds: int = 2,
+        source: Sequence[str] = (),
+    ) -> Path:
         picture = f"testsrc=s={size}:r={rate}:d={seconds}"
-        given = ("-f", "lavfi", "-i", picture, *source, *options)
+        given: tuple[object, ...] = ("-f", "lavfi", "-i", picture, *source, *options)
         if not {"-c:v", "-pix_fmt"} & set(options):
             given += ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
         ffmpeg(*given, name)
@@ -52,11 +62,21 @@ def make(ffmpeg):
 
 
 @pytest.fixture
-def extend(lingen_here, tiny_weights, clean_environment, monkeypatch):
+def extend(
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., tuple[Path, str]]:
     """Run `lingen extend` with the tiny model, which must work."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
 
-    def run(video, *options, output="out.mp4", new=NEW):
+    def run(
+        video: str | Path,
+        *options: object,
+        output: str = "out.mp4",
+        new: Sequence[str] = NEW,
+    ) -> tuple[Path, str]:
         weights = ("--weights", tiny_weights) if new is NEW else ()
         result = lingen_here("extend", video, *weights, *new, *options, "-o", output)
         assert result.returncode == 0, result.stderr
@@ -65,28 +85,32 @@ def extend(lingen_here, tiny_weights, clean_environment, monkeypatch):
     return run
 
 
-def packets(path, kind="video"):
+def packets(path: str | Path, kind: Literal["video", "audio"] = "video") -> list[bytes]:
     with av.open(str(path)) as container:
         stream = container.streams.best(kind)
         return [bytes(p) for p in container.demux(stream) if p.size]
 
 
-def facts(path):
+def facts(path: str | Path) -> tuple[int, int, Any, int]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.width, stream.height, stream.average_rate, stream.frames
 
 
-def likeness(old, new, count, rate):
+def likeness(old: Path, new: Path, count: int, rate: float) -> float:
     """Mean difference of the first frames of two videos, 0 to 255."""
     times = [(number + 0.5) / rate for number in range(0, count, 7)]
     pairs = zip(
         frames_at(old, times, box=(64, 64)), frames_at(new, times, box=(64, 64)), strict=True
     )
-    return max(abs(a.astype(int) - b).mean() for a, b in pairs)
+    return max(float(abs(a.astype(int) - b).mean()) for a, b in pairs)
 
 
-def test_its_packets_and_its_sound_are_copied(make, extend, ffmpeg):
+def test_its_packets_and_its_sound_are_copied(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     sound = ("-f", "lavfi", "-i", "sine=440:d=2", "-c:a", "aac")
     old = make("old.mp4", source=sound)
     before = old.read_bytes()
@@ -102,7 +126,12 @@ def test_its_packets_and_its_sound_are_copied(make, extend, ffmpeg):
     assert (recipe.base.frames, recipe.frames, recipe.base.headers) == (60, 30, 1)
 
 
-def test_it_goes_on_again_and_repeats_byte_for_byte(make, extend, lingen_here, ffmpeg):
+def test_it_goes_on_again_and_repeats_byte_for_byte(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    lingen_here: RunHere,
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     old = make("old.mp4", source=("-f", "lavfi", "-i", "sine=440:d=2", "-c:a", "aac"))
     first, _ = extend(old)
     second, said = extend(
@@ -116,7 +145,9 @@ def test_it_goes_on_again_and_repeats_byte_for_byte(make, extend, lingen_here, f
     assert Path("again.mp4").read_bytes() == second.read_bytes()
 
 
-def test_without_its_latents_the_end_is_encoded(make, extend):
+def test_without_its_latents_the_end_is_encoded(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
+) -> None:
     first, _ = extend(make("old.mp4"))
     shutil.rmtree("cache")
     second, said = extend(first, output="second.mp4", new=("--seconds", "0.5"))
@@ -136,7 +167,14 @@ def test_without_its_latents_the_end_is_encoded(make, extend):
         ("web.webm", ("-c:v", "libvpx", "-b:v", "1M"), "its codec is vp8"),
     ],
 )
-def test_what_cannot_be_copied_is_encoded_again(make, extend, ffmpeg, name, options, why):
+def test_what_cannot_be_copied_is_encoded_again(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    name: str,
+    options: tuple[str, ...],
+    why: str,
+) -> None:
     old = make(name, *options, rate="25")
     new, said = extend(old)
     assert f"its packets cannot be copied ({why}): it is encoded again" in said
@@ -148,14 +186,20 @@ def test_what_cannot_be_copied_is_encoded_again(make, extend, ffmpeg, name, opti
     assert ffmpeg("-i", new, "-f", "null", "-").stderr == b""
 
 
-def test_odd_sizes_lose_a_row(make, extend):
+def test_odd_sizes_lose_a_row(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
+) -> None:
     old = make("odd.mkv", "-c:v", "ffv1", size="97x65")
     new, said = extend(old)
     assert "its pictures of 97x65 are cut to 96x64" in said
     assert facts(new)[:2] == (96, 64)
 
 
-def test_a_turned_video_comes_out_upright(make, extend, ffmpeg):
+def test_a_turned_video_comes_out_upright(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     make("lying.mp4")
     ffmpeg("-i", "lying.mp4", "-c", "copy", "-metadata:s:v:0", "rotate=90", "turned.mp4")
     new, said = extend(Path("turned.mp4"))
@@ -164,7 +208,9 @@ def test_a_turned_video_comes_out_upright(make, extend, ffmpeg):
     assert likeness(Path("turned.mp4"), new, 60, 30) < ALIKE
 
 
-def test_a_varying_rate_is_put_on_a_grid(make, extend):
+def test_a_varying_rate_is_put_on_a_grid(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
+) -> None:
     times = "(N+0.6*mod(N,2))/30/TB"
     old = make("varying.mp4", "-vf", f"settb=1/1000,setpts='{times}'", "-vsync", "vfr")
     new, said = extend(old)
@@ -174,20 +220,27 @@ def test_a_varying_rate_is_put_on_a_grid(make, extend):
     assert likeness(old, new, 40, float(rate)) < 2 * ALIKE
 
 
-def test_matroska_rounds_times_and_is_copied(make, extend):
+def test_matroska_rounds_times_and_is_copied(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
+) -> None:
     new, said = extend(make("old.mkv"))
     assert COPIED not in said
     assert facts(new) == (96, 64, 30, 90)
 
 
-def test_the_tail_of_a_long_file_is_soon_read(make, ffmpeg, tiny_weights):
+def test_the_tail_of_a_long_file_is_soon_read(
+    make: Callable[..., Path],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    tiny_weights: Path,
+) -> None:
     """Two hours of 1080p: what is needed is sought from the end, in little memory."""
     make("clip.mp4", size="1920x1080", seconds=10)
     ffmpeg("-stream_loop", 719, "-i", "clip.mp4", "-c", "copy", "long.mp4")
     arguments = ("extend", "long.mp4", "--weights", tiny_weights, *NEW, "--json", "-o", "out.mp4")
     command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
             if event.get("phase") == "sample" and event["done"]:
@@ -195,11 +248,17 @@ def test_the_tail_of_a_long_file_is_soon_read(make, ffmpeg, tiny_weights):
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
         process.kill()
         process.stdout.read()
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    peak = int(found[1])
     assert peak < 1_500_000, peak
 
 
-def test_without_a_duration(make, extend, ffmpeg):
+def test_without_a_duration(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     make("whole.mkv")
     with Path("pipe.mkv").open("wb") as file:
         command = ["ffmpeg", "-v", "error", "-i", "whole.mkv", "-c", "copy", "-f", "matroska", "-"]
@@ -208,7 +267,11 @@ def test_without_a_duration(make, extend, ffmpeg):
     assert facts(new)[3] == 90
 
 
-def test_a_file_that_is_cut_short_goes_on_from_its_last_frame(make, extend, ffmpeg):
+def test_a_file_that_is_cut_short_goes_on_from_its_last_frame(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
     old = make("old.mp4", "-movflags", "+faststart", "-g", "10", seconds=6)
     half = Path("half.mp4")
     half.write_bytes(old.read_bytes()[: old.stat().st_size * 6 // 10])
@@ -223,7 +286,12 @@ def test_a_file_that_is_cut_short_goes_on_from_its_last_frame(make, extend, ffmp
 @pytest.mark.parametrize(
     ("fit", "size"), [("stretch", (128, 64)), ("pad", (128, 64)), ("crop", (64, 64))]
 )
-def test_every_fit_keeps_the_geometry(make, extend, fit, size):
+def test_every_fit_keeps_the_geometry(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    fit: str,
+    size: tuple[int, int],
+) -> None:
     old = make("old.mp4", size="128x64")
     new, _ = extend(old, "--fit", fit, "--size", "32")
     recipe = recipe_from_video(new)
@@ -231,7 +299,9 @@ def test_every_fit_keeps_the_geometry(make, extend, fit, size):
     assert facts(new) == (*size, 30, 90)
 
 
-def test_a_stream_with_untagged_colours_keeps_them(make, extend):
+def test_a_stream_with_untagged_colours_keeps_them(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
+) -> None:
     old = make("old.mp4")
     new, _ = extend(old)
     with av.open(str(old)) as before, av.open(str(new)) as after:
@@ -250,12 +320,24 @@ def test_a_stream_with_untagged_colours_keeps_them(make, extend):
         (("--prompt", " "), 2, "prompt is empty"),
     ],
 )
-def test_what_is_refused(make, lingen_here, fails, options, code, part):
+def test_what_is_refused(
+    make: Callable[..., Path],
+    lingen_here: RunHere,
+    fails: Fails,
+    options: tuple[str, ...],
+    code: int,
+    part: str,
+) -> None:
     fails(lingen_here("extend", make("old.mp4"), *options), code, part)
     assert [path.name for path in Path().iterdir()] == ["old.mp4"]
 
 
-def test_what_is_refused_afterwards(make, extend, lingen_here, fails):
+def test_what_is_refused_afterwards(
+    make: Callable[..., Path],
+    extend: Callable[..., tuple[Path, str]],
+    lingen_here: RunHere,
+    fails: Fails,
+) -> None:
     old = make("old.mp4")
     new, _ = extend(old)
     fails(lingen_here("extend", new, "--fit", "pad"), 2, "--fit: lingen made this video")
@@ -268,7 +350,9 @@ def test_what_is_refused_afterwards(make, extend, lingen_here, fails):
     fails(lingen_here("rerun", new), 66, "no such file")
 
 
-def test_the_new_part_can_be_retaken_and_branched(make, extend, lingen_here):
+def test_the_new_part_can_be_retaken_and_branched(
+    make: Callable[..., Path], extend: Callable[..., tuple[Path, str]], lingen_here: RunHere
+) -> None:
     new, _ = extend(make("old.mp4"))
     result = lingen_here("retake", new, "--from", "2.5", "--seed", "9", "-o", "retake.mp4")
     assert result.returncode == 0, result.stderr

@@ -4,26 +4,30 @@ import hashlib
 import os
 import stat
 import struct
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from lingen_cli.generation import latent_cache
+from tests.cli.protocols import Fails, RunHere
 
 NEW = ("--prompt", "a red ball", "--seconds", "0.5", "--steps", "1", "--seed", "3")
 
 
 @pytest.fixture
-def small(clean_environment):
+def small(clean_environment: Path) -> Callable[..., Path]:
     """A small mp4 of 64 frames with its index first, made by another program than ours: libav."""
 
-    def make(name="small.mp4", codec="libx264", **options):
+    def make(name: str = "small.mp4", codec: str = "libx264", **options: Any) -> Path:
         path = Path(name)
         settings = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}
         with av.open(str(path), "w", container_options=settings) as container:
-            stream = container.add_stream(codec, rate=16, options={"g": "8"} | options)
+            stream: Any = container.add_stream(codec, rate=16, options={"g": "8"} | options)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for number in range(64):
                 picture = np.full((48, 64, 3), 40 + 2 * number, np.uint8)
@@ -36,11 +40,16 @@ def small(clean_environment):
 
 
 @pytest.fixture
-def extend(lingen_here, tiny_weights, clean_environment, monkeypatch):
+def extend(
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `lingen extend`; the input must stay as it was, and nothing half-made is left."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
 
-    def run(video, *options):
+    def run(video: str | Path, *options: object) -> subprocess.CompletedProcess[str]:
         ordinary = Path(video).is_file()
         before = hashlib.sha256(Path(video).read_bytes()).digest() if ordinary else b""
         found = {path.name for path in Path().iterdir()}
@@ -54,11 +63,11 @@ def extend(lingen_here, tiny_weights, clean_environment, monkeypatch):
     return run
 
 
-def text(path):
+def text(path: Path) -> None:
     path.write_text("this is no video\n" * 100)
 
 
-def picture(path):
+def picture(path: Path) -> None:
     with av.open(str(path), "w", format="image2") as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
@@ -66,7 +75,7 @@ def picture(path):
         container.mux(stream.encode(None))
 
 
-def sound(path):
+def sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44_100, layout="mono")
         silence = np.zeros((1, 1024), np.float32)
@@ -76,11 +85,11 @@ def sound(path):
         container.mux(stream.encode(None))
 
 
-def playlist(path):
+def playlist(path: Path) -> None:
     path.write_text("#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n")
 
 
-def without_index(path):
+def without_index(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=16)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
@@ -89,7 +98,7 @@ def without_index(path):
     path.write_bytes(path.read_bytes().partition(b"moov")[0][:-4])
 
 
-def enormous(path):
+def enormous(path: Path) -> None:
     """The first frame of a VP8 video of 16000 x 16000, as far as its header."""
     frame = b"\x10\2\0\x9d\x01\x2a" + struct.pack("<HH", 16000, 16000) + bytes(40)
     facts = (b"DKIF", 0, 32, b"VP80", 16000, 16000, 16, 1, 1)
@@ -113,32 +122,49 @@ def enormous(path):
         pytest.param(enormous, 65, "frame size 16000x16000 is above the limit", id="A12 enormous"),
     ],
 )
-def test_what_is_no_video(extend, fails, fill, code, part):
+def test_what_is_no_video(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    fill: Callable[[Path], object],
+    code: int,
+    part: str,
+) -> None:
     path = Path("input.mp4")
     fill(path)
     fails(extend(path), code, part)
 
 
-def test_a_device(extend, fails):
+def test_a_device(extend: Callable[..., subprocess.CompletedProcess[str]], fails: Fails) -> None:
     fails(extend("/dev/zero"), 66, "not a regular file")
 
 
 @pytest.mark.parametrize(
     "name", ["http://127.0.0.1:9/x.mp4", "concat:a.ts|b.ts", "subfile,,:small.mp4", "pipe:0", "fd:"]
 )
-def test_addresses_are_names_of_missing_files(extend, small, fails, name):
+def test_addresses_are_names_of_missing_files(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    small: Callable[..., Path],
+    fails: Fails,
+    name: str,
+) -> None:
     small()
     fails(extend(name), 66, "no such file")
 
 
 @pytest.mark.parametrize("name", ["http:evil.mp4", "-dash.mp4", "two\nlines.mp4", 'a "quote".mp4'])
-def test_odd_names_of_real_files(extend, small, name):
+def test_odd_names_of_real_files(
+    extend: Callable[..., subprocess.CompletedProcess[str]], small: Callable[..., Path], name: str
+) -> None:
     small().rename(name)
     result = extend(Path(name))
     assert result.returncode == 0, result.stderr
 
 
-def test_somebody_elses_file(extend, small, fails):
+def test_somebody_elses_file(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    small: Callable[..., Path],
+    fails: Fails,
+) -> None:
     path = small()
     path.chmod(0)
     if os.access(path, os.R_OK):
@@ -149,7 +175,13 @@ def test_somebody_elses_file(extend, small, fails):
 
 @pytest.mark.parametrize("tenths", range(1, 10))
 @pytest.mark.parametrize("index_first", [True, False])
-def test_cut_at_every_tenth(extend, small, fails, tenths, index_first):
+def test_cut_at_every_tenth(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    small: Callable[..., Path],
+    fails: Fails,
+    tenths: int,
+    index_first: bool,
+) -> None:
     whole = small() if index_first else small(name="late.mov")
     data = whole.read_bytes()
     cut = Path("cut" + whole.suffix)
@@ -162,7 +194,11 @@ def test_cut_at_every_tenth(extend, small, fails, tenths, index_first):
         fails(result, 65)
 
 
-def test_an_enormous_header(extend, small, fails):
+def test_an_enormous_header(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    small: Callable[..., Path],
+    fails: Fails,
+) -> None:
     """60,000 x 60,000 pixels in the container's own words."""
     data = bytearray(small(name="big.avi", codec="mpeg4").read_bytes())
     at = data.index(b"strf") + 8
@@ -183,7 +219,14 @@ def test_an_enormous_header(extend, small, fails):
         pytest.param(5000, 65, ": damaged.mp4", id="5000"),
     ],
 )
-def test_damaged_packets(extend, small, fails, count, code, told):
+def test_damaged_packets(
+    extend: Callable[..., subprocess.CompletedProcess[str]],
+    small: Callable[..., Path],
+    fails: Fails,
+    count: int,
+    code: int,
+    told: str,
+) -> None:
     data = bytearray(small().read_bytes())
     middle = data.index(b"mdat") + 8
     rng = np.random.default_rng(count)
@@ -200,7 +243,9 @@ def test_damaged_packets(extend, small, fails, count, code, told):
         assert container.streams.video[0].frames == 72
 
 
-def test_a_size_that_changes_on_the_way(extend, small):
+def test_a_size_that_changes_on_the_way(
+    extend: Callable[..., subprocess.CompletedProcess[str]], small: Callable[..., Path]
+) -> None:
     """Two streams of packets under one roof: what comes out has one size."""
     first = small(name="first.ts").read_bytes()
     with av.open("other.ts", "w") as container:

@@ -1,34 +1,42 @@
 """Times of pictures: high and low rates, slides, B-frames without dts, files that ask for days."""
 
+import subprocess
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from lingen_cli.media.reader import frames_at
+from tests.cli.protocols import Fails, RunHere
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 
 
-def source(rate, seconds, size="96x64"):
+def source(rate: str | int, seconds: int, size: str = "96x64") -> tuple[str, str, str, str]:
     return ("-f", "lavfi", "-i", f"testsrc2=s={size}:r={rate}:d={seconds}")
 
 
-def facts(path):
+def facts(path: str | Path) -> tuple[Any, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         return stream.average_rate, stream.frames
 
 
-def packets(path):
+def packets(path: str | Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(one) for one in container.demux(video=0) if one.size]
 
 
 @pytest.mark.parametrize("rate", ["240", "120", "60000/1001", "23.976", "1"])
-def test_every_rate_up_to_240_is_kept(ffmpeg, extended, rate):
+def test_every_rate_up_to_240_is_kept(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    rate: str,
+) -> None:
     ffmpeg(*source(rate, 2), *H264, "old.mp4")
     old = facts("old.mp4")
     new, said, _ = extended("old.mp4")
@@ -39,7 +47,10 @@ def test_every_rate_up_to_240_is_kept(ffmpeg, extended, rate):
     assert packets(new)[: old[1]] == packets("old.mp4")
 
 
-def test_a_higher_rate_is_told_before_work(ffmpeg, extended):
+def test_a_higher_rate_is_told_before_work(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     ffmpeg(*source(480, 1), *H264, "old.mp4")
     new, _, events = extended("old.mp4")
     first = next(n for n, one in enumerate(events) if one.get("phase") == "load")
@@ -50,7 +61,10 @@ def test_a_higher_rate_is_told_before_work(ffmpeg, extended):
     assert facts(new) == (240, 480)
 
 
-def test_the_last_slide_stays_as_long_as_it_did(ffmpeg, extended):
+def test_the_last_slide_stays_as_long_as_it_did(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     for number, colour in enumerate(("red", "lime", "blue"), start=1):
         ffmpeg("-f", "lavfi", "-i", f"color={colour}:s=96x64", "-frames:v", "1", f"{number}.png")
     ffmpeg("-framerate", "1/3", "-i", "%d.png", *H264, "slides.mp4")
@@ -62,7 +76,10 @@ def test_the_last_slide_stays_as_long_as_it_did(ffmpeg, extended):
     assert image[:, :, 2].mean() > 200 and image[:, :, 0].mean() < 50  # still the blue one
 
 
-def test_a_time_lapse_keeps_its_length(ffmpeg, extended):
+def test_a_time_lapse_keeps_its_length(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     ffmpeg(*source("1/2", 8), *H264, "lapse.mp4")
     new, said, _ = extended("lapse.mp4")
     assert "cut short" not in said
@@ -70,7 +87,10 @@ def test_a_time_lapse_keeps_its_length(ffmpeg, extended):
     assert Fraction(frames) / rate == 9
 
 
-def test_the_last_picture_of_a_gif(ffmpeg, extended):
+def test_the_last_picture_of_a_gif(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     red = "color=s=64x48:r=10:d=1,format=rgb24,geq=r='20*N':g=0:b=0"
     ffmpeg("-f", "lavfi", "-i", red, "-final_delay", 200, "slow.gif")
     new, said, _ = extended("slow.gif")
@@ -81,7 +101,10 @@ def test_the_last_picture_of_a_gif(ffmpeg, extended):
     assert np.allclose(shown, [0, 100, 180], atol=12)
 
 
-def test_matroska_with_b_frames_is_copied(ffmpeg, extended):
+def test_matroska_with_b_frames_is_copied(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     ffmpeg(*source(24, 2), "-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2", "old.mkv")
     new, said, _ = extended("old.mkv")
     assert "encoded again" not in said
@@ -90,7 +113,9 @@ def test_matroska_with_b_frames_is_copied(ffmpeg, extended):
     assert ffmpeg("-i", new, "-f", "null", "-").stderr == b""
 
 
-def test_few_pictures_that_last_for_days_are_refused(ffmpeg, lingen_here, fails):
+def test_few_pictures_that_last_for_days_are_refused(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]], lingen_here: RunHere, fails: Fails
+) -> None:
     apart = ("-bsf:v", "setts=ts=N*864000000", "-video_track_timescale", 1000)
     ffmpeg(*source(1, 2), *H264, *apart, "days.mp4")
     result = lingen_here("extend", "days.mp4", "--prompt", "a red ball", "--seconds", "1")
@@ -98,7 +123,10 @@ def test_few_pictures_that_last_for_days_are_refused(ffmpeg, lingen_here, fails)
     assert sorted(path.name for path in Path().iterdir()) == ["days.mp4"]
 
 
-def test_a_picture_that_the_decoder_drops_in_silence(ffmpeg, extended):
+def test_a_picture_that_the_decoder_drops_in_silence(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     ffmpeg(*source(24, 2), *H264, "old.mp4")
     with av.open("old.mp4") as container:
         places = [one.pos for one in container.demux(video=0) if one.size][30:]
@@ -110,7 +138,7 @@ def test_a_picture_that_the_decoder_drops_in_silence(ffmpeg, extended):
     assert ffmpeg("-i", new, "-f", "null", "-").stderr == b""
 
 
-def drop_silently(whole, places):
+def drop_silently(whole: bytes, places: Any) -> bool:
     """Write damaged.mp4, with a bit flipped that costs a picture and raises nothing."""
     for place in places:
         for bit in range(8):

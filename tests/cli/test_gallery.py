@@ -7,16 +7,20 @@ import re
 import shutil
 import subprocess
 from html import unescape
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 PROMPT = 'a <b>red</b> & "ball" </script><script>document.title="taken over"</script>'
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_weights):
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
     """Two videos of one prompt, one of another in a folder below, one from elsewhere, a broken one,
     and what is no video."""
     import av
@@ -49,7 +53,7 @@ def folder(tmp_path_factory, tiny_weights):
 
 
 @pytest.fixture(scope="module")
-def page(folder):
+def page(folder: Path) -> Path:
     from lingen_cli.app import run
 
     target = folder / "gallery.html"
@@ -58,13 +62,13 @@ def page(folder):
     return target
 
 
-def entries_of(page):
+def entries_of(page: Path) -> Any:
     text = page.read_text(encoding="utf-8")
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
     return json.loads(data)
 
 
-def test_the_page_lists_all_videos(page):
+def test_the_page_lists_all_videos(page: Path) -> None:
     rows = entries_of(page)
     assert [unquote(row["url"]) for row in rows] == [
         "broken.mp4",
@@ -87,13 +91,20 @@ def test_the_page_lists_all_videos(page):
     assert all(row["thumbnail"].startswith("data:image/jpeg;base64,/9j/") for row in rows[1:])
 
 
-def test_the_page_needs_nothing_else(page):
+def test_the_page_needs_nothing_else(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=.?https?:", text)
     assert "<title>Balls &amp; &lt;stars&gt;</title>" in text
 
 
-def test_what_is_wrong_is_refused(folder, page, lingen_here, fails, tmp_path, monkeypatch):
+def test_what_is_wrong_is_refused(
+    folder: Path,
+    page: Path,
+    lingen_here: RunHere,
+    fails: Fails,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     fails(lingen_here("gallery", folder, "-o", page), 73, "gallery.html")
     fails(lingen_here("gallery", folder, "-o", "page.htm"), 2, "must end in .html")
@@ -104,7 +115,7 @@ def test_what_is_wrong_is_refused(folder, page, lingen_here, fails, tmp_path, mo
     assert len(entries_of(tmp_path / "one.html")) == 1
 
 
-def browsed(page, state="", script=""):
+def browsed(page: Path, state: str = "", script: str = "") -> tuple[str, str]:
     """The page as a browser has it: its title, and the text of its main part."""
     if BROWSER is None:
         pytest.skip("no chromium")
@@ -126,11 +137,11 @@ def browsed(page, state="", script=""):
     return unescape(title), main
 
 
-def prompts_in(main):
+def prompts_in(main: str) -> list[str]:
     return [unescape(one) for one in re.findall(r'<span class="prompt">(.*?)</span>', main)]
 
 
-def test_a_browser_shows_prompts_as_they_are(page):
+def test_a_browser_shows_prompts_as_they_are(page: Path) -> None:
     title, main = browsed(page)
     assert title == "Balls & <stars>"
     assert prompts_in(main) == ["broken.mp4", "a star", PROMPT, "other.mkv", PROMPT]
@@ -147,17 +158,17 @@ def test_a_browser_shows_prompts_as_they_are(page):
         ("#query=nothing", []),
     ],
 )
-def test_the_address_filters_and_sorts(page, state, prompts):
+def test_the_address_filters_and_sorts(page: Path, state: str, prompts: list[str]) -> None:
     assert prompts_in(browsed(page, state)[1]) == prompts
 
 
-def test_the_same_prompt_stands_side_by_side(page):
+def test_the_same_prompt_stands_side_by_side(page: Path) -> None:
     _, main = browsed(page, "#kind=lingen&group=1")
     heads = [unescape(one) for one in re.findall(r"<h2>(.*?)</h2>", main)]
     assert heads == ["a star (1)", f"{PROMPT} (2)"]
 
 
-def test_a_video_plays_under_the_mouse(page):
+def test_a_video_plays_under_the_mouse(page: Path) -> None:
     script = """
         const picture = document.querySelectorAll(".picture")[2];
         picture.dispatchEvent(new Event("mouseenter"));
@@ -169,7 +180,7 @@ def test_a_video_plays_under_the_mouse(page):
     assert browsed(page, script=script)[0] == "plays 32"
 
 
-def test_typing_filters_and_a_click_tells_more(page):
+def test_typing_filters_and_a_click_tells_more(page: Path) -> None:
     script = """
         const query = document.getElementById("query");
         query.value = "star";

@@ -6,27 +6,36 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
+from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
 
 
 @pytest.fixture
-def generate(lingen_here, tiny_weights):
-    def run(*arguments, prompt="a red ball", small=SMALL):
+def generate(
+    lingen_here: RunHere, tiny_weights: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(
+        *arguments: object,
+        prompt: str = "a red ball",
+        small: Sequence[str] = SMALL,
+    ) -> subprocess.CompletedProcess[str]:
         return lingen_here("generate", prompt, "--weights", tiny_weights, *small, *arguments)
 
     return run
 
 
-def video_stream(path):
+def video_stream(path: str) -> Any:
     if shutil.which("ffprobe") is None:
         pytest.skip("ffprobe, an independent reader, is not installed")
     command = ["ffprobe", "-v", "error", "-count_frames", "-show_streams", "-of", "json", str(path)]
@@ -34,7 +43,9 @@ def video_stream(path):
     return stream
 
 
-def test_a_video_is_published_under_a_readable_name(generate, clean_environment):
+def test_a_video_is_published_under_a_readable_name(
+    generate: Callable[..., subprocess.CompletedProcess[str]], clean_environment: Path
+) -> None:
     result = generate()
     assert (result.returncode, result.stdout) == (0, "a-red-ball.mp4\n")
     assert [path.name for path in clean_environment.iterdir()] == ["a-red-ball.mp4"]
@@ -45,12 +56,16 @@ def test_a_video_is_published_under_a_readable_name(generate, clean_environment)
     assert float(stream["duration"]) == 9 / 16
 
 
-def test_names_are_never_taken_twice(generate, clean_environment):
+def test_names_are_never_taken_twice(
+    generate: Callable[..., subprocess.CompletedProcess[str]], clean_environment: Path
+) -> None:
     names = [generate("-q").stdout.strip() for _ in range(3)]
     assert names == ["a-red-ball.mp4", "a-red-ball-2.mp4", "a-red-ball-3.mp4"]
 
 
-def test_same_seed_same_bytes_and_another_seed_another_video(generate):
+def test_same_seed_same_bytes_and_another_seed_another_video(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     for name, seed in (("one", 7), ("two", 7), ("three", 8)):
         assert generate("--seed", seed, "-o", f"{name}.mp4").returncode == 0
     one, two, three = (Path(f"{n}.mp4").read_bytes() for n in ("one", "two", "three"))
@@ -58,13 +73,17 @@ def test_same_seed_same_bytes_and_another_seed_another_video(generate):
     assert one != three
 
 
-def test_a_random_seed_is_told_and_recorded(generate):
+def test_a_random_seed_is_told_and_recorded(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     result = generate()
     recipe = recipe_from_video(Path("a-red-ball.mp4"))
     assert f"seed {recipe.sampling.seed}" in result.stderr
 
 
-def test_the_recipe_says_everything(generate, tiny_weights):
+def test_the_recipe_says_everything(
+    generate: Callable[..., subprocess.CompletedProcess[str]], tiny_weights: Path
+) -> None:
     generate("--seed", 3, "--negative", "a star", "--guidance", "2", "-o", "x.mp4")
     recipe = recipe_from_video(Path("x.mp4"))
     assert (recipe.prompt, recipe.frames, recipe.fps) == ("a red ball", 9, "16")
@@ -81,7 +100,7 @@ def test_the_recipe_says_everything(generate, tiny_weights):
     assert set(recipe.versions) == {"lingen", "torch", "av", "python"}
 
 
-def test_a_distilled_model_brings_its_steps(lingen_here, tiny_weights):
+def test_a_distilled_model_brings_its_steps(lingen_here: RunHere, tiny_weights: Path) -> None:
     """Few, and unguided, without a flag."""
     make = ("generate", "a red ball", "--size", 32, "--frames", 9, "--weights", tiny_weights)
     result = lingen_here(*make, "--model", "lingen-mini-4step", "-o", "x.mp4")
@@ -91,7 +110,9 @@ def test_a_distilled_model_brings_its_steps(lingen_here, tiny_weights):
     assert (sampling.steps, sampling.guidance_scale, sampling.sampler) == (4, 1.0, "euler-shifted")
 
 
-def test_rerun_makes_the_same_bytes(generate, lingen_here):
+def test_rerun_makes_the_same_bytes(
+    generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
+) -> None:
     generate("--seed", 3, "-o", "first.mp4")
     result = lingen_here("rerun", "first.mp4")
     assert (result.returncode, result.stdout) == (0, "first-again.mp4\n")
@@ -99,10 +120,16 @@ def test_rerun_makes_the_same_bytes(generate, lingen_here):
     assert Path("first-again.mp4").read_bytes() == Path("first.mp4").read_bytes()
 
 
-def test_a_video_with_a_recipe_of_format_1(generate, lingen_here, with_recipe, format_1):
+def test_a_video_with_a_recipe_of_format_1(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    with_recipe: Callable[[Path, Path, Mapping[str, Any]], Path],
+    format_1: Callable[[Mapping[str, Any]], dict[str, Any]],
+) -> None:
     """It is made again with the same frames, and can be extended."""
     generate("--seed", 3, "--guidance-interval", "0.1,0.8", "--negative", "a star", "-o", "new.mp4")
     found = read_recipe(Path("new.mp4"))
+    assert found is not None
     with_recipe(Path("new.mp4"), Path("old.mp4"), format_1(found))
     result = lingen_here("rerun", "old.mp4", "-o", "again.mp4")
     assert result.returncode == 0, result.stderr
@@ -110,12 +137,13 @@ def test_a_video_with_a_recipe_of_format_1(generate, lingen_here, with_recipe, f
     result = lingen_here("extend", "old.mp4", "--seconds", "1", "-o", "longer.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_from_video(Path("longer.mp4"))
-    assert recipe.edits[0].sampling == recipe.sampling
+    (edit,) = recipe.edits
+    assert isinstance(edit, Added) and edit.sampling == recipe.sampling
     assert recipe.sampling.guidance_interval == (0.1, 0.8)
 
 
 @pytest.fixture
-def moved_weights(tiny_weights, tmp_path):
+def moved_weights(tiny_weights: Path, tmp_path: Path) -> Path:
     """As `tiny_weights`, with a denoiser that asks for something: a fresh one does not."""
     import torch
 
@@ -134,8 +162,13 @@ def moved_weights(tiny_weights, tmp_path):
     [("guidance-interval", "0.05,1", "0.05,0.3"), ("step-cache", "0.0", "9.0")],
 )
 def test_what_changes_the_steps_is_recorded_and_rerun(
-    generate, lingen_here, moved_weights, option, same, other
-):
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    moved_weights: Path,
+    option: str,
+    same: str,
+    other: str,
+) -> None:
     hashes, wishes = [], {"plain": (), "same": (same,), "other": (other,)}
     for name, value in wishes.items():
         more = (f"--{option}", *value) if value else ()
@@ -149,7 +182,9 @@ def test_what_changes_the_steps_is_recorded_and_rerun(
     assert Path("again.mp4").read_bytes() == Path("other.mp4").read_bytes()
 
 
-def test_rerun_keeps_the_sampler(generate, lingen_here):
+def test_rerun_keeps_the_sampler(
+    generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
+) -> None:
     generate("--seed", 3, "--sampler", "euler", "-o", "first.mp4")
     generate("--seed", 3, "-o", "default.mp4")
     assert recipe_from_video(Path("first.mp4")).sampling.sampler == "euler"
@@ -158,7 +193,12 @@ def test_rerun_keeps_the_sampler(generate, lingen_here):
     assert Path("default.mp4").read_bytes() != Path("first.mp4").read_bytes()
 
 
-def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_path):
+def test_rerun_tells_what_is_different(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    tmp_path: Path,
+) -> None:
     from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     generate("--seed", 3, "-o", "first.mp4")
@@ -173,7 +213,9 @@ def test_rerun_tells_what_is_different(generate, lingen_here, tiny_weights, tmp_
     assert Path("second.mp4").read_bytes() != Path("first.mp4").read_bytes()
 
 
-def test_a_video_of_somebody_else_cannot_be_rerun(generate, lingen_here, fails):
+def test_a_video_of_somebody_else_cannot_be_rerun(
+    generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere, fails: Fails
+) -> None:
     import av
 
     generate("-o", "ours.mp4")
@@ -187,7 +229,9 @@ def test_a_video_of_somebody_else_cannot_be_rerun(generate, lingen_here, fails):
 
 
 @pytest.mark.parametrize(("fps", "rate"), [("24", "24/1"), ("8", "8/1"), ("30000/1001", None)])
-def test_another_frame_rate_keeps_the_length(generate, fps, rate):
+def test_another_frame_rate_keeps_the_length(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fps: str, rate: str | None
+) -> None:
     length = ("--size", "32", "--seconds", "1", "--steps", "1")
     assert generate("--fps", fps, "-o", "x.mp4", small=length).returncode == 0
     stream = video_stream("x.mp4")
@@ -195,7 +239,9 @@ def test_another_frame_rate_keeps_the_length(generate, fps, rate):
     assert float(stream["duration"]) == pytest.approx(1, abs=0.002)
 
 
-def test_a_picture_begins_the_video(generate, lingen_here):
+def test_a_picture_begins_the_video(
+    generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
+) -> None:
     import numpy as np
 
     from lingen_cli.media.images.image_files import write_png
@@ -214,7 +260,9 @@ def test_a_picture_begins_the_video(generate, lingen_here):
 
 
 @pytest.mark.parametrize("seconds", ["2", "70"])  # in one piece, and window by window
-def test_a_picture_ends_the_video(generate, lingen_here, seconds):
+def test_a_picture_ends_the_video(
+    generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere, seconds: str
+) -> None:
     import numpy as np
 
     from lingen_cli.media.images.image_files import write_png
@@ -232,36 +280,42 @@ def test_a_picture_ends_the_video(generate, lingen_here, seconds):
     assert Path("c.mp4").read_bytes() == Path("a.mp4").read_bytes()
 
 
-def test_one_frame_has_no_last_picture(generate, fails):
+def test_one_frame_has_no_last_picture(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     fails(generate("--last-image", "x.png", "--frames", "1", small=()), 2, "at least 2 frames")
 
 
-def decoded(name):
+def decoded(name: str) -> Iterator[Any]:
     with av.open(name) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")
 
 
-def test_unknown_words_are_named(generate):
+def test_unknown_words_are_named(generate: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     result = generate(prompt="a red zebra", small=SMALL)
     (line,) = [line for line in result.stderr.splitlines() if "does not know" in line]
     assert "'zebra'" in line and "'red'" not in line
     assert "warning" not in generate("-q", prompt="a zebra").stderr
 
 
-def test_quiet_prints_the_path_only(generate):
+def test_quiet_prints_the_path_only(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     result = generate("-q")
     assert (result.stdout, result.stderr) == ("a-red-ball.mp4\n", "")
 
 
-def test_overwrite(generate, fails):
+def test_overwrite(generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails) -> None:
     Path("x.mp4").write_text("old")
     fails(generate("-o", "x.mp4"), 73, "already exists")
     assert generate("-o", "x.mp4", "--overwrite").returncode == 0
     assert recipe_from_video(Path("x.mp4")).prompt == "a red ball"
 
 
-def test_the_same_command_again_does_nothing(generate, fails):
+def test_the_same_command_again_does_nothing(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     assert generate("-o", "x.mp4", "--seed", "5").returncode == 0
     before = Path("x.mp4").stat()
     again = generate("-o", "x.mp4", "--seed", "5")
@@ -273,7 +327,7 @@ def test_the_same_command_again_does_nothing(generate, fails):
     assert Path("x.mp4").stat().st_mtime_ns != before.st_mtime_ns
 
 
-def test_events_of_a_success(generate):
+def test_events_of_a_success(generate: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     import hashlib
 
     result = generate("--json")
@@ -288,7 +342,7 @@ def test_events_of_a_success(generate):
     assert end["sha256"] == hashlib.sha256(Path("a-red-ball.mp4").read_bytes()).hexdigest()
 
 
-def test_events_of_a_failure(generate):
+def test_events_of_a_failure(generate: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     Path("x.mp4").write_text("old")
     assert generate("-o", "x.mp4", "--events", "log.jsonl").returncode == 73
     events = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()]
@@ -297,7 +351,9 @@ def test_events_of_a_failure(generate):
     assert events[1]["output"] is None
 
 
-def test_a_gpu_that_is_not_there(generate, fails):
+def test_a_gpu_that_is_not_there(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -305,12 +361,16 @@ def test_a_gpu_that_is_not_there(generate, fails):
     fails(generate("--device", "cuda"), 69, "device cuda is not available; use --device cpu")
 
 
-def test_events_have_one_place(generate, fails):
+def test_events_have_one_place(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     fails(generate("--json", "--events", "file"), 2, "contradicts")
     fails(generate("--events", "nowhere/file"), 66, "nowhere")
 
 
-def test_a_preview_is_drawn_when_forced(generate, monkeypatch):
+def test_a_preview_is_drawn_when_forced(
+    generate: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "\N{UPPER HALF BLOCK}" not in generate("--preview").stderr
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\N{UPPER HALF BLOCK}" in generate("--preview").stderr
@@ -327,11 +387,17 @@ def test_a_preview_is_drawn_when_forced(generate, monkeypatch):
     ],
 )
 def test_accidents_while_sampling(
-    generate, fails, clean_environment, monkeypatch, error, code, part
-):
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: int,
+    part: str,
+) -> None:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
-    def sample(self, *arguments, **options):
+    def sample(self: Any, *arguments: object, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr(TextToVideo, "sample", sample)
@@ -339,11 +405,13 @@ def test_accidents_while_sampling(
     assert list(clean_environment.iterdir()) == []
 
 
-def test_a_video_that_cannot_be_verified_is_not_published(generate, fails, clean_environment):
+def test_a_video_that_cannot_be_verified_is_not_published(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails, clean_environment: Path
+) -> None:
     import lingen_cli.media.verify as verify
     from lingen_cli.errors import WriteFailedError
 
-    def broken(path, **expected):
+    def broken(path: Path, **expected: Any) -> None:
         assert path.is_file() and expected["frames"] == 9
         raise WriteFailedError("written video has 8 frames instead of 9")
 
@@ -356,7 +424,13 @@ def test_a_video_that_cannot_be_verified_is_not_published(generate, fails, clean
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
 )
-def test_signals_leave_what_was_sampled(clean_environment, tiny_weights, monkeypatch, number, code):
+def test_signals_leave_what_was_sampled(
+    clean_environment: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    code: int,
+) -> None:
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "3600")  # a machine may be slow
     # A thousand steps would take minutes; the signal arrives after the second.
     command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--json"]

@@ -7,14 +7,17 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from lingen_cli import help
 from lingen_cli.app import app
+from tests.cli.protocols import RunHere
 
-COMMAND = typer.main.get_command(app)
+COMMAND = typer.main.get_group(app)
 NAMES = [
     " ".join((name, inner)).strip()
     for name, command in COMMAND.commands.items()
@@ -22,33 +25,35 @@ NAMES = [
 ]
 
 
-def test_every_command_has_examples_and_nothing_else_has():
+def test_every_command_has_examples_and_nothing_else_has() -> None:
     assert sorted(help.EXAMPLES) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_can_be_run(name):
+def test_examples_can_be_run(name: str) -> None:
     """Each is a command line of the command that it is shown for, with options that exist."""
     for example in help.EXAMPLES[name]:
         program, *words = shlex.split(example.split(" > ")[0])
         assert program == "lingen" and words[: len(name.split())] == name.split()
         context = COMMAND.make_context("lingen", words, resilient_parsing=False)
         rest = [*context._protected_args, *context.args]
-        command = COMMAND
+        command: Any = COMMAND
         while hasattr(command, "commands"):
             command = command.commands[rest.pop(0)]
         command.make_context(name, list(rest))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_pages_show_their_examples(name, lingen_here, monkeypatch):
+def test_help_pages_show_their_examples(
+    name: str, lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     page = lingen_here(*name.split(), "--help").stdout
     for example in help.EXAMPLES[name]:
         assert example in page
 
 
-def test_commands_stand_in_groups(lingen_here):
+def test_commands_stand_in_groups(lingen_here: RunHere) -> None:
     page = lingen_here("--help").stdout
     titles = (help.MAKE, help.LOOK, help.BATCH, help.MODELS, help.RESEARCH, help.SETUP)
     assert all(f"─ {title} ─" in page for title in titles)
@@ -72,14 +77,16 @@ def test_commands_stand_in_groups(lingen_here):
         ("bench", "--lengths", "4,10,17,34,60"),
     ],
 )
-def test_defaults_are_visible(command, option, default, lingen_here, monkeypatch):
+def test_defaults_are_visible(
+    command: str, option: str, default: str, lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     lines = lingen_here(command, "--help").stdout.splitlines()
     (line,) = [line for line in lines if re.match(rf"│ [* ]*{option}\b", line)]
     assert f"[default: ({default})]" in line
 
 
-def offered(*words, folder):
+def offered(*words: str, folder: Path) -> Any:
     """What bash would be offered for the last word."""
     variables = {
         "_LINGEN_COMPLETE": "complete_bash",
@@ -112,7 +119,9 @@ def offered(*words, folder):
         (("generate", "--story", ""), {"story.toml"}),
     ],
 )
-def test_values_are_completed(words, values, clean_environment):
+def test_values_are_completed(
+    words: tuple[str, ...], values: set[str], clean_environment: Path
+) -> None:
     (clean_environment / "sub").mkdir()
     for name in ("square.mp4", "square.txt", "story.toml", "sub/ball.mov", "sub/other.txt"):
         (clean_environment / name).touch()

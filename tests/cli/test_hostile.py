@@ -6,23 +6,27 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.files.sealed import sealed
 from lingen_cli.media.metadata import read_recipe
+from tests.cli.protocols import RunHere
 
 ESCAPE = "\x1b[31m\x07\x9b31m\u202ered\r\nlingen: all is well"
 
 
 class Evil:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch executed",)
 
 
 @pytest.fixture
-def make(lingen_here, tiny_weights, clean_environment):
+def make(lingen_here: RunHere, tiny_weights: Path, clean_environment: Path) -> Path:
     """A video of our own."""
     result = lingen_here(
         *("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1),
@@ -33,16 +37,20 @@ def make(lingen_here, tiny_weights, clean_environment):
 
 
 @pytest.fixture
-def plant(make, with_recipe):
+def plant(
+    make: Path, with_recipe: Callable[[Path, Path, Mapping[str, Any]], Path]
+) -> Callable[..., Path]:
     """Return a function that gives a copy of the video another recipe."""
 
-    def run(**changes):
-        return with_recipe(make, Path("planted.mp4"), read_recipe(make) | changes)
+    def run(**changes: Any) -> Path:
+        recipe = read_recipe(make)
+        assert recipe is not None
+        return with_recipe(make, Path("planted.mp4"), recipe | changes)
 
     return run
 
 
-def is_harmless(result):
+def is_harmless(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     """No control character reaches the terminal, and nothing was run."""
     for text in (result.stdout, result.stderr):
         assert all(c.isprintable() for c in text.replace("\n", "")), text
@@ -87,7 +95,12 @@ COMMANDS = [
     ],
     ids=lambda changes: next(iter(changes)) if ESCAPE not in changes else "key",
 )
-def test_a_recipe_that_was_planted(plant, lingen_here, command, changes):
+def test_a_recipe_that_was_planted(
+    plant: Callable[..., Path],
+    lingen_here: RunHere,
+    command: tuple[object, ...],
+    changes: dict[str, Any],
+) -> None:
     video = plant(**changes)
     Path("out").mkdir()
     before = set(Path().rglob("*"))
@@ -97,7 +110,9 @@ def test_a_recipe_that_was_planted(plant, lingen_here, command, changes):
     assert set(Path().rglob("*")) - before <= {Path("out/b.mp4")}
 
 
-def test_weights_in_a_recipe_are_never_unpickled(plant, lingen_here, tiny_weights):
+def test_weights_in_a_recipe_are_never_unpickled(
+    plant: Callable[..., Path], lingen_here: RunHere, tiny_weights: Path
+) -> None:
     folder = Path("evil")
     folder.mkdir()
     for file in tiny_weights.iterdir():
@@ -108,7 +123,12 @@ def test_weights_in_a_recipe_are_never_unpickled(plant, lingen_here, tiny_weight
 
 
 @pytest.fixture
-def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
+def stopped(
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., None]:
     """Return a function that puts what a stopped run has left into a folder, and changes it."""
     from lingen_cli.generation import encode
 
@@ -120,7 +140,9 @@ def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
     assert result.returncode == 70
     left = Path(".a.mp4.lingen").rename("../left")
 
-    def plant(folder=".a.mp4.lingen", recipe=None, **changes):
+    def plant(
+        folder: str = ".a.mp4.lingen", recipe: Mapping[str, Any] | None = None, **changes: Any
+    ) -> None:
         shutil.copytree(left, folder)
         file = Path(folder, "journal/job.json")
         job = json.loads(file.read_text())
@@ -131,7 +153,9 @@ def stopped(clean_environment, lingen_here, tiny_weights, monkeypatch):
     return plant
 
 
-def test_a_journal_that_was_not_planted_goes_on(stopped, lingen_here):
+def test_a_journal_that_was_not_planted_goes_on(
+    stopped: Callable[..., None], lingen_here: RunHere
+) -> None:
     stopped()
     assert lingen_here("resume").stdout == "a.mp4\n"
 
@@ -139,7 +163,9 @@ def test_a_journal_that_was_not_planted_goes_on(stopped, lingen_here):
 @pytest.mark.parametrize(
     "name", ["../escaped.mp4", "/tmp/escaped.mp4", ESCAPE + ".mp4", "mine.mp4"]
 )
-def test_a_journal_with_the_name_of_another_file(stopped, lingen_here, name):
+def test_a_journal_with_the_name_of_another_file(
+    stopped: Callable[..., None], lingen_here: RunHere, name: str
+) -> None:
     Path("mine.mp4").write_text("mine")
     stopped(name=name, overwrite=True)
     before = set(Path("..").rglob("*"))
@@ -150,7 +176,9 @@ def test_a_journal_with_the_name_of_another_file(stopped, lingen_here, name):
     assert set(Path("..").rglob("*")) == before
 
 
-def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
+def test_a_journal_in_a_folder_that_cannot_be_printed(
+    stopped: Callable[..., None], lingen_here: RunHere
+) -> None:
     name = "\x1b[31m.mp4"
     stopped(f".{name}.lingen", name=name)
     assert is_harmless(lingen_here("resume")).returncode == 66
@@ -182,7 +210,9 @@ def test_a_journal_in_a_folder_that_cannot_be_printed(stopped, lingen_here):
     ],
     ids=lambda changes: next(iter(changes.get("recipe", changes))),
 )
-def test_a_journal_that_was_planted(stopped, lingen_here, changes):
+def test_a_journal_that_was_planted(
+    stopped: Callable[..., None], lingen_here: RunHere, changes: dict[str, Any]
+) -> None:
     stopped(**changes)
     before = set(Path().rglob("*"))
     result = is_harmless(lingen_here("resume", "a.mp4"))
@@ -191,7 +221,9 @@ def test_a_journal_that_was_planted(stopped, lingen_here, changes):
 
 
 @pytest.mark.parametrize("link", ["journal", "journal/pieces", "journal/0.safetensors"])
-def test_a_journal_with_links_to_elsewhere(stopped, lingen_here, tiny_weights, link):
+def test_a_journal_with_links_to_elsewhere(
+    stopped: Callable[..., None], lingen_here: RunHere, tiny_weights: Path, link: str
+) -> None:
     stopped()
     elsewhere = Path("../elsewhere")
     elsewhere.mkdir()
@@ -212,7 +244,9 @@ def test_a_journal_with_links_to_elsewhere(stopped, lingen_here, tiny_weights, l
 
 
 @pytest.mark.parametrize("step", ["x", "-1", "1e3", "9" * 5000, ESCAPE])
-def test_a_state_with_a_step_that_is_none(stopped, lingen_here, step):
+def test_a_state_with_a_step_that_is_none(
+    stopped: Callable[..., None], lingen_here: RunHere, step: str
+) -> None:
     from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
     stopped()
@@ -223,7 +257,7 @@ def test_a_state_with_a_step_that_is_none(stopped, lingen_here, step):
     assert is_harmless(lingen_here("resume")).returncode == 0
 
 
-def test_names_that_are_derived_can_be_printed(make, lingen_here):
+def test_names_that_are_derived_can_be_printed(make: Path, lingen_here: RunHere) -> None:
     video = make.rename("\x1b[31m\n.mp4")
     assert is_harmless(lingen_here("rerun", video)).stdout == "_[31m_-again.mp4\n"
     assert is_harmless(lingen_here("extend", video, "--seconds", 0.5)).returncode == 0
@@ -243,8 +277,13 @@ def test_names_that_are_derived_can_be_printed(make, lingen_here):
     ],
 )
 def test_weights_that_ask_for_more_than_they_hold(
-    lingen_here, tiny_weights, clean_environment, part, key, value
-):
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+    part: str,
+    key: str,
+    value: Any,
+) -> None:
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 
     file = Path(shutil.copytree(tiny_weights, "weights")) / f"{part}.safetensors"
@@ -258,7 +297,9 @@ def test_weights_that_ask_for_more_than_they_hold(
 
 
 @pytest.mark.parametrize("name", ["jobs.toml", "jobs.jsonl"])
-def test_a_list_that_is_nested_too_deep(clean_environment, lingen_here, name):
+def test_a_list_that_is_nested_too_deep(
+    clean_environment: Path, lingen_here: RunHere, name: str
+) -> None:
     Path(name).write_text("x = " * name.endswith("toml") + "[" * 100_000)
     assert is_harmless(lingen_here("batch", name)).returncode == 65
 
@@ -280,7 +321,9 @@ def test_a_list_that_is_nested_too_deep(clean_environment, lingen_here, name):
     ],
     ids=lambda line: f"{next(iter(line))!r}"[:20],
 )
-def test_a_line_of_a_batch_stays_in_its_folder(clean_environment, lingen_here, tiny_weights, line):
+def test_a_line_of_a_batch_stays_in_its_folder(
+    clean_environment: Path, lingen_here: RunHere, tiny_weights: Path, line: dict[str, Any]
+) -> None:
     common = {"prompt": "a ball", "frames": 9, "steps": 1, "size": 64, "weights": str(tiny_weights)}
     Path("jobs.jsonl").write_text(json.dumps(common | line) + "\n")
     result = is_harmless(
@@ -294,7 +337,9 @@ def test_a_line_of_a_batch_stays_in_its_folder(clean_environment, lingen_here, t
 
 
 @pytest.mark.parametrize("template", ["{prompt.__class__}", "{0}", "{prompt!r}", "../{index}"])
-def test_templates_know_names_only(clean_environment, lingen_here, template):
+def test_templates_know_names_only(
+    clean_environment: Path, lingen_here: RunHere, template: str
+) -> None:
     Path("jobs.txt").write_text("a ball\n")
     result = is_harmless(lingen_here("batch", "jobs.txt", "--name", template))
     assert result.returncode in (2, 65)

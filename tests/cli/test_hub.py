@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,25 +14,27 @@ import pytest
 from lingen_cli.zoo import locate_hub
 from lingen_cli.zoo.licenses import accept, is_accepted
 from lingen_plugins import sums
+from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import register_hub_models
 from lingen_plugins.hub.wan import WAN
+from tests.cli.protocols import Fails, Run, RunHere
 
 WISH = ("generate", "a red cat", "--model", "wan-1.3b")
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path, monkeypatch, clean_environment):
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: Path) -> Path:
     monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     return tmp_path / "state"
 
 
 @pytest.fixture
-def installed(monkeypatch):
+def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that makes packages look installed, in these versions, or not."""
 
-    def pretend(**versions):
-        def version(package):
+    def pretend(**versions: str | None) -> None:
+        def version(package: str) -> str:
             found = versions.get(package, "9.9.9")
             if found is None:
                 raise PackageNotFoundError(package)
@@ -52,7 +56,9 @@ def installed(monkeypatch):
         pytest.param(("--step-cache", "0.1"), "leave out --step-cache", id="step cache"),
     ],
 )
-def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
+def test_what_it_cannot_do(
+    lingen_here: RunHere, fails: Fails, state: Path, wish: tuple[str, ...], said: str
+) -> None:
     fails(lingen_here(*WISH, *wish, "--accept-licence"), 2, said)
     assert not state.exists()  # not even the licence was looked at
 
@@ -61,7 +67,9 @@ def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
     ("name", "value"),
     [("guidance_interval", "0.1,0.8"), ("step_cache", "0.1"), ("sampler", "heun")],
 )
-def test_a_setting_that_it_cannot_follow_is_named(lingen_here, fails, monkeypatch, name, value):
+def test_a_setting_that_it_cannot_follow_is_named(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
     file = Path("lingen.toml").absolute()
     file.write_text(f"{name} = {value}\n" if name == "step_cache" else f'{name} = "{value}"\n')
     fails(lingen_here(*WISH), 2, "wan-1.3b", f"{name} is set by {file}")
@@ -69,12 +77,12 @@ def test_a_setting_that_it_cannot_follow_is_named(lingen_here, fails, monkeypatc
     fails(lingen_here(*WISH), 2, f"{name} is set by LINGEN_{name.upper()}")
 
 
-def test_as_long_as_it_can(lingen_here, fails):
+def test_as_long_as_it_can(lingen_here: RunHere, fails: Fails) -> None:
     for wish in (("--frames", "81"), ("--frames", "121", "--fps", "24")):
         fails(lingen_here(*WISH, *wish), 69, "licence")
 
 
-def test_pictures_and_stories(lingen_here, fails):
+def test_pictures_and_stories(lingen_here: RunHere, fails: Fails) -> None:
     from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("first.png"), np.zeros((32, 32, 3), np.uint8))
@@ -86,7 +94,7 @@ def test_pictures_and_stories(lingen_here, fails):
     fails(lingen_here(*story), 2, "cannot go on")
 
 
-def test_going_on_with_any_video(lingen_here, fails, tiny_weights):
+def test_going_on_with_any_video(lingen_here: RunHere, fails: Fails, tiny_weights: Path) -> None:
     made = lingen_here("generate", "a red ball", "--weights", tiny_weights, "--size", "32",
                        "--frames", "3", "--steps", "1", "--no-metadata", "-o", "v.mp4")  # fmt: skip
     assert made.returncode == 0, made.stderr
@@ -94,11 +102,13 @@ def test_going_on_with_any_video(lingen_here, fails, tiny_weights):
     fails(lingen_here(*wish), 2, "cannot go on")
 
 
-def test_models_that_are_measured_on_the_playground(lingen_here, fails):
+def test_models_that_are_measured_on_the_playground(lingen_here: RunHere, fails: Fails) -> None:
     fails(lingen_here("evaluate", "--model", "wan-1.3b"), 2, "unknown model")
 
 
-def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
+def test_the_licence_is_asked_for_once(
+    lingen_here: RunHere, fails: Fails, installed: Callable[..., None], state: Path
+) -> None:
     installed()
     asked = lingen_here(*WISH)
     fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence")
@@ -107,6 +117,7 @@ def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
     (file,) = (state / "licences").iterdir()
     record = json.loads(file.read_text())
     assert record["licence"] == WAN.licence
+    other: Any
     for other in (record | {"licence": "another"}, [], None):
         file.write_text(json.dumps(other))
         assert not is_accepted(WAN)
@@ -114,13 +125,17 @@ def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
     assert is_accepted(WAN)
 
 
-def test_a_state_folder_that_cannot_be_written(lingen_here, fails, monkeypatch, tmp_path):
+def test_a_state_folder_that_cannot_be_written(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "file"))
     fails(lingen_here(*WISH, "--accept-licence"), 66, "no such folder", "file")
 
 
-def test_packages_that_are_missing_or_old(lingen_here, fails, installed):
+def test_packages_that_are_missing_or_old(
+    lingen_here: RunHere, fails: Fails, installed: Callable[..., None]
+) -> None:
     accept(WAN)
     installed(ftfy=None)
     fails(lingen_here(*WISH), 69, "the package ftfy", "pip install 'lingen[hub]'")
@@ -128,7 +143,9 @@ def test_packages_that_are_missing_or_old(lingen_here, fails, installed):
     fails(lingen_here(*WISH), 69, f"needs diffusers {WAN.since}, 0.9.12 is installed")
 
 
-def test_folders_that_hold_nothing(lingen_here, fails, installed, tmp_path):
+def test_folders_that_hold_nothing(
+    lingen_here: RunHere, fails: Fails, installed: Callable[..., None], tmp_path: Path
+) -> None:
     accept(WAN)
     installed()
     fails(lingen_here(*WISH, "--weights", tmp_path / "none"), 66, "no such folder")
@@ -136,7 +153,7 @@ def test_folders_that_hold_nothing(lingen_here, fails, installed, tmp_path):
 
 
 @pytest.mark.parametrize("model", register_hub_models(), ids=lambda one: one.name)
-def test_every_model_is_listed_and_described(lingen_here, model):
+def test_every_model_is_listed_and_described(lingen_here: RunHere, model: HubModel) -> None:
     rows = json.loads(lingen_here("models", "list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == model.name]
     assert (row["licence"], row["weights"]) == (model.licence, False)
@@ -145,7 +162,7 @@ def test_every_model_is_listed_and_described(lingen_here, model):
     assert "counted" in facts["memory"]
 
 
-def test_listing_imports_nothing_heavy(lingen):
+def test_listing_imports_nothing_heavy(lingen: Run) -> None:
     code = (
         "import sys; from lingen_cli.app import run; run(['models', 'list']); "
         "print([m for m in ('torch', 'diffusers', 'huggingface_hub') if m in sys.modules])"
@@ -154,7 +171,7 @@ def test_listing_imports_nothing_heavy(lingen):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path):
+def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path: Path) -> None:
     blobs, part = tmp_path / "blobs", tmp_path / "snapshots" / "main" / "vae"
     blobs.mkdir()
     part.mkdir(parents=True)

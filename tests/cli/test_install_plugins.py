@@ -5,17 +5,20 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.plugin_admin import installing
 from lingen_cli.plugin_admin import pip as house_pip
+from tests.cli.protocols import Fails, RunHere
 
 BROKEN = "import os\nopen(os.environ['IMPORTED'], 'w').close()\nimport no_such_module\n"
 
 
-def make_wheel(folder, name, source, entry_points=""):
+def make_wheel(folder: Path, name: str, source: str, entry_points: str = "") -> Path:
     """A wheel with one module, by hand: a build takes seconds."""
     info = f"{name}-1.0.dist-info"
     files = {
@@ -33,8 +36,8 @@ def make_wheel(folder, name, source, entry_points=""):
 
 
 def test_installed_listed_and_uninstalled_without_being_imported(
-    other_python, clean_environment, tmp_path
-):
+    other_python: Path, clean_environment: Path, tmp_path: Path
+) -> None:
     imported = tmp_path / "imported"
     (clean_environment / "pip.py").write_text("raise SystemExit('not pip at all')")
     entry = "[lingen]\nbroken = broken_thing\n$(touch hacked) --help = broken_thing\n"
@@ -44,7 +47,7 @@ def test_installed_listed_and_uninstalled_without_being_imported(
     ]
     ours = {"PIP_NO_INDEX": "1", "IMPORTED": str(imported), "PYTHONPATH": ""}
 
-    def run(*arguments):
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [other_python, "-m", "lingen_cli", "plugins", *map(str, arguments)],
             env=os.environ | ours,
@@ -74,7 +77,7 @@ def test_installed_listed_and_uninstalled_without_being_imported(
 
 
 @pytest.fixture
-def no_pip(monkeypatch):
+def no_pip(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """pip is not run; the list of what it would have been asked."""
     asked = []
     monkeypatch.setattr(installing, "run_pip", lambda *words, **_: asked.append(words))
@@ -82,11 +85,11 @@ def no_pip(monkeypatch):
 
 
 @pytest.fixture
-def pretended(tmp_path, monkeypatch):
+def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that writes the metadata of a distribution with a plugin."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def write(folder, plugin, name=None):
+    def write(folder: str, plugin: str, name: str | None = None) -> None:
         info = tmp_path / f"{folder}-1.0.dist-info"
         info.mkdir()
         text = f"Metadata-Version: 2.1\nName: {name or folder}\nVersion: 1.0\n"
@@ -97,31 +100,45 @@ def pretended(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spec", ["--index-url=https://example.org", "-r", "-e", "", " "])
-def test_a_spec_is_never_an_option(lingen_here, fails, no_pip, spec):
+def test_a_spec_is_never_an_option(
+    lingen_here: RunHere, fails: Fails, no_pip: list[tuple[str, ...]], spec: str
+) -> None:
     fails(lingen_here("plugins", "install", "--", "fine", spec), 2, "names no package")
     assert no_pip == []
 
 
-def test_pip_that_fails(lingen_here, fails, monkeypatch):
+def test_pip_that_fails(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     result = lingen_here("plugins", "install", "no-such-package-at-all")
     fails(result, 69, "pip could not install no-such-package-at-all; pip's messages are above")
     assert "No matching distribution" in result.stderr
 
 
-def test_no_pip_at_all(lingen_here, fails, monkeypatch):
+def test_no_pip_at_all(lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(house_pip, "find_spec", lambda name: None)
     fails(lingen_here("plugins", "install", "thing"), 69, "there is no pip for", "uv pip install")
 
 
-def test_metadata_that_says_the_name_of_another_package(lingen_here, fails, no_pip, pretended):
+def test_metadata_that_says_the_name_of_another_package(
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
+) -> None:
     pretended("harmless", "evil", name="pytest")
     fails(lingen_here("plugins", "uninstall", "--yes", "evil"), 69, "remove its files by hand")
     fails(lingen_here("plugins", "uninstall", "--yes", "pytest"), 69, "remove its files by hand")
     assert no_pip == []
 
 
-def test_a_name_in_two_distributions(lingen_here, fails, no_pip, pretended):
+def test_a_name_in_two_distributions(
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
+) -> None:
     pretended("first", "same")
     pretended("second", "same")
     result = lingen_here("plugins", "uninstall", "--yes", "same")
@@ -129,7 +146,12 @@ def test_a_name_in_two_distributions(lingen_here, fails, no_pip, pretended):
     assert no_pip == []
 
 
-def test_what_pip_left_is_noticed(lingen_here, fails, no_pip, pretended):
+def test_what_pip_left_is_noticed(
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
+) -> None:
     pretended("stays", "stays")
     fails(lingen_here("plugins", "uninstall", "--yes", "stays"), 69, "stays is still there")
     assert no_pip == [("uninstall", "--yes", "--", "stays")]
@@ -138,13 +160,13 @@ def test_what_pip_left_is_noticed(lingen_here, fails, no_pip, pretended):
 class Terminal:
     """Standard input with somebody at it."""
 
-    def __init__(self, answer):
+    def __init__(self, answer: str | BaseException) -> None:
         self.answer = answer
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return True
 
-    def readline(self):
+    def readline(self) -> str:
         if isinstance(self.answer, str):
             return self.answer
         raise self.answer
@@ -161,7 +183,15 @@ class Terminal:
         (KeyboardInterrupt(), 130, 0),
     ],
 )
-def test_the_question(lingen_here, no_pip, pretended, monkeypatch, answer, code, asked):
+def test_the_question(
+    lingen_here: RunHere,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str | BaseException,
+    code: int,
+    asked: int,
+) -> None:
     pretended("mine", "mine")
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -171,14 +201,22 @@ def test_the_question(lingen_here, no_pip, pretended, monkeypatch, answer, code,
     assert ("nothing was uninstalled" in result.stderr) == (code == 0)
 
 
-def test_nobody_to_ask(lingen_here, fails, no_pip, pretended, monkeypatch):
+def test_nobody_to_ask(
+    lingen_here: RunHere,
+    fails: Fails,
+    no_pip: list[tuple[str, ...]],
+    pretended: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pretended("mine", "mine")
     monkeypatch.setattr(sys, "stdin", None)
     fails(lingen_here("plugins", "uninstall", "mine"), 2, "add --yes to uninstall mine 1.0")
     assert no_pip == []
 
 
-def test_what_pip_says_is_harmless(monkeypatch, capsys):
+def test_what_pip_says_is_harmless(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = "print('\\x1b[31mred'); import sys; print(repr(sys.stdin.read())); sys.exit(4)"
     monkeypatch.setattr(house_pip, "pip_command", lambda *_: [sys.executable, "-c", code])
     with pytest.raises(NotAvailableError, match="it did not work; pip's messages are above"):

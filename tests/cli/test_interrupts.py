@@ -6,18 +6,26 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.protocols import RunHere
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("sampler", ["dpm-multistep", "euler"])
 def test_a_short_run_goes_on_after_a_signal(
-    clean_environment, lingen_here, tiny_weights, monkeypatch, number, sampler
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    sampler: str,
+) -> None:
     """Long before the journal is due, and ends in the bytes of an uninterrupted run."""
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
     common = ["generate", "a red ball", "--frames", "17", "--seed", "3", "--steps", "300"]
@@ -28,6 +36,7 @@ def test_a_short_run_goes_on_after_a_signal(
         stderr=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     for line in process.stdout:
         event = json.loads(line)
         if event.get("phase") == "sample" and event["done"] >= 3:
@@ -47,11 +56,15 @@ def test_a_short_run_goes_on_after_a_signal(
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
 def test_what_is_sampled_is_kept_while_it_is_decoded(
-    clean_environment, lingen_here, tiny_weights, monkeypatch, error
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+) -> None:
     from lingen_cli.generation import encode
 
-    def stopped(*_):
+    def stopped(*_: object) -> None:
         raise error
 
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
@@ -64,10 +77,15 @@ def test_what_is_sampled_is_kept_while_it_is_decoded(
     assert [path.name for path in clean_environment.iterdir()] == ["a.mp4"]
 
 
-def test_nothing_is_kept_of_nothing(clean_environment, lingen_here, tiny_weights, monkeypatch):
+def test_nothing_is_kept_of_nothing(
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import sample
 
-    def stopped(*_):
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sample, "layouts_of", stopped)

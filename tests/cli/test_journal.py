@@ -6,12 +6,16 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.files.sealed import sealed, unsealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.protocols import Fails, RunHere
 
 OPTIONS = ("--frames", 9, "--steps", 4, "--size", 64, "--seed", 1)
 COMMAND = ("generate", "a red ball", *OPTIONS, "-o", "a.mp4")
@@ -19,22 +23,24 @@ PLACE = Path(".a.mp4.lingen")
 JOURNAL = PLACE / "journal"
 
 
-def full(*_, **__):
+def full(*_: object, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.fixture
-def run(lingen_here, tiny_weights, monkeypatch):
+def run(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
 
-    def run(*command):
+    def run(*command: object) -> subprocess.CompletedProcess[str]:
         return lingen_here(*(command or COMMAND), "--weights", tiny_weights)
 
     return run
 
 
 @pytest.fixture
-def whole(run, clean_environment):
+def whole(run: Callable[..., subprocess.CompletedProcess[str]], clean_environment: Path) -> bytes:
     """Bytes of the video that nothing disturbs."""
     assert run().returncode == 0
     path = Path("a.mp4")
@@ -44,7 +50,11 @@ def whole(run, clean_environment):
 
 
 @pytest.fixture
-def stopped(run, whole, monkeypatch):
+def stopped(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A journal with all that was sampled, and with a state of its last step."""
     from lingen_cli.generation import encode
 
@@ -55,7 +65,7 @@ def stopped(run, whole, monkeypatch):
     assert names == {"job.json", "0.safetensors", "state.safetensors"}
 
 
-def rewrite(name, **facts):
+def rewrite(name: str, **facts: Any) -> None:
     """Change what a file says beside its tensor, as damage would: its checksum stays."""
     from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 
@@ -64,7 +74,12 @@ def rewrite(name, **facts):
 
 
 @pytest.mark.parametrize("facts", [{"step": "2"}, {"step": "1"}, {"step": "99"}, {"call": "1"}])
-def test_a_state_that_says_it_stands_elsewhere(run, whole, stopped, facts):
+def test_a_state_that_says_it_stands_elsewhere(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    facts: dict[str, str],
+) -> None:
     (JOURNAL / "0.safetensors").unlink()
     rewrite("state.safetensors", **facts)
     result = run()
@@ -73,20 +88,30 @@ def test_a_state_that_says_it_stands_elsewhere(run, whole, stopped, facts):
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_a_state_is_gone_on_with_where_nothing_is_wrong(run, whole, stopped, monkeypatch):
+def test_a_state_is_gone_on_with_where_nothing_is_wrong(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_models.networks.denoiser import LinGen
 
     (JOURNAL / "0.safetensors").unlink()
     calls, forward = [], LinGen.forward
-    monkeypatch.setattr(
-        LinGen, "forward", lambda *given, **more: calls.append(1) or forward(*given, **more)
-    )
+
+    def counted(*given: Any, **more: Any) -> Any:
+        calls.append(1)
+        return forward(*given, **more)
+
+    monkeypatch.setattr(LinGen, "forward", counted)
     assert run().returncode == 0
     assert len(calls) <= 2  # of four steps: with guidance, a step asks twice
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_a_file_with_the_name_of_another(run, whole, stopped):
+def test_a_file_with_the_name_of_another(
+    run: Callable[..., subprocess.CompletedProcess[str]], whole: bytes, stopped: None
+) -> None:
     (JOURNAL / "state.safetensors").replace(JOURNAL / "0.safetensors")
     result = run()
     assert result.returncode == 0, result.stderr
@@ -94,7 +119,12 @@ def test_a_file_with_the_name_of_another(run, whole, stopped):
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_latents_of_another_job(run, whole, stopped, monkeypatch):
+def test_latents_of_another_job(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     other = [2 if one == 1 and before == "--seed" else one for before, one in zip(
@@ -111,7 +141,7 @@ def test_latents_of_another_job(run, whole, stopped, monkeypatch):
     assert Path("a.mp4").read_bytes() == whole
 
 
-def damage(how):
+def damage(how: str) -> None:
     file = JOURNAL / "job.json"
     data = file.read_bytes()
     if how == "flipped":
@@ -131,8 +161,14 @@ def damage(how):
 
 @pytest.mark.parametrize("how", ["flipped", "empty", "cut", "older", "missing", "folder"])
 def test_a_damaged_record_is_told_and_kept(
-    run, whole, stopped, lingen_here, fails, how, monkeypatch
-):
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    lingen_here: RunHere,
+    fails: Fails,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     damage(how)
@@ -151,7 +187,13 @@ def test_a_damaged_record_is_told_and_kept(
     assert os.listdir() == ["a.mp4"]
 
 
-def test_a_journal_of_a_newer_lingen_is_left_alone(run, whole, stopped, lingen_here, fails):
+def test_a_journal_of_a_newer_lingen_is_left_alone(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    lingen_here: RunHere,
+    fails: Fails,
+) -> None:
     file = JOURNAL / "job.json"
     facts = unsealed(file.read_bytes())
     del facts["sha256"]
@@ -166,10 +208,18 @@ def test_a_journal_of_a_newer_lingen_is_left_alone(run, whole, stopped, lingen_h
 
 @pytest.mark.parametrize(("number", "code"), [(errno.EMFILE, 74), (errno.EACCES, 77)])
 @pytest.mark.parametrize("name", ["job.json", "0.safetensors"])
-def test_a_journal_that_cannot_be_read_now(run, whole, stopped, monkeypatch, number, code, name):
+def test_a_journal_that_cannot_be_read_now(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    stopped: None,
+    monkeypatch: pytest.MonkeyPatch,
+    number: Any,
+    code: int,
+    name: str,
+) -> None:
     from lingen_models.checkpoints import safetensors
 
-    def refuse(*_):
+    def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
     before = {path.name: path.read_bytes() for path in JOURNAL.iterdir()}
@@ -189,7 +239,9 @@ def test_a_journal_that_cannot_be_read_now(run, whole, stopped, monkeypatch, num
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_a_journal_without_a_lock_file(run, whole, stopped):
+def test_a_journal_without_a_lock_file(
+    run: Callable[..., subprocess.CompletedProcess[str]], whole: bytes, stopped: None
+) -> None:
     (PLACE / "lock").unlink()
     result = run()
     assert result.returncode == 0, result.stderr
@@ -198,13 +250,22 @@ def test_a_journal_without_a_lock_file(run, whole, stopped):
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
-def test_a_time_that_is_none(run, fails, monkeypatch, text):
+def test_a_time_that_is_none(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+) -> None:
     monkeypatch.setenv(SECONDS_VARIABLE, text)
     fails(run(), 2, SECONDS_VARIABLE, "must be a number from 0 on", text)
     assert os.listdir() == []
 
 
-def test_a_disk_that_was_full_for_a_moment(run, whole, monkeypatch):
+def test_a_disk_that_was_full_for_a_moment(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Full at the first three writings; what is sampled is safe all the same."""
     from lingen_cli.generation import encode
     from lingen_models.checkpoints import safetensors
@@ -212,7 +273,7 @@ def test_a_disk_that_was_full_for_a_moment(run, whole, monkeypatch):
 
     save, tries = safetensors.save_tensors, []
 
-    def moment(*given):
+    def moment(*given: Any) -> Any:
         tries.append(given[0].name)
         return full() if len(tries) <= 3 else save(*given)
 
@@ -228,7 +289,11 @@ def test_a_disk_that_was_full_for_a_moment(run, whole, monkeypatch):
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_an_error_leaves_the_step_that_it_came_in(run, whole, monkeypatch):
+def test_an_error_leaves_the_step_that_it_came_in(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The journal is due once, for the first step; the way out writes where the last stood."""
     from lingen_cli.generation.journal import Journal
     from lingen_models.checkpoints.safetensors import load_tensors
@@ -236,13 +301,13 @@ def test_an_error_leaves_the_step_that_it_came_in(run, whole, monkeypatch):
 
     forward, calls, due = LinGen.forward, [], []
 
-    def breaks(*given, **more):
+    def breaks(*given: Any, **more: Any) -> Any:
         calls.append(1)
         if len(calls) == 4:
             raise OSError(errno.EIO, "gone")
         return forward(*given, **more)
 
-    def once(_):
+    def once(_: object) -> Any:
         due.append(1)
         return len(due) == 1
 
@@ -256,7 +321,9 @@ def test_an_error_leaves_the_step_that_it_came_in(run, whole, monkeypatch):
     assert Path("a.mp4").read_bytes() == whole
 
 
-def test_space_is_held_until_encoding_begins(run, monkeypatch):
+def test_space_is_held_until_encoding_begins(
+    run: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_cli.files import work_folder
     from lingen_cli.generation import encode
     from lingen_models.networks.denoiser import LinGen
@@ -264,11 +331,11 @@ def test_space_is_held_until_encoding_begins(run, monkeypatch):
     held, seen = [], []
     allocate = work_folder._allocate
 
-    def watched(descriptor, folder, size):
+    def watched(descriptor: Any, folder: Path, size: Any) -> None:
         allocate(descriptor, folder, size)
         held.append((descriptor, os.fstat(descriptor).st_ino, size))
 
-    def still():
+    def still() -> Any:
         descriptor, number, size = held[0]
         try:
             status = os.fstat(descriptor)
@@ -278,29 +345,35 @@ def test_space_is_held_until_encoding_begins(run, monkeypatch):
 
     forward, film = LinGen.forward, encode.film
     monkeypatch.setattr(work_folder, "_allocate", watched)
-    monkeypatch.setattr(
-        LinGen, "forward", lambda *a, **b: seen.append(("step", still())) or forward(*a, **b)
-    )
-    monkeypatch.setattr(
-        encode, "film", lambda *a, **b: seen.append(("film", still())) or film(*a, **b)
-    )
+
+    def looking(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*given: Any, **more: Any) -> Any:
+            seen.append((name, still()))
+            return call(*given, **more)
+
+        return wrapper
+
+    monkeypatch.setattr(LinGen, "forward", looking("step", forward))
+    monkeypatch.setattr(encode, "film", looking("film", film))
     assert run().returncode == 0
     assert set(seen) == {("step", True), ("film", False)}
     assert os.listdir() == ["a.mp4"]
 
 
-def test_names_outlive_a_loss_of_power(run, monkeypatch):
+def test_names_outlive_a_loss_of_power(
+    run: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each rename and link in a journal and of a video is followed by a sync of its folder, and
     what gets a new name was synced before."""
-    events = []
+    events: list[tuple[Any, ...]] = []
     fsync, replace, link = os.fsync, os.replace, os.link
 
-    def synced(descriptor):
+    def synced(descriptor: Any) -> Any:
         events.append(("sync", os.fstat(descriptor).st_ino))
         return fsync(descriptor)
 
-    def named(call):
-        def wrapper(source, target, **options):
+    def named(call: Any) -> Callable[..., None]:
+        def wrapper(source: str, target: Path, **options: Any) -> None:
             number = os.stat(source).st_ino
             folder = os.stat(Path(target).parent).st_ino
             call(source, target, **options)
@@ -321,7 +394,12 @@ def test_names_outlive_a_loss_of_power(run, monkeypatch):
         assert ("sync", folder) in events[at:], name
 
 
-def test_a_planted_journal_overwrites_no_file_of_the_user(run, stopped, lingen_here, fails):
+def test_a_planted_journal_overwrites_no_file_of_the_user(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    stopped: None,
+    lingen_here: RunHere,
+    fails: Fails,
+) -> None:
     file = JOURNAL / "job.json"
     facts = unsealed(file.read_bytes())
     assert facts["replaces"] is None
@@ -332,7 +410,12 @@ def test_a_planted_journal_overwrites_no_file_of_the_user(run, stopped, lingen_h
     assert Path("a.mp4").read_bytes() == b"mine"
 
 
-def test_a_run_that_overwrites_goes_on_to_overwrite(run, whole, lingen_here, monkeypatch):
+def test_a_run_that_overwrites_goes_on_to_overwrite(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    whole: bytes,
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     Path("a.mp4").write_bytes(b"old")

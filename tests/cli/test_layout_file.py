@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.errors import BadDataError, MissingInputError
 from lingen_cli.inputs.layout_file import DrawnLayout, read_layout
 
-BALL = {
+BALL: dict[str, Any] = {
     "phrase": "red ball moving right",
     "path": [
         {"seconds": 0, "x": 0.1, "y": 0.5, "radius": 0.15, "angle": 0},
@@ -20,13 +22,13 @@ BALL = {
 }
 
 
-def written(tmp_path, value):
+def written(tmp_path: Path, value: Any) -> Path:
     path = tmp_path / "layout.json"
     path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
     return path
 
 
-def test_times_are_turned_into_frames_of_the_model(tmp_path):
+def test_times_are_turned_into_frames_of_the_model(tmp_path: Path) -> None:
     layout = read_layout(written(tmp_path, {"objects": [BALL]})).at_rate(16)
     (ball,) = layout.objects
     assert ball.phrase == "red ball moving right"
@@ -36,7 +38,7 @@ def test_times_are_turned_into_frames_of_the_model(tmp_path):
     assert DrawnLayout.of(layout, 16).model_dump(mode="json") == {"objects": [BALL]}
 
 
-def changed(**values):
+def changed(**values: Any) -> dict[str, Any]:
     return {"objects": [BALL | values]}
 
 
@@ -59,7 +61,7 @@ def changed(**values):
         ({"objects": [BALL] * 17}, "objects: "),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(tmp_path, value, message):
+def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, value: Any, message: str) -> None:
     with pytest.raises(BadDataError) as caught:
         read_layout(written(tmp_path, value))
     assert message in str(caught.value)
@@ -67,18 +69,18 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path, value, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_missing(tmp_path):
+def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError):
         read_layout(tmp_path / "none.json")
 
 
-def lingen(*arguments):
+def lingen(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lingen_cli", *arguments], capture_output=True, text=True
     )
 
 
-def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path):
+def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path: Path) -> None:
     prompt = "a red ball moves right and a small blue star spins on green grass"
     first, again = (lingen("layout", prompt, "--seed", "3", "--seconds", "2") for _ in range(2))
     assert first.returncode == 0 and first.stdout == again.stdout
@@ -95,7 +97,7 @@ def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path):
     assert len({key.angle for key in star.path}) == len(star.path)
 
 
-def test_prompts_that_cannot_be_planned_are_refused():
+def test_prompts_that_cannot_be_planned_are_refused() -> None:
     found = lingen("layout", "a cat")
     assert found.returncode == 65
     assert "one or two things it knows" in found.stderr

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.cli.protocols import Fails, RunHere
+
 
 @pytest.fixture
-def generate(lingen_here, tiny_weights):
-    def run(*options, before=(), steps=6):
+def generate(
+    lingen_here: RunHere, tiny_weights: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def run(*options: object, before: Any = (), steps: int = 6) -> subprocess.CompletedProcess[str]:
         arguments = ("generate", "a red ball", "--frames", 9, "--size", 64, "--seed", 1)
         return lingen_here(
             *before, *arguments, "--steps", steps, "--weights", tiny_weights, *options
@@ -20,11 +27,13 @@ def generate(lingen_here, tiny_weights):
     return run
 
 
-def lines():
+def lines() -> list[str]:
     return Path("run.log").read_text(encoding="utf-8").splitlines()
 
 
-def test_a_log_has_everything_and_is_appended_to(generate):
+def test_a_log_has_everything_and_is_appended_to(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     before = ("--log-file", "run.log")
     assert generate("-q", "-o", "a.mp4", before=before).stderr == ""
     first = lines()
@@ -44,10 +53,12 @@ def test_a_log_has_everything_and_is_appended_to(generate):
     assert "c.mp4" not in "\n".join(lines())
 
 
-def test_a_log_says_where_an_error_came_from(generate, monkeypatch):
+def test_a_log_says_where_an_error_came_from(
+    generate: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
-    def sample(self, *arguments, **options):
+    def sample(self: Any, *arguments: object, **options: Any) -> None:
         raise RuntimeError("boom \x1b[31m")
 
     monkeypatch.setattr(TextToVideo, "sample", sample)
@@ -57,14 +68,16 @@ def test_a_log_says_where_an_error_came_from(generate, monkeypatch):
     assert "internal error: RuntimeError: boom" in text
 
 
-def test_a_log_that_cannot_be_written(generate, fails):
+def test_a_log_that_cannot_be_written(
+    generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     fails(generate(before=("--log-file", "no/run.log")), 66, "no such folder: no")
     fails(generate(before=("--log-file", ".")), 73, "is a folder")
     result = generate("-o", "a.mp4", before=("--log-file", "/dev/full"))
     assert (result.returncode, result.stdout) == (0, "a.mp4\n")
 
 
-def test_a_trace(generate, fails):
+def test_a_trace(generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails) -> None:
     before = ("--trace", "trace.json")
     assert generate("-o", "a.mp4", before=before).returncode == 0
     events = json.loads(Path("trace.json").read_bytes())["traceEvents"]

@@ -5,8 +5,12 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import Tensor
 
 from lingen_models.checkpoints.safetensors import (
     load_tensors,
@@ -14,12 +18,13 @@ from lingen_models.checkpoints.safetensors import (
     save_tensors,
     sha256_file,
 )
+from tests.cli.protocols import Fails, RunHere
 
 PARTS = ("denoiser", "autoencoder", "text_encoder")
 
 
 @pytest.fixture
-def folder(tiny_weights, tmp_path, tiny_models):
+def folder(tiny_weights: Path, tmp_path: Path, tiny_models: Callable[..., None]) -> Path:
     """The weights of the model tiny-video, free to be damaged."""
     copy = shutil.copytree(tiny_weights, tmp_path / "weights")
     tiny_models(tiny_video={"folder": str(copy)})
@@ -29,11 +34,15 @@ def folder(tiny_weights, tmp_path, tiny_models):
 class Bomb:
     """Unpickling this makes a folder, which the test would see."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.mkdir, ("boom",)
 
 
-def rewrite(path, change=None, **config):
+def rewrite(
+    path: Path,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
+    **config: Any,
+) -> None:
     """Write the file again with other tensors, or another configuration."""
     tensors, _ = load_tensors(path)
     metadata = read_metadata(path)
@@ -41,20 +50,20 @@ def rewrite(path, change=None, **config):
     save_tensors(path, change(tensors) if change else tensors, {"lingen": json.dumps(metadata)})
 
 
-def lose(path):
+def lose(path: Path) -> str:
     """A missing tensor."""
     lost = min(load_tensors(path)[0])
     rewrite(path, lambda tensors: {name: one for name, one in tensors.items() if name != lost})
     return f"{path} lacks {lost}"
 
 
-def gain(path):
+def gain(path: Path) -> str:
     """One that no network has."""
     rewrite(path, lambda tensors: {**tensors, "zz.extra": next(iter(tensors.values())).clone()})
     return f"{path} has the foreign tensor zz.extra"
 
 
-def bend(path):
+def bend(path: Path) -> str:
     """One with a row too few."""
     tensors, _ = load_tensors(path)
     name, shape = next((k, list(v.shape)) for k, v in sorted(tensors.items()) if v.ndim > 1)
@@ -62,19 +71,19 @@ def bend(path):
     return f"{path}: {name} is {[shape[0] - 1, *shape[1:]]}, not {shape}"
 
 
-def spoil(path):
+def spoil(path: Path) -> str:
     """A number that is none."""
     name = max(load_tensors(path)[0])
     rewrite(path, lambda tensors: {**tensors, name: tensors[name] * float("nan")})
     return f"weights contain NaN or infinity: {path}: {name}"
 
 
-def pickled(path):
+def pickled(path: Path) -> str:
     path.write_bytes(pickle.dumps({"weight": Bomb()}))
     return f"weights must be safetensors: {path} is a pickle or a zip"
 
 
-def long_header(path):
+def long_header(path: Path) -> str:
     """2 GB of it; the file is sparse."""
     with open(path, "wb") as file:
         file.write((2_000_000_000).to_bytes(8, "little") + b"{")
@@ -82,18 +91,19 @@ def long_header(path):
     return f"damaged weights file: {path} claims a 2000000000 byte header"
 
 
-def of_another_model(path):
+def of_another_model(path: Path) -> str:
     """The tensors stay, what they are said to be does not."""
-    field, value, told = {
+    faults: dict[str, tuple[str, Any, str]] = {
         "denoiser": ("review", "none", "its review is none, that of tiny-video is both"),
         "autoencoder": ("latent_channels", 8, "its latent_channels is 16, that of the autoencoder"),
         "text_encoder": ("width", 48, "its text_dims is [32], that of the text encoders"),
-    }[path.stem]
+    }
+    field, value, told = faults[path.stem]
     rewrite(path, **{field: value})
     return told
 
 
-def of_another_kind(path):
+def of_another_kind(path: Path) -> str:
     """A whole file, in the place of another."""
     other = "autoencoder" if path.stem == "denoiser" else "denoiser"
     shutil.copy(path.with_stem(other), path)
@@ -105,7 +115,14 @@ FAULTS = (lose, gain, bend, spoil, pickled, long_header, of_another_model, of_an
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_weights_that_cannot_be_used(folder, lingen_here, fails, clean_environment, fault, part):
+def test_weights_that_cannot_be_used(
+    folder: Path,
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    fault: Callable[..., Any],
+    part: str,
+) -> None:
     """By the model's own name and as a folder; the check says the same as the run."""
     told = fault(folder / f"{part}.safetensors")
     make = ("generate", "a red ball", "--frames", 1, "--size", 64, "--steps", 1)
@@ -117,7 +134,14 @@ def test_weights_that_cannot_be_used(folder, lingen_here, fails, clean_environme
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_wrong_hash(folder, tiny_models, lingen_here, fails, clean_environment, part):
+def test_a_wrong_hash(
+    folder: Path,
+    tiny_models: Callable[..., None],
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    part: str,
+) -> None:
     """A whole file with other numbers, where the record says which."""
     sums = {one: sha256_file(folder / f"{one}.safetensors") for one in PARTS}
     tiny_models(tiny_video={"folder": str(folder), "sha256": sums})
@@ -133,7 +157,9 @@ def test_a_wrong_hash(folder, tiny_models, lingen_here, fails, clean_environment
     assert result.returncode == 0, result.stderr  # a folder of one's own has no record
 
 
-def test_another_variant_with_the_same_tensors(folder, lingen_here, fails, clean_environment):
+def test_another_variant_with_the_same_tensors(
+    folder: Path, lingen_here: RunHere, fails: Fails, clean_environment: Path
+) -> None:
     """They would be loaded unnoticed: review tokens and scan orders have no parameters."""
     path = folder / "denoiser.safetensors"
     rewrite(path, review="none")
@@ -145,7 +171,7 @@ def test_another_variant_with_the_same_tensors(folder, lingen_here, fails, clean
     assert result.returncode == 0, result.stderr
 
 
-def test_a_network_of_ones_own_is_nobody_elses(folder, lingen_here):
+def test_a_network_of_ones_own_is_nobody_elses(folder: Path, lingen_here: RunHere) -> None:
     """Review tokens in front, row by row: no variant is that, so no other is meant."""
     rewrite(folder / "denoiser.safetensors", review="front", scan_axes=["thw"])
     make = ("generate", "a red ball", "--frames", 1, "--size", 64, "--steps", 1, "-q")
@@ -154,7 +180,9 @@ def test_a_network_of_ones_own_is_nobody_elses(folder, lingen_here):
 
 
 class TestVerify:
-    def test_weights_that_are_right(self, folder, lingen_here, tiny_models):
+    def test_weights_that_are_right(
+        self, folder: Path, lingen_here: RunHere, tiny_models: Callable[..., None]
+    ) -> None:
         digest = sha256_file(folder / "denoiser.safetensors")
         tiny_models(tiny_video={"folder": str(folder), "sha256": {"denoiser": digest}})
         result = lingen_here("models", "verify", "tiny-video")
@@ -176,12 +204,14 @@ class TestVerify:
                 "parameters": sum(one.numel() for one in tensors.values()),
             }
 
-    def test_a_folder(self, tiny_weights, lingen_here, fails):
+    def test_a_folder(self, tiny_weights: Path, lingen_here: RunHere, fails: Fails) -> None:
         result = lingen_here("models", "verify", "lingen-mini", "--weights", tiny_weights)
         assert result.returncode == 0 and "ok, " in result.stdout.splitlines()[0]
         fails(lingen_here("models", "verify", "--weights", tiny_weights), 2, "needs the NAME")
 
-    def test_all_that_are_here_one_of_them_damaged(self, folder, lingen_here):
+    def test_all_that_are_here_one_of_them_damaged(
+        self, folder: Path, lingen_here: RunHere
+    ) -> None:
         (folder / "autoencoder.safetensors").write_bytes(b"")
         result = lingen_here("models", "verify")
         assert result.returncode == 65
@@ -193,11 +223,11 @@ class TestVerify:
         passed = {one["name"]: one["passed"] for one in json.loads(report.stdout)}
         assert passed == {"lingen-mini": True, "tiny-video": False}
 
-    def test_what_is_not_here(self, lingen_here, fails):
+    def test_what_is_not_here(self, lingen_here: RunHere, fails: Fails) -> None:
         fails(lingen_here("models", "verify", "dit-mini"), 69, "no weights of 'dit-mini' exist")
 
 
-def test_the_list_in_columns(folder, lingen_here):
+def test_the_list_in_columns(folder: Path, lingen_here: RunHere) -> None:
     head, *rows = lingen_here("models", "list", "--all").stdout.splitlines()
     starts = [head.index(word) for word in ("NAME", "WEIGHTS", "SIZE", "LICENCE", "TRAINED")]
     cells = {row.split()[0]: [row[at:].split("  ")[0] for at in starts[1:]] for row in rows}
@@ -210,7 +240,7 @@ def test_the_list_in_columns(folder, lingen_here):
     assert states["tiny-video"] == ("missing", None)
 
 
-def test_show_in_words(folder, lingen_here):
+def test_show_in_words(folder: Path, lingen_here: RunHere) -> None:
     (folder / "text_encoder.safetensors").unlink()
     result = lingen_here("models", "show", "tiny-video")
     assert result.returncode == 0, result.stderr

@@ -2,20 +2,24 @@
 
 import json
 import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.planning.fit import parse_budget, parse_size
 from lingen_models.pipelines.text_to_video import TextToVideo
+from tests.cli.protocols import Fails, RunHere
 
 SHORT = ("--seconds", 1, "--size", 64)
 
 
 @pytest.fixture
-def planned(lingen_here, tiny_weights):
+def planned(lingen_here: RunHere, tiny_weights: Path) -> Callable[..., Any]:
     """Return a function that plans with tiny networks, and gives what is printed as JSON."""
 
-    def plan(*options):
+    def plan(*options: object) -> Any:
         result = lingen_here("plan", "a red ball", "--weights", tiny_weights, *options, "--json")
         assert result.returncode == 0, result.stderr
         return json.loads(result.stdout)
@@ -23,7 +27,7 @@ def planned(lingen_here, tiny_weights):
     return plan
 
 
-def test_what_a_video_needs(planned, clean_environment):
+def test_what_a_video_needs(planned: Callable[..., Any], clean_environment: Path) -> None:
     plan = planned(*SHORT, "--steps", 3)
     assert (plan["frames"], plan["width"], plan["height"], plan["steps"]) == (16, 64, 64, 3)
     # 16 frames are 3 latent frames of 8 x 8, and a token has 2 x 2; the first step is not guided
@@ -37,13 +41,18 @@ def test_what_a_video_needs(planned, clean_environment):
     assert list(clean_environment.iterdir()) == []
 
 
-def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkeypatch):
+def test_passes_are_those_of_the_loop(
+    planned: Callable[..., Any],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A solver with two passes a step, windows, and no guidance: counted, not guessed."""
     asked = []
 
     class Counting(TextToVideo):
-        def denoiser_for(self, params):
-            def network(latents, *rest):
+        def denoiser_for(self, params: Any) -> Callable[..., Any]:
+            def network(latents: Any, *rest: object) -> Any:
                 asked.append(latents.shape[0])
                 return self.denoiser(latents, *rest)
 
@@ -57,8 +66,8 @@ def test_passes_are_those_of_the_loop(planned, lingen_here, tiny_weights, monkey
     assert plan["passes"] == sum(asked) > 20
 
 
-def test_it_loads_nothing(planned, monkeypatch):
-    def load(*_):
+def test_it_loads_nothing(planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
         raise AssertionError("weights were read")
 
     monkeypatch.setattr("lingen_models.checkpoints.safetensors.load_tensors", load)
@@ -66,7 +75,7 @@ def test_it_loads_nothing(planned, monkeypatch):
     assert planned(*SHORT)["weights"] > 0
 
 
-def test_a_dry_run(lingen_here, clean_environment, tiny_weights):
+def test_a_dry_run(lingen_here: RunHere, clean_environment: Path, tiny_weights: Path) -> None:
     result = lingen_here(
         "generate", "a red ball", "--weights", tiny_weights, *SHORT, "--dry-run", "-o", "a.mp4"
     )
@@ -76,20 +85,22 @@ def test_a_dry_run(lingen_here, clean_environment, tiny_weights):
     assert list(clean_environment.iterdir()) == []
 
 
-def test_more_length_needs_more(planned):
+def test_more_length_needs_more(planned: Callable[..., Any]) -> None:
     short, long = planned(*SHORT), planned("--seconds", 30, "--size", 64)
     assert long["flops"] > 10 * short["flops"]
     assert long["disk"]["latents"] > 10 * short["disk"]["latents"]
 
 
-def test_weights_that_are_nowhere(lingen_here):
+def test_weights_that_are_nowhere(lingen_here: RunHere) -> None:
     result = lingen_here("plan", "a red ball", "--model", "dit-mini", "--seconds", 1)
     assert result.returncode == 0, result.stderr
     assert "weights    there are none" in result.stdout
     assert "without    the text encoders" in result.stdout
 
 
-def test_a_story(lingen_here, planned, tiny_weights, clean_environment):
+def test_a_story(
+    lingen_here: RunHere, planned: Callable[..., Any], tiny_weights: Path, clean_environment: Path
+) -> None:
     story = clean_environment / "story.toml"
     shots = [f'[[shot]]\nprompt = "a red ball"\nseconds = {seconds}\n' for seconds in (1, 2)]
     story.write_text("\n".join(shots))
@@ -99,7 +110,9 @@ def test_a_story(lingen_here, planned, tiny_weights, clean_environment):
     assert json.loads(result.stdout)["frames"] == 48
 
 
-def test_fewer_steps_and_smaller_pictures(planned, monkeypatch):
+def test_fewer_steps_and_smaller_pictures(
+    planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a pace and a memory of our own, whatever this machine has."""
     from lingen_cli.planning import plan as planning
     from lingen_cli.planning.probe import Measured
@@ -126,7 +139,9 @@ def test_fewer_steps_and_smaller_pictures(planned, monkeypatch):
     assert smaller["ram"] <= thrifty["ram"] * 0.7
 
 
-def test_what_is_chosen_can_be_made(lingen_here, planned, tiny_weights):
+def test_what_is_chosen_can_be_made(
+    lingen_here: RunHere, planned: Callable[..., Any], tiny_weights: Path
+) -> None:
     plan = planned(*SHORT, "--steps", 2, "--fit", "100GB", "--budget", "1:00:00")
     assert not plan["frugal"]
     options = shlex.split(plan["command"])[2:]
@@ -149,14 +164,20 @@ def test_what_is_chosen_can_be_made(lingen_here, planned, tiny_weights):
     ],
 )
 def test_what_cannot_be_planned(
-    lingen_here, fails, clean_environment, monkeypatch, options, code, part
-):
+    lingen_here: RunHere,
+    fails: Fails,
+    clean_environment: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    code: int,
+    part: str,
+) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     fails(lingen_here("plan", "a red ball", *SHORT, *options), code, part)
     assert list(clean_environment.iterdir()) == []
 
 
-def test_sizes_and_times():
+def test_sizes_and_times() -> None:
     assert [parse_size(text) for text in ("12GB", "800 mb", "4GiB", "1.5k")] == [
         12 * 10**9,
         8 * 10**8,

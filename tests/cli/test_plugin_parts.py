@@ -1,8 +1,12 @@
 """A LinGen is trained on the text encoder and the autoencoder of a third party's plugin."""
 
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 PLUGIN = '''
 from lingen_plugins import Autoencoder, Dataset, TextEncoder, hookimpl
@@ -142,7 +146,9 @@ clips = 2
 
 
 @pytest.fixture
-def on_plugins(lingen_here, tmp_path, monkeypatch):
+def on_plugins(
+    lingen_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
     """The weights of a LinGen that was trained on both, and the recipe."""
     folder = tmp_path / "plugin"
     info = folder / "parts-1.0.dist-info"
@@ -160,15 +166,21 @@ def on_plugins(lingen_here, tmp_path, monkeypatch):
     return out, recipe
 
 
-def test_they_keep_the_contract(on_plugins):
-    import parts_plugin
+def test_they_keep_the_contract(on_plugins: tuple[Path, Path]) -> None:
+    import parts_plugin  # type: ignore[import-not-found]
 
     from lingen_plugins.testing import check_plugin
 
     check_plugin(parts_plugin)
 
 
-def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_path, monkeypatch):
+def test_what_they_hold_is_in_the_weights(
+    on_plugins: tuple[Path, Path],
+    lingen_here: RunHere,
+    fails: Fails,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 
@@ -196,7 +208,9 @@ def test_what_they_hold_is_in_the_weights(on_plugins, lingen_here, fails, tmp_pa
     fails(lingen_here(*wish, "--size", "64"), 69, "the autoencoder 'blocks', which no plugin here")
 
 
-def test_a_dataset_of_a_plugin(on_plugins, lingen_here, fails, tmp_path):
+def test_a_dataset_of_a_plugin(
+    on_plugins: tuple[Path, Path], lingen_here: RunHere, fails: Fails, tmp_path: Path
+) -> None:
     import torch
 
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
@@ -206,7 +220,7 @@ def test_a_dataset_of_a_plugin(on_plugins, lingen_here, fails, tmp_path):
     words = words.replace("[text]", '[data]\ndataset = "greys"\n\n[text]')
     words = words.replace("width = 32", "width = 32\ntext_dims = [64]")
 
-    def train(recipe, folder="greys"):
+    def train(recipe: str, folder: str = "greys") -> subprocess.CompletedProcess[str]:
         path.write_text(recipe)
         return lingen_here("train", path, "-o", tmp_path / folder, "--device", "cpu")
 
@@ -226,7 +240,9 @@ def test_a_dataset_of_a_plugin(on_plugins, lingen_here, fails, tmp_path):
     fails(train(wrong, "none"), 65, "stage.0.source.0.crop: only the playground knows it")
 
 
-def test_weights_for_what_reads_none(on_plugins, lingen_here, fails, tmp_path):
+def test_weights_for_what_reads_none(
+    on_plugins: tuple[Path, Path], lingen_here: RunHere, fails: Fails, tmp_path: Path
+) -> None:
     _, recipe = on_plugins
     recipe.write_text(RECIPE.replace('plugin = "blocks"', 'plugin = "blocks"\nweights = "x"'))
     refused = lingen_here("train", recipe, "-o", tmp_path / "other", "--device", "cpu")
@@ -234,8 +250,11 @@ def test_weights_for_what_reads_none(on_plugins, lingen_here, fails, tmp_path):
 
 
 def test_a_story_is_checked_where_an_encoder_is_a_plugin(
-    on_plugins, lingen_here, tmp_path, monkeypatch
-):
+    on_plugins: tuple[Path, Path],
+    lingen_here: RunHere,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     out, _ = on_plugins
     (tmp_path / "story.toml").write_text('[[shot]]\nprompt = "a zebra"\nseconds = 1\n')
     monkeypatch.setenv("LINGEN_WEIGHTS", str(out))

@@ -8,21 +8,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.files.work_folder import WorkFolder
+from tests.cli.protocols import Fails, RunHere
 
 SAFE = [sys.executable, "-P", "-m", "lingen_cli"]
 
 
 @pytest.fixture
-def listed(clean_environment, tiny_weights, monkeypatch):
+def listed(
+    clean_environment: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Return a function that writes a list of so many short jobs."""
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
 
-    def write(count, **more):
+    def write(count: int, **more: Any) -> str:
         common = {"frames": 9, "steps": 2, "size": 64, "weights": str(tiny_weights)}
         lines = [json.dumps({"prompt": f"ball {n}"} | common | more) for n in range(count)]
         Path("jobs.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -32,7 +37,7 @@ def listed(clean_environment, tiny_weights, monkeypatch):
 
 
 @pytest.fixture
-def traps(clean_environment):
+def traps(clean_environment: Path) -> None:
     """Modules and a plugin in the current folder that leave a file behind when they are run."""
     bomb = "open('PWNED', 'a').write(__name__)\n"
     for name in ("wave", "typer", "submitit", "evil_module", "sitecustomize"):
@@ -43,16 +48,18 @@ def traps(clean_environment):
     (info / "entry_points.txt").write_text("[lingen]\nevil = evil_module\n")
 
 
-def run(*arguments, **options):
+def run(*arguments: object, **options: Any) -> Any:
     settings = {"capture_output": True, "text": True, "check": False, "timeout": 280}
     return subprocess.run([*SAFE, "batch", *map(str, arguments)], **settings | options)
 
 
-def videos():
+def videos() -> list[str]:
     return sorted(path.name for path in Path("jobs").glob("*.mp4"))
 
 
-def test_workers_import_nothing_from_the_current_folder(listed, traps):
+def test_workers_import_nothing_from_the_current_folder(
+    listed: Callable[..., str], traps: None
+) -> None:
     result = run(listed(2), "--jobs", 2, "--json")
     assert result.returncode == 0, result.stderr
     assert "ended with" not in result.stderr
@@ -61,7 +68,9 @@ def test_workers_import_nothing_from_the_current_folder(listed, traps):
 
 
 @pytest.mark.parametrize("cluster", ["debug", "local"])
-def test_slurm_parts_import_nothing_from_the_current_folder(listed, traps, cluster):
+def test_slurm_parts_import_nothing_from_the_current_folder(
+    listed: Callable[..., str], traps: None, cluster: str
+) -> None:
     pytest.importorskip("submitit")
     result = run(listed(2), "--slurm", 2, "--slurm-cluster", cluster)
     assert result.returncode == 0, result.stderr
@@ -72,7 +81,9 @@ def test_slurm_parts_import_nothing_from_the_current_folder(listed, traps, clust
     assert not Path("PWNED").exists()
 
 
-def test_ray_actors_import_nothing_from_the_current_folder(listed, traps):
+def test_ray_actors_import_nothing_from_the_current_folder(
+    listed: Callable[..., str], traps: None
+) -> None:
     pytest.importorskip("ray")
     result = run(listed(2), "--jobs", 1, "--ray", "local")
     assert result.returncode == 0, result.stderr
@@ -80,7 +91,9 @@ def test_ray_actors_import_nothing_from_the_current_folder(listed, traps):
     assert not Path("PWNED").exists()
 
 
-def test_the_search_path_has_no_current_folder(clean_environment, monkeypatch):
+def test_the_search_path_has_no_current_folder(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_cli.interpreter import packages_folder, search_path
 
     kept = [one for one in sys.path if one]
@@ -91,7 +104,9 @@ def test_the_search_path_has_no_current_folder(clean_environment, monkeypatch):
     assert packages_folder() in search_path()
 
 
-def test_a_worker_that_dies_at_its_import_is_told(listed, lingen_here, monkeypatch):
+def test_a_worker_that_dies_at_its_import_is_told(
+    listed: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It ends with 1, as a batch does of which some jobs failed; the others make its share."""
     from lingen_cli.batch import processes
 
@@ -105,14 +120,14 @@ def test_a_worker_that_dies_at_its_import_is_told(listed, lingen_here, monkeypat
     assert len(videos()) == 2
 
 
-def workers_of(process):
-    found = []
+def workers_of(process: subprocess.Popen[Any]) -> list[int]:
+    found: list[int] = []
     for task in Path(f"/proc/{process.pid}/task").glob("*/children"):
         found += map(int, task.read_text(encoding="ascii").split())
     return found
 
 
-def is_alive(pid):
+def is_alive(pid: Any) -> Any:
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except OSError:
@@ -120,9 +135,10 @@ def is_alive(pid):
     return state != "Z"
 
 
-def test_workers_end_with_their_parent(listed):
+def test_workers_end_with_their_parent(listed: Callable[..., str]) -> None:
     command = [*SAFE, "batch", listed(8, steps=400), "--jobs", "2", "--quiet"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
         while not list(Path().glob("jobs/.*/journal/state*")):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
@@ -139,7 +155,9 @@ def test_workers_end_with_their_parent(listed):
 
 
 @pytest.mark.parametrize("options", [(), ("--jobs", 2)])
-def test_an_output_that_is_held_is_not_called_made(listed, lingen_here, options):
+def test_an_output_that_is_held_is_not_called_made(
+    listed: Callable[..., str], lingen_here: RunHere, options: tuple[Any, ...]
+) -> None:
     path = listed(2)
     Path("jobs").mkdir()
     with WorkFolder(Path("jobs/0002-ball-1.mp4")):
@@ -158,20 +176,25 @@ def test_an_output_that_is_held_is_not_called_made(listed, lingen_here, options)
     assert len(videos()) == 2
 
 
-def test_an_output_that_was_let_go_is_made(listed, lingen_here, monkeypatch):
-    from lingen_cli.batch import run as run_batch
+def test_an_output_that_was_let_go_is_made(
+    listed: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     path = listed(1)
     Path("jobs").mkdir()
     held = WorkFolder(Path("jobs/0001-ball-0.mp4")).__enter__()
-    monkeypatch.setattr(run_batch.time, "sleep", lambda _: held.__exit__(None, None, None))
+    monkeypatch.setattr(
+        "lingen_cli.batch.run.time.sleep", lambda _: held.__exit__(None, None, None)
+    )
     result = lingen_here("batch", path, "--json")
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout.splitlines()[-1])["done"] == 1
     assert videos() == ["0001-ball-0.mp4"]
 
 
-def test_two_names_of_one_output_are_one(listed, lingen_here, fails):
+def test_two_names_of_one_output_are_one(
+    listed: Callable[..., str], lingen_here: RunHere, fails: Fails
+) -> None:
     path = Path(listed(2))
     first, second = map(json.loads, path.read_text().splitlines())
     lines = [first | {"output": "q.mp4"}, second | {"output": "b/../q.mp4"}]

@@ -13,7 +13,6 @@ import rich.progress
 import torch
 
 from lingen_cli.terminal import console
-from lingen_cli.terminal import progress as progress_module
 from lingen_cli.terminal.clock import Clock, minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.latent_preview import sketch
@@ -21,14 +20,16 @@ from lingen_cli.terminal.progress import Progress
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that tests set by hand."""
     now = [1000.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("lingen_cli.terminal.progress.time.monotonic", lambda: now[0])
     return now
 
 
-def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, clock):
+def test_without_a_terminal_a_line_comes_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
     with Events(None) as events, Progress(events) as progress:
         progress.phase("sample", 20)
         for done in range(1, 11):
@@ -44,7 +45,7 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, clock):
     ]
 
 
-def test_a_bar_says_what_has_passed_and_what_is_left():
+def test_a_bar_says_what_has_passed_and_what_is_left() -> None:
     now = [0.0]
     bars = rich.progress.Progress(Clock(), get_time=lambda: now[0])
     bars.add_task("sample", total=10)
@@ -58,7 +59,7 @@ def test_a_bar_says_what_has_passed_and_what_is_left():
     assert minutes(3723.4) == "1:02:03"
 
 
-def test_quiet_is_quiet(capsys, clock):
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     with Events(None) as events, Progress(events, quiet=True) as progress:
         progress.phase("sample", 2)
         clock[0] += 100
@@ -68,7 +69,7 @@ def test_quiet_is_quiet(capsys, clock):
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_lost_event_stream_does_not_stop_the_run(tmp_path):
+def test_a_lost_event_stream_does_not_stop_the_run(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with Events(f"/dev/fd/{writer}") as events:
@@ -77,7 +78,7 @@ def test_a_lost_event_stream_does_not_stop_the_run(tmp_path):
     os.close(writer)
 
 
-def test_events_are_ascii_and_one_line_each(tmp_path):
+def test_events_are_ascii_and_one_line_each(tmp_path: Path) -> None:
     with Events(str(tmp_path / "log")) as events:
         events.emit("warning", message="größer\n\u2028 zwei")
     lines = (tmp_path / "log").read_bytes().split(b"\n")
@@ -86,7 +87,7 @@ def test_events_are_ascii_and_one_line_each(tmp_path):
     assert all(byte < 128 for byte in lines[0])
 
 
-def test_a_terminal_gets_bars_with_phases(tiny_weights, clean_environment):
+def test_a_terminal_gets_bars_with_phases(tiny_weights: Path, clean_environment: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--preview"]
     options = ["--weights", str(tiny_weights), "--size", "32", "--frames", "9", "--steps", "2"]
@@ -114,7 +115,7 @@ def test_a_terminal_gets_bars_with_phases(tiny_weights, clean_environment):
         assert part in text
 
 
-def test_a_second_signal_ends_the_process_at_once():
+def test_a_second_signal_ends_the_process_at_once() -> None:
     code = (
         "import time\nfrom lingen_cli.terminal import signals\n"
         "signals.install()\n"
@@ -144,7 +145,7 @@ def test_a_second_signal_ends_the_process_at_once():
     process.stderr.close()
 
 
-def test_a_sketch_has_the_colours_of_the_decoded_frame():
+def test_a_sketch_has_the_colours_of_the_decoded_frame() -> None:
     torch.manual_seed(0)
     mixing = torch.randn(3, 16)
     latents = torch.randn(1, 16, 5, 4, 6)
@@ -160,7 +161,9 @@ def test_a_sketch_has_the_colours_of_the_decoded_frame():
 @pytest.mark.parametrize(
     ("terminal", "shown"), [(True, "\\x1b[2J.mp4\n"), (False, "\x1b[2J.mp4\n")]
 )
-def test_a_path_obeys_the_reader(capsys, monkeypatch, terminal, shown):
+def test_a_path_obeys_the_reader(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, shown: str
+) -> None:
     """A script gets the name that the file has; a terminal gets nothing that it would obey."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
     console.path(Path("\x1b[2J.mp4"))

@@ -4,7 +4,7 @@ from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.prompts import MAX_CHARACTERS, check_prompt
 
 
-def test_good_prompts_keep_their_words():
+def test_good_prompts_keep_their_words() -> None:
     assert check_prompt("  a red ball ") == "a red ball"
     assert check_prompt("ein grüner Bär 🐻 \N{ZERO WIDTH JOINER}") != ""
     assert check_prompt("x" * MAX_CHARACTERS) == "x" * MAX_CHARACTERS
@@ -12,7 +12,7 @@ def test_good_prompts_keep_their_words():
 
 
 @pytest.mark.parametrize("blank", ["\n", "\r\n", "\t", "\r", "\n\n", "\v", "\f", "\x85"])
-def test_line_ends_and_tabs_are_spaces(blank):
+def test_line_ends_and_tabs_are_spaces(blank: str) -> None:
     assert check_prompt(f"a red ball{blank}bounces{blank}") == "a red ball bounces"
 
 
@@ -27,6 +27,6 @@ def test_line_ends_and_tabs_are_spaces(blank):
         ("not utf-8 \udcff", r"U\+DCFF"),
     ],
 )
-def test_bad_prompts_say_what_is_wrong(prompt, message):
+def test_bad_prompts_say_what_is_wrong(prompt: str, message: str) -> None:
     with pytest.raises(InvalidOptionError, match=message):
         check_prompt(prompt)

@@ -8,16 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_plugins.hub_cache import cache_root
+from tests.cli.hub_server import Hub
+from tests.cli.protocols import Fails, Run, RunHere
 
 PARTS = ("denoiser", "autoencoder", "text_encoder")
 
 
-def record_of(hub, files, folder=""):
+def record_of(hub: Hub, files: dict[str, Any], folder: str = "") -> dict[str, Any]:
     """The fields of `Weights` for bytes by part, which the hub has from now on."""
     for part, data in files.items():
         hub.files[f"{folder}/{part}.safetensors" if folder else f"{part}.safetensors"] = data
@@ -30,7 +34,7 @@ def record_of(hub, files, folder=""):
     }
 
 
-def left_in(folder):
+def left_in(folder: Path) -> list[str]:
     """Files, not locks and not the tag of a cache, in the folder of the cache."""
     return sorted(
         path.name for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts
@@ -38,29 +42,36 @@ def left_in(folder):
 
 
 @pytest.fixture
-def tiny_files(tiny_weights):
+def tiny_files(tiny_weights: Path) -> dict[str, bytes]:
     return {part: (tiny_weights / f"{part}.safetensors").read_bytes() for part in PARTS}
 
 
 @pytest.fixture
-def any_files():
+def any_files() -> dict[str, Any]:
     """Bytes that are no weights: a download does not look into them."""
     return {part: hashlib.shake_256(part.encode()).digest(20_000) for part in PARTS}
 
 
 @pytest.fixture
-def published(hub, tiny_models, any_files):
+def published(hub: Hub, tiny_models: Callable[..., None], any_files: dict[str, Any]) -> Hub:
     """The model tiny-video is on the hub."""
     tiny_models(tiny_video=record_of(hub, any_files))
     return hub
 
 
 @pytest.fixture
-def pull(lingen_here):
+def pull(lingen_here: RunHere) -> Callable[..., subprocess.CompletedProcess[str]]:
     return lambda *arguments: lingen_here("models", "pull", "tiny-video", *arguments)
 
 
-def test_from_the_hub_to_a_video(lingen, fails, hub, tiny_models, tiny_files, clean_environment):
+def test_from_the_hub_to_a_video(
+    lingen: Run,
+    fails: Fails,
+    hub: Hub,
+    tiny_models: Callable[..., None],
+    tiny_files: dict[str, bytes],
+    clean_environment: Path,
+) -> None:
     """The real command line, as a user meets it: told, pulled, used, there for the next time."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -90,8 +101,10 @@ def test_from_the_hub_to_a_video(lingen, fails, hub, tiny_models, tiny_files, cl
     assert len(hub.requests) == asked
 
 
-def test_before_and_after(published, lingen_here, pull):
-    def row():
+def test_before_and_after(
+    published: Hub, lingen_here: RunHere, pull: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    def row() -> Any:
         rows = json.loads(lingen_here("models", "list", "--json").stdout)
         (found,) = [one for one in rows if one["name"] == "tiny-video"]
         return found
@@ -126,7 +139,12 @@ def test_before_and_after(published, lingen_here, pull):
     assert row() == before | {"weights": True, "state": "ready", "get": None}
 
 
-def test_a_connection_that_is_lost_is_taken_up(published, pull, any_files, monkeypatch):
+def test_a_connection_that_is_lost_is_taken_up(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    any_files: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
     published.cut_after = 9000
     result = pull()
@@ -142,7 +160,13 @@ def test_a_connection_that_is_lost_is_taken_up(published, pull, any_files, monke
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_download_goes_on(hub, tiny_models, lingen, any_files, number):
+def test_a_stopped_download_goes_on(
+    hub: Hub,
+    tiny_models: Callable[..., None],
+    lingen: Run,
+    any_files: dict[str, Any],
+    number: signal.Signals,
+) -> None:
     """In chunks of 10 MB, as they are outside this process."""
     large = hashlib.shake_256(b"large").digest(1000) * 12_000
     tiny_models(tiny_video=record_of(hub, any_files | {"denoiser": large}))
@@ -164,12 +188,15 @@ def test_a_stopped_download_goes_on(hub, tiny_models, lingen, any_files, number)
     result = lingen("models", "pull", "tiny-video")
     assert result.returncode == 0, result.stderr
     name, span = hub.gets()[1]
+    assert span is not None
     assert name == "denoiser.safetensors" and int(span[6:-1]) >= 10_000_000
     assert Path(result.stdout.splitlines()[0]).read_bytes() == large
     assert not list(blobs.glob("*.incomplete"))
 
 
-def test_a_hub_that_knows_no_ranges(published, pull, any_files):
+def test_a_hub_that_knows_no_ranges(
+    published: Hub, pull: Callable[..., subprocess.CompletedProcess[str]], any_files: dict[str, Any]
+) -> None:
     digest = hashlib.sha256(any_files["denoiser"]).hexdigest()
     blobs = published.cache / "models--someone--tiny-video" / "blobs"
     blobs.mkdir(parents=True)
@@ -181,7 +208,12 @@ def test_a_hub_that_knows_no_ranges(published, pull, any_files):
 
 
 @pytest.mark.parametrize("left", [b"x" * 5000, b"x" * 20_000, b"x" * 30_000])
-def test_what_was_left_is_damaged(published, pull, any_files, left):
+def test_what_was_left_is_damaged(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    any_files: dict[str, Any],
+    left: bytes,
+) -> None:
     digest = hashlib.sha256(any_files["denoiser"]).hexdigest()
     blobs = published.cache / "models--someone--tiny-video" / "blobs"
     blobs.mkdir(parents=True)
@@ -193,7 +225,13 @@ def test_what_was_left_is_damaged(published, pull, any_files, left):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_wrong_bytes_are_not_kept(published, pull, fails, any_files, part):
+def test_wrong_bytes_are_not_kept(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    any_files: dict[str, Any],
+    part: str,
+) -> None:
     wrong = b"w" * 20_000
     published.files[f"{part}.safetensors"] = wrong
     result = pull("-q")
@@ -212,7 +250,9 @@ def test_wrong_bytes_are_not_kept(published, pull, fails, any_files, part):
     )
 
 
-def test_another_size_is_told_before_anything_is_downloaded(published, pull, fails):
+def test_another_size_is_told_before_anything_is_downloaded(
+    published: Hub, pull: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
+) -> None:
     published.files["text_encoder.safetensors"] = b"short"
     fails(pull(), 65, "wrong size: text_encoder.safetensors", "has 5 bytes", "has 20000")
     assert published.gets() == [] and left_in(published.cache) == []
@@ -229,20 +269,37 @@ def test_another_size_is_told_before_anything_is_downloaded(published, pull, fai
         ((418, ""), "answers with the error 418"),
     ],
 )
-def test_a_hub_that_refuses(published, pull, fails, status, told):
+def test_a_hub_that_refuses(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    status: tuple[int, str],
+    told: str,
+) -> None:
     published.status = status
     fails(pull(), 69, told)
     assert left_in(published.cache) == []
 
 
-def test_no_hub(published, pull, fails, monkeypatch):
+def test_no_hub(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     nowhere = "http://127.0.0.1:9/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
     fails(pull(), 69, "cannot reach", "someone/tiny-video")
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
-def test_offline(published, pull, fails, monkeypatch, how):
+def test_offline(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
     if how == "variable":
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     result = pull(*["--offline"] if how == "option" else [])
@@ -250,7 +307,12 @@ def test_offline(published, pull, fails, monkeypatch, how):
     assert published.requests == []
 
 
-def test_without_the_package(published, pull, fails, monkeypatch):
+def test_without_the_package(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import importlib.util
 
     found = importlib.util.find_spec
@@ -262,7 +324,12 @@ def test_without_the_package(published, pull, fails, monkeypatch):
     assert published.requests == []
 
 
-def test_too_little_space(published, pull, fails, monkeypatch):
+def test_too_little_space(
+    published: Hub,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=59_999))
     fails(pull(), 74, "disk full", "has 60.0 kB left, the download needs 60.0 kB")
@@ -270,8 +337,14 @@ def test_too_little_space(published, pull, fails, monkeypatch):
 
 
 def test_a_damaged_file_is_refused_by_name_and_mended(
-    hub, tiny_models, tiny_files, lingen_here, pull, fails, clean_environment
-):
+    hub: Hub,
+    tiny_models: Callable[..., None],
+    tiny_files: dict[str, bytes],
+    lingen_here: RunHere,
+    pull: Callable[..., subprocess.CompletedProcess[str]],
+    fails: Fails,
+    clean_environment: Path,
+) -> None:
     tiny_models(tiny_video=record_of(hub, tiny_files))
     path = Path(pull("-q").stdout.splitlines()[1])
     damaged = tiny_files["autoencoder"][:-1] + b"\xff"
@@ -287,7 +360,9 @@ def test_a_damaged_file_is_refused_by_name_and_mended(
     assert lingen_here("models", "verify", "tiny-video").returncode == 0
 
 
-def test_two_at_once_download_once(hub, tiny_models, any_files, lingen):
+def test_two_at_once_download_once(
+    hub: Hub, tiny_models: Callable[..., None], any_files: dict[str, Any], lingen: Run
+) -> None:
     tiny_models(tiny_video=record_of(hub, any_files))
     command = [sys.executable, "-m", "lingen_cli", "models", "pull", "tiny-video"]
     both = [
@@ -300,7 +375,9 @@ def test_two_at_once_download_once(hub, tiny_models, any_files, lingen):
     assert sorted(hub.gets()) == sorted((f"{part}.safetensors", None) for part in PARTS)
 
 
-def test_models_without_a_download(lingen_here, fails, tiny_models, tiny_weights):
+def test_models_without_a_download(
+    lingen_here: RunHere, fails: Fails, tiny_models: Callable[..., None], tiny_weights: Path
+) -> None:
     result = lingen_here("models", "pull", "lingen-mini")
     assert result.returncode == 0 and "all weights of lingen-mini are here" in result.stderr
     told = "lingen train ablation --model dit-mini"
@@ -311,7 +388,13 @@ def test_models_without_a_download(lingen_here, fails, tiny_models, tiny_weights
 
 
 class TestRemove:
-    def test_everything_of_it(self, published, pull, lingen_here, fails):
+    def test_everything_of_it(
+        self,
+        published: Hub,
+        pull: Callable[..., subprocess.CompletedProcess[str]],
+        lingen_here: RunHere,
+        fails: Fails,
+    ) -> None:
         assert pull("-q").returncode == 0
         fails(lingen_here("models", "remove", "tiny-video"), 2, "add --yes to remove the weights")
         assert len(left_in(published.cache)) == 6
@@ -322,7 +405,9 @@ class TestRemove:
         again = lingen_here("models", "remove", "tiny-video", "--json")
         assert json.loads(again.stdout) == {"name": "tiny-video", "removed": [], "bytes": 0}
 
-    def test_what_came_of_a_stopped_download(self, published, lingen_here, any_files):
+    def test_what_came_of_a_stopped_download(
+        self, published: Hub, lingen_here: RunHere, any_files: dict[str, Any]
+    ) -> None:
         digest = hashlib.sha256(any_files["denoiser"]).hexdigest()
         partial = published.cache / "models--someone--tiny-video/blobs" / f"{digest}.incomplete"
         partial.parent.mkdir(parents=True)
@@ -331,7 +416,14 @@ class TestRemove:
         assert json.loads(result.stdout)["bytes"] == 3
         assert not partial.exists()
 
-    def test_what_others_need_stays(self, hub, tiny_models, any_files, lingen_here, pull):
+    def test_what_others_need_stays(
+        self,
+        hub: Hub,
+        tiny_models: Callable[..., None],
+        any_files: dict[str, Any],
+        lingen_here: RunHere,
+        pull: Callable[..., subprocess.CompletedProcess[str]],
+    ) -> None:
         """Another model with the same autoencoder, and a program with its own file and link."""
         record = record_of(hub, any_files)
         other = record | {"denoiser": "large.safetensors"}
@@ -358,13 +450,28 @@ class TestRemove:
             ("lingen-mimi", "did you mean"),
         ],
     )
-    def test_refused(self, lingen_here, fails, tiny_models, tiny_weights, name, told):
+    def test_refused(
+        self,
+        lingen_here: RunHere,
+        fails: Fails,
+        tiny_models: Callable[..., None],
+        tiny_weights: Path,
+        name: str,
+        told: str,
+    ) -> None:
         tiny_models(tiny_video={"folder": str(tiny_weights)})
         before = left_in(tiny_weights)
         fails(lingen_here("models", "remove", name, "--yes"), 2, told)
         assert left_in(tiny_weights) == before
 
-    def test_while_it_is_downloaded(self, published, pull, lingen_here, fails, any_files):
+    def test_while_it_is_downloaded(
+        self,
+        published: Hub,
+        pull: Callable[..., subprocess.CompletedProcess[str]],
+        lingen_here: RunHere,
+        fails: Fails,
+        any_files: dict[str, Any],
+    ) -> None:
         from filelock import FileLock
 
         assert pull("-q").returncode == 0
@@ -386,7 +493,9 @@ class TestRemove:
     ],
     ids=lambda variables: "+".join(variables) or "none",
 )
-def test_the_cache_is_where_the_library_has_it(variables, monkeypatch):
+def test_the_cache_is_where_the_library_has_it(
+    variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():

@@ -1,10 +1,12 @@
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.requests.recipe import Recipe, recipe_from_video
+from lingen_cli.requests.recipe import Added, Dropped, Recipe, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 
 GOOD = {
@@ -30,7 +32,7 @@ GOOD = {
 SAMPLING = SamplingParams(steps=20, guidance_scale=3.0, sampler="euler", seed=1)
 
 
-def test_a_recipe_survives_json():
+def test_a_recipe_survives_json() -> None:
     recipe = Recipe.model_validate(GOOD)
     assert Recipe.model_validate_json(recipe.model_dump_json(exclude_none=True)) == recipe
     assert (recipe.format, recipe.sampling) == (2, SAMPLING)
@@ -55,7 +57,9 @@ def test_a_recipe_survives_json():
         {"sampling": {"steps": 2, "guidance_scale": 2.0, "sampler": "euler"}},
     ],
 )
-def test_a_recipe_of_a_stranger_is_checked(wrong, monkeypatch, tmp_path):
+def test_a_recipe_of_a_stranger_is_checked(
+    wrong: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with pytest.raises(ValidationError):
         Recipe.model_validate(GOOD | wrong)
     monkeypatch.setattr("lingen_cli.media.metadata.read_recipe", lambda path: GOOD | wrong)
@@ -64,7 +68,7 @@ def test_a_recipe_of_a_stranger_is_checked(wrong, monkeypatch, tmp_path):
         recipe_from_video(tmp_path / "x.mp4")
 
 
-def test_a_recipe_of_format_1_is_read_with_its_edits():
+def test_a_recipe_of_format_1_is_read_with_its_edits() -> None:
     more = {
         "format": 1,
         "negative": "a star",
@@ -81,6 +85,7 @@ def test_a_recipe_of_format_1_is_read_with_its_edits():
         SAMPLING, negative_prompt="a star", guidance_interval=(0.1, 0.8), step_cache=0.2
     )
     added, cut = recipe.edits
+    assert isinstance(added, Added) and isinstance(cut, Dropped)
     assert added.sampling == SamplingParams(steps=3, guidance_scale=2.0, sampler="heun", seed=2)
     assert (added.windows, added.crossfade, cut.keep) == ((33, 9), 1.0, 20)
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_training.shipped import shipped_recipes, summary_of
 from lingen_training.training_recipe import read_recipe
+from tests.cli.protocols import Fails, RunHere
 
 NAMES = list(shipped_recipes())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_shipped_recipes_can_be_read_and_say_what_they_are(name):
+def test_shipped_recipes_can_be_read_and_say_what_they_are(name: Any) -> None:
     path = shipped_recipes()[name]
     assert read_recipe(path).stage
     assert 20 < len(summary_of(path)) < 110 and "docs/" not in summary_of(path)
 
 
-def test_they_are_listed_printed_and_copied(lingen_here, fails):
+def test_they_are_listed_printed_and_copied(lingen_here: RunHere, fails: Fails) -> None:
     rows = json.loads(lingen_here("recipes", "list", "--json").stdout)
     assert [row["name"] for row in rows] == NAMES and "lingen-mini" in NAMES
     assert lingen_here("recipes", "list").stdout.startswith("NAME ")
@@ -34,13 +36,15 @@ def test_they_are_listed_printed_and_copied(lingen_here, fails):
     fails(lingen_here("recipes", "show", "short-clip"), 2, "did you mean 'short-clips'?")
 
 
-def test_a_shipped_recipe_is_trained_by_its_name(lingen_here, fails, monkeypatch):
+def test_a_shipped_recipe_is_trained_by_its_name(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And weights to begin from are found by the name of their model."""
     from lingen_training import trainer as run
 
-    asked = {}
+    asked: dict[str, Any] = {}
 
-    def train(recipe, folder, **choices):
+    def train(recipe: Path, folder: Path, **choices: Any) -> None:
         asked.update(recipe=recipe, folder=folder, **choices)
 
     monkeypatch.setattr(run, "train", train)
@@ -55,7 +59,7 @@ def test_a_shipped_recipe_is_trained_by_its_name(lingen_here, fails, monkeypatch
     fails(lingen_here("train", "ablation", "--start-from", "dit-mini"), 66, "no such folder")
 
 
-def test_every_recipe_that_is_recommended_is_there(lingen_here):
+def test_every_recipe_that_is_recommended_is_there(lingen_here: RunHere) -> None:
     """`lingen train NAME` in the list of models can be run after an installation."""
     rows = json.loads(lingen_here("models", "list", "--json").stdout)
     named = {row["get"].split()[2] for row in rows if (row["get"] or "").startswith("lingen train")}

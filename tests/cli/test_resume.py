@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,21 +21,22 @@ import pytest
 from lingen_cli.files.sealed import sealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.media.images.image_files import write_png
+from tests.cli.protocols import Fails, RunHere
 
 PROMPT = "a red ball"
 
 
 @pytest.fixture
-def always(monkeypatch):
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the journal at every step."""
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
 
 
 @pytest.fixture
-def stopped(clean_environment, tiny_weights):
+def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., int]:
     """Return a function that kills a run of `lingen` after a few of its sampling steps."""
 
-    def stop(*arguments, number=signal.SIGKILL):
+    def stop(*arguments: object, number: signal.Signals = signal.SIGKILL) -> int:
         command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
         process = subprocess.Popen(
             [*command, "--weights", tiny_weights, "--json"],
@@ -42,6 +45,7 @@ def stopped(clean_environment, tiny_weights):
             text=True,
             env=os.environ | {SECONDS_VARIABLE: "0"},
         )
+        assert process.stdout is not None
         for line in process.stdout:
             event = json.loads(line)
             if event.get("phase") == "sample" and event["done"] >= 4:
@@ -53,11 +57,11 @@ def stopped(clean_environment, tiny_weights):
     return stop
 
 
-def journals(folder):
+def journals(folder: Path) -> list[Path]:
     return sorted(folder.glob(".*/journal"))
 
 
-def events_of(result):
+def events_of(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -65,8 +69,13 @@ def events_of(result):
     ("number", "sampler"), [(signal.SIGKILL, "dpm-multistep"), (signal.SIGTERM, "euler")]
 )
 def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
-    clean_environment, lingen_here, stopped, tiny_weights, number, sampler
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    stopped: Callable[..., int],
+    tiny_weights: Path,
+    number: signal.Signals,
+    sampler: str,
+) -> None:
     common = (PROMPT, "--frames", 17, "--seed", 3, "--steps", 100, "--sampler", sampler)
     assert stopped("generate", *common, "-o", "a.mp4", number=number) in (-9, 143)
     assert not (clean_environment / "a.mp4").exists()
@@ -89,8 +98,8 @@ def test_the_same_command_goes_on_and_ends_in_the_same_bytes(
 
 
 def test_resume_takes_the_name_and_the_seed_that_were_drawn(
-    clean_environment, lingen_here, stopped
-):
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int]
+) -> None:
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
     seed = json.loads((journal / "job.json").read_text())["recipe"]["sampling"]["seed"]
@@ -104,8 +113,13 @@ def test_resume_takes_the_name_and_the_seed_that_were_drawn(
 
 @pytest.mark.parametrize("command", ["resume", "generate"])
 def test_a_journal_with_a_recipe_of_format_1(
-    clean_environment, lingen_here, stopped, tiny_weights, format_1, command
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    stopped: Callable[..., int],
+    tiny_weights: Path,
+    format_1: Callable[[Mapping[str, Any]], dict[str, Any]],
+    command: str,
+) -> None:
     options = ("generate", PROMPT, "--frames", 9, "--steps", 100)
     stopped(*options)
     (journal,) = journals(clean_environment)
@@ -121,8 +135,8 @@ def test_a_journal_with_a_recipe_of_format_1(
 
 
 def test_the_same_command_without_a_seed_goes_on_too(
-    clean_environment, lingen_here, stopped, tiny_weights
-):
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], tiny_weights: Path
+) -> None:
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100)
     (journal,) = journals(clean_environment)
     seed = json.loads((journal / "job.json").read_text())["recipe"]["sampling"]["seed"]
@@ -134,8 +148,12 @@ def test_the_same_command_without_a_seed_goes_on_too(
 
 
 def test_other_settings_never_take_it_over(
-    clean_environment, lingen_here, stopped, tiny_weights, fails
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    stopped: Callable[..., int],
+    tiny_weights: Path,
+    fails: Fails,
+) -> None:
     common = ("--frames", 9, "--weights", tiny_weights)
     stopped("generate", PROMPT, "--frames", 9, "--steps", 100, "--seed", 1, "-o", "a-red-ball.mp4")
     other = lingen_here("generate", PROMPT, *common, "--steps", 2, "-o", "a-red-ball.mp4")
@@ -151,7 +169,9 @@ def test_other_settings_never_take_it_over(
     assert journals(clean_environment) == []
 
 
-def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fails):
+def test_resume_says_what_there_is(
+    clean_environment: Path, lingen_here: RunHere, stopped: Callable[..., int], fails: Fails
+) -> None:
     fails(lingen_here("resume"), 66, "nothing to resume in this folder")
     fails(lingen_here("resume", "a.mp4"), 66, "no interrupted run for a.mp4")
     for name in ("a.mp4", "b.mp4"):
@@ -162,7 +182,7 @@ def test_resume_says_what_there_is(clean_environment, lingen_here, stopped, fail
 
 
 @pytest.fixture
-def made(clean_environment, lingen_here, tiny_weights):
+def made(clean_environment: Path, lingen_here: RunHere, tiny_weights: Path) -> Path:
     """A video of two seconds."""
     result = lingen_here(
         *("generate", PROMPT, "--seconds", 2, "--seed", 1, "--steps", 2),
@@ -178,8 +198,12 @@ class DecoderError(RuntimeError):
 
 @pytest.mark.parametrize("every", [0, 3, 5])
 def test_latents_are_safe_before_they_are_decoded(
-    clean_environment, lingen_here, made, monkeypatch, every
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    made: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every: int,
+) -> None:
     """However many windows have waited when the journal falls due; the clock counts its looks."""
     from lingen_cli.generation import encode, journal
     from lingen_models.networks.denoiser import LinGen
@@ -190,7 +214,7 @@ def test_latents_are_safe_before_they_are_decoded(
 
     command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
 
-    def broken(*_):
+    def broken(*_: object) -> None:
         raise DecoderError
 
     with monkeypatch.context() as patch:
@@ -198,8 +222,8 @@ def test_latents_are_safe_before_they_are_decoded(
         failed = lingen_here(*command, "-o", "long.mp4")
     assert failed.returncode == 70
     assert "to go on: lingen resume long.mp4" in failed.stderr
-    (journal,) = journals(clean_environment)
-    windows = sorted(path.name for path in journal.glob("[0-9]*"))
+    (left,) = journals(clean_environment)
+    windows = sorted(path.name for path in left.glob("[0-9]*"))
     assert windows == ["0.safetensors", "1.safetensors", "2.safetensors", "3.safetensors"]
 
     with monkeypatch.context() as patch:
@@ -211,7 +235,13 @@ def test_latents_are_safe_before_they_are_decoded(
     assert long.read_bytes() == whole.read_bytes()
 
 
-def test_decoding_alone_never_samples(clean_environment, lingen_here, stopped, tiny_weights, fails):
+def test_decoding_alone_never_samples(
+    clean_environment: Path,
+    lingen_here: RunHere,
+    stopped: Callable[..., int],
+    tiny_weights: Path,
+    fails: Fails,
+) -> None:
     from lingen_cli.generation import encode
 
     options = ("--steps", 12, "--frames", 17, "--size", 64, "--seed", 1, "-o", "a.mp4")
@@ -230,8 +260,12 @@ def test_decoding_alone_never_samples(clean_environment, lingen_here, stopped, t
 
 
 def test_pieces_that_were_encoded_are_not_encoded_again(
-    clean_environment, lingen_here, tiny_weights, always, monkeypatch
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    always: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     command = ["generate", PROMPT, "--frames", 700, "--steps", 2, "--size", 64, "--seed", 1]
@@ -239,7 +273,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
     assert lingen_here(*command, "-o", "whole.mp4").returncode == 0
     decoded = encode.decoded
 
-    def breaks(pipe, latents, first, last):
+    def breaks(pipe: Any, latents: Any, first: int, last: int) -> Iterator[Any]:
         for number, chunk in enumerate(decoded(pipe, latents, first, last)):
             if number == 40:  # of 16 frames each: after two pieces of 233
                 raise OSError(errno.EIO, "gone")
@@ -253,7 +287,7 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
     assert pieces == ["0-233.json", "0-233.mp4", "233-466.json", "233-466.mp4"]
     begins = []
 
-    def watched(pipe, latents, first, last):
+    def watched(pipe: Any, latents: Any, first: int, last: int) -> Iterator[Any]:
         begins.append(first)
         return decoded(pipe, latents, first, last)
 
@@ -266,12 +300,13 @@ def test_pieces_that_were_encoded_are_not_encoded_again(
 
 
 def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
-    clean_environment, tiny_weights, monkeypatch
-):
+    clean_environment: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
     command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--steps", "300"]
     command += ["--frames", "49", "--size", "64", "--weights", str(tiny_weights), "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     seen = []
     for line in process.stdout:
         event = json.loads(line)
@@ -289,8 +324,12 @@ def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
 
 
 def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
-    clean_environment, lingen_here, tiny_weights, always, monkeypatch
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    always: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.files.work_folder import WorkFolder
 
     command = ["generate", PROMPT, "--frames", 9, "--steps", 2, "--size", 64, "-o", "a.mp4"]
@@ -306,7 +345,13 @@ def test_a_run_killed_after_it_had_published_leaves_nothing_for_long(
     assert Path("a.mp4").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, always, monkeypatch):
+def test_a_damaged_file_is_sampled_again(
+    clean_environment: Path,
+    lingen_here: RunHere,
+    made: Path,
+    always: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     command = ("extend", made, "--seconds", 40, "--steps", 2, "--seed", 2)
@@ -325,8 +370,12 @@ def test_a_damaged_file_is_sampled_again(clean_environment, lingen_here, made, a
 
 
 def test_a_retake_with_a_drawn_seed_goes_on(
-    clean_environment, lingen_here, made, always, monkeypatch
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    made: Path,
+    always: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     command = ("retake", made, "--from", "0.5", "--to", "1", "--steps", 3)
@@ -342,11 +391,15 @@ def test_a_retake_with_a_drawn_seed_goes_on(
 
 
 def test_a_journal_that_cannot_be_written_stops_nothing(
-    clean_environment, lingen_here, tiny_weights, always, monkeypatch
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    always: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_models.checkpoints import safetensors
 
-    def full(*_):
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(safetensors, "save_tensors", full)
@@ -359,7 +412,12 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
     assert journals(clean_environment) == []
 
 
-def test_a_short_run_leaves_nothing(clean_environment, lingen_here, tiny_weights, monkeypatch):
+def test_a_short_run_leaves_nothing(
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.generation import encode
 
     began = time.monotonic()
@@ -372,8 +430,12 @@ def test_a_short_run_leaves_nothing(clean_environment, lingen_here, tiny_weights
 
 
 def test_a_picture_that_changed_is_another_run(
-    clean_environment, lingen_here, stopped, tiny_weights, fails
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    stopped: Callable[..., int],
+    tiny_weights: Path,
+    fails: Fails,
+) -> None:
     picture = np.zeros((64, 64, 3), np.uint8)
     write_png(Path("first.png"), picture)
     common = ("generate", PROMPT, "--frames", 9, "--image", "first.png", "--size", 64)

@@ -1,16 +1,19 @@
 """Every sampling parameter travels from its option to the recipe, and from there to a rerun."""
 
 import json
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from lingen_cli.app import app
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, Recipe, Retaken, recipe_from_video
 from lingen_cli.settings import load, sampling_given
 from lingen_models.sampling.params import SamplingParams, options
+from tests.cli.protocols import RunHere
 
 OTHER = SamplingParams(
     steps=3,
@@ -28,7 +31,7 @@ COMMANDS = ("generate", "extend", "continue", "branch", "retake", "evaluate")
 SMALL = ("--size", "32", "--frames", "9")
 
 
-def option_of(name):
+def option_of(name: str) -> tuple[str, str]:
     """The name of the setting, and the value of the field as a command line has it."""
     (option,) = [option for option, field in options().items() if field == name]
     value = getattr(OTHER, name)
@@ -37,11 +40,11 @@ def option_of(name):
     return option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def flag_name(name):
+def flag_name(name: str) -> str:
     return "--" + option_of(name)[0].replace("_", "-")
 
 
-def flag_of(name):
+def flag_of(name: str) -> tuple[str, ...]:
     """The option with its value, as words of a command line."""
     if getattr(OTHER, name) is False:
         return (flag_name(name).replace("--", "--no-", 1),)
@@ -49,10 +52,10 @@ def flag_of(name):
 
 
 @pytest.fixture
-def done(lingen_here):
+def done(lingen_here: RunHere) -> Callable[..., Recipe]:
     """Return a function that runs a command, which succeeds, and gives the recipe it wrote."""
 
-    def run(*arguments):
+    def run(*arguments: object) -> Recipe:
         result = lingen_here(*arguments, "-o", "made.mp4", "--overwrite", "--quiet")
         assert result.returncode == 0, result.stderr
         return recipe_from_video(Path("made.mp4"))
@@ -61,7 +64,7 @@ def done(lingen_here):
 
 
 @pytest.fixture
-def first(lingen_here, tiny_weights):
+def first(lingen_here: RunHere, tiny_weights: Path) -> Path:
     """A video of which each field is another."""
     options = ("--steps", "1", "--seed", "1", "--weights", tiny_weights, "-o", "first.mp4")
     result = lingen_here("generate", "a red ball", *SMALL, *options)
@@ -70,7 +73,9 @@ def first(lingen_here, tiny_weights):
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_from_the_option_to_the_recipe_to_the_rerun(lingen_here, done, first, tiny_weights, name):
+def test_from_the_option_to_the_recipe_to_the_rerun(
+    lingen_here: RunHere, done: Callable[..., Recipe], first: Path, tiny_weights: Path, name: Any
+) -> None:
     base = recipe_from_video(first).sampling
     expected = replace(base, **{name: getattr(OTHER, name)})
     assert expected != base
@@ -84,17 +89,23 @@ def test_from_the_option_to_the_recipe_to_the_rerun(lingen_here, done, first, ti
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_edits_take_it_too(done, first, name):
+def test_edits_take_it_too(done: Callable[..., Recipe], first: Path, name: str) -> None:
     base = recipe_from_video(first).sampling
     expected = replace(base, **{name: getattr(OTHER, name)})
     longer = done("extend", first, "--seconds", "0.5", *flag_of(name))
-    assert (longer.sampling, longer.edits[0].sampling) == (base, expected)
+    (added,) = longer.edits
+    assert isinstance(added, Added)
+    assert (longer.sampling, added.sampling) == (base, expected)
     retake = done("retake", first, "--from", "0.2", "--prompt", "a red ball", *flag_of(name))
-    assert (retake.sampling, retake.edits[0].sampling) == (base, expected)
+    (retaken,) = retake.edits
+    assert isinstance(retaken, Retaken)
+    assert (retake.sampling, retaken.sampling) == (base, expected)
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_it_is_a_setting_and_a_variable(clean_environment, monkeypatch, name):
+def test_it_is_a_setting_and_a_variable(
+    clean_environment: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     option, value = option_of(name)
     monkeypatch.setenv(f"LINGEN_{option.upper()}", value)
     loaded = load()
@@ -110,13 +121,15 @@ def test_it_is_a_setting_and_a_variable(clean_environment, monkeypatch, name):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_that_samples_has_every_option(command):
-    params = typer.main.get_command(app).commands[command].params
+def test_every_command_that_samples_has_every_option(command: str) -> None:
+    params = typer.main.get_group(app).commands[command].params
     known = {option for param in params for option in param.opts}
     assert {flag_name(name) for name in FIELDS} <= known
 
 
-def test_a_line_of_a_batch_takes_them_all(lingen_here, tiny_weights, clean_environment):
+def test_a_line_of_a_batch_takes_them_all(
+    lingen_here: RunHere, tiny_weights: Path, clean_environment: Path
+) -> None:
     line = {"prompt": "a red ball", "size": 32, "frames": 9, "weights": str(tiny_weights)}
     line |= dict(map(option_of, FIELDS))
     Path("jobs.jsonl").write_text(json.dumps(line))
@@ -139,8 +152,8 @@ def test_a_line_of_a_batch_takes_them_all(lingen_here, tiny_weights, clean_envir
     ],
 )
 def test_one_mistake_has_one_message_and_ends_the_events(
-    lingen_here, first, command, options, part
-):
+    lingen_here: RunHere, first: Path, command: str, options: tuple[str, str], part: str
+) -> None:
     what = {"generate": "a red ball", "extend": first}[command]
     result = lingen_here(command, what, *options, "--json")
     error, end = map(json.loads, result.stdout.splitlines()[-2:])
@@ -149,7 +162,7 @@ def test_one_mistake_has_one_message_and_ends_the_events(
 
 
 @pytest.mark.parametrize("command", ["generate", "extend", "rerun", "retake"])
-def test_broken_settings_end_the_events(lingen_here, first, command):
+def test_broken_settings_end_the_events(lingen_here: RunHere, first: Path, command: str) -> None:
     Path("lingen.toml").write_text("steps = 0")
     more = ("--from", "0.1") if command == "retake" else ()
     what = "a red ball" if command == "generate" else first

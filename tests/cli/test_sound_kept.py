@@ -1,34 +1,38 @@
 """Everything beside the pictures: sound, subtitles, chapters and tags go into the new video."""
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import RunHere
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 TONE = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
 
 
-def heard(path, track=0):
+def heard(path: str | Path, track: int = 0) -> np.ndarray:
     """Samples of a sound track, 8000 a second."""
     command = ["ffmpeg", "-v", "error", "-i", str(path), "-map", f"0:a:{track}", "-ac", "1"]
     command += ["-ar", "8000", "-f", "f32le", "-"]
     return np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, "<f4")
 
 
-def pitch(samples):
+def pitch(samples: Any) -> float:
     """The loudest frequency in Hz."""
     loud = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(np.argmax(loud)) * 8000 / len(samples)
 
 
-def streams(probe, kind):
+def streams(probe: Any, kind: str) -> list[Any]:
     return [one for one in probe["streams"] if one["codec_type"] == kind]
 
 
-def said_before_sampling(events):
+def said_before_sampling(events: Any) -> list[Any]:
     """Warnings that came before the first step."""
     first = next(n for n, one in enumerate(events) if one.get("phase") == "sample")
     warnings = [one["message"] for one in events[:first] if one["event"] == "warning"]
@@ -55,7 +59,14 @@ def said_before_sampling(events):
         ("camera.avi", ("-c:v", "mjpeg", "-c:a", "pcm_s16le", "-ar", "11024"), "aac"),
     ],
 )
-def test_sound_of_every_codec_is_kept(ffmpeg, extended, probe_file, name, options, codec):
+def test_sound_of_every_codec_is_kept(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    probe_file: Callable[..., Any],
+    name: str,
+    options: tuple[str, ...],
+    codec: str,
+) -> None:
     ffmpeg(*PICTURE, *TONE, *options, name)
     new, _, events = extended(name)
     (sound,) = streams(probe_file(new), "audio")
@@ -70,7 +81,7 @@ def test_sound_of_every_codec_is_kept(ffmpeg, extended, probe_file, name, option
 
 
 @pytest.fixture
-def rich(ffmpeg):
+def rich(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Path:
     """Two sound tracks, two languages, subtitles, chapters, a title."""
     Path("s.srt").write_text(
         "1\n00:00:00,200 --> 00:00:00,900\nHello <i>you</i>\n\n"
@@ -81,7 +92,16 @@ def rich(ffmpeg):
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=1000\ntitle=One\n"
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
     )
-    inputs = (*PICTURE, *TONE, "-f", "lavfi", "-i", "sine=f=880:r=44100:d=2", "-i", "s.srt")
+    inputs: tuple[object, ...] = (
+        *PICTURE,
+        *TONE,
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=f=880:r=44100:d=2",
+        "-i",
+        "s.srt",
+    )
     inputs += ("-i", "chapters.txt", "-map", 0, "-map", 1, "-map", 2, "-map", 3)
     inputs += ("-map_metadata", 4, "-map_chapters", 4, *H264, "-c:a", "aac", "-c:s", "srt")
     tags = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=fra")
@@ -89,7 +109,7 @@ def rich(ffmpeg):
     return Path("rich.mkv")
 
 
-def check_rich(probe, *chapters):
+def check_rich(probe: Any, *chapters: object) -> None:
     languages = [one["tags"]["language"] for one in streams(probe, "audio")]
     assert languages == ["eng", "fra"]
     (texts,) = streams(probe, "subtitle")
@@ -100,7 +120,12 @@ def check_rich(probe, *chapters):
     assert (tags["title"], tags["artist"]) == ("My holiday", "Me")
 
 
-def test_tracks_languages_subtitles_chapters_and_title(rich, ffmpeg, extended, probe_file):
+def test_tracks_languages_subtitles_chapters_and_title(
+    rich: Path,
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    probe_file: Callable[..., Any],
+) -> None:
     new, said, _ = extended(rich)
     assert "beside the pictures" not in said
     check_rich(probe_file(new), ("a red ball", 3.0))
@@ -111,7 +136,12 @@ def test_tracks_languages_subtitles_chapters_and_title(rich, ffmpeg, extended, p
     assert "00:00:00,2" in words and "Hello you\n" in words and "two\nlines\n" in words
 
 
-def test_they_are_kept_again_and_a_rerun_has_them(rich, extended, lingen_here, probe_file):
+def test_they_are_kept_again_and_a_rerun_has_them(
+    rich: Path,
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    lingen_here: RunHere,
+    probe_file: Callable[..., Any],
+) -> None:
     first, _, _ = extended(rich)
     second, _, _ = extended(first, output="second.mp4", prompt="a blue star")
     check_rich(probe_file(second), ("a red ball", 3.0), ("a blue star", 4.0))
@@ -120,10 +150,14 @@ def test_they_are_kept_again_and_a_rerun_has_them(rich, extended, lingen_here, p
     assert Path("again.mp4").read_bytes() == second.read_bytes()
 
 
-def test_what_an_mp4_cannot_hold_is_named_in_one_warning(ffmpeg, extended, probe_file):
+def test_what_an_mp4_cannot_hold_is_named_in_one_warning(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    probe_file: Callable[..., Any],
+) -> None:
     ffmpeg("-f", "lavfi", "-i", "color=red:s=32x32", "-frames:v", "1", "cover.jpg")
     Path("notes.txt").write_text("a font")
-    attached = ("-attach", "cover.jpg", "-metadata:s:t:0", "mimetype=image/jpeg")
+    attached: tuple[str, ...] = ("-attach", "cover.jpg", "-metadata:s:t:0", "mimetype=image/jpeg")
     attached += ("-attach", "notes.txt", "-metadata:s:t:1", "mimetype=text/plain")
     pictures = ("-map", 0, "-map", 1, "-map", 2, "-map", 3, *H264, "-c:a", "pcm_s16le")
     canvas = ("-f", "lavfi", "-i", "testsrc2=s=32x32:r=24:d=2")
@@ -141,7 +175,11 @@ def test_what_an_mp4_cannot_hold_is_named_in_one_warning(ffmpeg, extended, probe
     assert kinds.count("video") == 1 and kinds.count("audio") == 1 and kinds.count("subtitle") == 1
 
 
-def test_a_foreign_comment_becomes_the_description(ffmpeg, extended, probe_file):
+def test_a_foreign_comment_becomes_the_description(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    probe_file: Callable[..., Any],
+) -> None:
     ffmpeg(*PICTURE, *H264, "-metadata", "comment=shot in June", "talk.mp4")
     new, _, _ = extended("talk.mp4")
     assert probe_file(new)["format"]["tags"]["description"] == "shot in June"
@@ -149,8 +187,13 @@ def test_a_foreign_comment_becomes_the_description(ffmpeg, extended, probe_file)
 
 @pytest.mark.parametrize("command", ["extend", "continue", "branch", "retake"])
 def test_sound_that_was_put_under_a_lingen_video(
-    ffmpeg, lingen_here, tiny_weights, probe_file, monkeypatch, command
-):
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    probe_file: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
     monkeypatch.setenv("LINGEN_CACHE_DIR", "cache")
     new = ("--seconds", "2", "--steps", "1", "--seed", "1", "--weights", tiny_weights)
     assert lingen_here("generate", "a red ball", *new, "-o", "a.mp4").returncode == 0
@@ -173,7 +216,10 @@ def test_sound_that_was_put_under_a_lingen_video(
     assert Path("x.mp4").read_bytes() == Path("y.mp4").read_bytes()
 
 
-def test_sound_longer_than_the_picture_goes_on_under_the_new_part(ffmpeg, extended):
+def test_sound_longer_than_the_picture_goes_on_under_the_new_part(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=6")
     ffmpeg(*PICTURE, *sound, *H264, "-c:a", "pcm_s16le", "long.mov")
     new, _, _ = extended("long.mov")
@@ -183,7 +229,11 @@ def test_sound_longer_than_the_picture_goes_on_under_the_new_part(ffmpeg, extend
 
 
 @pytest.mark.parametrize("codec", ["aac", "mp2", "ac3"])
-def test_sound_whose_times_jump_back_is_cut(ffmpeg, extended, codec):
+def test_sound_whose_times_jump_back_is_cut(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    codec: str,
+) -> None:
     ffmpeg(*PICTURE, *TONE, *H264, "-c:a", codec, "-f", "mpegts", "a.ts")
     Path("twice.ts").write_bytes(Path("a.ts").read_bytes() * 2)
     new, _, events = extended("twice.ts")
@@ -193,7 +243,10 @@ def test_sound_whose_times_jump_back_is_cut(ffmpeg, extended, codec):
     assert ffmpeg("-i", new, "-f", "null", "-").stderr == b""
 
 
-def test_a_gap_in_sound_that_is_encoded_stays_a_gap(ffmpeg, extended):
+def test_a_gap_in_sound_that_is_encoded_stays_a_gap(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+) -> None:
     gap = "aselect='lt(t,0.5)+gt(t,1.5)'"
     ffmpeg(*PICTURE, *TONE, "-af", gap, *H264, "-c:a", "pcm_s16le", "gap.mkv")
     new, _, _ = extended("gap.mkv")
@@ -203,20 +256,28 @@ def test_a_gap_in_sound_that_is_encoded_stays_a_gap(ffmpeg, extended):
     assert loud[1] < 0.001
 
 
-def test_no_sound_says_nothing(ffmpeg, extended, probe_file):
+def test_no_sound_says_nothing(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    probe_file: Callable[..., Any],
+) -> None:
     ffmpeg(*PICTURE, *H264, "still.mp4")
     new, said, _ = extended("still.mp4")
     assert "sound" not in said and "beside" not in said
     assert not streams(probe_file(new), "audio")
 
 
-def test_packets_that_the_mp4_refuses_cost_the_sound_alone(ffmpeg, extended, monkeypatch):
+def test_packets_that_the_mp4_refuses_cost_the_sound_alone(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.media.tracks import packets
 
     ffmpeg(*PICTURE, *TONE, *H264, "-c:a", "aac", "a.mp4")
     whole = packets.TrackWriter._copied
 
-    def broken(self, video, start):
+    def broken(self: Any, video: Any, start: Any) -> Iterator[Any]:
         for number, packet in enumerate(whole(self, video, start)):
             if number == 40:
                 packet.dts = packet.pts = 0

@@ -8,20 +8,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.batch.on_slurm import settings_of
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.protocols import Fails, Run, RunHere
 
 
 @pytest.fixture
-def listed(clean_environment, tiny_weights, monkeypatch):
+def listed(
+    clean_environment: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Return a function that writes a list of so many short jobs."""
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
 
-    def write(count, **more):
+    def write(count: int, **more: Any) -> str:
         common = {"frames": 9, "steps": 6, "size": 64, "weights": str(tiny_weights)}
         with Path("jobs.jsonl").open("w", encoding="utf-8") as file:
             for number in range(count):
@@ -31,13 +36,14 @@ def listed(clean_environment, tiny_weights, monkeypatch):
     return write
 
 
-def videos():
+def videos() -> list[str]:
     return sorted(path.name for path in Path("jobs").iterdir() if path.suffix == ".mp4")
 
 
-def children(process):
+def children(process: subprocess.Popen[Any]) -> list[tuple[int, str]]:
     """Its processes, and theirs: number and command line."""
-    found, waiting = [], [process.pid]
+    found: list[tuple[int, str]] = []
+    waiting = [process.pid]
     while waiting:
         pid = waiting.pop()
         for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -48,15 +54,18 @@ def children(process):
     return found
 
 
-def batch(*options):
+def batch(*options: object) -> list[str]:
     return [sys.executable, "-m", "lingen_cli", "batch", *map(str, options), "--json"]
 
 
-def run_and_kill(command, of, after=3):
+def run_and_kill(
+    command: list[str], of: Callable[[str], bool], after: int = 3
+) -> tuple[int, list[Any], str]:
     """Run a batch, and kill a process of it that `of` knows, after a few jobs: what it told."""
     events, victim = [], None
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             events.append(json.loads(line))
             made = sum(event["event"] == "job" for event in events)
@@ -68,7 +77,7 @@ def run_and_kill(command, of, after=3):
     return process.returncode, events, err
 
 
-def check_all_done(code, events, err, count):
+def check_all_done(code: int, events: list[Any], err: str, count: int) -> None:
     assert code == 0, err
     assert len(videos()) == count
     done = [event["line"] for event in events if event["event"] == "job"]
@@ -79,15 +88,15 @@ def check_all_done(code, events, err, count):
     assert {path.suffix for path in Path("jobs").iterdir()} == {".mp4"}
 
 
-def test_a_process_that_is_killed_costs_no_job(listed):
+def test_a_process_that_is_killed_costs_no_job(listed: Callable[..., str]) -> None:
     command = batch(listed(8), "--jobs", 2)
     code, events, err = run_and_kill(command, lambda line: "--worker 1/2" in line)
     check_all_done(code, events, err, 8)
     assert "process 1 of 2 ended with -9" in err
 
 
-def test_processes_stop_when_they_are_asked_to(listed):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+def test_processes_stop_when_they_are_asked_to(listed: Callable[..., str]) -> None:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(batch(listed(8, steps=200), "--jobs", 2), **pipes) as process:
         while len(children(process)) < 2 or not list(Path().glob("jobs/.*/journal/state*")):
             time.sleep(0.1)
@@ -98,7 +107,9 @@ def test_processes_stop_when_they_are_asked_to(listed):
     assert list(Path().glob("jobs/.*/journal"))
 
 
-def test_bad_lines_and_failed_jobs_are_named(listed, lingen_here, tiny_weights):
+def test_bad_lines_and_failed_jobs_are_named(
+    listed: Callable[..., str], lingen_here: RunHere, tiny_weights: Path
+) -> None:
     path = Path(listed(3))
     lines = path.read_text(encoding="utf-8").splitlines()
     lines[1] = '{"prompt": ""}'
@@ -112,19 +123,22 @@ def test_bad_lines_and_failed_jobs_are_named(listed, lingen_here, tiny_weights):
     assert "1 made, 0 there already, 2 failed" in result.stderr
 
 
-def test_a_lost_ray_worker_costs_no_job(listed, fails, lingen_here):
+def test_a_lost_ray_worker_costs_no_job(
+    listed: Callable[..., str], fails: Fails, lingen_here: RunHere
+) -> None:
     pytest.importorskip("ray")
     command = batch(listed(20), "--jobs", 2, "--ray", "local")
     code, events, err = run_and_kill(command, lambda line: line.startswith("ray::Worker"))
     check_all_done(code, events, err, 20)
 
 
-def test_sigterm_reaches_a_batch_on_ray(listed):
+def test_sigterm_reaches_a_batch_on_ray(listed: Callable[..., str]) -> None:
     """Ray answers it too; and more actors than there is room for are not waited for."""
     pytest.importorskip("ray")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = batch(listed(64), "--jobs", 64, "--ray", "local")
     with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
             if json.loads(line)["event"] == "job":
                 break
@@ -135,13 +149,17 @@ def test_sigterm_reaches_a_batch_on_ray(listed):
     assert err.splitlines()[-1] == "lingen: error: terminated"
 
 
-def test_a_ray_cluster_that_is_not_there(listed, lingen_here, fails):
+def test_a_ray_cluster_that_is_not_there(
+    listed: Callable[..., str], lingen_here: RunHere, fails: Fails
+) -> None:
     pytest.importorskip("ray")
     fails(lingen_here("batch", listed(1), "--ray", "127.0.0.1:1"), 69, "no Ray cluster answers")
 
 
 @pytest.mark.parametrize("cluster", ["debug", "local"])
-def test_slurm_parts(listed, lingen, lingen_here, cluster):
+def test_slurm_parts(
+    listed: Callable[..., str], lingen: Run, lingen_here: RunHere, cluster: str
+) -> None:
     pytest.importorskip("submitit")
     path, options = listed(3), ("--slurm", 2, "--slurm-cluster", cluster)
     result = lingen("batch", path, *options, "--slurm-option", "timeout-min=5")
@@ -154,7 +172,9 @@ def test_slurm_parts(listed, lingen, lingen_here, cluster):
     assert "3 there already" in lingen_here("batch", path).stderr
 
 
-def test_every_slurm_part_is_made_though_the_first_fails(listed, lingen, fails):
+def test_every_slurm_part_is_made_though_the_first_fails(
+    listed: Callable[..., str], lingen: Run, fails: Fails
+) -> None:
     pytest.importorskip("submitit")
     path = listed(2)
     Path("jobs").mkdir()
@@ -179,11 +199,14 @@ part()
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 75)])
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
-def test_a_part_that_slurm_stops_writes_its_journal(listed, kill, number, code):
+def test_a_part_that_slurm_stops_writes_its_journal(
+    listed: Callable[..., str], kill: Callable[[int, int], None], number: signal.Signals, code: int
+) -> None:
     """Slurm signals the process that it started, or all of its group at once."""
     pytest.importorskip("submitit")
     command = [sys.executable, "-c", TOLD, *batch(listed(1, steps=1000))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        assert process.stderr is not None
         seen = ""
         for line in process.stderr:
             seen += line
@@ -196,7 +219,9 @@ def test_a_part_that_slurm_stops_writes_its_journal(listed, kill, number, code):
     assert list(Path().glob("jobs/.*/journal/state*"))
 
 
-def test_engines_that_are_not_installed(listed, lingen_here, fails, monkeypatch):
+def test_engines_that_are_not_installed(
+    listed: Callable[..., str], lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = listed(1)
     for name, option in (("ray", ("--ray", "local")), ("submitit", ("--slurm", 1))):
         monkeypatch.setitem(sys.modules, name, None)
@@ -216,11 +241,17 @@ def test_engines_that_are_not_installed(listed, lingen_here, fails, monkeypatch)
         (("--jobs", 0), "--jobs"),
     ],
 )
-def test_options_that_contradict(listed, lingen_here, fails, options, part):
+def test_options_that_contradict(
+    listed: Callable[..., str],
+    lingen_here: RunHere,
+    fails: Fails,
+    options: tuple[object, ...],
+    part: str,
+) -> None:
     fails(lingen_here("batch", listed(1), *options), 2, part)
 
 
-def test_slurm_options_as_submitit_has_them():
+def test_slurm_options_as_submitit_has_them() -> None:
     from submitit.slurm.slurm import _make_sbatch_string
 
     given = ("partition=gpu", "mem-gb=1.5", "reservation=us")

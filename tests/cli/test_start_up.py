@@ -4,8 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.cli.protocols import Fails, Run, RunHere
 
 BLOCKED = (
     "import sys; sys.modules['torch'] = sys.modules['av'] = None; "
@@ -28,7 +31,7 @@ BLOCKED = (
         ["kernels", "install", "--dry-run"],
     ],
 )
-def test_without_torch_and_av(clean_environment, arguments):
+def test_without_torch_and_av(clean_environment: Path, arguments: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-c", BLOCKED, *arguments], capture_output=True, text=True, check=False
     )
@@ -36,7 +39,7 @@ def test_without_torch_and_av(clean_environment, arguments):
     assert result.stdout.strip()
 
 
-def test_openmp_threads_wait_passively():
+def test_openmp_threads_wait_passively() -> None:
     code = "import os, lingen_cli; print(os.environ['OMP_WAIT_POLICY'])"
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     for given, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
@@ -46,7 +49,7 @@ def test_openmp_threads_wait_passively():
         assert result.stdout.strip() == expected, result.stderr
 
 
-def test_lists(lingen_here):
+def test_lists(lingen_here: RunHere) -> None:
     models = json.loads(lingen_here("models", "list", "--json").stdout)
     weights = {model["name"]: model["weights"] for model in models}
     assert next(iter(weights)) == "lingen-mini" and "lingen-4b" in weights
@@ -70,7 +73,9 @@ def test_lists(lingen_here):
     assert settings["model"] == {"value": "lingen-mini", "source": "default"}
 
 
-def test_a_broken_plugin_is_a_warning(lingen, tmp_path, monkeypatch):
+def test_a_broken_plugin_is_a_warning(
+    lingen: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "broken_plugin.py").write_text("import no_such_module")
     info = tmp_path / "broken_plugin-1.dist-info"
     info.mkdir()
@@ -86,7 +91,7 @@ def test_a_broken_plugin_is_a_warning(lingen, tmp_path, monkeypatch):
     assert models.stderr.startswith(result.stderr)
 
 
-def test_kernels_are_refused_politely_without_a_gpu(lingen_here, fails):
+def test_kernels_are_refused_politely_without_a_gpu(lingen_here: RunHere, fails: Fails) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -94,7 +99,7 @@ def test_kernels_are_refused_politely_without_a_gpu(lingen_here, fails):
     fails(lingen_here("kernels", "install"), 69, "need a CUDA GPU")
 
 
-def test_the_command_for_kernels(lingen_here):
+def test_the_command_for_kernels(lingen_here: RunHere) -> None:
     lines = lingen_here("kernels", "install", "--dry-run").stdout.splitlines()
     assert lines[1].startswith("MAMBA_SKIP_CUDA_BUILD=TRUE MAMBA_FORCE_BUILD=TRUE ")
     assert "--no-build-isolation --no-deps mamba-ssm==" in lines[1]

@@ -1,14 +1,17 @@
 """Stories: what a file of shots may say, what is wrong and where, and the video it makes."""
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
 from lingen_cli.inputs.story import StoryError, read_story, subtitles
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Added, recipe_from_video
+from tests.cli.protocols import Fails, RunHere
 
 STORY = """
 [[shot]]
@@ -28,10 +31,10 @@ prompt = "red"
 
 
 @pytest.fixture
-def story(clean_environment):
+def story(clean_environment: Path) -> Callable[..., Path]:
     """Write a story and return its path."""
 
-    def write(text=STORY):
+    def write(text: str = STORY) -> Path:
         path = Path("story.toml")
         path.write_text(text, encoding="utf-8")
         return path
@@ -39,7 +42,7 @@ def story(clean_environment):
     return write
 
 
-def test_shots_follow_each_other(story):
+def test_shots_follow_each_other(story: Callable[..., Path]) -> None:
     shots = read_story(story())
     assert [(shot.begin, shot.end) for shot in shots] == [
         (0, 1),
@@ -50,7 +53,7 @@ def test_shots_follow_each_other(story):
     assert [shot.line for shot in shots] == [2, 6, 11]
 
 
-def test_cut_can_be_the_rule(story):
+def test_cut_can_be_the_rule(story: Callable[..., Path]) -> None:
     shots = read_story(story('transition = "cut"\n' + STORY))
     assert [shot.cut for shot in shots] == [False, True, True]
 
@@ -86,7 +89,9 @@ def test_cut_can_be_the_rule(story):
         ),
     ],
 )
-def test_problems_are_named_with_their_line(story, text, problems):
+def test_problems_are_named_with_their_line(
+    story: Callable[..., Path], text: str, problems: list[str]
+) -> None:
     path = story(text)
     with pytest.raises(StoryError) as found:
         read_story(path)
@@ -95,7 +100,9 @@ def test_problems_are_named_with_their_line(story, text, problems):
         assert line.startswith(expected)
 
 
-def test_several_problems_at_once(story, lingen_here, fails):
+def test_several_problems_at_once(
+    story: Callable[..., Path], lingen_here: RunHere, fails: Fails
+) -> None:
     path = story(
         STORY.replace("2.5s", "2").replace("seconds = 1", "seconds = 0.5").replace('"red"', '""')
     )
@@ -106,12 +113,16 @@ def test_several_problems_at_once(story, lingen_here, fails):
 
 
 @pytest.mark.parametrize(("content", "line"), [(b"\xff\n", 1), (b"# a\n# b\n\xff", 3)])
-def test_no_text(clean_environment, lingen_here, fails, content, line):
+def test_no_text(
+    clean_environment: Path, lingen_here: RunHere, fails: Fails, content: bytes, line: int
+) -> None:
     Path("story.toml").write_bytes(content)
     fails(lingen_here("story", "check", "story.toml"), 65, f"story.toml:{line}: not valid UTF-8")
 
 
-def test_check_prints_the_shots_and_names_unknown_words(story, lingen_here):
+def test_check_prints_the_shots_and_names_unknown_words(
+    story: Callable[..., Path], lingen_here: RunHere
+) -> None:
     path = story(STORY.replace('"a ball"', '"a zebra"'))
     result = lingen_here("story", "check", path)
     assert result.returncode == 0
@@ -130,34 +141,41 @@ def test_check_prints_the_shots_and_names_unknown_words(story, lingen_here):
 @pytest.mark.parametrize(
     "options", [("a ball",), ("--seconds", "3"), ("--minutes", "1"), ("--frames", "3")]
 )
-def test_a_story_says_it_all(story, lingen_here, fails, options):
+def test_a_story_says_it_all(
+    story: Callable[..., Path], lingen_here: RunHere, fails: Fails, options: tuple[str, ...]
+) -> None:
     fails(lingen_here("generate", "--story", story(), *options), 2, "--story says")
 
 
-def test_neither_prompt_nor_story(lingen_here, fails):
+def test_neither_prompt_nor_story(lingen_here: RunHere, fails: Fails) -> None:
     fails(lingen_here("generate"), 2, "a PROMPT, or --story FILE")
 
 
-def test_a_story_becomes_a_video(story, lingen_here, tiny_weights, fails):
+def test_a_story_becomes_a_video(
+    story: Callable[..., Path], lingen_here: RunHere, tiny_weights: Path, fails: Fails
+) -> None:
     small = ("--size", "32", "--steps", "1", "--seed", "3", "--weights", tiny_weights)
     result = lingen_here("generate", "--story", story(), *small)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "story.mp4\n"
     recipe = recipe_from_video(Path("story.mp4"))
     assert (recipe.prompt, recipe.frames) == ("a red ball", 16)
-    assert [(edit.prompt, edit.frames, edit.cut) for edit in recipe.edits] == [
+    added = [edit for edit in recipe.edits if isinstance(edit, Added)]
+    assert len(added) == len(recipe.edits)
+    assert [(edit.prompt, edit.frames, edit.cut) for edit in added] == [
         ("a ball", 24, True),
         ("red", 8, False),
     ]
     with av.open("story.mp4") as container:
         assert container.streams.video[0].frames == 48
+        marks: list[Any] = list(container.chapters())
         chapters = [
             (
                 one["metadata"]["title"],
                 one["start"] * one["time_base"],
                 one["end"] * one["time_base"],
             )
-            for one in container.chapters()
+            for one in marks
         ]
     assert chapters == [("a red ball", 0, 1), ("a ball", 1, 2.5), ("red", 2.5, 3)]
     assert Path("story.srt").read_text() == (
@@ -174,7 +192,7 @@ def test_a_story_becomes_a_video(story, lingen_here, tiny_weights, fails):
     fails(named, 73, "story.srt")
 
 
-def test_clock():
+def test_clock() -> None:
     assert subtitles([(Fraction(3599), Fraction(36001, 10), "x")]) == (
         "1\n00:59:59,000 --> 01:00:00,100\nx\n"
     )

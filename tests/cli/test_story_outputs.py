@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.files import work_folder
 from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.protocols import Fails, RunHere
 
 STORY = (
     '[[shot]]\nprompt = "a red ball"\nseconds = 0.5\n[[shot]]\nprompt = "a ball"\nseconds = 0.5\n'
@@ -20,12 +24,14 @@ WORDS = "1\n00:00:00,000 --> 00:00:00,500\na red ball\n\n2\n00:00:00,500 --> 00:
 
 
 @pytest.fixture
-def tell(lingen_here, tiny_weights, monkeypatch):
+def tell(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that makes the video of a story."""
     monkeypatch.setenv(SECONDS_VARIABLE, "0")
     Path("story.toml").write_text(STORY)
 
-    def run(*more, seed=1):
+    def run(*more: object, seed: int | None = 1) -> subprocess.CompletedProcess[str]:
         options = ("--size", 64, "--steps", 2, "--weights", tiny_weights)
         seeds = () if seed is None else ("--seed", seed)
         return lingen_here("generate", "--story", "story.toml", *options, *seeds, *more)
@@ -33,7 +39,7 @@ def tell(lingen_here, tiny_weights, monkeypatch):
     return run
 
 
-def files():
+def files() -> list[str]:
     return sorted(path.name for path in Path().iterdir() if path.name != "story.toml")
 
 
@@ -42,12 +48,12 @@ class Stop(BaseException):
 
 
 @pytest.fixture
-def stops_after_the_video(monkeypatch):
+def stops_after_the_video(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return a context in which a run ends between its two files, by `error` or a kill."""
     publish = work_folder.publish
 
-    def patched(error):
-        def stop(temporary, target, overwrite=False):
+    def patched(error: Any) -> Any:
+        def stop(temporary: Any, target: Path, overwrite: bool = False) -> None:
             if target.suffix == ".srt":
                 raise error
             publish(temporary, target, overwrite)
@@ -62,15 +68,20 @@ def stops_after_the_video(monkeypatch):
     return patched
 
 
-def end(context):
+def end(context: Any) -> None:
     context.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize("again", ["same", "resume"])
 @pytest.mark.parametrize("error", [Stop(), OSError(errno.ENOSPC, "full")], ids=["kill", "full"])
 def test_a_stop_between_the_two_is_finished(
-    tell, lingen_here, stops_after_the_video, clean_environment, again, error
-):
+    tell: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    stops_after_the_video: Callable[..., Any],
+    clean_environment: Path,
+    again: str,
+    error: Any,
+) -> None:
     context = stops_after_the_video(error)
     assert tell("-o", "a.mp4").returncode != 0
     end(context)
@@ -85,8 +96,12 @@ def test_a_stop_between_the_two_is_finished(
 
 @pytest.mark.parametrize("again", ["same", "resume"])
 def test_a_stop_between_the_two_while_overwriting(
-    tell, lingen_here, stops_after_the_video, clean_environment, again
-):
+    tell: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    stops_after_the_video: Callable[..., Any],
+    clean_environment: Path,
+    again: str,
+) -> None:
     """Without a seed of the user's: the one that was drawn stays."""
     for name in ("a.mp4", "a.srt"):
         Path(name).write_text("old")
@@ -103,7 +118,9 @@ def test_a_stop_between_the_two_while_overwriting(
     assert Path("a.mp4").read_bytes() == video
 
 
-def test_subtitles_of_somebody_else_are_never_overwritten(tell, fails, clean_environment):
+def test_subtitles_of_somebody_else_are_never_overwritten(
+    tell: Callable[..., subprocess.CompletedProcess[str]], fails: Fails, clean_environment: Path
+) -> None:
     Path("a.srt").write_text("mine")
     fails(tell("-o", "a.mp4"), 73, "output already exists", "a.srt")
     assert files() == ["a.srt"]
@@ -113,11 +130,15 @@ def test_subtitles_of_somebody_else_are_never_overwritten(tell, fails, clean_env
     assert Path("a.srt").read_text() == Path("story.srt").read_text() == "mine"
 
 
-def test_subtitles_that_appear_meanwhile_are_kept(tell, monkeypatch, clean_environment):
+def test_subtitles_that_appear_meanwhile_are_kept(
+    tell: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    clean_environment: Path,
+) -> None:
     """The video is there then; that they are not its own is told, then and later."""
     publish = work_folder.publish
 
-    def late(temporary, target, overwrite=False):
+    def late(temporary: Any, target: Path, overwrite: bool = False) -> None:
         if target.suffix == ".mp4":
             Path("a.srt").write_text("mine")
         publish(temporary, target, overwrite)
@@ -133,7 +154,9 @@ def test_subtitles_that_appear_meanwhile_are_kept(tell, monkeypatch, clean_envir
     assert Path("a.srt").read_text() == "mine"
 
 
-def test_what_is_missing_of_a_finished_story_is_written(tell, clean_environment):
+def test_what_is_missing_of_a_finished_story_is_written(
+    tell: Callable[..., subprocess.CompletedProcess[str]], clean_environment: Path
+) -> None:
     assert tell("-o", "a.mp4").returncode == 0
     before = Path("a.mp4").stat()
     Path("a.srt").unlink()

@@ -6,27 +6,30 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
+from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.fixture
-def command(tiny_weights):
+def command(tiny_weights: Path) -> Callable[..., list[str]]:
     """Return a function that gives a command line, with a fixed seed."""
 
-    def build(*options):
+    def build(*options: object) -> list[str]:
         start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
         return [*start, "--size", "64", "--weights", str(tiny_weights), *map(str, options)]
 
     return build
 
 
-def pictures(path):
+def pictures(path: str) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
@@ -34,7 +37,9 @@ def pictures(path):
 @pytest.mark.parametrize(
     "length", [("--frames", 1), ("--frames", 57, "--fps", 24), ("--seconds", 70)]
 )
-def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length):
+def test_what_is_streamed_is_what_a_file_has(
+    clean_environment: Path, command: Callable[..., list[str]], length: tuple[object, ...]
+) -> None:
     options = ("--steps", 2, *length)
     streamed = subprocess.run(command(*options, "-o", "-"), capture_output=True, check=True)
     subprocess.run(command(*options, "-o", "file.mp4"), capture_output=True, check=True)
@@ -47,7 +52,7 @@ def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length)
     found, whole = pictures("streamed.mp4").astype(int), pictures("file.mp4").astype(int)
     assert found.shape == whole.shape
     assert np.abs(found - whole).mean() < 1
-    recipes = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]
+    recipes: list[Any] = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]
     for recipe in recipes:
         recipe.pop("latents", None)
         recipe.pop("frame_hashes", None)
@@ -58,10 +63,13 @@ def test_what_is_streamed_is_what_a_file_has(clean_environment, command, length)
     ]
 
 
-def test_it_begins_before_the_end(clean_environment, command):
+def test_it_begins_before_the_end(
+    clean_environment: Path, command: Callable[..., list[str]]
+) -> None:
     options = ("--steps", 5, "--seconds", 180, "-o", "-", "--events", "events.jsonl")
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command(*options), **pipe) as process:
+        assert process.stdout is not None
         first = process.stdout.read(20_000)
         events = Path("events.jsonl").read_text(encoding="utf-8").splitlines()
         data = first + process.stdout.read()
@@ -74,10 +82,13 @@ def test_it_begins_before_the_end(clean_environment, command):
     assert end["sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_a_reader_that_goes_away(clean_environment, command):
+def test_a_reader_that_goes_away(
+    clean_environment: Path, command: Callable[..., list[str]]
+) -> None:
     options = command("--steps", 2, "--seconds", 120, "-o", "-")
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(options, **pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
         process.stdout.read(5000)
         process.stdout.close()
         err = process.stderr.read().decode()
@@ -87,7 +98,9 @@ def test_a_reader_that_goes_away(clean_environment, command):
     ]
 
 
-def test_events_need_another_place(lingen_here, fails, command):
+def test_events_need_another_place(
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]]
+) -> None:
     arguments = command("-o", "-", "--json")[3:]
     result = lingen_here(*arguments)
     assert result.returncode == 2
@@ -95,6 +108,8 @@ def test_events_need_another_place(lingen_here, fails, command):
 
 
 @pytest.mark.parametrize("name", ["extend", "rerun"])
-def test_only_new_videos_are_streamed(lingen_here, fails, command, name):
+def test_only_new_videos_are_streamed(
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]], name: str
+) -> None:
     assert lingen_here(*command("--frames", 9, "--steps", 1, "-o", "a.mp4")[3:]).returncode == 0
     fails(lingen_here(name, "a.mp4", "-o", "-"), 2, "only `lingen generate`")

@@ -6,19 +6,22 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.terminal.tables import aligned, columns
+from tests.cli.protocols import Fails, RunHere
 
 
-def test_columns_are_as_wide_as_their_widest_cell():
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
     assert columns([("a", "b"), ("long", "c")], head=("x", "yy")) == "X     YY\na     b\nlong  c"
     assert columns([("日本", "x"), ("abc", "y")]) == "日本  x\nabc   y"  # two cells a letter
     assert columns([("a", "")]) == "a"
 
 
-def test_tables_in_markdown_are_aligned():
+def test_tables_in_markdown_are_aligned() -> None:
     text = "some words\n\n| a | bb |\n|---|---|\n| 100% | x |\n\nmore | words"
     assert aligned(text) == (
         "some words\n\n| a    | bb  |\n| ---- | --- |\n| 100% | x   |\n\nmore | words"
@@ -30,7 +33,9 @@ def test_tables_in_markdown_are_aligned():
     ("environment", "colored"),
     [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False), (None, False)],
 )
-def test_errors_have_a_color_on_a_terminal_alone(environment, colored):
+def test_errors_have_a_color_on_a_terminal_alone(
+    environment: dict[str, Any] | None, colored: bool
+) -> None:
     """None: standard error is no terminal."""
     command = [sys.executable, "-m", "lingen_cli", "generate", ""]
     plain = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
@@ -48,7 +53,9 @@ def test_errors_have_a_color_on_a_terminal_alone(environment, colored):
     assert colored or said.startswith(b"lingen: error: prompt is empty")
 
 
-def test_the_cache_names_videos_and_prompts(lingen_here, tiny_weights, monkeypatch, fails):
+def test_the_cache_names_videos_and_prompts(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, fails: Fails
+) -> None:
     import json
 
     monkeypatch.setenv("LINGEN_CACHE_DIR", "cache")

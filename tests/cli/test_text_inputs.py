@@ -2,28 +2,33 @@
 
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.batch.job_list import read_jobs
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.names import free_names
+from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.settings import load, user_file
 from lingen_training.training_recipe import RecipeError, read_recipe
+from tests.cli.protocols import Fails, RunHere
 
 BOM = b"\xef\xbb\xbf"
 LONG = "9" * 5000
 
 
-def jobs(name, data):
+def jobs(name: str, data: Any) -> Any:
     Path(name).write_bytes(data if isinstance(data, bytes) else data.encode())
     return read_jobs(Path(name))
 
 
 @pytest.fixture(autouse=True)
-def _in_empty_folder(clean_environment):
+def _in_empty_folder(clean_environment: Path) -> None:
     pass
 
 
@@ -39,38 +44,40 @@ def _in_empty_folder(clean_environment):
         (" Prompt , seconds , guidance \ra red ball,1,2\ra blue ball,1.5,2.5\r", "1.5"),
     ],
 )
-def test_tables_of_spreadsheets(text, number):
+def test_tables_of_spreadsheets(text: str, number: str) -> None:
     first, second = jobs("a.csv", text)
     assert first.values == {"prompt": "a red ball", "seconds": "1", "guidance": "2"}
     assert second.values == {"prompt": "a blue ball", "seconds": number, "guidance": "2.5"}
     assert (first.number, second.number) == (2, 3)
 
 
-def test_commas_that_are_no_decimal_point_stay():
+def test_commas_that_are_no_decimal_point_stay() -> None:
     (line,) = jobs("a.csv", "prompt;guidance_interval;negative\n1,5 balls;0,1;1,5\n")
     assert line.values == {"prompt": "1,5 balls", "guidance_interval": "0,1", "negative": "1,5"}
 
 
 @pytest.mark.parametrize("text", ["TRUE", "True", "true", "yes", "1", 1, True, "on"])
-def test_true(text):
+def test_true(text: Any) -> None:
     values = {"prompt": "a red ball", "save_memory": text}
-    assert parse_request("generate", values).save_memory is True
+    request = parse_request("generate", values)
+    assert isinstance(request, GenerateRequest) and request.save_memory is True
 
 
 @pytest.mark.parametrize("text", ["FALSE", "False", "no", "0", 0, False, "OFF"])
-def test_false(text):
+def test_false(text: Any) -> None:
     values = {"prompt": "a red ball", "save_memory": text}
-    assert parse_request("generate", values).save_memory is False
+    request = parse_request("generate", values)
+    assert isinstance(request, GenerateRequest) and request.save_memory is False
 
 
-def test_neither_true_nor_false():
+def test_neither_true_nor_false() -> None:
     with pytest.raises(BadDataError, match="save_memory must be true or false, not 'maybe'"):
         parse_request("generate", {"prompt": "a red ball", "save_memory": "maybe"})
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encodings_and_line_ends(encoding, end):
+def test_encodings_and_line_ends(encoding: str, end: str) -> None:
     marks = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
     text = f"ein grüner Ball{end}# nothing{end}a red ball{end}"
     lines = jobs("a.txt", marks.get(encoding, b"") + text.encode(encoding))
@@ -81,7 +88,7 @@ def test_encodings_and_line_ends(encoding, end):
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
-def test_a_json_array(name):
+def test_a_json_array(name: str) -> None:
     lines = jobs(name, '[\n{"prompt": "a red ball"},\n\n{"prompt":\n "a star"}\n]\n')
     assert [(one.number, one.values["prompt"]) for one in lines] == [
         (2, "a red ball"),
@@ -99,18 +106,18 @@ def test_a_json_array(name):
         ("[" * 100_000, "not JSON"),
     ],
 )
-def test_what_is_no_array(text, message):
+def test_what_is_no_array(text: str, message: str) -> None:
     with pytest.raises(BadDataError) as caught:
         jobs("a.json", text)
     assert message in str(caught.value)
 
 
-def test_a_number_in_an_array_is_no_job():
+def test_a_number_in_an_array_is_no_job() -> None:
     first, second = jobs("a.json", '[3, {"prompt": "a"}]')
     assert first.problem == "not a JSON object" and second.problem is None
 
 
-def test_paths_of_a_list_are_beside_it(monkeypatch):
+def test_paths_of_a_list_are_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("lists").mkdir()
     for name in ("lists/both.mp4", "lists/beside.mp4", "here.mp4", "both.mp4"):
         Path(name).touch()
@@ -119,12 +126,13 @@ def test_paths_of_a_list_are_beside_it(monkeypatch):
     names = ("beside.mp4", "both.mp4", "here.mp4", "none.mp4", "~/a.mp4", "/abs.mp4")
     videos = [{"video": name} for name in names]
     lines = jobs("lists/a.jsonl", "\n".join(map(json.dumps, videos)))
-    found = [parse_request("extend", row, lines[0].folder).video for row in videos]
+    requests: list[Any] = [parse_request("extend", row, lines[0].folder) for row in videos]
+    found = [request.video for request in requests]
     expected = ["lists/beside.mp4", "lists/both.mp4", "here.mp4", "none.mp4"]
     assert found == [*map(Path, expected), Path("home/a.mp4").absolute(), Path("/abs.mp4")]
 
 
-def test_output_folders_of_a_list_are_made(lingen_here, tiny_weights):
+def test_output_folders_of_a_list_are_made(lingen_here: RunHere, tiny_weights: Path) -> None:
     line = {"prompt": "a red ball", "seconds": 0.5, "steps": 1, "weights": str(tiny_weights)}
     jobs("sub.jsonl", json.dumps(line | {"output": "shots/scene1/a.mp4"}))
     assert lingen_here("batch", "sub.jsonl", "--check").returncode == 0
@@ -135,7 +143,9 @@ def test_output_folders_of_a_list_are_made(lingen_here, tiny_weights):
     assert lingen_here("batch", "sub.jsonl", "--check").returncode == 0  # it is made already
 
 
-def test_check_says_what_the_run_would(lingen_here, fails, tiny_weights):
+def test_check_says_what_the_run_would(
+    lingen_here: RunHere, fails: Fails, tiny_weights: Path
+) -> None:
     line = {"prompt": "a red ball", "seconds": 0.5, "steps": 1, "weights": str(tiny_weights)}
     text = "\n".join(
         json.dumps(line | {"output": name}) for name in ("file/a.mp4", "b.mp4", "good.mp4")
@@ -153,9 +163,10 @@ def test_check_says_what_the_run_would(lingen_here, fails, tiny_weights):
 # TOML
 
 
-def test_a_byte_order_mark_in_every_toml_file(lingen_here):
+def test_a_byte_order_mark_in_every_toml_file(lingen_here: RunHere) -> None:
     Path("lingen.toml").write_bytes(BOM + b"steps = 3\r\n")
-    assert load().values.steps == 3
+    values: Any = load().values
+    assert values.steps == 3
     Path("story.toml").write_bytes(BOM + b'[[shot]]\r\nprompt = "a red ball"\r\nseconds = 1\r\n')
     assert lingen_here("story", "check", "story.toml").returncode == 0
     assert jobs("jobs.toml", BOM + b'[[job]]\r\nprompt = "a"\r\n')[0].values == {"prompt": "a"}
@@ -164,7 +175,7 @@ def test_a_byte_order_mark_in_every_toml_file(lingen_here):
         read_recipe(Path("recipe.toml"))
 
 
-def test_numbers_with_thousands_of_digits(lingen_here, fails):
+def test_numbers_with_thousands_of_digits(lingen_here: RunHere, fails: Fails) -> None:
     Path("lingen.toml").write_text(f"crf = 18\nsteps = {LONG}\n")
     fails(lingen_here("config", "show"), 78, "lingen.toml:2: not valid TOML")
     Path("lingen.toml").unlink()
@@ -180,7 +191,7 @@ def test_numbers_with_thousands_of_digits(lingen_here, fails):
 
 
 @pytest.mark.parametrize("name", ["STEPS", "FPS", "DEVICE", "PREVIEW", "WEIGHTS", "SEED", "SIZE"])
-def test_empty_variables_are_not_set(monkeypatch, name):
+def test_empty_variables_are_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     expected = load()
     for empty in ("", "  "):
         monkeypatch.setenv(f"LINGEN_{name}", empty)
@@ -188,10 +199,10 @@ def test_empty_variables_are_not_set(monkeypatch, name):
 
 
 @pytest.fixture
-def nobody(monkeypatch):
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process without HOME, whose uid has no entry in passwd."""
 
-    def unknown(uid):
+    def unknown(uid: Any) -> None:
         raise KeyError(f"getpwuid(): uid not found: {uid}")
 
     monkeypatch.setattr("pwd.getpwuid", unknown)
@@ -201,7 +212,9 @@ def nobody(monkeypatch):
         Path.home()
 
 
-def test_a_user_without_a_home(nobody, lingen_here, tiny_weights, monkeypatch):
+def test_a_user_without_a_home(
+    nobody: None, lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for words in ("config show", "cache list", "cache prune", "models list"):
         result = lingen_here(*words.split())
         assert result.returncode == 0, result.stderr
@@ -220,7 +233,9 @@ def test_a_user_without_a_home(nobody, lingen_here, tiny_weights, monkeypatch):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else for a moment")
-def test_a_home_that_cannot_be_read(lingen_here, clean_environment, monkeypatch):
+def test_a_home_that_cannot_be_read(
+    lingen_here: RunHere, clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = clean_environment / "home"
     home.mkdir(mode=0o700)
     monkeypatch.delenv("XDG_CONFIG_HOME")
@@ -235,11 +250,13 @@ def test_a_home_that_cannot_be_read(lingen_here, clean_environment, monkeypatch)
         assert result.returncode == 0, result.stderr
 
 
-def test_a_seed_of_minus_one_is_random(lingen_here, tiny_weights):
-    from lingen_cli.requests.recipe import recipe_from_video
+def test_a_seed_of_minus_one_is_random(lingen_here: RunHere, tiny_weights: Path) -> None:
+    from lingen_cli.requests.recipe import Added, recipe_from_video
 
-    user_file().parent.mkdir(parents=True)
-    user_file().write_text("seed = 5\n")
+    file = user_file()
+    assert file is not None
+    file.parent.mkdir(parents=True)
+    file.write_text("seed = 5\n")
     new = ("a red ball", "--seconds", "0.5", "--steps", "1", "--weights", tiny_weights)
     seeds = set()
     for name, more in (("a.mp4", ()), ("b.mp4", ("--seed", "-1")), ("c.mp4", ("--seed", "-1"))):
@@ -250,10 +267,11 @@ def test_a_seed_of_minus_one_is_random(lingen_here, tiny_weights):
     result = lingen_here("extend", "a.mp4", "--seconds", "0.5", "--seed", "-1", "-o", "d.mp4")
     assert result.returncode == 0, result.stderr
     (edit,) = recipe_from_video(Path("d.mp4")).edits
+    assert isinstance(edit, Added)
     assert edit.sampling.seed not in seeds
 
 
-def test_other_negative_seeds_are_refused(lingen_here, fails):
+def test_other_negative_seeds_are_refused(lingen_here: RunHere, fails: Fails) -> None:
     fails(lingen_here("generate", "a red ball", "--seed", "-2"), 2, "--seed must be")
 
 
@@ -261,7 +279,7 @@ def test_other_negative_seeds_are_refused(lingen_here, fails):
 
 
 @pytest.mark.parametrize("prompt", ["a red ball\r", "a red ball\r\n", "a\tred\nball"])
-def test_prompts_of_several_lines(lingen_here, tiny_weights, prompt):
+def test_prompts_of_several_lines(lingen_here: RunHere, tiny_weights: Path, prompt: str) -> None:
     from lingen_cli.requests.recipe import recipe_from_video
 
     new = ("--seconds", "0.5", "--steps", "1", "--weights", tiny_weights)
@@ -274,14 +292,14 @@ def test_prompts_of_several_lines(lingen_here, tiny_weights, prompt):
 
 
 @pytest.mark.parametrize("prompt", ["🔴⚽️ 🌱", "???", "一只红球", "zxqv wvut"])
-def test_a_prompt_of_which_nothing_is_known(lingen_here, prompt):
+def test_a_prompt_of_which_nothing_is_known(lingen_here: RunHere, prompt: str) -> None:
     new = ("--seconds", "0.5", "--steps", "1", "-o", "a.mp4")
     result = lingen_here("generate", prompt, *new)
     assert result.returncode == 0, result.stderr
     assert f"lingen-mini knows nothing of the prompt {prompt!r}" in result.stderr
 
 
-def test_a_prompt_of_which_something_is_known(lingen_here):
+def test_a_prompt_of_which_something_is_known(lingen_here: RunHere) -> None:
     result = lingen_here(
         "generate", "a red zxqv", "--seconds", "0.5", "--steps", "1", "-o", "a.mp4"
     )
@@ -290,7 +308,7 @@ def test_a_prompt_of_which_something_is_known(lingen_here):
 
 
 @pytest.mark.parametrize("stem", ["n" * 250, "é" * 124, "n" * 255, "😀" * 63])
-def test_long_names_are_shortened(stem):
+def test_long_names_are_shortened(stem: str) -> None:
     names = free_names(Path(), f"{stem}-longer")
     first = next(names)
     assert len(os.fsencode(first.name)) <= 255
@@ -300,7 +318,11 @@ def test_long_names_are_shortened(stem):
     assert next(free_names(Path(), "short-longer")) == Path("short-longer.mp4")
 
 
-def test_a_video_with_a_long_name_is_extended(ffmpeg, lingen_here, tiny_weights):
+def test_a_video_with_a_long_name_is_extended(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+) -> None:
     name = "n" * 250 + ".mp4"
     ffmpeg(
         "-f",

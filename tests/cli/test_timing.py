@@ -1,4 +1,5 @@
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +19,17 @@ from lingen_cli.inputs.frame_rates import Grid, frame_count, parse_moment, parse
         (240, 240),
     ],
 )
-def test_rates(text, rate):
+def test_rates(text: str | float, rate: int | Fraction) -> None:
     assert parse_rate(text) == rate
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "abc", "1/0", "", "241", "0.1"])
-def test_impossible_rates(text):
+def test_impossible_rates(text: str) -> None:
     with pytest.raises(InvalidOptionError, match="--fps must be"):
         parse_rate(text)
 
 
-def test_lengths():
+def test_lengths() -> None:
     sixteen = Fraction(16)
     assert frame_count(sixteen, default_seconds=4.0) == 64
     assert frame_count(sixteen, minutes=1, default_seconds=4.0) == 960
@@ -61,13 +62,13 @@ def test_lengths():
         ({"minutes": 1, "frames": 3}, "--minutes and --frames say the same thing"),
     ],
 )
-def test_impossible_lengths(length, message):
+def test_impossible_lengths(length: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidOptionError, match=message):
         frame_count(Fraction(16), default_seconds=4.0, **length)
 
 
 @pytest.mark.parametrize("rate", [Fraction(16), Fraction(24), Fraction(8), Fraction(24000, 1001)])
-def test_every_frame_shows_the_nearest_moment_of_the_model(rate):
+def test_every_frame_shows_the_nearest_moment_of_the_model(rate: Fraction) -> None:
     grid = Grid(rate, Fraction(16))
     source = [grid.source(number) for number in range(50)]
     assert all(grid.moment(model) == Fraction(model, 16) for model in source)
@@ -79,7 +80,7 @@ def test_every_frame_shows_the_nearest_moment_of_the_model(rate):
 
 @pytest.mark.parametrize("rate", [Fraction(16), Fraction(30), Fraction(24000, 1001), Fraction(1)])
 @pytest.mark.parametrize("old", [1, 2, 60, 215_999])
-def test_after_another_video_frames_are_counted_from_its_last(rate, old):
+def test_after_another_video_frames_are_counted_from_its_last(rate: Fraction, old: int) -> None:
     grid = Grid(rate, Fraction(16), old)
     last = grid.source(old - 1)
     assert last % 8 == 0
@@ -92,7 +93,7 @@ def test_after_another_video_frames_are_counted_from_its_last(rate, old):
 
 @pytest.mark.parametrize("chunk", [1, 3, 8, 100])
 @pytest.mark.parametrize("rate", [8, 16, 24, 60])
-def test_frames_are_picked_from_chunks(chunk, rate):
+def test_frames_are_picked_from_chunks(chunk: int, rate: int) -> None:
     grid = Grid(Fraction(rate), Fraction(16))
     source = [grid.source(number) for number in range(40)]
     video = np.arange(source[-1] + 1)[:, None] * np.ones((1, 2), int)
@@ -100,7 +101,7 @@ def test_frames_are_picked_from_chunks(chunk, rate):
     assert np.array_equal(np.concatenate(list(picked(chunks, source))), video[source])
 
 
-def test_a_decoder_that_stops_early_is_a_bug():
+def test_a_decoder_that_stops_early_is_a_bug() -> None:
     with pytest.raises(BugError, match="made 4 frames, 10 were needed"):
         list(picked([np.zeros((4, 1, 1, 3))], list(range(10))))
 
@@ -112,11 +113,11 @@ def test_a_decoder_that_stops_early_is_a_bug():
         *(("1m5s", 65), ("1h", 3600), ("2m", 120), (" 7 ", 7)),
     ],
 )
-def test_moments(text, seconds):
+def test_moments(text: str, seconds: float) -> None:
     assert parse_moment(text, "--at") == seconds
 
 
-def test_moments_far_away():
+def test_moments_far_away() -> None:
     assert parse_moment("277h", "--at") == 997_200
     with pytest.raises(InvalidOptionError, match="at most 1000000"):
         parse_moment("278h", "--at")
@@ -125,6 +126,6 @@ def test_moments_far_away():
 @pytest.mark.parametrize(
     "text", ["", "s", "-1", "nan", "inf", "1e3", "1:2:3:4", "5 s", "\u0665", "m"]
 )
-def test_wrong_moments(text):
+def test_wrong_moments(text: str) -> None:
     with pytest.raises(InvalidOptionError, match="--at must be a time"):
         parse_moment(text, "--at")

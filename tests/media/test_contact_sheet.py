@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_grids() -> None:
     assert sheet_times(4.0, 4) == [0.5, 1.5, 2.5, 3.5]
 
 
-def draw(image: np.ndarray, **size: int) -> list[str]:
+def draw(image: np.ndarray, **size: Any) -> list[str]:
     screen = Console(
         file=io.StringIO(), force_terminal=True, color_system="truecolor", legacy_windows=False,
         **size,

@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -35,7 +36,7 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, kind: int = 2) -> 
 def jpeg(image: np.ndarray, orientation: int | None = None) -> bytes:
     context = av.CodecContext.create("mjpeg", "w")
     context.height, context.width, context.pix_fmt = *image.shape[:2], "yuvj444p"
-    context.time_base, context.qmin, context.qmax = 1, 1, 1
+    context.time_base, context.qmin, context.qmax = Fraction(1), 1, 1
     frame = av.VideoFrame.from_ndarray(image).reformat(format="yuvj444p")
     data = b"".join(bytes(packet) for packet in (*context.encode(frame), *context.encode(None)))
     if orientation is None:

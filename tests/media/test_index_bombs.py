@@ -4,6 +4,9 @@ import resource
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,23 +19,23 @@ MILLIONS = 40_000_000
 LEAST = 400 << 20  # bytes of memory that a command may take
 
 
-def box(kind, *parts):
+def box(kind: Any, *parts: Any) -> Any:
     data = b"".join(parts)
     return struct.pack(">I", 8 + len(data)) + kind + data
 
 
-def full(kind, *numbers):
+def full(kind: bytes, *numbers: int) -> Any:
     return box(kind, struct.pack(f">{1 + len(numbers)}I", 0, *numbers))
 
 
-def children(data, begin, end):
+def children(data: Any, begin: Any, end: Any) -> Iterator[tuple[Any, Any, Any]]:
     while begin + 8 <= end:
         size = int.from_bytes(data[begin : begin + 4], "big")
         yield data[begin + 4 : begin + 8], begin, begin + size
         begin += size
 
 
-def rebuilt(data, replaced, begin=0, end=None):
+def rebuilt(data: Any, replaced: Any, begin: Any = 0, end: Any = None) -> Any:
     """The boxes of `data` with some in place of others."""
     out = []
     for kind, first, last in children(data, begin, len(data) if end is None else end):
@@ -45,7 +48,7 @@ def rebuilt(data, replaced, begin=0, end=None):
     return b"".join(out)
 
 
-def trun(count):
+def trun(count: int) -> Any:
     """A fragment of so many samples of which nothing is said."""
     header = full(b"tfhd", 1)
     return box(b"moof", full(b"mfhd", 1), box(b"traf", header, full(b"trun", count)))
@@ -67,7 +70,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_it_is_refused(make_video, tmp_path, name):
+def test_it_is_refused(make_video: Callable[..., Path], tmp_path: Path, name: str) -> None:
     data = make_video(frames=20).read_bytes()
     if name == "two tracks":  # each of them alone has less samples than the file bytes
         (moov,) = (data[a:b] for kind, a, b in children(data, 0, len(data)) if kind == b"moov")
@@ -80,14 +83,16 @@ def test_it_is_refused(make_video, tmp_path, name):
         pass
 
 
-def test_fragments_are_counted(make_video, tmp_path):
+def test_fragments_are_counted(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "bomb.mp4"
     path.write_bytes(make_video(frames=20).read_bytes() + trun(MILLIONS))
     with pytest.raises(BadDataError, match="more samples than the file has bytes"):
         video_info(path)
 
 
-def test_bytes_that_are_not_there_do_not_help(make_video, tmp_path):
+def test_bytes_that_are_not_there_do_not_help(
+    make_video: Callable[..., Path], tmp_path: Path
+) -> None:
     """A sparse file is long and small."""
     path = tmp_path / "bomb.mp4"
     path.write_bytes(rebuilt(make_video(frames=20).read_bytes(), BOMBS["stsz"]))
@@ -97,7 +102,7 @@ def test_bytes_that_are_not_there_do_not_help(make_video, tmp_path):
         video_info(path)
 
 
-def test_a_command_takes_little_memory(make_video, tmp_path):
+def test_a_command_takes_little_memory(make_video: Callable[..., Path], tmp_path: Path) -> None:
     path = tmp_path / "bomb.mp4"
     path.write_bytes(rebuilt(make_video(frames=20).read_bytes(), BOMBS["stsz"]))
     command = [sys.executable, "-m", "lingen_cli", "show", str(path)]
@@ -125,7 +130,7 @@ def test_a_command_takes_little_memory(make_video, tmp_path):
         ("-c:v", "mjpeg", "-c:a", "pcm_s16le", "a.avi"),
     ],
 )
-def test_what_is_no_bomb_passes(ffmpeg, tmp_path, options):
+def test_what_is_no_bomb_passes(ffmpeg: str, tmp_path: Path, options: tuple[str, ...]) -> None:
     path = tmp_path / options[-1]
     sound = ("-f", "lavfi", "-i", "sine=r=48000:d=3")
     command = [ffmpeg, "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x48:r=24:d=3", *sound]
@@ -136,7 +141,7 @@ def test_what_is_no_bomb_passes(ffmpeg, tmp_path, options):
     assert video_info(path).width == 64
 
 
-def test_bytes_of_any_kind_end_the_walk(tmp_path):
+def test_bytes_of_any_kind_end_the_walk(tmp_path: Path) -> None:
     for data in (b"\0" * 64, b"\xff" * 64, b"\0\0\0\x08moov" * 8, b"\0\0\0\1moov" + b"\xff" * 8):
         path = tmp_path / "any"
         path.write_bytes(data)
@@ -144,7 +149,7 @@ def test_bytes_of_any_kind_end_the_walk(tmp_path):
             check_index(file)
 
 
-def test_the_number_of_boxes_is_limited(tmp_path, monkeypatch):
+def test_the_number_of_boxes_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lingen_cli.media.mp4_index._MAX_BOXES", 100)
     path = tmp_path / "many"
     path.write_bytes(box(b"free") * 101)

@@ -23,7 +23,7 @@ app = typer.Typer()
 app.command()(show)
 
 
-def run(*arguments: str | Path) -> str:
+def run(*arguments: object) -> str:
     result = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ DIT = replace(LINGEN, mixer="attention")
 
 
 @pytest.fixture
-def dit():
+def dit() -> LinGen:
     torch.manual_seed(0)
     network = LinGen(DIT).double()
     for part in network.parameters():
@@ -37,7 +38,7 @@ def dit():
     return network
 
 
-def test_all_but_the_mixers_is_kept(dit):
+def test_all_but_the_mixers_is_kept(dit: LinGen) -> None:
     made = lingen_of(dit, LINGEN).double()
     old, new = dit.state_dict(), made.state_dict()
     shared = [name for name in old if ".mixer." not in name]
@@ -45,12 +46,13 @@ def test_all_but_the_mixers_is_kept(dit):
     assert all(torch.equal(old[name].float(), new[name].float()) for name in shared)
 
 
-def test_without_its_mixers_it_answers_as_before(dit):
+def test_without_its_mixers_it_answers_as_before(dit: LinGen) -> None:
     """The outputs of everything that is no attention are equal."""
     made = lingen_of(dit, LINGEN).double()
     for network in (dit, made):
         network.double()
         for block in network.blocks:
+            assert isinstance(block, Block)
             block.mixer.register_forward_hook(lambda module, given, output: given[0].tanh())
     x, t = torch.randn(1, 16, 3, 4, 4).double(), torch.rand(1, 3).double()
     text, mask = torch.randn(1, 5, 12).double(), torch.ones(1, 5, dtype=torch.bool)
@@ -58,7 +60,7 @@ def test_without_its_mixers_it_answers_as_before(dit):
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_a_window_over_the_whole_clip_is_the_attention_itself(dit):
+def test_a_window_over_the_whole_clip_is_the_attention_itself(dit: LinGen) -> None:
     made = lingen_of(dit, LINGEN).double()
     x = torch.randn(2, 3, 4, 2, 32).double()
     for old, new in zip(dit.blocks, made.blocks, strict=True):
@@ -67,7 +69,7 @@ def test_a_window_over_the_whole_clip_is_the_attention_itself(dit):
         torch.testing.assert_close(new.mixer.tesa_branch(x), old.mixer(x), rtol=1e-6, atol=1e-6)
 
 
-def test_the_state_space_reads_values_by_what_queries_ask_of_keys(dit):
+def test_the_state_space_reads_values_by_what_queries_ask_of_keys(dit: LinGen) -> None:
     made = lingen_of(dit, LINGEN).double()
     old, new = dit.blocks[0], made.blocks[0]
     assert isinstance(old, Block) and isinstance(old.mixer, FullAttention)
@@ -88,13 +90,13 @@ def test_the_state_space_reads_values_by_what_queries_ask_of_keys(dit):
     best = left[:, :8] * values[:8] @ right[:8]
     torch.testing.assert_close(asked / asked.norm(), best / best.norm(), rtol=1e-5, atol=1e-6)
     output = torch.randn(1, 7, 64).double()
-    both = output.unflatten(-1, (2, 32)).mean(-2)
+    both = output.unflatten(-1, (2, 32)).mean(-2)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(
         mamba.out_proj(output), old.mixer.attention.out(both), rtol=1e-6, atol=1e-6
     )
 
 
-def test_the_product_is_whole_where_the_rank_allows_it():
+def test_the_product_is_whole_where_the_rank_allows_it() -> None:
     torch.manual_seed(1)
     q, k = torch.randn(2, 12, 6).double().unbind()
     C, B = shared_product(q, k, 6)
@@ -114,12 +116,13 @@ def test_the_product_is_whole_where_the_rank_allows_it():
         ({"state_size": 64}, "state_size: 64 is more than the width, 32"),
     ],
 )
-def test_what_cannot_become_one(dit, changes, message):
+def test_what_cannot_become_one(dit: LinGen, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lingen_of(dit, replace(LINGEN, **changes))
 
 
 @pytest.mark.parametrize("branch", ["mamba_branch", "tesa_branch"])
-def test_a_branch_that_is_not_there_is_not_filled(dit, branch):
-    made = lingen_of(dit, replace(LINGEN, **{branch: False}))
+def test_a_branch_that_is_not_there_is_not_filled(dit: LinGen, branch: str) -> None:
+    changes: Any = {branch: False}
+    made = lingen_of(dit, replace(LINGEN, **changes))
     assert getattr(made.blocks[1].mixer, branch) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from lingen_models.networks.window_attention import fit_window
 diffusers = pytest.importorskip("diffusers")
 
 
-def tiny_wan():
+def tiny_wan() -> Any:
     torch.manual_seed(0)
     wan = diffusers.WanTransformer3DModel(
         patch_size=(1, 2, 2), num_attention_heads=2, attention_head_dim=12, in_channels=4,
@@ -21,7 +23,7 @@ def tiny_wan():
 
 
 @pytest.fixture
-def asked():
+def asked() -> dict[str, Any]:
     torch.manual_seed(1)
     return {
         "hidden_states": torch.randn(2, 4, 5, 12, 8).double(),
@@ -32,7 +34,7 @@ def asked():
 
 
 @torch.no_grad()
-def test_names_and_tensors_stay_and_branches_are_added():
+def test_names_and_tensors_stay_and_branches_are_added() -> None:
     before = {name: part.clone() for name, part in tiny_wan().state_dict().items()}
     after = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8).state_dict()
     assert all(torch.equal(after[name], part) for name, part in before.items())
@@ -43,21 +45,22 @@ def test_names_and_tensors_stay_and_branches_are_added():
 
 
 @torch.no_grad()
-def test_windows_over_the_whole_clip_are_wan_itself(asked):
+def test_windows_over_the_whole_clip_are_wan_itself(asked: dict[str, Any]) -> None:
     wanted = tiny_wan()(**asked)[0]
-    wan = wan_with_mate(tiny_wan(), window=(5, 6, 4), state_size=8)
+    wan: Any = wan_with_mate(tiny_wan(), window=(5, 6, 4), state_size=8)
     for block in wan.blocks:
         block.attn1.mamba_branch.mamba.out_proj.weight.zero_()
     torch.testing.assert_close(wan(**asked)[0], wanted)
 
 
 @torch.no_grad()
-def test_all_that_is_no_self_attention_answers_as_before(asked):
+def test_all_that_is_no_self_attention_answers_as_before(asked: dict[str, Any]) -> None:
     class Stub:
-        def __call__(self, attn, hidden_states, *rest, **more):
+        def __call__(self, attn: Any, hidden_states: Any, *rest: object, **more: Any) -> Any:
             return hidden_states.tanh()
 
-    plain, made = tiny_wan(), wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
+    plain = tiny_wan()
+    made: Any = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
     for wan in (plain, made):
         for block in wan.blocks:
             block.attn1.set_processor(Stub())
@@ -66,9 +69,12 @@ def test_all_that_is_no_self_attention_answers_as_before(asked):
 
 @torch.no_grad()
 @pytest.mark.parametrize("layer", [0, 1])
-def test_a_window_looks_at_its_own_tokens_with_their_positions(asked, layer):
+def test_a_window_looks_at_its_own_tokens_with_their_positions(
+    asked: dict[str, Any], layer: int
+) -> None:
     """Against Wan's attention over the whole clip, with a mask that keeps windows apart."""
-    plain, made = tiny_wan(), wan_with_mate(tiny_wan(), window=(2, 4, 2), state_size=8)
+    plain = tiny_wan()
+    made: Any = wan_with_mate(tiny_wan(), window=(2, 4, 2), state_size=8)
     grid, window = (5, 6, 4), (2, 4, 2)
     fitted, shift = fit_window(grid, window, layer % 2 == 1)
     assert fitted == window
@@ -93,14 +99,14 @@ def test_a_window_looks_at_its_own_tokens_with_their_positions(asked, layer):
     torch.testing.assert_close(attention(x, None, None, rotary), wanted)
 
 
-def test_gradients_reach_both_branches(asked):
-    wan = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
+def test_gradients_reach_both_branches(asked: dict[str, Any]) -> None:
+    wan: Any = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8)
     wan(**asked)[0].square().mean().backward()
     for block in wan.blocks:
         for part in (block.attn1.to_q, block.attn1.mamba_branch.mamba.in_proj):
             assert part.weight.grad.abs().sum() > 0
 
 
-def test_something_else_is_refused():
+def test_something_else_is_refused() -> None:
     with pytest.raises(ValueError, match="Linear has no blocks and rope as Wan"):
         wan_with_mate(torch.nn.Linear(2, 2))

@@ -1,6 +1,7 @@
 """The FLOP formulas against what torch counts on real networks, product by product."""
 
 from dataclasses import replace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -24,7 +25,14 @@ SMALL = LinGenConfig(
 SHAPE = (5, 6, 10)
 
 
-def counted(config, shape, texts, *, batch=1, device="cpu"):
+def counted(
+    config: LinGenConfig,
+    shape: tuple[int, int, int],
+    texts: tuple[int, ...],
+    *,
+    batch: int = 1,
+    device: str = "cpu",
+) -> dict[Any, int]:
     """What torch counts, by the name of the module."""
     with torch.device(device):
         network = LinGen(config).eval()
@@ -51,18 +59,20 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize(("shape", "batch"), [(SHAPE, 1), ((1, 2, 2), 1), ((9, 4, 14), 2)])
-def test_the_formulas_give_what_torch_counts(name, shape, batch):
+def test_the_formulas_give_what_torch_counts(
+    name: str, shape: tuple[int, int, int], batch: int
+) -> None:
     config = CASES[name]
     told = step_flops(config, shape, text_tokens=(7, 3), batch=batch)
     assert sum(told.values()) == counted(config, shape, (7, 3), batch=batch)["Global"]
 
 
 @pytest.mark.parametrize("mixer", ["mate", "attention"])
-def test_each_part_is_what_its_modules_take(mixer):
+def test_each_part_is_what_its_modules_take(mixer: Literal["mate", "attention"]) -> None:
     config = replace(SMALL, mixer=mixer)
     found = counted(config, SHAPE, (7, 3))
 
-    def of(*names):
+    def of(*names: str) -> int:
         return sum(n for name, n in found.items() if any(name.endswith(end) for end in names))
 
     told = step_flops(config, SHAPE, text_tokens=(7, 3))
@@ -76,15 +86,15 @@ def test_each_part_is_what_its_modules_take(mixer):
     assert told["attention"] == (of(".mixer") if mixer == "attention" else 0)
 
 
-def test_the_twin_of_4b_on_the_meta_device():
+def test_the_twin_of_4b_on_the_meta_device() -> None:
     config = LinGenConfig(width=2560, depth=1, head_dim=128, text_dims=(4096,))
     shape = (4, 24, 44)
     told = step_flops(config, shape, text_tokens=256, batch=2)
     assert sum(told.values()) == counted(config, shape, (256,), batch=2, device="meta")["Global"]
 
 
-def test_what_grows_how():
-    def step(mixer, frames):
+def test_what_grows_how() -> None:
+    def step(mixer: Literal["mate", "attention"], frames: int) -> float:
         config = replace(SMALL, mixer=mixer)
         return sum(step_flops(config, (frames, 8, 8), text_tokens=8).values())
 
@@ -92,11 +102,11 @@ def test_what_grows_how():
     assert step("attention", 400_000) / step("attention", 200_000) == pytest.approx(4, rel=0.01)
 
 
-def test_one_number_of_text_tokens_is_for_every_encoder():
+def test_one_number_of_text_tokens_is_for_every_encoder() -> None:
     assert step_flops(SMALL, SHAPE, text_tokens=5) == step_flops(SMALL, SHAPE, text_tokens=(5, 5))
 
 
-def test_what_does_not_fit():
+def test_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="5x6 are not divided by the 2x2 patch"):
         token_grid(SMALL, (1, 5, 6))
     with pytest.raises(ValueError, match="1 texts for 2 text encoders"):

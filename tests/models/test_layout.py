@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,9 @@ def test_the_maps_are_those_of_a_loop() -> None:
         next_, last, last_but_one = (
             channels(row, other, thing, line, column) for other in (frame + 1, frame - 1, frame - 2)
         )
-        first, end = (channels(*place, instant=instant) for instant in (0, 2))
+        first, end = (
+            channels(row, frame, thing, line, column, instant=instant) for instant in (0, 2)
+        )
         expected = [*now]
         for other in (next_, last, last_but_one, first, end):
             expected += [b - a for a, b in zip(now, other, strict=True)]
@@ -241,9 +244,9 @@ class Planner:
 class Listener(LinGen):
     """A denoiser that remembers the layouts that it was given."""
 
-    def forward(self, *arguments: object) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, *arguments: Any) -> torch.Tensor:
         self.seen = [*getattr(self, "seen", []), *(arguments[5:] or (None,))]
-        return super().forward(*arguments)  # type: ignore[arg-type]
+        return super().forward(*arguments)
 
 
 def pipeline(config: LinGenConfig = CONFIG) -> TextToVideo:

@@ -30,7 +30,7 @@ def network() -> LinGen:
     return made
 
 
-def sampled(network, guided_after: float = 0.05) -> torch.Tensor:
+def sampled(network: LinGen | StepCache, guided_after: float = 0.05) -> torch.Tensor:
     torch.manual_seed(1)
     mask = torch.ones(1, 5, dtype=torch.bool)
     prompt, negative = (TextFeatures((torch.randn(1, 5, 64),), (mask,)) for _ in range(2))
@@ -45,13 +45,13 @@ def sampled(network, guided_after: float = 0.05) -> torch.Tensor:
     )
 
 
-def test_a_threshold_of_0_is_the_plain_path(network):
+def test_a_threshold_of_0_is_the_plain_path(network: LinGen) -> None:
     cache = StepCache(network, 0.0)
     assert torch.equal(sampled(cache), sampled(network))
     assert cache.borrowed == 0
 
 
-def test_more_is_borrowed_and_less_is_right_as_the_threshold_rises(network):
+def test_more_is_borrowed_and_less_is_right_as_the_threshold_rises(network: LinGen) -> None:
     plain = sampled(network)
     borrowed, errors = [], []
     for threshold in (0.01, 0.3, 100.0):
@@ -63,7 +63,7 @@ def test_more_is_borrowed_and_less_is_right_as_the_threshold_rises(network):
     assert 0 < errors[1] < errors[2]
 
 
-def test_what_is_borrowed_is_what_the_blocks_added_last(network):
+def test_what_is_borrowed_is_what_the_blocks_added_last(network: LinGen) -> None:
     torch.manual_seed(2)
     text, mask = torch.randn(1, 5, 64), torch.ones(1, 5, dtype=torch.bool)
     one, two = torch.randn(2, 1, 16, 4, 4, 4)
@@ -78,7 +78,7 @@ def test_what_is_borrowed_is_what_the_blocks_added_last(network):
     assert cache.borrowed == 1
 
 
-def test_changes_add_up(network):
+def test_changes_add_up(network: LinGen) -> None:
     """Each is below the threshold, two are not."""
     torch.manual_seed(2)
     text, mask = torch.randn(1, 5, 64), torch.ones(1, 5, dtype=torch.bool)
@@ -94,12 +94,12 @@ def test_changes_add_up(network):
     assert borrowed == [0, 1, 1, 2]
 
 
-def test_row_by_row_is_the_same_but_for_the_last_bits(network):
+def test_row_by_row_is_the_same_but_for_the_last_bits(network: LinGen) -> None:
     rows = sampled(StepCache(network, 0.3, one_row=True))
     torch.testing.assert_close(rows, sampled(StepCache(network, 0.3)), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, float("nan")])
-def test_thresholds_that_are_none(network, threshold):
+def test_thresholds_that_are_none(network: LinGen, threshold: float) -> None:
     with pytest.raises(ValueError, match="a threshold of at least 0"):
         StepCache(network, threshold)

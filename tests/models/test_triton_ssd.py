@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -73,7 +74,7 @@ CASES = [
 
 
 @needs_triton
-def test_the_numbers_are_those_of_the_float64_scan():
+def test_the_numbers_are_those_of_the_float64_scan() -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERPRETED, json.dumps(CASES)],
         capture_output=True,
@@ -120,7 +121,9 @@ print(json.dumps(shared))
 
 
 @needs_triton
-def test_they_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
+def test_they_compile_for_a_gpu_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=200
@@ -142,7 +145,9 @@ def test_they_compile_for_a_gpu_that_is_not_there(tmp_path, monkeypatch):
         (False, False, False, "pytorch"),
     ],
 )
-def test_which_kernels_are_taken(monkeypatch, own, theirs, gradients, route):
+def test_which_kernels_are_taken(
+    monkeypatch: pytest.MonkeyPatch, own: bool, theirs: bool, gradients: bool, route: str
+) -> None:
     monkeypatch.setattr(dispatch, "own_kernels_work", lambda device: own)
     monkeypatch.setattr(dispatch, "triton_scan", lambda: object() if theirs else None)
     assert dispatch.scan_route(torch.device("cuda"), gradients=gradients) == route
@@ -150,7 +155,7 @@ def test_which_kernels_are_taken(monkeypatch, own, theirs, gradients, route):
 
 
 @needs_triton
-def test_kernels_that_fail_are_told_once_and_not_taken(monkeypatch):
+def test_kernels_that_fail_are_told_once_and_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a GPU and its interpreter, Triton has nothing to run them on."""
     dispatch.own_kernels_work.cache_clear()
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)

@@ -78,13 +78,15 @@ ROWS = {"A": 20, "B": 10, "C": 10, "D": 7, "E": 8}
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_test_is_there(case):
-    name, test, one = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case]).groups()
+def test_the_test_is_there(case: str) -> None:
+    parts = re.fullmatch(r"(.+)::(\w+)(?:\[(.+)\])?", CASES[case])
+    assert parts is not None
+    name, test, one = parts.groups()
     text = (TESTS / name).read_text(encoding="utf-8")
     assert re.search(rf"^ *def {test}\(", text, re.MULTILINE)
     assert one is None or f'id="{one}"' in text
 
 
-def test_no_case_is_missing():
+def test_no_case_is_missing() -> None:
     found = {case.split()[0] for case in CASES}
     assert found == {f"{table}{row}" for table, rows in ROWS.items() for row in range(1, rows + 1)}

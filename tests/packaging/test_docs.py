@@ -4,6 +4,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,19 +17,19 @@ from lingen_playground import vocabulary
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_group(app).commands
 
 
-def read(name):
+def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def section(text, heading):
+def section(text: str, heading: str) -> str:
     """What stands below a heading, up to the next of the same level."""
     return text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
 
 
-def options(command):
+def options(command: Any) -> set[str]:
     """Every way to write every option of a command, apart from --help."""
     found = [
         parameter
@@ -40,7 +41,7 @@ def options(command):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_and_option_is_documented(name):
+def test_every_command_and_option_is_documented(name: str) -> None:
     text = section(read("docs/cli.md"), f"lingen {name}")
     if "](#lingen-generate)" in text:
         text += section(read("docs/cli.md"), "lingen generate")
@@ -55,7 +56,7 @@ def test_every_command_and_option_is_documented(name):
         assert f"`{option}`" in text, option
 
 
-def test_no_option_is_documented_that_does_not_exist():
+def test_no_option_is_documented_that_does_not_exist() -> None:
     for name, command in COMMANDS.items():
         known = {"--help"} | options(command)
         for inner in getattr(command, "commands", {}).values():
@@ -66,14 +67,14 @@ def test_no_option_is_documented_that_does_not_exist():
             assert option in known, (name, option)
 
 
-def test_every_setting_is_documented():
+def test_every_setting_is_documented() -> None:
     text = section(read("docs/cli.md"), "Settings")
     general = [name for name in Settings.model_fields if name not in sampling.options()]
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == general
     assert "](#sampling-options) are keys, too" in text
 
 
-def test_the_table_of_sampling_options_is_that_of_their_record():
+def test_the_table_of_sampling_options_is_that_of_their_record() -> None:
     rows = ["| option | setting | default | |", "|---|---|---|---|"]
     for option, name in sampling.options().items():
         param, flag = sampling.described()[name], option.replace("_", "-")
@@ -85,28 +86,28 @@ def test_the_table_of_sampling_options_is_that_of_their_record():
     assert text.split(" a test compares -->\n")[1].split("<!-- end")[0] == "\n".join(rows) + "\n"
 
 
-def test_every_exit_code_is_documented():
+def test_every_exit_code_is_documented() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", read("docs/exit-codes.md"), re.M)}
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.LingenError)}
     assert told == codes | {0, errors.INTERRUPTED, errors.TERMINATED}
 
 
-def test_every_stage_of_the_recipe_is_documented():
+def test_every_stage_of_the_recipe_is_documented() -> None:
     text = section(read("docs/training-mini.md"), "Stages")
     for stage in tomllib.loads(read("training/lingen_training/recipes/lingen-mini.toml"))["stage"]:
         assert f"| `{stage['name']}` |" in text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)\)", text):
         if not target.startswith("https://"):
             assert (page.parent / target).exists(), target
 
 
-def test_sections_that_the_code_cites_are_there():
+def test_sections_that_the_code_cites_are_there() -> None:
     sources = [
         path
         for name in ("lingen_cli", "models", "training")
@@ -126,7 +127,7 @@ def test_sections_that_the_code_cites_are_there():
     assert cited > 20
 
 
-def test_the_readme_opens_with_a_picture_and_two_commands():
+def test_the_readme_opens_with_a_picture_and_two_commands() -> None:
     text = read("README.md")
     assert text.startswith("![")
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
@@ -137,7 +138,7 @@ def test_the_readme_opens_with_a_picture_and_two_commands():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_on_the_pages_exist(page):
+def test_commands_on_the_pages_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"^    lingen (.*)$", text, re.MULTILINE):
         name, *words = [word.strip("[]") for word in shlex.split(line)]
@@ -150,7 +151,7 @@ def test_commands_on_the_pages_exist(page):
         assert used <= known | {"--help"}, line
 
 
-def test_the_readme_lists_words_that_the_model_met():
+def test_the_readme_lists_words_that_the_model_met() -> None:
     table = read("README.md").split("| a prompt may say |", 1)[1].split("\n\n", 1)[0]
     cells = [row.split("|")[2] for row in table.splitlines()[2:]]
     assert len(cells) == 8

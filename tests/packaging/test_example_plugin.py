@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "lingen-plugin-example"
 
 
 @pytest.fixture(scope="module")
-def run(other_python, tmp_path_factory):
+def run(
+    other_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs a module in that environment, with nothing of this shell."""
     home = tmp_path_factory.mktemp("home")
     kept = {
@@ -23,7 +26,7 @@ def run(other_python, tmp_path_factory):
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_CONFIG_FILE": os.devnull}
     ours = {"HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def command(*arguments, cwd=home):
+    def command(*arguments: object, cwd: Path = home) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [other_python, "-m", *map(str, arguments)],
             cwd=cwd,
@@ -38,7 +41,9 @@ def run(other_python, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(run, tmp_path_factory):
+def installed(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> subprocess.CompletedProcess[str]:
     """What `lingen plugins install` says of the example's wheel."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
@@ -47,7 +52,10 @@ def installed(run, tmp_path_factory):
     return run("lingen_cli", "plugins", "install", wheel)
 
 
-def test_it_is_installed_and_found(run, installed):
+def test_it_is_installed_and_found(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    installed: subprocess.CompletedProcess[str],
+) -> None:
     assert (installed.returncode, installed.stdout) == (
         0,
         "installed lingen-plugin-example 1.0 (example)\n",
@@ -63,14 +71,21 @@ def test_it_is_installed_and_found(run, installed):
     assert report["failed"] == report["disabled"] == []
 
 
-def test_its_model_is_described(run, installed):
+def test_its_model_is_described(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    installed: subprocess.CompletedProcess[str],
+) -> None:
     shown = run("lingen_cli", "models", "show", "example-mini", "--json")
     facts = json.loads(shown.stdout)
     assert facts["scan order"] == "example-columns" and facts["sampler"] == "example-midpoint"
     assert shown.stderr == ""
 
 
-def test_its_own_tests_pass_where_it_is_installed(run, installed, tmp_path):
+def test_its_own_tests_pass_where_it_is_installed(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    installed: subprocess.CompletedProcess[str],
+    tmp_path: Path,
+) -> None:
     tests = tmp_path / "tests"
     tests.mkdir()
     (tests / "test_plugin.py").write_text((EXAMPLE / "tests" / "test_plugin.py").read_text())
@@ -78,7 +93,12 @@ def test_its_own_tests_pass_where_it_is_installed(run, installed, tmp_path):
     assert "2 passed" in result.stdout, result.stdout + result.stderr
 
 
-def test_its_sampler_makes_a_video_and_it_is_removed_again(run, installed, tiny_weights, tmp_path):
+def test_its_sampler_makes_a_video_and_it_is_removed_again(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    installed: subprocess.CompletedProcess[str],
+    tiny_weights: Path,
+    tmp_path: Path,
+) -> None:
     video = tmp_path / "v.mp4"
     wishes = ("--size", "32", "--frames", "9", "--steps", "2", "--sampler", "example-midpoint")
     result = run(
@@ -90,5 +110,5 @@ def test_its_sampler_makes_a_video_and_it_is_removed_again(run, installed, tiny_
     assert "example" not in run("lingen_cli", "plugins", "list").stdout
 
 
-def test_the_readme_is_short():
+def test_the_readme_is_short() -> None:
     assert len((EXAMPLE / "README.md").read_text(encoding="utf-8").splitlines()) <= 25

@@ -49,10 +49,10 @@ CROWDED = {
 """Folders with more modules; each leaves this list when it is divided."""
 
 
-def imports(path, *, at_import_time=False):
+def imports(path: Path, *, at_import_time: bool = False) -> set[str]:
     """First names of the modules that a file imports; type checking apart."""
-    names = set()
-    nodes = [ast.parse(path.read_text(encoding="utf-8"))]
+    names: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while nodes:
         node = nodes.pop()
         if isinstance(node, ast.Import):
@@ -67,7 +67,7 @@ def imports(path, *, at_import_time=False):
     return names
 
 
-def modules():
+def modules() -> dict[str, Path]:
     """Names of all modules of the four packages -> their files."""
     found = {}
     for source in SOURCES.values():
@@ -77,10 +77,10 @@ def modules():
     return found
 
 
-def graph():
+def graph() -> dict[str, set[str]]:
     """Each module -> those that it imports: inside functions and for type checking, too."""
     known = modules()
-    found = {}
+    found: dict[str, set[str]] = {}
     for name, path in known.items():
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         found[name] = set()
@@ -90,7 +90,7 @@ def graph():
             elif isinstance(node, ast.ImportFrom):
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 start = ".".join([*above, *filter(None, [node.module])])
-                start = start if node.level else node.module
+                start = start if node.level else node.module or ""
                 wanted = [f"{start}.{alias.name}" for alias in node.names]
                 wanted = [one if one in known else start for one in wanted]
             else:
@@ -99,14 +99,14 @@ def graph():
     return found
 
 
-def layer_of(name):
+def layer_of(name: str) -> int:
     """The number of the layer of a module of lingen_cli; the top one is 0."""
     unit = [*name.split("."), "__init__"][1]
     (number,) = [number for number, units in enumerate(LAYERS) if unit in units]
     return number
 
 
-def test_imports_in_lingen_cli_point_downwards():
+def test_imports_in_lingen_cli_point_downwards() -> None:
     upward = set()
     for name, imported in graph().items():
         for other in imported:
@@ -117,11 +117,11 @@ def test_imports_in_lingen_cli_point_downwards():
     assert not upward
 
 
-def test_there_are_no_import_cycles():
+def test_there_are_no_import_cycles() -> None:
     TopologicalSorter(graph()).prepare()  # raises CycleError, which names one
 
 
-def test_no_folder_is_crowded():
+def test_no_folder_is_crowded() -> None:
     crowded = set()
     for source in SOURCES.values():
         for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
@@ -132,7 +132,7 @@ def test_no_folder_is_crowded():
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_imports_point_downwards(floor):
+def test_imports_point_downwards(floor: str) -> None:
     above = set(FLOORS[FLOORS.index(floor) + 1 :])
     files = list(SOURCES[floor].rglob("*.py"))
     assert files
@@ -141,18 +141,18 @@ def test_imports_point_downwards(floor):
         assert not imports(path) & {"models", "playground", "plugins", "training"}, path
 
 
-def test_plugins_import_neither_torch_nor_the_playground_at_import_time():
+def test_plugins_import_neither_torch_nor_the_playground_at_import_time() -> None:
     for path in SOURCES["lingen_plugins"].rglob("*.py"):
         assert not imports(path, at_import_time=True) & {"torch", "lingen_playground"}, path
 
 
-def test_networks_and_training_know_no_console():
+def test_networks_and_training_know_no_console() -> None:
     for floor in ("lingen_models", "lingen_playground", "lingen_training"):
         for path in SOURCES[floor].rglob("*.py"):
             assert not imports(path) & (CONSOLES - {"av"}), path
 
 
-def test_commands_import_nothing_heavy_at_import_time():
+def test_commands_import_nothing_heavy_at_import_time() -> None:
     light = {"__future__", "typing", "pathlib", "json", "sys", "functools", "typer", "lingen_cli"}
     for path in (SOURCES["lingen_cli"] / "commands").glob("*.py"):
         more = (
@@ -163,29 +163,29 @@ def test_commands_import_nothing_heavy_at_import_time():
         assert imports(path, at_import_time=True) <= light | more, path
 
 
-def test_sampling_parameters_need_the_standard_library_alone():
+def test_sampling_parameters_need_the_standard_library_alone() -> None:
     for name in ("params", "guidance"):
         path = SOURCES["lingen_models"] / "sampling" / f"{name}.py"
         assert imports(path) <= sys.stdlib_module_names | {"lingen_models"}, path
 
 
 @pytest.mark.parametrize("root", ["models", "playground", "plugins", "training", "tests"])
-def test_source_roots_are_not_packages(root):
+def test_source_roots_are_not_packages(root: str) -> None:
     assert not (ROOT / root / "__init__.py").exists()
 
 
 @pytest.mark.parametrize("floor", FLOORS)
-def test_packages_are_typed(floor):
+def test_packages_are_typed(floor: str) -> None:
     assert (SOURCES[floor] / "py.typed").is_file()
 
 
-def test_nothing_is_called_helpers():
+def test_nothing_is_called_helpers() -> None:
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
     names = {path.name for source in SOURCES.values() for path in source.rglob("*.py")}
     assert not names & vague
 
 
-def test_docstrings_begin_with_a_verb_or_a_noun():
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
     vague = re.compile(r"(What|Whether|How|Where|Which|As|Of|That)\b")
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
     found = []

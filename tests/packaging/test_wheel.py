@@ -21,7 +21,7 @@ DATA = ("*.safetensors", "*.toml", "*.c", "py.typed")
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory):
+def archives(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], set[str], str]:
     """The names inside the wheel and inside the source archive, and the wheel's metadata."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(folder)]
@@ -36,7 +36,9 @@ def archives(tmp_path_factory):
     return names, inside, text
 
 
-def test_the_wheel_holds_every_module_and_all_data(archives):
+def test_the_wheel_holds_every_module_and_all_data(
+    archives: tuple[set[str], set[str], str],
+) -> None:
     wheel, source, _ = archives
     for package, folder in PACKAGES.items():
         files = [path for pattern in ("*.py", *DATA) for path in folder.rglob(pattern)]
@@ -46,7 +48,7 @@ def test_the_wheel_holds_every_module_and_all_data(archives):
             assert str(path.relative_to(ROOT)) in source
 
 
-def test_the_wheel_holds_nothing_else(archives):
+def test_the_wheel_holds_nothing_else(archives: tuple[set[str], set[str], str]) -> None:
     wheel, _, _ = archives
     tops = {name.split("/")[0] for name in wheel}
     (information,) = tops - set(PACKAGES)
@@ -54,7 +56,7 @@ def test_the_wheel_holds_nothing_else(archives):
     assert f"{information}/licenses/LICENSE" in wheel
 
 
-def test_the_metadata(archives):
+def test_the_metadata(archives: tuple[set[str], set[str], str]) -> None:
     text = archives[2]
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text

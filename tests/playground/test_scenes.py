@@ -107,7 +107,7 @@ def test_what_is_fixed_stays_fixed() -> None:
     assert (len(scene.objects), scene.background, scene.camera) == (2, "black", "zooms in")
     for wrong in ({"objects": 3}, {"background": "lava"}, {"camera": "rolls"}):
         with pytest.raises(ValueError):
-            sample_scene(3, **wrong)  # type: ignore[arg-type]
+            sample_scene(3, **wrong)
 
 
 def test_twins_share_a_shape_and_are_told_apart() -> None:

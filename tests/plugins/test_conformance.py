@@ -1,13 +1,16 @@
 """Every component that ships keeps what the kit for authors asks of one."""
 
+from typing import Any
+
 import pytest
 
+from lingen_plugins import ModelVariant
 from lingen_plugins.manager import PluginManager
-from lingen_plugins.registry import collect
+from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing import CHECKS
 
 
-def built_in():
+def built_in() -> Registry:
     manager = PluginManager()
     manager.load_builtin()
     return collect(manager)
@@ -22,13 +25,13 @@ RECORDS = [
 
 
 @pytest.mark.parametrize(("hook", "record"), RECORDS)
-def test_what_is_built_in_passes_the_check(hook, record):
+def test_what_is_built_in_passes_the_check(hook: str, record: Any) -> None:
     CHECKS[hook](record)
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("variant", REGISTRY.model_variants.values(), ids=lambda one: one.name)
-def test_shipped_weights_are_small_enough_for_the_package(variant):
+def test_shipped_weights_are_small_enough_for_the_package(variant: ModelVariant) -> None:
     files = list(variant.weights.files().values()) if variant.weights else []
     if not files or not files[0].is_file():
         pytest.skip("the weights are not in this checkout, or none exist")

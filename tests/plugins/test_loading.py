@@ -1,10 +1,12 @@
 """Loading from entry points, with fabricated distributions on sys.path."""
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from lingen_plugins.manager import DisabledPlugin, load_plugins
+from lingen_plugins.manager import DisabledPlugin, PluginManager, load_plugins
 
 GOOD = """
 from lingen_plugins import ScanOrder, hookimpl
@@ -17,12 +19,12 @@ MISSPELT = GOOD.replace("register_scan_orders", "register_scan_order")
 
 
 @pytest.fixture
-def installed(tmp_path, monkeypatch):
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that installs a distribution with one module, which is a plugin."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("LINGEN_DISABLE_PLUGINS", raising=False)
 
-    def install(name, source, version="1.0"):
+    def install(name: str, source: str, version: str = "1.0") -> None:
         (tmp_path / f"{name}.py").write_text(source)
         info = tmp_path / f"{name}-{version}.dist-info"
         info.mkdir()
@@ -33,11 +35,11 @@ def installed(tmp_path, monkeypatch):
     return install
 
 
-def names(manager):
+def names(manager: PluginManager) -> list[str]:
     return [plugin.name for plugin in manager.loaded()]
 
 
-def test_a_good_plugin_is_described(installed):
+def test_a_good_plugin_is_described(installed: Callable[..., None]) -> None:
     installed("good_plugin", GOOD, version="1.2.3")
     (plugin,) = [plugin for plugin in load_plugins().loaded() if plugin.name == "good_plugin"]
     assert (plugin.distribution, plugin.version) == ("good_plugin", "1.2.3")
@@ -53,7 +55,9 @@ def test_a_good_plugin_is_described(installed):
         ("not python at all", "SyntaxError"),
     ],
 )
-def test_a_broken_plugin_is_reported_and_the_rest_still_load(installed, source, reason):
+def test_a_broken_plugin_is_reported_and_the_rest_still_load(
+    installed: Callable[..., None], source: str, reason: str
+) -> None:
     installed("bad_plugin", source)
     installed("good_plugin", GOOD)
     manager = load_plugins()
@@ -62,7 +66,7 @@ def test_a_broken_plugin_is_reported_and_the_rest_still_load(installed, source, 
     assert "good_plugin" in names(manager) and "bad_plugin" not in names(manager)
 
 
-def test_a_plugin_cannot_take_the_name_of_a_built_in(installed):
+def test_a_plugin_cannot_take_the_name_of_a_built_in(installed: Callable[..., None]) -> None:
     installed("variants", GOOD)
     manager = load_plugins()
     assert [(failed.name, failed.reason) for failed in manager.failed] == [
@@ -72,7 +76,9 @@ def test_a_plugin_cannot_take_the_name_of_a_built_in(installed):
 
 
 @pytest.mark.parametrize("value", ["good_plugin", "other, good_plugin", "all"])
-def test_plugins_can_be_switched_off(installed, monkeypatch, value):
+def test_plugins_can_be_switched_off(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     installed("good_plugin", GOOD)
     monkeypatch.setenv("LINGEN_DISABLE_PLUGINS", value)
     manager = load_plugins()

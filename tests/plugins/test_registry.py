@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import Registry, collect
 
 
-def variant(name="echo", **changes):
-    fields = {
+def variant(name: str = "echo", **changes: Any) -> ModelVariant:
+    fields: dict[str, Any] = {
         "name": name,
         "summary": "returns its input",
         "build": dict,
@@ -35,22 +36,22 @@ def variant(name="echo", **changes):
 class Offers:
     """A plugin that registers the given variants."""
 
-    def __init__(self, *variants):
+    def __init__(self, *variants: object) -> None:
         self.variants = variants
 
     @hookimpl
-    def register_model_variants(self):
+    def register_model_variants(self) -> tuple[object, ...]:
         return self.variants
 
 
 @pytest.fixture
-def manager():
+def manager() -> PluginManager:
     manager = PluginManager()
     manager.load_builtin()
     return manager
 
 
-def test_the_built_in_zoo(manager):
+def test_the_built_in_zoo(manager: PluginManager) -> None:
     registry = collect(manager)
     assert set(registry.model_variants) == {
         *("lingen-mini", "lingen-4b", "dit-mini", "lingen-mini-no-review", "lingen-mini-row-major"),
@@ -67,7 +68,7 @@ def test_the_built_in_zoo(manager):
     assert registry.model_variants["lingen-4b"].weights is None
 
 
-def test_other_plugins_are_collected_with_their_owner(manager):
+def test_other_plugins_are_collected_with_their_owner(manager: PluginManager) -> None:
     manager.pluggy.register(Offers(variant("echo")), name="echo-plugin")
     variants = collect(manager).model_variants
     assert "echo" in variants
@@ -75,7 +76,9 @@ def test_other_plugins_are_collected_with_their_owner(manager):
     assert variants.owner("lingen-mini") == "variants"
 
 
-def test_the_later_of_two_plugins_with_one_name_is_skipped_and_both_are_named(manager):
+def test_the_later_of_two_plugins_with_one_name_is_skipped_and_both_are_named(
+    manager: PluginManager,
+) -> None:
     manager.pluggy.register(Offers(variant("echo", steps=1)), name="a")
     manager.pluggy.register(Offers(variant("echo", steps=2)), name="b")
     variants = collect(manager).model_variants
@@ -86,7 +89,7 @@ def test_the_later_of_two_plugins_with_one_name_is_skipped_and_both_are_named(ma
     )
 
 
-def test_what_is_built_in_keeps_its_name(manager):
+def test_what_is_built_in_keeps_its_name(manager: PluginManager) -> None:
     manager.pluggy.register(Offers(variant("lingen-mini", steps=1)), name="thief")
     variants = collect(manager).model_variants
     assert variants.owner("lingen-mini") == "variants"
@@ -115,7 +118,9 @@ def test_what_is_built_in_keeps_its_name(manager):
         ({"name": "n" * 65}, "name is longer than 64 letters"),
     ],
 )
-def test_a_record_that_is_not_what_it_says_is_skipped(manager, wrong, reason):
+def test_a_record_that_is_not_what_it_says_is_skipped(
+    manager: PluginManager, wrong: dict[str, Any], reason: str
+) -> None:
     manager.pluggy.register(Offers(variant(**wrong)), name="wrong")
     variants = collect(manager).model_variants
     assert {variants.owner(name) for name in variants} == {"variants"}
@@ -132,7 +137,9 @@ def test_a_record_that_is_not_what_it_says_is_skipped(manager, wrong, reason):
         ({"text_encoders": ("ul2",)}, "unknown text encoder 'ul2'"),
     ],
 )
-def test_a_variant_that_names_nothing_known_is_skipped_with_its_plugin(manager, wrong, reason):
+def test_a_variant_that_names_nothing_known_is_skipped_with_its_plugin(
+    manager: PluginManager, wrong: dict[str, Any], reason: str
+) -> None:
     manager.pluggy.register(Offers(variant("good")), name="good-plugin")
     manager.pluggy.register(Offers(variant("bad", **wrong)), name="bad-plugin")
     variants = collect(manager).model_variants
@@ -142,10 +149,10 @@ def test_a_variant_that_names_nothing_known_is_skipped_with_its_plugin(manager, 
     assert reason in failed.reason
 
 
-def test_a_hook_that_raises_or_returns_something_else_is_skipped(manager):
+def test_a_hook_that_raises_or_returns_something_else_is_skipped(manager: PluginManager) -> None:
     class Raises:
         @hookimpl
-        def register_scan_orders(self):
+        def register_scan_orders(self) -> None:
             raise RuntimeError("no\nluck")
 
     manager.pluggy.register(Raises(), name="raises")
@@ -157,7 +164,7 @@ def test_a_hook_that_raises_or_returns_something_else_is_skipped(manager):
     }
 
 
-def test_an_unknown_name_suggests_the_nearest_or_lists_all(manager):
+def test_an_unknown_name_suggests_the_nearest_or_lists_all(manager: PluginManager) -> None:
     registry = collect(manager)
     with pytest.raises(UnknownNameError, match="did you mean 'lingen-mini'"):
         registry.model_variants["Lingen-mni"]
@@ -167,25 +174,29 @@ def test_an_unknown_name_suggests_the_nearest_or_lists_all(manager):
         Registry().samplers["euler"]
 
 
-def test_a_broken_built_in_is_a_bug_and_is_raised(manager, monkeypatch):
+def test_a_broken_built_in_is_a_bug_and_is_raised(
+    manager: PluginManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lingen_plugins.variants.PRESETS", {})
     with pytest.raises(KeyError, match="mini"):
         collect(manager)
 
 
 @pytest.mark.parametrize("axes", [(), ("thw", "tth"), ("th",), ("thwx",)])
-def test_scan_orders_are_permutations_of_the_axes(axes):
+def test_scan_orders_are_permutations_of_the_axes(axes: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="permutations of 'thw'"):
         ScanOrder(name="odd", summary="", axes=axes)
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "two words", " blank"])
-def test_names_are_lower_case_without_spaces(name):
+def test_names_are_lower_case_without_spaces(name: str) -> None:
     with pytest.raises(ValueError, match="lower case"):
         ScanOrder(name=name, summary="", axes=("thw",))
 
 
-def test_weights_are_found_without_importing_their_package(tmp_path, monkeypatch):
+def test_weights_are_found_without_importing_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "weighty_package"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -201,7 +212,7 @@ def test_weights_are_found_without_importing_their_package(tmp_path, monkeypatch
         Weights(package="no_such_package_at_all", folder="w").files()
 
 
-DOWNLOAD = {
+DOWNLOAD: dict[str, Any] = {
     "repository": "someone/video",
     "revision": "0" * 40,
     "sha256": dict.fromkeys(("denoiser", "autoencoder", "text_encoder"), "f" * 64),
@@ -209,7 +220,7 @@ DOWNLOAD = {
 }
 
 
-def test_weights_of_the_hub_lie_in_its_cache(monkeypatch):
+def test_weights_of_the_hub_lie_in_its_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", "/cache")
     root = Path("/cache/models--someone--video/snapshots") / ("0" * 40)
     assert Weights(**DOWNLOAD, folder="mini").root() == root / "mini"
@@ -235,11 +246,11 @@ def test_weights_of_the_hub_lie_in_its_cache(monkeypatch):
         ({"sizes": {"denoiser": True}}, "the size of denoiser must be a number of bytes"),
     ],
 )
-def test_a_download_is_pinned_or_refused(wrong, reason):
+def test_a_download_is_pinned_or_refused(wrong: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Weights(**DOWNLOAD | wrong)
 
 
-def test_errors_of_plugins_are_one_family():
+def test_errors_of_plugins_are_one_family() -> None:
     assert issubclass(UnknownNameError, PluginError)
     assert issubclass(DuplicateNameError, PluginError)

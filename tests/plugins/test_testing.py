@@ -1,19 +1,30 @@
 """The kit for authors finds what is wrong, and says what to do about it."""
 
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import lingen_playground as playground
 from lingen_models.networks.space_filling_curves import CURVES
-from lingen_models.sampling.denoise import euler
-from lingen_plugins import Dataset, Sampler, ScanOrder, TextEncoder, hookimpl
+from lingen_models.sampling.denoise import OnStep, Velocity, euler
+from lingen_plugins import (
+    Autoencoder,
+    Dataset,
+    ModelVariant,
+    Sampler,
+    ScanOrder,
+    TextEncoder,
+    hookimpl,
+)
 from lingen_plugins.manager import PluginManager
-from lingen_plugins.registry import collect
+from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing import (
     check_autoencoder,
     check_dataset,
@@ -26,7 +37,7 @@ from lingen_plugins.testing import (
 )
 
 
-def built_in():
+def built_in() -> Registry:
     manager = PluginManager()
     manager.load_builtin()
     return collect(manager)
@@ -42,11 +53,11 @@ WEIGHT_OF = claims._weight_of
 
 
 @pytest.fixture(autouse=True)
-def this_file_may_import_torch(monkeypatch):
+def this_file_may_import_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "_weight_of", lambda module: "")
 
 
-def module_with(network, **methods):
+def module_with(network: nn.Module, **methods: Any) -> nn.Module:
     """`network`, with methods in place of its own."""
     for name, method in methods.items():
         setattr(network, name, method)
@@ -56,58 +67,72 @@ def module_with(network, **methods):
 class Denoiser(nn.Module):
     """As small as a denoiser can be that passes."""
 
-    def __init__(self, config):
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
         self.text = nn.Linear(config["text_dims"][0], config["latent_channels"])
         self.scale = nn.Parameter(torch.ones(1))
         self.config = config
 
-    def forward(self, latents, t, texts, masks, first_frame=0):
-        text = (self.text(texts[0]) * masks[0][..., None]).sum(1)
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        first_frame: int = 0,
+    ) -> Tensor:
+        text: Tensor = (self.text(texts[0]) * masks[0][..., None]).sum(1)
         return self.scale * latents * t[:, None, :, None, None] + text[..., None, None, None]
 
 
 class Unused(Denoiser):
-    def __init__(self, config):
+    def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
         self.spare = nn.Linear(2, 2)
 
 
 class Dropping(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) + torch.rand_like(latents)
 
 
 class Mixing(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) + latents.mean()
 
 
 class Unmasked(Denoiser):
-    def forward(self, latents, t, texts, masks, first_frame=0):
+    def forward(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        texts: Sequence[Tensor],
+        masks: Sequence[Tensor],
+        first_frame: int = 0,
+    ) -> Tensor:
         return super().forward(latents, t, texts, [torch.ones_like(m) for m in masks])
 
 
 class Cropping(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest)[..., :-1]
 
 
 class Undefined(Denoiser):
-    def forward(self, latents, *rest):
+    def forward(self, latents: Tensor, *rest: Any) -> Tensor:
         return super().forward(latents, *rest) / 0
 
 
 CONFIG = {"latent_channels": 16, "text_dims": [256], "patch": [1, 2, 2]}
 
 
-def small(build=Denoiser, **changes):
+def small(build: Any = Denoiser, **changes: Any) -> ModelVariant:
     return replace(
         MINI, weights=None, **{"build": build, "config": CONFIG, "tiny_config": CONFIG} | changes
     )
 
 
-def test_a_denoiser_that_is_nothing_like_ours_passes():
+def test_a_denoiser_that_is_nothing_like_ours_passes() -> None:
     check_model_variant(small(), REGISTRY)
 
 
@@ -135,46 +160,46 @@ def test_a_denoiser_that_is_nothing_like_ours_passes():
         (small(windows=(9, 9)), "windows is \\(9, 9\\)"),
         (small(steps=0), "steps is 0; it must be above 0"),
         (small(summary=" "), "it has no summary"),
-        (replace(MINI, config=MINI.config | {"ffn_ratio": 2.0}), "another configuration than"),
+        (replace(MINI, config={**MINI.config, "ffn_ratio": 2.0}), "another configuration than"),
         (ScanOrder(name="x", summary="", axes=("thw",)), "a ModelVariant is checked here"),
     ],
 )
-def test_model_variants(variant, message):
+def test_model_variants(variant: Any, message: str | None) -> None:
     error = AssertionError if message else RuntimeError  # what the network raises is not hidden
     with pytest.raises(error, match=message):
         check_model_variant(variant, REGISTRY)
 
 
-def sampler_of(loop, **changes):
+def sampler_of(loop: Any, **changes: Any) -> Sampler:
     return Sampler(name="mine", summary="a loop", build=lambda: loop, **changes)
 
 
-def in_place(velocity, noise, times, on_step):
-    def velocity_of_copy(x, now):
+def in_place(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+    def velocity_of_copy(x: Tensor, now: float) -> Tensor:
         return velocity(x.clone(), now)
 
     noise.copy_(euler(velocity_of_copy, noise, times, on_step))
     return noise
 
 
-def silent(velocity, noise, times, on_step):
+def silent(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     return euler(velocity, noise, times, lambda *_: None)
 
 
-def short_of_the_end(velocity, noise, times, on_step):
+def short_of_the_end(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     end = euler(velocity, noise, times, on_step)
     return end + 0.01
 
 
-def beyond(velocity, noise, times, on_step):
+def beyond(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     velocity(noise, 1.0)
     return euler(velocity, noise, times, on_step)
 
 
-def by_chance(velocity, noise, times, on_step):
+def by_chance(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     first = True
 
-    def shaken(x, now):
+    def shaken(x: Tensor, now: float) -> Tensor:
         nonlocal first
         v = velocity(x, now)
         shake, first = (0.01 * torch.randn_like(x) if first else 0.0), False
@@ -187,8 +212,8 @@ def by_chance(velocity, noise, times, on_step):
     )
 
 
-def swallowing(velocity, noise, times, on_step):
-    def quiet(*told):
+def swallowing(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
+    def quiet(*told: Any) -> None:
         try:
             on_step(*told)
         except Exception as error:
@@ -198,7 +223,7 @@ def swallowing(velocity, noise, times, on_step):
     return euler(velocity, noise, times, quiet)
 
 
-def with_memory(velocity, noise, times, on_step):
+def with_memory(velocity: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
     """Adams and Bashforth's method of two steps."""
     x, before = noise, None
     points = times.tolist()
@@ -212,7 +237,7 @@ def with_memory(velocity, noise, times, on_step):
     return x
 
 
-def test_a_solver_with_a_memory_passes_where_it_claims_nothing():
+def test_a_solver_with_a_memory_passes_where_it_claims_nothing() -> None:
     check_sampler(sampler_of(with_memory, schedule="uniform"))
 
 
@@ -231,12 +256,12 @@ def test_a_solver_with_a_memory_passes_where_it_claims_nothing():
         (sampler_of(None), "build returned a NoneType"),
     ],
 )
-def test_samplers(sampler, message):
+def test_samplers(sampler: Sampler, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_sampler(sampler)
 
 
-def test_scan_orders():
+def test_scan_orders() -> None:
     check_scan_order(ScanOrder(name="columns", summary="columns first", axes=("wth", "htw")))
     with pytest.raises(AssertionError, match="name one order twice"):
         check_scan_order(ScanOrder(name="twice", summary="x", axes=("wth", "wth")))
@@ -250,7 +275,12 @@ def test_scan_orders():
         (("spiral-thw",), range, "nobody knows the curve 'spiral'"),
     ],
 )
-def test_curves(monkeypatch, axes, cells, message):
+def test_curves(
+    monkeypatch: pytest.MonkeyPatch,
+    axes: tuple[str, ...],
+    cells: Callable[[int], Iterable[int]],
+    message: str | None,
+) -> None:
     monkeypatch.setitem(CURVES, "curl", None)  # and it is gone afterwards
     order = ScanOrder(
         name="curl",
@@ -265,12 +295,12 @@ def test_curves(monkeypatch, axes, cells, message):
         check_scan_order(order)
 
 
-def encoder(**methods):
+def encoder(**methods: Any) -> TextEncoder:
     config = {**WORDS.config, "words": ["a", "red", "ball"]}
     return replace(WORDS, config=config, build=lambda c: module_with(WORDS.build(c), **methods))
 
 
-def all_real(tokens):
+def all_real(tokens: Tensor) -> tuple[Tensor, Tensor]:
     features, mask = WORDS.build(WORDS.config).eval()(tokens.clamp(max=2))
     return features, torch.ones_like(mask)
 
@@ -286,7 +316,7 @@ def all_real(tokens):
         (replace(WORDS, feature_dim=7), r"it must be \(3, 64, 7\)"),
     ],
 )
-def test_text_encoders(wrong, message):
+def test_text_encoders(wrong: TextEncoder, message: str) -> None:
     check_text_encoder(encoder())
     with pytest.raises(AssertionError, match=message):
         check_text_encoder(wrong)
@@ -295,19 +325,19 @@ def test_text_encoders(wrong, message):
 class LooksAtPadding(nn.Module):
     """Features that depend on how long the longest prompt is."""
 
-    def tokens(self, prompts):
+    def tokens(self, prompts: Sequence[str]) -> Tensor:
         rows = [[1, *(2 for _ in prompt.split())][:20] for prompt in prompts]
         longest = max(map(len, rows))
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
-    def unknown_words(self, prompt):
+    def unknown_words(self, prompt: str) -> list[str]:
         return []
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return tokens[..., None].float() * tokens.shape[1], tokens > 0
 
 
-def test_a_text_encoder_that_looks_at_the_padding():
+def test_a_text_encoder_that_looks_at_the_padding() -> None:
     looks = TextEncoder(
         name="looks", summary="x", build=lambda config: LooksAtPadding(), feature_dim=1
     )
@@ -318,7 +348,7 @@ def test_a_text_encoder_that_looks_at_the_padding():
 SMALL_TAE = replace(TAE, config={**TAE.config, "widths": [8, 8, 8]})
 
 
-def codec(**methods):
+def codec(**methods: Any) -> Autoencoder:
     build = SMALL_TAE.build
     return replace(SMALL_TAE, build=lambda config: module_with(build(config), **methods))
 
@@ -337,16 +367,16 @@ def codec(**methods):
         ),
     ],
 )
-def test_autoencoders(wrong, message):
+def test_autoencoders(wrong: Autoencoder, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_autoencoder(wrong)
 
 
-def dataset(**changes):
+def dataset(**changes: Any) -> Dataset:
     names = ("FPS", "sample_scene", "caption", "render", "vocabulary")
     parts = {name: getattr(playground, name) for name in names} | changes
 
-    def build(config):
+    def build(config: Mapping[str, Any]) -> Any:
         if config:
             raise ValueError("no settings")
         return SimpleNamespace(**parts)
@@ -371,7 +401,7 @@ def dataset(**changes):
         (replace(dataset(), build=lambda config: playground), "takes a setting that does not"),
     ],
 )
-def test_datasets(wrong, message):
+def test_datasets(wrong: Dataset, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_dataset(wrong)
 
@@ -380,33 +410,33 @@ class Whole:
     """A plugin with a scan order, a model that uses it, and a sampler."""
 
     @hookimpl
-    def register_scan_orders(self):
+    def register_scan_orders(self) -> list[ScanOrder]:
         return [ScanOrder(name="columns", summary="columns first", axes=("wth",))]
 
     @hookimpl
-    def register_model_variants(self):
+    def register_model_variants(self) -> list[ModelVariant]:
         return [replace(small(scan_order="columns"), name="column-model")]
 
 
 class Misspelt:
     @hookimpl
-    def register_scan_order(self):
+    def register_scan_order(self) -> list[ScanOrder]:
         return []
 
 
 class Nothing:
     @hookimpl
-    def register_scan_orders(self):
+    def register_scan_orders(self) -> list[ScanOrder]:
         return []
 
 
 class Quits:
     @hookimpl
-    def register_samplers(self):
+    def register_samplers(self) -> None:
         raise SystemExit(3)
 
 
-def test_a_whole_plugin_with_parts_of_its_own():
+def test_a_whole_plugin_with_parts_of_its_own() -> None:
     check_plugin(Whole())
 
 
@@ -420,7 +450,7 @@ def test_a_whole_plugin_with_parts_of_its_own():
         ([], "unhashable type"),
     ],
 )
-def test_whole_plugins(plugin, message):
+def test_whole_plugins(plugin: object, message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_plugin(plugin)
 
@@ -433,7 +463,9 @@ def test_whole_plugins(plugin, message):
         ("", None),
     ],
 )
-def test_torch_is_not_imported_before_build_is_called(tmp_path, monkeypatch, source, message):
+def test_torch_is_not_imported_before_build_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str | None
+) -> None:
     monkeypatch.setattr(claims, "_weight_of", WEIGHT_OF)
     WEIGHT_OF.cache_clear()
     (tmp_path / "heavy_plugin.py").write_text(
@@ -442,7 +474,7 @@ def test_torch_is_not_imported_before_build_is_called(tmp_path, monkeypatch, sou
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "heavy_plugin", raising=False)
-    import heavy_plugin
+    import heavy_plugin  # type: ignore[import-not-found]
 
     sampler = Sampler(name="heavy", summary="x", build=heavy_plugin.build)
     if message is None:

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,16 +27,16 @@ from lingen_training.bench.cases import (
 from lingen_training.bench.machine import attention_backends, describe
 from lingen_training.bench.report import draw, table
 from lingen_training.bench.shares import shares
-from lingen_training.bench.step import build, growth, step_of, timed
+from lingen_training.bench.step import Step, build, growth, step_of, timed
 
 
 @pytest.fixture
-def tiny_mini(monkeypatch):
+def tiny_mini(monkeypatch: pytest.MonkeyPatch) -> None:
     """`mini`, small enough to run here."""
     monkeypatch.setitem(PRESETS, "mini", tiny(PRESETS["mini"]))
 
 
-def rows(power):
+def rows(power: float) -> list[dict[str, Any]]:
     """Steps that take `2 * tokens^power`; the twin takes the square of it."""
     return [
         {
@@ -46,20 +48,20 @@ def rows(power):
     ]
 
 
-def test_the_exponent_is_that_of_a_power_law():
+def test_the_exponent_is_that_of_a_power_law() -> None:
     assert measure.exponent(rows(1.0), LINGEN) == pytest.approx(1.0)
     assert measure.exponent(rows(1.0), TWIN) == pytest.approx(2.0)
     assert measure.exponent(rows(1.0)[:1], LINGEN) is None
     assert measure.exponent(rows(1.0), "another") is None
 
 
-def test_cost_per_second_of_video():
+def test_cost_per_second_of_video() -> None:
     assert measure.cost_ratio(rows(1.0), LINGEN) == pytest.approx(1.0)
     assert measure.cost_ratio(rows(1.0), TWIN) == pytest.approx(6.0)
     assert measure.cost_ratio(rows(1.0)[1:], TWIN) is None
 
 
-def test_lengths_in_latent_frames_are_those_of_the_pipeline():
+def test_lengths_in_latent_frames_are_those_of_the_pipeline() -> None:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
     pipe = object.__new__(TextToVideo)
@@ -67,7 +69,7 @@ def test_lengths_in_latent_frames_are_those_of_the_pipeline():
         assert latent_frames(seconds) == pipe.latent_frames(round(seconds * 16))
 
 
-def test_the_rows_of_the_paper():
+def test_the_rows_of_the_paper() -> None:
     """Token counts of paper.md 1.5, and FLOPs that grow with the square for the twin alone."""
     found = {case.name: case for case in paper_cases()}
     assert [found[name].tokens for name in ("256p 17 s", "512p 34 s", "512p 68 s")] == [
@@ -78,7 +80,7 @@ def test_the_rows_of_the_paper():
     assert found["512p 68 s, no patch"].tokens == 4 * 143_616
     assert "without TESA" in list(paper_cases())[-1].networks
 
-    def ratio(name):
+    def ratio(name: str) -> float:
         case = found[name]
         totals = [
             sum(step_flops(config, case.latent_shape, text_tokens=256).values())
@@ -90,7 +92,7 @@ def test_the_rows_of_the_paper():
     assert ratio("512p 68 s, no patch") == pytest.approx(20.9, abs=0.1)
 
 
-def test_what_takes_too_long_is_not_timed_but_counted():
+def test_what_takes_too_long_is_not_timed_but_counted() -> None:
     result = measure.bench(
         PAPER, chosen(PAPER, (), (0, 0)), device="cpu", rounds=1, limit=120, report=print
     )
@@ -106,7 +108,7 @@ def test_what_takes_too_long_is_not_timed_but_counted():
 
 
 @pytest.mark.parametrize("network", [LINGEN, TWIN, "row by row"])
-def test_shares_of_the_time(network, tiny_mini):
+def test_shares_of_the_time(network: str, tiny_mini: None) -> None:
     case = cases("mini", [2.0], (64, 32))[0]
     case = replace(case, together=network != "row by row")
     lingen = build(case.networks.get(network, case.first), "cpu")
@@ -125,8 +127,8 @@ def test_shares_of_the_time(network, tiny_mini):
     assert Scan.flatten.__qualname__ == "Scan.flatten"
 
 
-def test_memory_that_a_step_holds():
-    def step():
+def test_memory_that_a_step_holds() -> None:
+    def step() -> torch.Tensor:
         return torch.ones(64, 2**20).sum()
 
     found = growth(step, "cpu")
@@ -135,7 +137,7 @@ def test_memory_that_a_step_holds():
     assert 250 * 2**20 < found < 300 * 2**20
 
 
-def test_torch_must_count_the_same(tiny_mini, monkeypatch):
+def test_torch_must_count_the_same(tiny_mini: None, monkeypatch: pytest.MonkeyPatch) -> None:
     case = cases("mini", [1.0], (32, 32))[0]
     assert set(measure.check_flops(case)) == {LINGEN, TWIN}
     monkeypatch.setattr(measure, "_counted", lambda config, case: 1)
@@ -143,15 +145,16 @@ def test_torch_must_count_the_same(tiny_mini, monkeypatch):
         measure.check_flops(case)
 
 
-def test_a_gpu_that_runs_out_of_memory_leaves_the_others(tiny_mini, monkeypatch):
-    real = measure.timed
+def test_a_gpu_that_runs_out_of_memory_leaves_the_others(
+    tiny_mini: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
-    def full(step, device, clock):
+    def full(step: Step, device: str, clock: str) -> float:
         calls.append(step)
         if len(calls) == 2:
             raise torch.OutOfMemoryError
-        return real(step, device)
+        return timed(step, device)
 
     monkeypatch.setattr(measure, "timed", full)
     case = cases("mini", [1.0], (32, 32))[0]
@@ -160,7 +163,7 @@ def test_a_gpu_that_runs_out_of_memory_leaves_the_others(tiny_mini, monkeypatch)
     assert row["untimed"] == {TWIN: {"reason": "out of memory", "expected_seconds": None}}
 
 
-def test_a_small_run(tiny_mini, tmp_path, capsys):
+def test_a_small_run(tiny_mini: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--lengths", "0.5,1", "--rounds", "2", "--size", "32", "--device", "cpu"]
     assert script.main([*options, "--output", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
@@ -179,7 +182,7 @@ def test_a_small_run(tiny_mini, tmp_path, capsys):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu(tiny_mini, tmp_path):
+def test_on_a_gpu(tiny_mini: None, tmp_path: Path) -> None:
     options = ["--lengths", "1,2", "--rounds", "1", "--size", "32", "--device", "cuda"]
     assert script.main([*options, "--output", str(tmp_path)]) == 0
     result = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
@@ -190,7 +193,7 @@ def test_on_a_gpu(tiny_mini, tmp_path):
     assert result["clock"] == "events of the GPU"
 
 
-def test_it_needs_no_more_than_torch():
+def test_it_needs_no_more_than_torch() -> None:
     """A machine with a GPU lacks what reads videos and settings."""
     program = """
 import sys
@@ -204,7 +207,7 @@ script.main(["--help"])
     assert "--preset" in done.stdout
 
 
-def test_the_machine():
+def test_the_machine() -> None:
     facts = describe("cpu")
     assert facts["scan"] == "pytorch" and facts["attention"]
     assert set(attention_backends("cuda")) <= {

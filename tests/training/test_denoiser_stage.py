@@ -23,8 +23,8 @@ from lingen_training.training_recipe import DenoiserStage, Source
 
 def stage(*sources: dict[str, Any], **changes: Any) -> DenoiserStage:
     """A stage of clips of four latent frames, or of these sources."""
-    plain = {"size": 64, "latent_frames": 4, "batch": 3, "clips": 5}
-    values = {"name": "x", "steps": 1, "learning_rate": 1e-3}
+    plain: dict[str, Any] = {"size": 64, "latent_frames": 4, "batch": 3, "clips": 5}
+    values: dict[str, Any] = {"name": "x", "steps": 1, "learning_rate": 1e-3}
     return DenoiserStage(
         **values | changes, source=tuple(Source(**plain | given) for given in sources or ({},))
     )
@@ -128,6 +128,7 @@ def test_the_loss_is_decided_by_the_random_source_alone() -> None:
 def test_captions_are_dropped_at_their_rate() -> None:
     pair = pair_with(Recorder(0.0))
     prompts: list[str] = []
+    assert pair.text_encoder is not None
     tokens = pair.text_encoder.tokens
     pair.text_encoder.tokens = lambda given: prompts.extend(given) or tokens(given)  # type: ignore
     batch = Batch(torch.zeros(200, 2, 1, 2, 2), ["red"] * 200, 0)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors, save_network
 from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.conversion.dit_to_lingen import lingen_of
+from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_training.optimization.optimizer import MasterWeights
@@ -43,33 +46,42 @@ def asked() -> Question:
     return Question(x, torch.rand(2, 3), [text], [mask], 0, torch.zeros_like(x))
 
 
-def test_a_mixer_that_answers_as_the_attention_has_no_loss(teacher, asked):
+def test_a_mixer_that_answers_as_the_attention_has_no_loss(
+    teacher: LinGen, asked: Question
+) -> None:
     same = lingen_of(teacher, replace(LINGEN, mamba_branch=False))
     assert distil_loss(same, teacher, asked).item() < 1e-10
     both = lingen_of(teacher, LINGEN)  # what the Mamba branch adds is too much
     assert distil_loss(both, teacher, asked).item() > 0.01
 
 
-def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(teacher, asked):
+def test_the_loss_is_each_layers_error_on_what_the_teacher_has_there(
+    teacher: LinGen, asked: Question
+) -> None:
     student = lingen_of(teacher, LINGEN)
     inputs, outputs = [], []
+
+    def remember(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        inputs.append(given[0])
+        outputs.append(output)
+
     for block in teacher.blocks:
-        block.mixer.register_forward_hook(
-            lambda module, given, output: (
-                (inputs.append(given[0]), outputs.append(output))[2:] or None
-            )
-        )
+        assert isinstance(block, Block)
+        block.mixer.register_forward_hook(remember)
     asked.of(teacher)
+    mixers: list[Any] = [block.mixer for block in student.blocks]
     shares = [
-        (block.mixer(given) - wanted).square().sum() / wanted.square().sum()
-        for block, given, wanted in zip(student.blocks, inputs, outputs, strict=True)
+        (mixer(given) - wanted).square().sum() / wanted.square().sum()
+        for mixer, given, wanted in zip(mixers, inputs, outputs, strict=True)
     ]
     found = distil_loss(student, teacher, asked)
     torch.testing.assert_close(found, sum(shares) / 2)
 
 
 @pytest.mark.parametrize(("kind", "part"), [("mamba", ".mamba_branch."), ("mixer", ".mixer.")])
-def test_a_stage_trains_nothing_else(teacher, asked, kind, part):
+def test_a_stage_trains_nothing_else(
+    teacher: LinGen, asked: Question, kind: Literal["mamba", "mixer"], part: str
+) -> None:
     words = WordEncoder(WordsConfig(words=("red",), depth=1, width=64))
     pair = Pair(lingen_of(teacher, LINGEN), words)
     before = {name: one.detach().clone() for name, one in pair.named_parameters()}
@@ -80,7 +92,7 @@ def test_a_stage_trains_nothing_else(teacher, asked, kind, part):
     losses = []
     for _ in range(12):
         loss = distil_loss(pair.denoiser, teacher, asked)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         weights.step(3e-3)
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.7 * losses[0]
@@ -90,7 +102,7 @@ def test_a_stage_trains_nothing_else(teacher, asked, kind, part):
 
 
 @pytest.fixture(scope="module")
-def begun(tmp_path_factory) -> Path:
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a small transformer, its words and its autoencoder, trained for a step."""
     folder = tmp_path_factory.mktemp("begun")
     train(_recipe(folder, "attention", ""), folder / "dit", report=lambda line: None)
@@ -139,7 +151,7 @@ clips = 1
     return path
 
 
-def test_a_stage_of_a_recipe_distils(begun, tmp_path):
+def test_a_stage_of_a_recipe_distils(begun: Path, tmp_path: Path) -> None:
     dit = LinGen(DIT_OF_RECIPE)
     dit.load_state_dict(load_tensors(begun / "dit" / "denoiser.safetensors")[0])
     start = tmp_path / "start"

@@ -53,7 +53,7 @@ def jump() -> Jump:
 
 @pytest.mark.parametrize("own_path", [False, True])
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
-def test_the_loss_is_that_of_the_formulas_in_float64(jump, step, own_path):
+def test_the_loss_is_that_of_the_formulas_in_float64(jump: Jump, step: int, own_path: bool) -> None:
     student, teacher = network(0).double(), network(1).double()
     double = replace(jump, data=jump.data.double(), noise=jump.noise.double(), step=step)
     double = replace(double, own_path=own_path)
@@ -66,7 +66,8 @@ def test_the_loss_is_that_of_the_formulas_in_float64(jump, step, own_path):
     def ask(who: LinGen, x: Tensor, now: float, text: TextFeatures) -> Tensor:
         t = torch.tensor([1.0, now, now, now, 1.0], dtype=torch.float64).expand(2, 5)
         x = torch.cat((double.data[:, :, :1], x[:, :, 1:4], double.data[:, :, 4:]), 2)
-        return who(x, t, text.features, text.masks, 3)
+        answer: Tensor = who(x, t, text.features, text.masks, 3)
+        return answer
 
     with torch.no_grad():
         x = double.noise
@@ -104,12 +105,14 @@ def test_the_loss_is_that_of_the_formulas_in_float64(jump, step, own_path):
 class Straight(nn.Module):
     """Its velocity is the same everywhere, and the prompt's alone."""
 
-    def forward(self, x: Tensor, t: Tensor, texts, masks, first_frame: int) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, texts: list[Tensor], masks: list[Tensor], first_frame: int
+    ) -> Tensor:
         return texts[0].mean((1, 2))[:, None, None, None, None].expand_as(x)
 
 
 @pytest.mark.parametrize("step", [0, 1, 3])
-def test_a_teacher_that_is_straight_has_nothing_to_teach(jump, step):
+def test_a_teacher_that_is_straight_has_nothing_to_teach(jump: Jump, step: int) -> None:
     teacher = Straight()
     plain = FEW.model_copy(update={"guidance": 1.0})
     for own_path in (False, True):
@@ -121,7 +124,7 @@ def test_a_teacher_that_is_straight_has_nothing_to_teach(jump, step):
         assert jump_loss(teacher, teacher, FEW, same).item() < 1e-10
 
 
-def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump):
+def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump: Jump) -> None:
     teacher, student = network(1).requires_grad_(False), network(1)
     words = WordEncoder(WordsConfig(words=("red",), depth=1, width=64))
     pair = Pair(student, words)
@@ -135,7 +138,7 @@ def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump):
         losses = []
         for step in range(4):
             loss = jump_loss(pair.denoiser, teacher, FEW, replace(jump, step=step))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             weights.step(3e-3)
             losses.append(float(loss.detach()))
         rounds.append(sum(losses))
@@ -144,7 +147,7 @@ def test_a_short_training_comes_closer_and_leaves_the_words_alone(jump):
     assert changed and all(name.startswith("denoiser.") for name in changed)
 
 
-def test_jumps_are_drawn_as_the_stage_says():
+def test_jumps_are_drawn_as_the_stage_says() -> None:
     words = WordEncoder(WordsConfig(words=("red",), depth=1, width=64))
     pair = Pair(network(0), words)
     batch = Batch(torch.randn(2, 16, 6, 4, 4), ["red", "red"], first_frame=2)
@@ -210,7 +213,7 @@ clips = 1
 STEPS = 'distil = "steps"\n[stage.few_steps]\nsteps = 2\nsubsteps = 2'
 
 
-def test_a_stage_of_a_recipe_distils_to_few_steps(tmp_path):
+def test_a_stage_of_a_recipe_distils_to_few_steps(tmp_path: Path) -> None:
     plain, few = tmp_path / "plain.toml", tmp_path / "few.toml"
     plain.write_text(RECIPE.format(more=""))
     few.write_text(RECIPE.format(more=STEPS))
@@ -225,14 +228,14 @@ def test_a_stage_of_a_recipe_distils_to_few_steps(tmp_path):
 
 
 @pytest.mark.parametrize("more", ['distil = "steps"', "[stage.few_steps]\nsteps = 2"])
-def test_the_grid_and_the_way_to_distil_belong_together(tmp_path, more):
+def test_the_grid_and_the_way_to_distil_belong_together(tmp_path: Path, more: str) -> None:
     path = tmp_path / "half.toml"
     path.write_text(RECIPE.format(more=more))
     with pytest.raises(RecipeError, match=r"few_steps\] belong together"):
         read_recipe(path)
 
 
-def test_the_model_samples_as_its_recipe_has_taught():
+def test_the_model_samples_as_its_recipe_has_taught() -> None:
     from lingen_plugins.manager import PluginManager
     from lingen_plugins.registry import collect
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lingen_models.config import PRESETS
-from lingen_training.training_recipe import RecipeError, read_recipe
+from lingen_training.training_recipe import AutoencoderStage, RecipeError, TextSection, read_recipe
 
 GOOD = """
 name = "tiny"
@@ -54,7 +54,9 @@ def test_a_good_recipe(tmp_path: Path) -> None:
     path.write_text(GOOD)
     recipe = read_recipe(path)
     assert (recipe.name, recipe.seed, len(recipe.stage)) == ("tiny", 3, 1)
+    assert isinstance(recipe.autoencoder, AutoencoderStage)
     assert recipe.autoencoder.config().widths == (8, 8, 16)
+    assert isinstance(recipe.text, TextSection)
     assert recipe.text.config(("red",)).words == ("red",)
     config = recipe.model.config()
     assert (config.depth, config.text_dims) == (2, (64,))

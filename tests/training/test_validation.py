@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -54,7 +56,8 @@ def test_only_the_tokens_of_objects_count() -> None:
     objects = torch.zeros(2, 3, 4, 4)
     objects[0, :, :, 2:] = 1  # where the answer is right
     objects[1, 0, :, :2] = 1  # where it is off by one
-    clips = FixedClips([0, 1], torch.zeros(2, 4, 3, 4, 4), objects, ["red", "red"], ["red x1"] * 2)
+    layouts: Any = ["red x1"] * 2
+    clips = FixedClips([0, 1], torch.zeros(2, 4, 3, 4, 4), objects, ["red", "red"], layouts)
     marks = object_loss(pair(), clips)
     assert set(marks) == {"loss", *(f"t{time:g}" for time in TIMES)}
     assert marks["loss"] == pytest.approx(8 / (24 + 8), rel=1e-3)

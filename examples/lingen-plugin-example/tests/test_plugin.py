@@ -7,11 +7,11 @@ from lingen_plugin_example.midpoint import midpoint
 from lingen_plugins.testing import check_plugin
 
 
-def test_it_keeps_the_contract():
+def test_it_keeps_the_contract() -> None:
     check_plugin(lingen_plugin_example)
 
 
-def test_the_midpoint_method_is_exact_where_the_velocity_grows_with_time():
+def test_the_midpoint_method_is_exact_where_the_velocity_grows_with_time() -> None:
     """x' = 2 t from 0 ends at 1; Euler's method would end at 1 - 1 / steps."""
     times = torch.linspace(0, 1, 5)
     end = midpoint(

@@ -2,15 +2,20 @@
 
 import contextlib
 import importlib.util
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, LoadPipeline, RunHere
 
 WORDS = ("<pad>", "</s>", "<unk>", "a", "red", "blue", "ball", "cat", "runs", "sleeps")
 
 
 @pytest.fixture(scope="session")
-def tokenizer():
+def tokenizer() -> Any:
     """A tokenizer of ten words."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -24,7 +29,7 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def umt5():
+def umt5() -> Any:
     """A text encoder of one layer."""
     import torch
     from transformers import UMT5Config, UMT5EncoderModel
@@ -44,7 +49,7 @@ def umt5():
 
 
 @pytest.fixture(scope="session")
-def wan_vae():
+def wan_vae() -> Any:
     """Wan's autoencoder, with eight channels."""
     import torch
     from diffusers import AutoencoderKLWan
@@ -60,7 +65,7 @@ def wan_vae():
 
 
 @pytest.fixture(scope="session")
-def unipc():
+def unipc() -> Any:
     """The scheduler that Wan and its relatives come with."""
     from diffusers import UniPCMultistepScheduler
 
@@ -73,13 +78,13 @@ def unipc():
 
 
 @pytest.fixture(scope="session")
-def wan_parts(tokenizer, umt5, wan_vae, unipc):
+def wan_parts(tokenizer: Any, umt5: Any, wan_vae: Any, unipc: Any) -> dict[str, Any]:
     """What pipelines around Wan's autoencoder have in common."""
     return {"tokenizer": tokenizer, "text_encoder": umt5, "vae": wan_vae, "scheduler": unipc}
 
 
 @pytest.fixture(scope="session")
-def tiny_wan(wan_parts, tmp_path_factory):
+def tiny_wan(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Wan 2.1 with two layers."""
     import torch
     from diffusers import WanPipeline, WanTransformer3DModel
@@ -103,7 +108,7 @@ def tiny_wan(wan_parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_skyreels(wan_parts, tmp_path_factory):
+def tiny_skyreels(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a SkyReels-V2 with diffusion forcing and two layers."""
     import torch
     from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
@@ -129,7 +134,7 @@ def tiny_skyreels(wan_parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_sana(tokenizer, wan_vae, tmp_path_factory):
+def tiny_sana(tokenizer: Any, wan_vae: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a SANA-Video with two layers."""
     import torch
     from diffusers import (
@@ -179,7 +184,7 @@ def tiny_sana(tokenizer, wan_vae, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_helios(wan_parts, tmp_path_factory):
+def tiny_helios(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Helios with two layers."""
     import torch
     from diffusers import HeliosPipeline, HeliosScheduler, HeliosTransformer3DModel
@@ -203,7 +208,7 @@ def tiny_helios(wan_parts, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_ltx(tokenizer, tmp_path_factory):
+def tiny_ltx(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an LTX-Video with two layers."""
     import torch
     from diffusers import (
@@ -253,14 +258,14 @@ def tiny_ltx(tokenizer, tmp_path_factory):
 
 
 @pytest.fixture
-def direct():
+def direct() -> LoadPipeline:
     """Return a function that loads a pipeline of diffusers in the precision of a video."""
     import diffusers
     import torch
 
     from lingen_cli.requests.recipe import recipe_from_video
 
-    def load(name, folder, video):
+    def load(name: str, folder: Path, video: Path) -> Any:
         dtype = getattr(torch, recipe_from_video(video).dtype)
         kinds = {"default": dtype, "vae": torch.float32}
         return getattr(diffusers, name).from_pretrained(folder, dtype=kinds)
@@ -268,7 +273,7 @@ def direct():
     return load
 
 
-def saved(pipe, tmp_path_factory, name):
+def saved(pipe: Any, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """The folder that a pipeline was saved into."""
     from transformers.utils import logging
 
@@ -279,7 +284,7 @@ def saved(pipe, tmp_path_factory, name):
 
 
 @pytest.fixture
-def hub(lingen_here, monkeypatch, tmp_path):
+def hub(lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunHere:
     """As `lingen_here`, with a state folder and a cache of latents of its own."""
     monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("LINGEN_CACHE_DIR", str(tmp_path / "latents"))
@@ -289,21 +294,21 @@ def hub(lingen_here, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def written(monkeypatch):
+def written(monkeypatch: pytest.MonkeyPatch) -> Collect:
     """Return a context in which the frames that are given to the encoder are collected."""
-    import numpy as np
-
     from lingen_cli.media.writer import VideoWriter
 
     @contextlib.contextmanager
-    def collect():
-        batches, write = [], VideoWriter.write
+    def collect() -> Iterator[Frames]:
+        batches: list[np.ndarray] = []
+        write = VideoWriter.write
         with monkeypatch.context() as patch:
-            patch.setattr(
-                VideoWriter,
-                "write",
-                lambda self, frames: batches.append(np.array(frames)) or write(self, frames),
-            )
+
+            def keep(self: VideoWriter, frames: np.ndarray) -> None:
+                batches.append(np.array(frames))
+                write(self, frames)
+
+            patch.setattr(VideoWriter, "write", keep)
             frames = Frames(batches)
             yield frames
 
@@ -311,10 +316,10 @@ def written(monkeypatch):
 
 
 @pytest.fixture
-def streamed(monkeypatch, written):
+def streamed(monkeypatch: pytest.MonkeyPatch, written: Collect) -> Callable[..., np.ndarray]:
     """Return a function that runs a command with `-o -` and returns the frames that it wrote."""
 
-    def collect(generate, *arguments):
+    def collect(generate: RunHere, *arguments: object) -> np.ndarray:
         monkeypatch.setattr(
             "lingen_cli.generation.stream._Sink.write", lambda self, data: len(data)
         )
@@ -329,21 +334,17 @@ def streamed(monkeypatch, written):
 class Frames:
     """What was written, uint8 (T, H, W, 3)."""
 
-    def __init__(self, batches):
+    def __init__(self, batches: list[np.ndarray]) -> None:
         self._batches = batches
 
     @property
-    def all(self):
-        import numpy as np
-
+    def all(self) -> np.ndarray:
         return np.concatenate(self._batches)
 
 
 @pytest.fixture
-def plain():
+def plain() -> Callable[[Any], np.ndarray]:
     """Return a function from what a pipeline gives with `output_type="np"` to uint8 frames."""
-    import numpy as np
-
     return lambda output: (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
 
 

@@ -1,9 +1,15 @@
 """A tiny Helios: a chunk, several, and on from there."""
 
+import subprocess
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -16,12 +22,12 @@ SAMPLING = ("--steps", "2", "--seed", "7", "--guidance", "3")
 
 
 @pytest.fixture
-def generate(hub, tiny_helios):
+def generate(hub: RunHere, tiny_helios: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     wish = ("a red cat", "--model", "helios-14b", "--size", "32x16", "--accept-licence")
     return lambda *more: hub("generate", *wish, *SAMPLING, "--weights", tiny_helios, *more)
 
 
-def run(pipe, frames, seed, **more):
+def run(pipe: Any, frames: int, seed: int, **more: Any) -> Any:
     """Call a pipeline of diffusers with what the tests ask of lingen."""
     import torch
 
@@ -39,8 +45,15 @@ def run(pipe, frames, seed, **more):
 
 @pytest.mark.parametrize("count", [20, 40])
 def test_its_frames_are_those_of_diffusers(
-    generate, direct, written, streamed, plain, tiny_helios, tmp_path, count
-):
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    direct: LoadPipeline,
+    written: Collect,
+    streamed: Callable[..., np.ndarray],
+    plain: Callable[[Any], np.ndarray],
+    tiny_helios: Path,
+    tmp_path: Path,
+    count: int,
+) -> None:
     video = tmp_path / "v.mp4"
     with written() as frames:
         result = generate("--frames", count, "-o", video)
@@ -52,8 +65,15 @@ def test_its_frames_are_those_of_diffusers(
 
 
 def test_on_from_its_own_latents(
-    generate, hub, direct, fails, written, plain, tiny_helios, tmp_path
-):
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    hub: RunHere,
+    direct: LoadPipeline,
+    fails: Fails,
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    tiny_helios: Path,
+    tmp_path: Path,
+) -> None:
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.sampling.windows import place_seed
@@ -63,7 +83,10 @@ def test_on_from_its_own_latents(
     with written() as frames:
         result = hub("extend", video, "--to", f"{43 / 24:.4f}", "-o", longer)
     assert result.returncode == 0, result.stderr
-    known = latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    known = latent_cache.load(digest)
+    assert known is not None
     output = run(
         direct("HeliosPipeline", tiny_helios, video),
         33,
@@ -80,7 +103,9 @@ def test_on_from_its_own_latents(
     fails(hub("extend", video, "-o", tmp_path / "no.mp4"), 69, "not in the cache")
 
 
-def test_not_on_from_other_videos(hub, fails, tiny_weights, tmp_path):
+def test_not_on_from_other_videos(
+    hub: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path
+) -> None:
     made = ("a red ball", "--weights", tiny_weights, "--size", "32", "--frames", "5")
     plain = hub("generate", *made, "--steps", "1", "--no-metadata", "-o", tmp_path / "v.mp4")
     assert plain.returncode == 0, plain.stderr

@@ -1,10 +1,16 @@
 """A tiny LTX-Video: a clip, sliding windows with a prompt for each, and decoding in pieces."""
 
 import json
+import subprocess
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -16,19 +22,21 @@ pytestmark = [
 
 
 @pytest.fixture
-def generate(hub, tiny_ltx):
+def generate(hub: RunHere, tiny_ltx: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     wish = ("--model", "ltx-13b-distilled", "--size", "64x32", "--accept-licence", "--steps", "2")
     return lambda *more: hub("generate", *wish, "--seed", "7", "--weights", tiny_ltx, *more)
 
 
-def latents_of(video):
+def latents_of(video: Path) -> Any:
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    return latent_cache.load(digest)
 
 
-def reference(direct, folder, video):
+def reference(direct: LoadPipeline, folder: Path, video: Path) -> Any:
     """The pipeline of diffusers with the scheduler that long videos are made with."""
     from diffusers import LTXEulerAncestralRFScheduler
 
@@ -39,8 +47,15 @@ def reference(direct, folder, video):
 
 @pytest.mark.parametrize(("prompt", "count"), [("a red cat", 9), ("a red cat | a ball runs", 97)])
 def test_its_frames_are_those_of_diffusers(
-    generate, direct, written, streamed, tiny_ltx, tmp_path, prompt, count
-):
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    direct: LoadPipeline,
+    written: Collect,
+    streamed: Callable[..., np.ndarray],
+    tiny_ltx: Path,
+    tmp_path: Path,
+    prompt: str,
+    count: int,
+) -> None:
     import torch
 
     video = tmp_path / "v.mp4"
@@ -64,20 +79,25 @@ def test_its_frames_are_those_of_diffusers(
     expected = (np.asarray(images[0]) * 255).round().astype(np.uint8)
     assert np.array_equal(frames.all, expected)
     if count > 9:  # an odd number of latent frames
-        wish = (prompt, "--frames", count, "--guidance", "3")
-        assert np.array_equal(streamed(generate, *wish), expected)
+        words = (prompt, "--frames", count, "--guidance", "3")
+        assert np.array_equal(streamed(generate, *words), expected)
     events = [json.loads(line) for line in result.stdout.splitlines()]
     steps = [one["done"] for one in events if one.get("phase") == "sample" and "done" in one]
     assert steps[-1] == 2 * (1 if count == 9 else 2)  # two windows of ten latent frames
 
 
-def test_what_it_cannot_do(generate, hub, fails, tmp_path):
+def test_what_it_cannot_do(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    hub: RunHere,
+    fails: Fails,
+    tmp_path: Path,
+) -> None:
     assert generate("a red cat", "--frames", "5", "-o", tmp_path / "v.mp4").returncode == 0
     fails(hub("extend", tmp_path / "v.mp4"), 2, "cannot go on")
     fails(generate("a red cat", "--size", "48"), 2, "a multiple of 32")
 
 
-def test_long_videos_are_decoded_in_pieces(tiny_ltx):
+def test_long_videos_are_decoded_in_pieces(tiny_ltx: Path) -> None:
     import torch
 
     from lingen_plugins.hub.ltx import build_ltx
@@ -101,7 +121,7 @@ def test_long_videos_are_decoded_in_pieces(tiny_ltx):
     assert (exact.int() - whole.int()).abs().max() <= 1
 
 
-def one_piece(pipe, latents, frames):
+def one_piece(pipe: Any, latents: Any, frames: Any) -> Iterator[Any]:
     """As `decode`, with a piece that holds everything."""
     import lingen_plugins.hub.ltx_codec as codec
 

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +18,11 @@ from lingen_plugins.hub.text import TEXT_ENCODERS
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
 )
-RECORDS = {record.name: record for record in (*TEXT_ENCODERS, *AUTOENCODERS)}
+RECORDS: dict[str, Any] = {record.name: record for record in (*TEXT_ENCODERS, *AUTOENCODERS)}
 
 
 @pytest.fixture(scope="session")
-def byt5_folder(tmp_path_factory):
+def byt5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ByT5 of one layer in a folder of its own."""
     import torch
     from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
@@ -33,7 +36,7 @@ def byt5_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def clip_folder(tokenizer, tmp_path_factory):
+def clip_folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole CLIP, of which only the half that reads is wanted."""
     import torch
     from transformers import CLIPConfig, CLIPModel
@@ -49,7 +52,7 @@ def clip_folder(tokenizer, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def wan_codec_folder(wan_vae, tmp_path_factory):
+def wan_codec_folder(wan_vae: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wan's autoencoder alone."""
     folder = tmp_path_factory.mktemp("wan-codec")
     wan_vae.save_pretrained(folder)
@@ -57,30 +60,32 @@ def wan_codec_folder(wan_vae, tmp_path_factory):
 
 
 @pytest.fixture
-def folder_of(tiny_wan, tiny_ltx, byt5_folder, clip_folder):
+def folder_of(
+    tiny_wan: Path, tiny_ltx: Path, byt5_folder: Path, clip_folder: Path
+) -> Callable[[str], Path]:
     folders = {"umt5": tiny_wan, "wan": tiny_wan, "t5": tiny_ltx, "ltx": tiny_ltx}
     return (folders | {"byt5": byt5_folder, "clip": clip_folder}).__getitem__
 
 
 @pytest.mark.parametrize("name", ["umt5", "t5", "byt5", "clip"])
-def test_text_encoders_keep_the_contract(name, folder_of):
+def test_text_encoders_keep_the_contract(name: str, folder_of: Callable[[str], Path]) -> None:
     from lingen_plugins.testing import check_text_encoder
 
     check_text_encoder(RECORDS[name], folder_of(name))
 
 
 @pytest.mark.parametrize("name", ["wan", "ltx"])
-def test_autoencoders_keep_the_contract(name, folder_of):
+def test_autoencoders_keep_the_contract(name: str, folder_of: Callable[[str], Path]) -> None:
     from lingen_plugins.testing import check_autoencoder
 
     check_autoencoder(RECORDS[name], folder_of(name))
 
 
-def test_features_are_those_of_transformers(tiny_wan):
+def test_features_are_those_of_transformers(tiny_wan: Path) -> None:
     import torch
     from transformers import AutoTokenizer, UMT5EncoderModel
 
-    network = parts.find_part(RECORDS["umt5"], {"max_tokens": 3}, tiny_wan).build()
+    network: Any = parts.find_part(RECORDS["umt5"], {"max_tokens": 3}, tiny_wan).build()
     features, mask = network(network.tokens(["a red cat runs", "ball"]))
     assert mask.tolist() == [[True] * 3, [True, False, False]]
     assert (features[1, 1:] == 0).all()
@@ -91,19 +96,19 @@ def test_features_are_those_of_transformers(tiny_wan):
     torch.testing.assert_close(features[1, :1], wanted[0])
 
 
-def test_a_byte_is_a_token_of_byt5(byt5_folder):
-    network = parts.find_part(RECORDS["byt5"], {}, byt5_folder).build()
+def test_a_byte_is_a_token_of_byt5(byt5_folder: Path) -> None:
+    network: Any = parts.find_part(RECORDS["byt5"], {}, byt5_folder).build()
     tokens = network.tokens(["a ball", "é"])
     assert tokens.shape == (2, 7)  # six letters, and the end
     assert (tokens[1] >= 0).sum() == 3
     assert network.feature_dim == 24
 
 
-def test_latents_of_wan_are_normal_and_decode_from_anywhere(wan_codec_folder):
+def test_latents_of_wan_are_normal_and_decode_from_anywhere(wan_codec_folder: Path) -> None:
     import torch
     from diffusers import AutoencoderKLWan
 
-    codec = parts.find_part(RECORDS["wan"], {}, wan_codec_folder).build()
+    codec: Any = parts.find_part(RECORDS["wan"], {}, wan_codec_folder).build()
     assert (codec.time_stride, codec.space_stride, codec.latent_channels) == (4, 8, 16)
     video = torch.rand(2, 3, 5, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     theirs = AutoencoderKLWan.from_pretrained(wan_codec_folder)
@@ -129,17 +134,19 @@ def test_latents_of_wan_are_normal_and_decode_from_anywhere(wan_codec_folder):
     assert torch.equal(part[:, :, -4 * after :], whole[:, :, -4 * after :])
 
 
-def test_ltx_looks_both_ways(tiny_ltx):
+def test_ltx_looks_both_ways(tiny_ltx: Path) -> None:
     import torch
 
-    codec = parts.find_part(RECORDS["ltx"], {}, tiny_ltx).build()
+    codec: Any = parts.find_part(RECORDS["ltx"], {}, tiny_ltx).build()
     assert (codec.time_stride, codec.space_stride, codec.causal) == (8, 32, False)
     with pytest.raises(ValueError, match="from the first latent frame on"):
         codec.decode_in_chunks(torch.zeros(1, 8, 2, 1, 1), 1, 1)
 
 
-def test_what_is_wrong_with_a_folder(tiny_wan, tiny_ltx, tmp_path, monkeypatch):
-    def find(name, folder=None, **config):
+def test_what_is_wrong_with_a_folder(
+    tiny_wan: Path, tiny_ltx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(name: str, folder: Path | None = None, **config: Any) -> Any:
         return parts.find_part(RECORDS[name], config, folder)
 
     with pytest.raises(MissingFolderError, match="no such folder of weights"):
@@ -172,7 +179,9 @@ def test_what_is_wrong_with_a_folder(tiny_wan, tiny_ltx, tmp_path, monkeypatch):
         find("umt5", tiny_wan)
 
 
-def test_the_cache_of_huggingface_is_looked_into(tiny_wan, tmp_path, monkeypatch):
+def test_the_cache_of_huggingface_is_looked_into(
+    tiny_wan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
     record = RECORDS["umt5"]
@@ -199,7 +208,9 @@ def test_the_cache_of_huggingface_is_looked_into(tiny_wan, tmp_path, monkeypatch
         ({"folder": "/nowhere"}, "is missing: /nowhere", MissingFolderError),
     ],
 )
-def test_weights_files_that_name_what_cannot_be(change, said, kind, tiny_wan, tmp_path):
+def test_weights_files_that_name_what_cannot_be(
+    change: dict[str, Any], said: str, kind: type[Exception], tiny_wan: Path, tmp_path: Path
+) -> None:
     from lingen_models.checkpoints.safetensors import read_metadata, save_tensors
     from lingen_plugins.registry import collect
 

@@ -1,9 +1,14 @@
 """A tiny SANA-Video through the whole command line, beside the same pipeline called directly."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -14,7 +19,15 @@ pytestmark = [
 ]
 
 
-def test_its_frames_are_those_of_diffusers(hub, direct, written, plain, fails, tiny_sana, tmp_path):
+def test_its_frames_are_those_of_diffusers(
+    hub: RunHere,
+    direct: LoadPipeline,
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    fails: Fails,
+    tiny_sana: Path,
+    tmp_path: Path,
+) -> None:
     import torch
 
     video = tmp_path / "v.mp4"

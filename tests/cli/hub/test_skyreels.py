@@ -1,10 +1,16 @@
 """A tiny SkyReels-V2 with diffusion forcing: in one piece, in windows, and on from a video."""
 
+import subprocess
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
@@ -14,28 +20,34 @@ SAMPLING = ("--steps", STEPS, "--seed", SEED, "--guidance", "3")
 
 
 @pytest.fixture
-def generate(hub, tiny_skyreels):
+def generate(hub: RunHere, tiny_skyreels: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     wish = ("a red cat", "--model", "skyreels-v2-1.3b", "--size", "32x16", "--accept-licence")
     return lambda *more: hub("generate", *wish, *SAMPLING, "--weights", tiny_skyreels, *more)
 
 
 @pytest.fixture
-def load(direct, tiny_skyreels):
+def load(direct: LoadPipeline, tiny_skyreels: Path) -> Callable[..., Any]:
     return lambda name, video: direct(name, tiny_skyreels, video)
 
 
-def common(**more):
+def common(**more: Any) -> dict[str, Any]:
     wish = {"prompt": "a red cat", "height": 16, "width": 32, "guidance_scale": 3.0}
     return wish | {"num_inference_steps": STEPS, "fps": 24} | more
 
 
-def seeded(seed):
+def seeded(seed: int) -> Any:
     import torch
 
     return torch.Generator().manual_seed(seed)
 
 
-def test_a_clip_in_one_piece(generate, load, written, plain, tmp_path):
+def test_a_clip_in_one_piece(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    load: Callable[..., Any],
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    tmp_path: Path,
+) -> None:
     video = tmp_path / "v.mp4"
     with written() as frames:
         assert generate("--frames", "9", "-o", video).returncode == 0
@@ -44,7 +56,14 @@ def test_a_clip_in_one_piece(generate, load, written, plain, tmp_path):
     assert np.array_equal(frames.all, expected)
 
 
-def test_a_long_video_in_windows_and_on_from_there(generate, hub, load, written, plain, tmp_path):
+def test_a_long_video_in_windows_and_on_from_there(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    hub: RunHere,
+    load: Callable[..., Any],
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    tmp_path: Path,
+) -> None:
     import torch
 
     from lingen_models.sampling.windows import place_seed
@@ -76,15 +95,19 @@ def test_a_long_video_in_windows_and_on_from_there(generate, hub, load, written,
     assert np.abs(frames.all.astype(int) - expected[-8:]).max() > 2
 
 
-def video_latents(hub, video):
+def video_latents(hub: RunHere, video: Path) -> Any:
     """The latents that the cache keeps of a video."""
     from lingen_cli.generation import latent_cache
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return latent_cache.load(recipe_from_video(video).latents)
+    digest = recipe_from_video(video).latents
+    assert digest is not None
+    return latent_cache.load(digest)
 
 
-def extended(load, video, latents, plain):
+def extended(
+    load: Callable[..., Any], video: Path, latents: Any, plain: Callable[[Any], np.ndarray]
+) -> Any:
     """The last eight frames of what diffusers makes of a video's latents, eight frames longer.
 
     Its pipeline from video to video encodes pixels; here its autoencoder gives back the latents.
@@ -119,7 +142,11 @@ def extended(load, video, latents, plain):
     return images.round().permute(1, 2, 3, 0).int().numpy()
 
 
-def test_a_run_that_was_stopped_goes_on_between_windows(generate, monkeypatch, tmp_path):
+def test_a_run_that_was_stopped_goes_on_between_windows(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     from lingen_plugins.hub.skyreels import SkyReels
 
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
@@ -127,7 +154,7 @@ def test_a_run_that_was_stopped_goes_on_between_windows(generate, monkeypatch, t
     assert generate("--frames", "101", "-o", whole).returncode == 0
     windows, breaks = [], [True]
 
-    def counted(self, noise, prompt, params, **more):
+    def counted(self: Any, noise: Any, prompt: str, params: Any, **more: Any) -> Any:
         windows.append(noise.shape[2])
         if breaks and len(windows) == 2:
             raise RuntimeError("the power is gone")
@@ -141,7 +168,12 @@ def test_a_run_that_was_stopped_goes_on_between_windows(generate, monkeypatch, t
     assert video.read_bytes() == whole.read_bytes()
 
 
-def test_what_it_goes_on_with(generate, hub, fails, tmp_path):
+def test_what_it_goes_on_with(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    hub: RunHere,
+    fails: Fails,
+    tmp_path: Path,
+) -> None:
     video = tmp_path / "v.mp4"
     assert generate("--frames", "5", "-o", video).returncode == 0
     for command in (
@@ -156,7 +188,9 @@ def test_what_it_goes_on_with(generate, hub, fails, tmp_path):
     fails(hub(*crossfade), 2, "cannot fade prompts")
 
 
-def test_on_from_a_video_that_it_did_not_make(hub, tiny_weights, tiny_skyreels, tmp_path):
+def test_on_from_a_video_that_it_did_not_make(
+    hub: RunHere, tiny_weights: Path, tiny_skyreels: Path, tmp_path: Path
+) -> None:
     made = ("a red ball", "--weights", tiny_weights, "--size", "32", "--frames", "20")
     plain = hub("generate", *made, "--steps", "1", "--no-metadata", "-o", tmp_path / "v.mp4")
     assert plain.returncode == 0, plain.stderr

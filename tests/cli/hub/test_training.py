@@ -1,9 +1,14 @@
 """A LinGen is trained on parts of others, tiny and random, and generates with them."""
 
 import shutil
+import subprocess
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
@@ -44,14 +49,14 @@ weights = "{0}"
 """
 
 
-def recipe(folder, parts):
+def recipe(folder: Path, parts: str) -> Path:
     path = folder / "recipe.toml"
     path.write_text(RECIPE.format(parts=parts))
     return path
 
 
 @pytest.fixture
-def wan_folder(wan_parts, tmp_path):
+def wan_folder(wan_parts: dict[str, Any], tmp_path: Path) -> Path:
     """A folder of its own with the text encoder, the tokenizer and the autoencoder of Wan."""
     folder = tmp_path / "wan"
     for name in ("tokenizer", "text_encoder", "vae"):
@@ -60,7 +65,7 @@ def wan_folder(wan_parts, tmp_path):
 
 
 @pytest.fixture
-def on_wan(hub, wan_folder, tmp_path):
+def on_wan(hub: RunHere, wan_folder: Path, tmp_path: Path) -> Path:
     """The weights of a LinGen that was trained on them."""
     out = tmp_path / "out"
     done = hub("train", recipe(tmp_path, ON_WAN.format(wan_folder)), "-o", out, "--device", "cpu")
@@ -68,12 +73,14 @@ def on_wan(hub, wan_folder, tmp_path):
     return out
 
 
-def generate(hub, weights, *more):
+def generate(hub: RunHere, weights: Path, *more: object) -> subprocess.CompletedProcess[str]:
     wish = ("--weights", weights, "--size", "64", "--frames", "9", "--steps", "2", "--seed", "1")
     return hub("generate", "a red ball", *wish, *more)
 
 
-def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
+def test_wan_and_umt5(
+    hub: RunHere, on_wan: Path, wan_folder: Path, tmp_path: Path, fails: Fails
+) -> None:
     from lingen_cli.media.open import open_video
     from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
@@ -119,7 +126,9 @@ def test_wan_and_umt5(hub, on_wan, wan_folder, tmp_path, fails):
     fails(generate(hub, on_wan), 65, "wrong hash", "is not the wan that")
 
 
-def test_ltx_and_several_text_encoders(hub, tiny_ltx, tiny_wan, tmp_path):
+def test_ltx_and_several_text_encoders(
+    hub: RunHere, tiny_ltx: Path, tiny_wan: Path, tmp_path: Path
+) -> None:
     from lingen_cli.requests.recipe import recipe_from_video
     from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
 
@@ -157,8 +166,8 @@ weights = "{tiny_ltx}"
 
 
 def test_trained_again_from_a_folder_that_moved_or_changed(
-    hub, on_wan, wan_folder, tmp_path, fails
-):
+    hub: RunHere, on_wan: Path, wan_folder: Path, tmp_path: Path, fails: Fails
+) -> None:
     from lingen_models.checkpoints.safetensors import read_metadata
 
     moved = wan_folder.rename(tmp_path / "elsewhere")
@@ -182,7 +191,16 @@ def test_trained_again_from_a_folder_that_moved_or_changed(
         ("[autoencoder]\n", "[autoencoder]\n[unused]\n", 65, "autoencoder"),
     ],
 )
-def test_recipes_that_cannot_be(old, new, code, said, hub, wan_folder, tmp_path, fails):
+def test_recipes_that_cannot_be(
+    old: str,
+    new: str,
+    code: int,
+    said: str,
+    hub: RunHere,
+    wan_folder: Path,
+    tmp_path: Path,
+    fails: Fails,
+) -> None:
     path = recipe(tmp_path, ON_WAN.format(wan_folder))
     text = path.read_text()
     assert old in text

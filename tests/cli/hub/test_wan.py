@@ -2,11 +2,17 @@
 
 import json
 import shutil
+import subprocess
+from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
@@ -15,17 +21,24 @@ WISH = ("a red cat", "--model", "wan-1.3b", "--size", "48x32", "--steps", "3", "
 
 
 @pytest.fixture
-def generate(hub, tiny_wan):
+def generate(hub: RunHere, tiny_wan: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return lambda *more: hub("generate", *WISH, "--weights", tiny_wan, *more)
 
 
-def recipe_of(path):
+def recipe_of(path: Path) -> Any:
     from lingen_cli.requests.recipe import recipe_from_video
 
     return recipe_from_video(path)
 
 
-def test_its_frames_are_those_of_diffusers(generate, direct, written, plain, tiny_wan, tmp_path):
+def test_its_frames_are_those_of_diffusers(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+    direct: LoadPipeline,
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    tiny_wan: Path,
+    tmp_path: Path,
+) -> None:
     import torch
 
     video = tmp_path / "v.mp4"
@@ -54,7 +67,9 @@ def test_its_frames_are_those_of_diffusers(generate, direct, written, plain, tin
     assert {"denoiser", "autoencoder", "text_encoder", "tokenizer"} <= set(recipe.weights)
 
 
-def test_it_is_made_again_and_known_again(generate, hub, tmp_path):
+def test_it_is_made_again_and_known_again(
+    generate: Callable[..., subprocess.CompletedProcess[str]], hub: RunHere, tmp_path: Path
+) -> None:
     video, again = tmp_path / "v.mp4", tmp_path / "again.mp4"
     assert generate("--frames", "5", "--fps", "8", "--seed", "1", "-o", video).returncode == 0
     assert hub("rerun", video, "-o", again).returncode == 0
@@ -65,7 +80,7 @@ def test_it_is_made_again_and_known_again(generate, hub, tmp_path):
     assert hub("verify", video).returncode == 0
 
 
-def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan):
+def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan: Path) -> None:
     import torch
 
     from lingen_plugins.hub.wan import build_wan
@@ -93,13 +108,13 @@ def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan):
     )
 
 
-def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan):
+def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan: Path) -> None:
     import torch
 
     from lingen_plugins.hub.wan import build_wan
 
     pipe = build_wan(tiny_wan, "cpu", torch.float32)
-    woken = []
+    woken: list[Any] = []
     pipe.pipe.vae._hf_hook = SimpleNamespace(pre_forward=woken.append)  # as one that waits has
     pieces = pipe.decode(torch.zeros(1, 16, 20, 2, 2), 77)
     assert [next(pieces).shape[0] for _ in range(3)] == [1, 4, 4]
@@ -115,7 +130,9 @@ def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan):
         pytest.param("cut", "transformer", id="cut off"),
     ],
 )
-def test_weights_that_are_not_whole(hub, fails, tiny_wan, tmp_path, damage, part):
+def test_weights_that_are_not_whole(
+    hub: RunHere, fails: Fails, tiny_wan: Path, tmp_path: Path, damage: str, part: str
+) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "broken"
@@ -136,7 +153,9 @@ def test_weights_that_are_not_whole(hub, fails, tiny_wan, tmp_path, damage, part
     assert not (tmp_path / "v.mp4").exists()
 
 
-def test_an_index_that_names_strangers_is_not_followed(hub, fails, tiny_wan, tmp_path):
+def test_an_index_that_names_strangers_is_not_followed(
+    hub: RunHere, fails: Fails, tiny_wan: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "strange"
     shutil.copytree(tiny_wan, folder)
     index = json.loads((folder / "model_index.json").read_text())
@@ -146,7 +165,9 @@ def test_an_index_that_names_strangers_is_not_followed(hub, fails, tiny_wan, tmp
     fails(result, 65, "'os'", "diffusers and transformers alone")
 
 
-def test_another_pipeline_and_a_part_that_is_missing(hub, fails, tiny_wan, tmp_path):
+def test_another_pipeline_and_a_part_that_is_missing(
+    hub: RunHere, fails: Fails, tiny_wan: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "other"
     shutil.copytree(tiny_wan, folder)
     shutil.rmtree(folder / "vae")
@@ -158,7 +179,9 @@ def test_another_pipeline_and_a_part_that_is_missing(hub, fails, tiny_wan, tmp_p
     fails(hub("generate", *WISH, "--weights", folder), 65, "damaged index")
 
 
-def test_the_cache_of_huggingface_hub_is_found(hub, fails, tiny_wan, tmp_path):
+def test_the_cache_of_huggingface_hub_is_found(
+    hub: RunHere, fails: Fails, tiny_wan: Path, tmp_path: Path
+) -> None:
     fails(hub("generate", *WISH), 69, "hf download Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
     entry = tmp_path / "hf" / "hub" / "models--Wan-AI--Wan2.1-T2V-1.3B-Diffusers"
     (entry / "refs").mkdir(parents=True)
