@@ -7,7 +7,6 @@ since is asked for again.
 from __future__ import annotations
 
 import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +37,7 @@ def is_accepted(model: HubModel) -> bool:
 def accept(model: HubModel) -> None:
     """Remember it. Raises what `write_error` makes of a folder that cannot be written."""
     from lingen_cli.files.write_errors import write_error
+    from lingen_models.checkpoints.whole_file import write_whole
 
     if not model.licence or is_accepted(model):
         return
@@ -53,11 +53,9 @@ def accept(model: HubModel) -> None:
             "this user has no home folder that could remember a licence: name one with "
             f"{FOLDER_VARIABLE}"
         )
-    part = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, f"{json.dumps(record)}\n".encode())
     except OSError as error:
         raise write_error(error, path) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from lingen_models.checkpoints.safetensors import (
     save_network,
     save_tensors,
 )
+from lingen_models.checkpoints.whole_file import write_whole
 from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.malloc import keep_freed_memory
 from lingen_models.networks.denoiser import LinGen
@@ -339,7 +339,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
             raise RecipeError(
                 f"{path}: {changed[0]} differs from what {out} has trained; choose another folder"
             )
-    _write(kept, recipe.model_dump_json(indent=2).encode())
+    write_whole(kept, recipe.model_dump_json(indent=2).encode())
 
 
 def _said(section: Any) -> Any:
@@ -349,13 +349,6 @@ def _said(section: Any) -> Any:
     if isinstance(section, PartSection):
         return section.model_copy(update={"weights": None})
     return section
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or absent, as a kill leaves it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _autoencoder(
@@ -374,7 +367,7 @@ def _autoencoder(
     whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     given = None if start_from is None else start_from / path.name
     if not whole.exists() and given is not None and given.exists():
-        _write(whole, given.read_bytes())
+        write_whole(whole, given.read_bytes())
     elif not whole.exists():
         train_autoencoder(stage, seed, out, device, report, world, whole.name)
     if stage.decoder_steps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lingen_models.checkpoints.whole_file import write_whole
 from lingen_training.optimization.curves import read_log
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import Group
@@ -144,9 +144,7 @@ def _rewind(log: Path, step: int) -> None:
     if not log.exists():
         return
     kept = [record for record in read_log(log) if record["step"] <= step]
-    temporary = log.with_suffix(".tmp")
-    temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-    os.replace(temporary, log)
+    write_whole(log, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
 
 def _rounded(means: dict[str, float]) -> dict[str, float]:
