@@ -195,7 +195,7 @@ class _Calls:
             writes = _opens_to_write if name == "open" else None
             setattr(os, name, self._wrapped(getattr(os, name), writes))
         opened = self._wrapped(builtins.open, _is_write_mode)
-        builtins.open = io.open = opened  # type: ignore[assignment]
+        builtins.open = io.open = opened
 
     def _wrapped(
         self, call: Callable[..., Any], counts: Callable[..., bool] | None

@@ -1,7 +1,6 @@
 """Tiny random twins of open weights: built, saved, and then used from their folders."""
 
 import contextlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -349,21 +348,26 @@ def plain() -> Callable[[Any], np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def twins():
+def twins() -> Any:
     """The module of twins that have no class of their own in lingen."""
-    place = Path(__file__).with_name("twins.py")
-    spec = importlib.util.spec_from_file_location("hub_twins", place)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    from tests.cli.hub import twins
+
+    return twins
 
 
 @pytest.fixture(scope="session")
-def twin(twins, tokenizer, umt5, wan_parts, tmp_path_factory):
+def twin(
+    twins: Any,
+    tokenizer: Any,
+    umt5: Any,
+    wan_parts: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], Path]:
     """Return a function from the name of a twin to its folder."""
-    parts, made = twins.Parts(tokenizer, umt5, wan_parts), {}
+    parts = twins.Parts(tokenizer, umt5, wan_parts)
+    made: dict[str, Path] = {}
 
-    def folder(name):
+    def folder(name: str) -> Path:
         if name not in made:
             made[name] = saved(twins.build(name, parts), tmp_path_factory, name)
         return made[name]

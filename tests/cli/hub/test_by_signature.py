@@ -3,10 +3,14 @@
 import importlib.util
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Collect, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -31,12 +35,12 @@ NAMES = (
 )
 
 
-def index_of(folder):
+def index_of(folder: Path) -> Any:
     return json.loads((folder / "model_index.json").read_text())
 
 
 @pytest.fixture
-def called():
+def called() -> Callable[..., Any]:
     """Return a function that calls the pipeline in a folder, with what its signature takes, in the
     precision of a video."""
     import diffusers
@@ -44,7 +48,7 @@ def called():
 
     from lingen_cli.requests.recipe import recipe_from_video
 
-    def call(folder, video, **asked):
+    def call(folder: Path, video: Any, **asked: Any) -> Any:
         dtype, index = getattr(torch, recipe_from_video(video).dtype), index_of(folder)
         exact = index["vae"][1] == "AutoencoderKLWan"
         kinds = {"default": dtype, "vae": torch.float32 if exact else dtype}
@@ -57,11 +61,11 @@ def called():
 
 
 @pytest.fixture
-def picture():
+def picture() -> Callable[..., str]:
     """Return a function that writes a PNG of random numbers."""
     from lingen_cli.media.images.image_files import write_png
 
-    def write(name, side):
+    def write(name: str, side: Any) -> str:
         pixels = np.random.default_rng(len(name)).integers(0, 255, (side, side, 3), np.uint8)
         write_png(Path(f"{name}.png"), pixels)
         return f"{name}.png"
@@ -69,14 +73,22 @@ def picture():
     return write
 
 
-def test_all_twins_are_here(twins):
+def test_all_twins_are_here(twins: Any) -> None:
     assert set(NAMES) == set(twins.TWINS)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_frames_are_those_of_diffusers(
-    hub, twin, twins, called, written, plain, picture, tmp_path, name
-):
+    hub: RunHere,
+    twin: Callable[..., Any],
+    twins: Any,
+    called: Callable[..., Any],
+    written: Collect,
+    plain: Callable[[Any], np.ndarray],
+    picture: Callable[..., str],
+    tmp_path: Path,
+    name: str,
+) -> None:
     import torch
     from PIL import Image
 

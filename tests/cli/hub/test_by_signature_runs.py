@@ -8,10 +8,14 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.cli.protocols import Fails, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -27,21 +31,21 @@ WISH = ("--size", "32", "--frames", "9", "--steps", "2", "--seed", "3")
 
 
 @pytest.fixture
-def wish(hub, twin):
+def wish(hub: RunHere, twin: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
     """Return a function from the name of a twin to the command that makes a video with it."""
     from lingen_cli.media.images.image_files import write_png
 
     pixels = np.random.default_rng(1).integers(0, 255, (32, 32, 3), np.uint8)
     write_png(Path("first.png"), pixels)
 
-    def command(name, *more):
+    def command(name: str, *more: object) -> tuple[Any, ...]:
         image = ("--image", "first.png") if name.endswith("i2v") else ()
         return ("generate", "a red cat", "--model", str(twin(name)), *WISH, *image, *more)
 
     return command
 
 
-def killed(command, place, name):
+def killed(command: tuple[Any, ...], place: Any, name: str) -> Any:
     """Run a command in a process of its own that kills itself where it calls a function, which is
     in a module or in a class."""
     pid = os.fork()
@@ -54,14 +58,16 @@ def killed(command, place, name):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def recipe_of(path):
+def recipe_of(name: str) -> Any:
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return recipe_from_video(path)
+    return recipe_from_video(Path(name))
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_it_is_killed_and_ends_in_the_same_bytes(hub, wish, monkeypatch, name):
+def test_it_is_killed_and_ends_in_the_same_bytes(
+    hub: RunHere, wish: Callable[..., tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     import diffusers
 
     from lingen_cli.generation import encode
@@ -80,7 +86,13 @@ def test_it_is_killed_and_ends_in_the_same_bytes(hub, wish, monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_it_is_made_again_and_verified(hub, wish, twin, tmp_path, name):
+def test_it_is_made_again_and_verified(
+    hub: RunHere,
+    wish: Callable[..., tuple[Any, ...]],
+    twin: Callable[..., Any],
+    tmp_path: Path,
+    name: str,
+) -> None:
     assert hub(*wish(name, "-o", "v.mp4")).returncode == 0
     assert "made already" in hub(*wish(name, "-o", "v.mp4")).stderr
     assert hub("rerun", "v.mp4", "-o", "again.mp4").returncode == 0
@@ -100,7 +112,13 @@ def test_it_is_made_again_and_verified(hub, wish, twin, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_batch_makes_each_video_once(hub, twin, wish, monkeypatch, name):
+def test_a_batch_makes_each_video_once(
+    hub: RunHere,
+    twin: Callable[..., Any],
+    wish: Callable[..., tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
     line = {"model": str(twin(name)), "size": "32", "frames": 9, "steps": 2}
     if name.endswith("i2v"):
         line["image"] = "first.png"
@@ -109,9 +127,12 @@ def test_a_batch_makes_each_video_once(hub, twin, wish, monkeypatch, name):
     from lingen_plugins.hub import loading
 
     loaded, load = [], loading.load_pipeline
-    monkeypatch.setattr(
-        loading, "load_pipeline", lambda *given: loaded.append(given) or load(*given)
-    )
+
+    def counted(*given: Any) -> Any:
+        loaded.append(given)
+        return load(*given)
+
+    monkeypatch.setattr(loading, "load_pipeline", counted)
     assert hub("batch", "jobs.jsonl", "-o", "out").returncode == 0
     assert len(loaded) == 1
     again = hub("batch", "jobs.jsonl", "-o", "out")
@@ -121,7 +142,9 @@ def test_a_batch_makes_each_video_once(hub, twin, wish, monkeypatch, name):
     assert first.read_bytes() == Path("alone.mp4").read_bytes() != second.read_bytes()
 
 
-def test_killed_while_it_samples_it_begins_again(hub, wish, monkeypatch):
+def test_killed_while_it_samples_it_begins_again(
+    hub: RunHere, wish: Callable[..., tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_plugins.hub.by_signature import BySignature
 
     name = "wan-2.2-a14b"
@@ -133,7 +156,13 @@ def test_killed_while_it_samples_it_begins_again(hub, wish, monkeypatch):
     assert Path("v.mp4").read_bytes() == Path("whole.mp4").read_bytes()
 
 
-def test_a_repository_of_the_hub(hub, fails, wish, twin, tmp_path):
+def test_a_repository_of_the_hub(
+    hub: RunHere,
+    fails: Fails,
+    wish: Callable[..., tuple[Any, ...]],
+    twin: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
     name = ("generate", "a red cat", "--model", "me/tiny-wan", *WISH)
     fails(hub(*name), 69, "me/tiny-wan at main is not in the cache", "hf download me/tiny-wan")
     fails(hub(*name[:3], "me/tiny-wan@v2", *WISH), 69, "me/tiny-wan at v2 is not in the cache")
@@ -150,7 +179,9 @@ def test_a_repository_of_the_hub(hub, fails, wish, twin, tmp_path):
     assert Path("again.mp4").read_bytes() == Path("v.mp4").read_bytes()
 
 
-def test_a_file_beside_it_says_what_no_signature_says(hub, fails, twin, tmp_path):
+def test_a_file_beside_it_says_what_no_signature_says(
+    hub: RunHere, fails: Fails, twin: Callable[..., Any], tmp_path: Path
+) -> None:
     folder = tmp_path / "named"
     shutil.copytree(twin("wan-2.2-a14b"), folder)
     file = folder / "lingen-model.toml"
@@ -186,7 +217,9 @@ def test_a_file_beside_it_says_what_no_signature_says(hub, fails, twin, tmp_path
         fails(hub(*command), 65, said)
 
 
-def test_a_settings_file_may_name_a_folder_inside_its_own(hub, fails, twin, tmp_path):
+def test_a_settings_file_may_name_a_folder_inside_its_own(
+    hub: RunHere, fails: Fails, twin: Callable[..., Any], tmp_path: Path
+) -> None:
     shutil.copytree(twin("wan-2.2-a14b"), "weights")
     Path("lingen.toml").write_text('model = "./weights"\n')
     Path("deep").mkdir()
@@ -198,7 +231,9 @@ def test_a_settings_file_may_name_a_folder_inside_its_own(hub, fails, twin, tmp_
     fails(hub("generate", "a red cat", *WISH), 78, "model must lie inside the folder")
 
 
-def test_what_it_cannot_do_is_said_before_it_is_loaded(hub, fails, wish, twin):
+def test_what_it_cannot_do_is_said_before_it_is_loaded(
+    hub: RunHere, fails: Fails, wish: Callable[..., tuple[Any, ...]], twin: Callable[..., Any]
+) -> None:
     image, text = str(twin("cogvideox-i2v")), str(twin("wan-2.2-a14b"))
     start = ("generate", "a red cat", *WISH, "--model")
     fails(hub(*start, image), 2, "begins with a picture: give one with --image")
@@ -212,7 +247,9 @@ def test_what_it_cannot_do_is_said_before_it_is_loaded(hub, fails, wish, twin):
     assert not list(Path().glob("*.mp4"))
 
 
-def test_two_transformers_in_the_folder_of_a_family_that_has_one(hub, twin):
+def test_two_transformers_in_the_folder_of_a_family_that_has_one(
+    hub: RunHere, twin: Callable[..., Any]
+) -> None:
     wish = ("generate", "a red cat", *WISH, "--accept-licence")
     folder = twin("wan-2.2-a14b")
     result = hub(*wish, "--model", "wan-1.3b", "--weights", folder, "-o", "v.mp4")
@@ -222,7 +259,9 @@ def test_two_transformers_in_the_folder_of_a_family_that_has_one(hub, twin):
     assert hashes[0] == hashes[1] and "transformer_2" in recipe_of("v.mp4").weights
 
 
-def test_folders_that_cannot_be_used(hub, fails, twin, tmp_path):
+def test_folders_that_cannot_be_used(
+    hub: RunHere, fails: Fails, twin: Callable[..., Any], tmp_path: Path
+) -> None:
     start = ("generate", "a red cat", *WISH, "--model")
     fails(hub(*start, tmp_path / "nothing"), 66, "no such folder")
     fails(hub(*start, "./nothing"), 66, "no such folder")

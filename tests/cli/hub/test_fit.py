@@ -1,11 +1,15 @@
 """Where networks go on cards of several sizes, all of them simulated."""
 
 import importlib.util
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_plugins.hub.fit import Needs, Part
+from tests.cli.protocols import Fails, RunHere
 
 pytestmark = [
     pytest.mark.skipif(
@@ -21,7 +25,14 @@ CONTEXT = 600_000_000
 MILLION = 1_000_000
 
 
-def needs(transformer, text_encoder, vae, sampling, decoding, tiled):
+def needs(
+    transformer: tuple[int, int, int],
+    text_encoder: Any,
+    vae: Any,
+    sampling: int,
+    decoding: int,
+    tiled: int,
+) -> Needs:
     """From millions of bytes: (whole, block, leaf) of parts, and what computing takes."""
     parts = {"transformer": transformer, "text_encoder": text_encoder, "vae": vae}
     sizes = {
@@ -56,14 +67,14 @@ REAL = {
         ("wan-2.1-14b", ("leaf tiled", "block", "block", "block")),
     ],
 )
-def test_where_it_begins(model, places):
+def test_where_it_begins(model: str, places: tuple[str, str, str, str]) -> None:
     for size, place in zip((8, 12, 16, 24), places, strict=True):
         free = size * 2**30 - CONTEXT
         (first, *_), tiled = REAL[model].places("auto", free, 64 * 2**30), " tiled" in place
         assert (first, REAL[model].decodes_in_tiles(free)) == (place.split()[0], tiled), size
 
 
-def test_what_the_machine_itself_cannot_hold_comes_from_the_disk():
+def test_what_the_machine_itself_cannot_hold_comes_from_the_disk() -> None:
     free = 8 * 2**30 - CONTEXT
     helios = REAL["helios-14b"]
     assert helios.places("auto", free, 64 * 2**30) == ["block", "leaf", "cpu"]
@@ -73,7 +84,7 @@ def test_what_the_machine_itself_cannot_hold_comes_from_the_disk():
     assert helios.cannot_be("model", free) and not helios.cannot_be("block", free)
 
 
-def test_parts_and_decoding_are_counted_without_computing():
+def test_parts_and_decoding_are_counted_without_computing() -> None:
     import diffusers
     from accelerate import init_empty_weights
 
@@ -100,19 +111,20 @@ class Card:
     """A card on a machine that has none; `begin` is the first place that it seems to have room
     for, `free` what there really is."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         import torch
         from diffusers import DiffusionPipeline
 
         from lingen_plugins.hub import fit
 
-        self.begin, self.free, self.seen = "whole", 10**12, []
+        self.begin, self.free = "whole", 10**12
+        self.seen: list[str] = []
         monkeypatch.setattr(fit, "free_of_card", lambda _: (self.free, self.free, "a small card"))
         for module in ("lingen_cli.zoo.load", "lingen_cli.generation.generate"):
             monkeypatch.setattr(f"{module}.find_device", lambda name: name)
         put, move = fit.put, DiffusionPipeline.to
 
-        def moved(pipe, device, *more, **named):
+        def moved(pipe: Any, device: Any, *more: Any, **named: Any) -> Any:
             if str(device) != "cuda":
                 return move(pipe, device, *more, **named)
             size = sum(
@@ -124,11 +136,11 @@ class Card:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return pipe
 
-        def placed(pipe, place, device, folder=None):
+        def placed(pipe: Any, place: str, device: str, folder: str | None = None) -> None:
             self.seen.append(place)
             put(pipe, place, device if place == "whole" else "cpu", folder)
 
-        def places(_, offload, free, memory):
+        def places(_: object, offload: str, free: int, memory: int) -> list[str]:
             allowed = list(fit.OFFLOADS[offload])
             return allowed[allowed.index(self.begin) :] if self.begin in allowed else allowed
 
@@ -139,7 +151,7 @@ class Card:
 
 
 @pytest.fixture
-def card(monkeypatch):
+def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     from lingen_models import precision
 
     compute = precision.compute_dtype
@@ -148,10 +160,14 @@ def card(monkeypatch):
 
 
 @pytest.fixture
-def video(hub, twin, card):
+def video(
+    hub: RunHere, twin: Callable[..., Any], card: Card
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that makes a video on the card, under a name."""
 
-    def make(name, *more, of="wan-2.2-a14b"):
+    def make(
+        name: str, *more: object, of: str = "wan-2.2-a14b"
+    ) -> subprocess.CompletedProcess[str]:
         card.seen.clear()
         wish = ("generate", "a red cat", "--model", twin(of), *WISH, "--device", "cuda")
         return hub(*wish, *more, "-o", name)
@@ -159,14 +175,16 @@ def video(hub, twin, card):
     return make
 
 
-def recipe_of(name):
+def recipe_of(name: str) -> Any:
     from lingen_cli.requests.recipe import recipe_from_video
 
     return recipe_from_video(Path(name))
 
 
 @pytest.mark.parametrize("twin_name", ["wan-2.2-a14b", "ltx-timed", "hunyuan"])
-def test_each_place_gives_the_same_frames(video, card, twin_name):
+def test_each_place_gives_the_same_frames(
+    video: Callable[..., subprocess.CompletedProcess[str]], card: Card, twin_name: str
+) -> None:
     result = video("whole.mp4", of=twin_name)
     assert result.returncode == 0 and card.seen == ["whole"]
     assert "small card" not in result.stderr
@@ -179,7 +197,12 @@ def test_each_place_gives_the_same_frames(video, card, twin_name):
         assert recipe_of(f"{place}.mp4").frame_hashes == frames, place
 
 
-def test_one_place_after_the_other_until_it_runs(video, card, fails, monkeypatch):
+def test_one_place_after_the_other_until_it_runs(
+    video: Callable[..., subprocess.CompletedProcess[str]],
+    card: Card,
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     import torch
 
     from lingen_plugins.hub.by_signature import BySignature
@@ -188,7 +211,7 @@ def test_one_place_after_the_other_until_it_runs(video, card, fails, monkeypatch
     card.free = 1000  # so `.to` raises
     call, needed = BySignature._call, ["leaf"]
 
-    def narrow(self, *given, **named):
+    def narrow(self: Any, *given: Any, **named: Any) -> Any:
         if card.seen[-1] != needed[0]:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return call(self, *given, **named)
@@ -207,14 +230,19 @@ def test_one_place_after_the_other_until_it_runs(video, card, fails, monkeypatch
 
 
 @pytest.mark.parametrize("twin_name", ["wan-2.2-a14b", "hunyuan"])
-def test_pictures_that_do_not_fit_are_decoded_in_tiles(hub, video, monkeypatch, twin_name):
+def test_pictures_that_do_not_fit_are_decoded_in_tiles(
+    hub: RunHere,
+    video: Callable[..., subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    twin_name: str,
+) -> None:
     import torch
 
     from lingen_plugins.hub import by_signature
 
     beside = by_signature.BySignature._decode_pieces
 
-    def narrow(self, latents):
+    def narrow(self: Any, latents: Any) -> Any:
         if not self.tiles:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return beside(self, latents)
@@ -230,7 +258,9 @@ def test_pictures_that_do_not_fit_are_decoded_in_tiles(hub, video, monkeypatch, 
     assert again.tiles and again.frame_hashes == recipe_of("v.mp4").frame_hashes
 
 
-def test_a_part_that_cannot_fit_is_named(video, card, fails):
+def test_a_part_that_cannot_fit_is_named(
+    video: Callable[..., subprocess.CompletedProcess[str]], card: Card, fails: Fails
+) -> None:
     card.free = 1000
     result = video("v.mp4", "--offload", "none")
     fails(result, 71, "does not fit with --offload none", "a small card has 0.0 GB of 0.0 GB free")
@@ -240,7 +270,13 @@ def test_a_part_that_cannot_fit_is_named(video, card, fails):
     assert not Path("v.mp4").exists()
 
 
-def test_a_plan_counts_what_a_card_must_hold(hub, twin, fails, monkeypatch, tmp_path):
+def test_a_plan_counts_what_a_card_must_hold(
+    hub: RunHere,
+    twin: Callable[..., Any],
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     import json
 
     command = ("plan", "a red cat", "--model", twin("wan-2.2-a14b"), *WISH, "--device", "cpu")

@@ -1,5 +1,7 @@
 """Tiny random twins of many pipelines, each a function from shared parts to a pipeline."""
 
+from typing import Any
+
 import torch
 
 WAN_NETWORK = {
@@ -19,16 +21,16 @@ NORMS = {"qk_norm": "rms_norm_across_heads"}
 VOCABULARY = 64
 
 
-def wan(parts, kind="WanPipeline", *, more=None, **network):
+def wan(parts: Any, kind: str = "WanPipeline", *, more: Any = None, **network: Any) -> Any:
     """A pipeline of Wan 2.1 or 2.2."""
     import diffusers
 
-    network = diffusers.WanTransformer3DModel(**WAN_NETWORK | NORMS | network)
-    pieces = {"transformer": network, **parts.wan, **(more or {})}
+    transformer = diffusers.WanTransformer3DModel(**WAN_NETWORK | NORMS | network)
+    pieces = {"transformer": transformer, **parts.wan, **(more or {})}
     return getattr(diffusers, kind)(**pieces)
 
 
-def wan_two_stages(parts):
+def wan_two_stages(parts: Any) -> Any:
     """Wan 2.2 A14B: one transformer for much noise, another for little."""
     import diffusers
 
@@ -36,7 +38,7 @@ def wan_two_stages(parts):
     return wan(parts, more={"transformer_2": second, "boundary_ratio": 0.7})
 
 
-def wan_5b(parts):
+def wan_5b(parts: Any) -> Any:
     """Wan 2.2 TI2V-5B: an autoencoder of 16 pixels, 48 channels, and patches."""
     import diffusers
 
@@ -60,19 +62,19 @@ def wan_5b(parts):
     return wan(parts, in_channels=48, out_channels=48, more=more)
 
 
-def wan_image(parts, **network):
+def wan_image(parts: Any, **network: Any) -> Any:
     """Wan 2.1 from an image, with an image encoder."""
     return wan(
         parts, "WanImageToVideoPipeline", more=parts.seeing, in_channels=36, image_dim=4, **network
     )
 
 
-def wan_first_and_last(parts):
+def wan_first_and_last(parts: Any) -> Any:
     """Wan 2.1 from the first and the last image."""
     return wan_image(parts, pos_embed_seq_len=2 * 65)
 
 
-def wan_image_two_stages(parts):
+def wan_image_two_stages(parts: Any) -> Any:
     """Wan 2.2 from an image: two transformers, no image encoder."""
     import diffusers
 
@@ -82,7 +84,7 @@ def wan_image_two_stages(parts):
     return wan(parts, "WanImageToVideoPipeline", more=more, in_channels=36)
 
 
-def wan_vace(parts):
+def wan_vace(parts: Any) -> Any:
     """Wan VACE."""
     import diffusers
 
@@ -92,7 +94,7 @@ def wan_vace(parts):
     return diffusers.WanVACEPipeline(transformer=network, **parts.wan)
 
 
-def anyflow(parts):
+def anyflow(parts: Any) -> Any:
     """AnyFlow."""
     import diffusers
 
@@ -103,7 +105,7 @@ def anyflow(parts):
     return diffusers.AnyFlowPipeline(transformer=network, **parts.wan | {"scheduler": scheduler})
 
 
-def skyreels(parts, kind="SkyReelsV2Pipeline", more=None, **network):
+def skyreels(parts: Any, kind: str = "SkyReelsV2Pipeline", more: Any = None, **network: Any) -> Any:
     """A pipeline of SkyReels-V2."""
     import diffusers
 
@@ -112,19 +114,19 @@ def skyreels(parts, kind="SkyReelsV2Pipeline", more=None, **network):
     return getattr(diffusers, kind)(transformer=transformer, **parts.wan, **(more or {}))
 
 
-def skyreels_forcing(parts):
+def skyreels_forcing(parts: Any) -> Any:
     """SkyReels-V2 with diffusion forcing."""
     return skyreels(parts, "SkyReelsV2DiffusionForcingPipeline", inject_sample_info=True)
 
 
-def skyreels_image(parts):
+def skyreels_image(parts: Any) -> Any:
     """SkyReels-V2 from an image."""
     return skyreels(
         parts, "SkyReelsV2ImageToVideoPipeline", more=parts.seeing, in_channels=36, image_dim=4
     )
 
 
-def sana(parts, kind="SanaVideoPipeline"):
+def sana(parts: Any, kind: str = "SanaVideoPipeline") -> Any:
     """A pipeline of SANA-Video."""
     import diffusers
     from transformers import Gemma2Config, Gemma2Model
@@ -159,12 +161,14 @@ def sana(parts, kind="SanaVideoPipeline"):
     return getattr(diffusers, kind)(transformer=transformer, **pieces)
 
 
-def sana_image(parts):
+def sana_image(parts: Any) -> Any:
     """SANA-Video from an image."""
     return sana(parts, "SanaImageToVideoPipeline")
 
 
-def cogvideox(parts, kind="CogVideoXPipeline", channels=4, **network):
+def cogvideox(
+    parts: Any, kind: str = "CogVideoXPipeline", channels: int = 4, **network: Any
+) -> Any:
     """A pipeline of CogVideoX."""
     import diffusers
 
@@ -199,12 +203,12 @@ def cogvideox(parts, kind="CogVideoXPipeline", channels=4, **network):
     return getattr(diffusers, kind)(scheduler=scheduler, **pieces)
 
 
-def cogvideox_image(parts):
+def cogvideox_image(parts: Any) -> Any:
     """CogVideoX from an image."""
     return cogvideox(parts, "CogVideoXImageToVideoPipeline", channels=8)
 
 
-def mochi(parts):
+def mochi(parts: Any) -> Any:
     """Mochi: six frames for a latent frame."""
     import diffusers
 
@@ -232,7 +236,7 @@ def mochi(parts):
     )
 
 
-def ltx(parts, kind="LTXPipeline", *, told_the_time=False):
+def ltx(parts: Any, kind: str = "LTXPipeline", *, told_the_time: bool = False) -> Any:
     """A pipeline of LTX-Video 0.9."""
     import diffusers
 
@@ -268,22 +272,22 @@ def ltx(parts, kind="LTXPipeline", *, told_the_time=False):
     )
 
 
-def ltx_timed(parts):
+def ltx_timed(parts: Any) -> Any:
     """LTX-Video 0.9.1 and later, whose autoencoder is told a time."""
     return ltx(parts, told_the_time=True)
 
 
-def ltx_image(parts):
+def ltx_image(parts: Any) -> Any:
     """LTX-Video from an image."""
     return ltx(parts, "LTXImageToVideoPipeline")
 
 
-def ltx_condition(parts):
+def ltx_condition(parts: Any) -> Any:
     """LTX-Video with conditions, here none."""
     return ltx(parts, "LTXConditionPipeline")
 
 
-def hunyuan_vae(channels=4):
+def hunyuan_vae(channels: int = 4) -> Any:
     """The autoencoder of HunyuanVideo."""
     import diffusers
 
@@ -299,7 +303,7 @@ def hunyuan_vae(channels=4):
     )
 
 
-def hunyuan(parts, kind="HunyuanVideoPipeline", channels=4):
+def hunyuan(parts: Any, kind: str = "HunyuanVideoPipeline", channels: int = 4) -> Any:
     """A pipeline of HunyuanVideo: two text encoders."""
     import diffusers
     from transformers import LlamaConfig, LlamaModel
@@ -337,12 +341,12 @@ def hunyuan(parts, kind="HunyuanVideoPipeline", channels=4):
     )
 
 
-def hunyuan_skyreels(parts):
+def hunyuan_skyreels(parts: Any) -> Any:
     """SkyReels-V1, from an image, on HunyuanVideo."""
     return hunyuan(parts, "HunyuanSkyreelsImageToVideoPipeline", channels=8)
 
 
-def kandinsky(parts, kind="Kandinsky5T2VPipeline", *, sees=False):
+def kandinsky(parts: Any, kind: str = "Kandinsky5T2VPipeline", *, sees: bool = False) -> Any:
     """A pipeline of Kandinsky 5."""
     import diffusers
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
@@ -395,18 +399,18 @@ def kandinsky(parts, kind="Kandinsky5T2VPipeline", *, sees=False):
     )
 
 
-def kandinsky_image(parts):
+def kandinsky_image(parts: Any) -> Any:
     """Kandinsky 5 from an image."""
     return kandinsky(parts, "Kandinsky5I2VPipeline", sees=True)
 
 
-def motif(parts, kind="MotifVideoPipeline", **more):
+def motif(parts: Any, kind: str = "MotifVideoPipeline", **more: Any) -> Any:
     """A pipeline of Motif-Video, whose guidance is a part of its own."""
     import diffusers
-    from diffusers.guiders import AdaptiveProjectedGuidance
+    from diffusers.guiders.adaptive_projected_guidance import AdaptiveProjectedGuidance
     from transformers import T5Gemma2Encoder, T5Gemma2EncoderConfig, T5Gemma2TextConfig
 
-    text = T5Gemma2TextConfig(
+    text = T5Gemma2TextConfig(  # type: ignore[call-arg]
         vocab_size=VOCABULARY,
         hidden_size=32,
         num_hidden_layers=1,
@@ -480,13 +484,13 @@ PICTURES = {
 class Parts:
     """What twins have in common: `tokenizer`, and by name what their pipelines take."""
 
-    def __init__(self, tokenizer, umt5, wan_parts):
+    def __init__(self, tokenizer: Any, umt5: Any, wan_parts: dict[str, Any]) -> None:
         self.tokenizer = tokenizer
         self.wan = dict(wan_parts)
         self._umt5 = umt5
 
     @property
-    def t5(self):
+    def t5(self) -> dict[str, Any]:
         """A text encoder and its tokenizer."""
         from transformers import T5Config, T5EncoderModel
 
@@ -495,7 +499,7 @@ class Parts:
         )
         return {"text_encoder": T5EncoderModel(config), "tokenizer": self.tokenizer}
 
-    def clip(self, width):
+    def clip(self, width: Any) -> Any:
         """The text half of a CLIP."""
         from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -513,7 +517,7 @@ class Parts:
         return CLIPTextModel(config)
 
     @property
-    def seeing(self):
+    def seeing(self) -> dict[str, Any]:
         """An image encoder and what prepares images for it."""
         from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -532,7 +536,7 @@ class Parts:
         }
 
 
-def build(name, parts):
+def build(name: str, parts: Any) -> Any:
     """The pipeline of a twin, always with the same numbers."""
     torch.manual_seed(11)
     return TWINS[name](parts)
