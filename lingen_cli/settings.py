@@ -41,6 +41,19 @@ PREFIX = "LINGEN_"
 DEFAULT = "default"
 _MAX_BYTES = 1 << 20
 _FOLDER_KEYS = ("output_folder", "weights")
+_CACHE = "cache_megabytes"
+
+
+@dataclass(frozen=True)
+class CacheLimit:
+    """Bytes that the latents of finished videos may take: `store` before more are added, `prune`
+    before old ones are removed, which a project cannot ask for."""
+
+    store: int
+    prune: int
+
+
+NO_CACHE = CacheLimit(store=0, prune=0)
 
 
 @dataclass(frozen=True)
@@ -73,11 +86,6 @@ class _General(BaseModel):
     )
     crf: int = Field(18, ge=1, le=51, description="H.264 quality; lower is better and bigger")
     encoder_preset: str = Field("medium", description="H.264 speed, ultrafast to veryslow")
-
-    @property
-    def cache_bytes(self) -> int:
-        """`cache_megabytes` in bytes."""
-        return self.cache_megabytes * 1_000_000
 
 
 def _sampling_fields() -> dict[str, Any]:
@@ -112,6 +120,8 @@ class Loaded:
 
     values: Settings
     sources: dict[str, str]
+    cache: CacheLimit
+    """Of `cache_megabytes`."""
 
     @property
     def sampling(self) -> SamplingOverrides:
@@ -132,7 +142,7 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     sources = dict.fromkeys(Settings.model_fields, DEFAULT)
     layers: list[tuple[Mapping[str, Any], str]] = []
     user = user_file()
-    if user.is_file():
+    if _is_there(user):
         layers.append((_read(user, confined=False), str(user)))
     project = nearest_file(start or Path.cwd())
     if project is not None and project != user:
@@ -142,7 +152,15 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     for layer, source in layers:
         merged.update(layer)
         sources.update(dict.fromkeys(layer, source))
-    return Loaded(Settings(**merged), sources)
+    values = Settings(**merged)
+    limit = values.cache_megabytes * 1_000_000
+    own = limit
+    if project is not None and sources[_CACHE] == str(project) != str(user):
+        by_user = [one[_CACHE] for one, source in layers if _CACHE in one and source == str(user)]
+        default = Settings.model_fields[_CACHE].default
+        own = (by_user or [default])[0] * 1_000_000
+        limit = min(limit, own)
+    return Loaded(values, sources, CacheLimit(store=limit, prune=own))
 
 
 def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
@@ -171,11 +189,29 @@ def user_file() -> Path:
 
 
 def nearest_file(start: Path) -> Path | None:
-    """The first `lingen.toml` in `start` or a folder above it."""
+    """The first `lingen.toml` in `start` or a folder above it.
+
+    One above counts only where this user, the administrator or the owner of `start` has written it:
+    anybody may put one into a shared folder for temporary files.
+    """
     for folder in (start, *start.parents):
-        if (folder / FILE_NAME).is_file():
-            return folder / FILE_NAME
+        path = folder / FILE_NAME
+        if _is_there(path) and (folder == start or _is_trusted(path, start)):
+            return path
     return None
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # nobody asked for what is in a folder that cannot be searched
+        return False
+
+
+def _is_trusted(path: Path, start: Path) -> bool:
+    if not hasattr(os, "geteuid"):
+        return True
+    return path.stat().st_uid in (os.geteuid(), 0, start.stat().st_uid)
 
 
 def _read(path: Path, *, confined: bool) -> dict[str, Any]:
@@ -195,7 +231,7 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
         raise ConfigFileError(f"{path}:{line}: not valid UTF-8") from error
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         found = re.search(r"line (\d+)", str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         raise ConfigFileError(f"{path}:{line}: {error}") from error

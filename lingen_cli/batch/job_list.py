@@ -122,7 +122,7 @@ def _table(text: str, shown: str) -> Iterator[Line]:
 def _toml(text: str, shown: str) -> Iterator[Line]:
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadDataError(f"{shown}: not valid TOML: {error}") from None
     jobs = values.pop("job", [])
     tables = isinstance(jobs, list) and all(isinstance(job, dict) for job in jobs)

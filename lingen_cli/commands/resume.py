@@ -83,7 +83,7 @@ def _go_on(
             moved,
             output=str(target),
             overwrite=begun.may_replace(target),
-            cache_bytes=context.settings.cache_bytes,
+            cache=context.cache,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
         if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):

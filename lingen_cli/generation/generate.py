@@ -25,6 +25,7 @@ from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
+from lingen_cli.settings import CacheLimit
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.load import load_pipeline
@@ -138,9 +139,9 @@ def publish_video(
     """Read back what was written, keep its latents, and give it its name."""
     progress.phase("verify")
     _verify(job, made)
-    work.publish(made.path, beside=_beside(job, work))
     if made.recipe.latents is not None:
-        _keep(latents, made.recipe.latents, job.cache_bytes, progress)
+        _keep(latents, made.recipe.latents, job.cache, progress)
+    work.publish(made.path, beside=_beside(job, work))
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
 
@@ -240,12 +241,13 @@ def _verify(job: Job, film: Film) -> None:
         verify_joined(film.path, since=job.base.frames, **facts)
 
 
-def _keep(latents: Latents, digest: str, limit: int, progress: Progress) -> None:
-    """Put the latents into the cache; a video is not lost because that failed."""
+def _keep(latents: Latents, digest: str, limit: CacheLimit, progress: Progress) -> None:
+    """Put the latents into the cache; a video is not lost because that failed, in whatever way."""
     try:
         latent_cache.store(latents.values, digest, limit)
-    except OSError as error:
-        progress.warn(f"the latents were not kept: {error.strerror or error}")
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        progress.warn(f"the latents were not kept: {reason}")
 
 
 def load_for(job: Job) -> VideoPipeline:

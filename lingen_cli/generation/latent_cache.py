@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,12 +18,17 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from lingen_cli.settings import CacheLimit
+from lingen_models.checkpoints.whole_file import TEMPORARY
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 FOLDER_VARIABLE = "LINGEN_CACHE_DIR"
 _SUFFIX = ".safetensors"
 _TENSOR = "latents"
+_ABANDONED = 3600.0
+"""Seconds after which nobody writes a file any more."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +60,23 @@ def digest_of(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def store(latents: Tensor, digest: str, limit: int) -> None:
-    """Keep `latents`; drop what was used longest ago until the cache holds at most `limit` bytes.
+def store(latents: Tensor, digest: str, limit: CacheLimit) -> None:
+    """Keep `latents`; drop what was used longest ago until the cache holds no more than `limit`
+    says.
 
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
-    if limit > 0:
+    kept = latents.float()
+    stores = limit.store > 0
+    if limit.store < limit.prune:  # there, to make room is not allowed
+        stores = sum(one.size for one in entries()) + kept.nbytes <= limit.store
+    if stores:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, {})
-    prune(limit)
+        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: kept}, {})
+    prune(limit.prune)
 
 
 def load(digest: str) -> Tensor | None:
@@ -92,13 +103,24 @@ def entries() -> list[Entry]:
     for path in cache_folder().glob(f"*{_SUFFIX}"):
         with contextlib.suppress(OSError):
             status = path.stat()
-            used = datetime.fromtimestamp(status.st_mtime).astimezone()
-            found.append(Entry(path, status.st_size, used))
+            found.append(Entry(path, status.st_size, _moment(status.st_mtime)))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
 
 
-def prune(limit: int) -> list[Entry]:
-    """Remove what was used longest ago until at most `limit` bytes are left; returns what went."""
+def _moment(seconds: float) -> datetime:
+    """A time as the file system has it; one that no calendar has is long ago."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0).astimezone()
+
+
+def prune(limit: int, abandoned_after: float | None = None) -> list[Entry]:
+    """Remove what was used longest ago until at most `limit` bytes are left; returns what went.
+
+    What killed runs have left half written goes too, after so many seconds, by default an hour.
+    """
+    _remove_abandoned(_ABANDONED if abandoned_after is None else abandoned_after)
     total, gone = 0, []
     for entry in entries():
         total += entry.size
@@ -107,3 +129,10 @@ def prune(limit: int) -> list[Entry]:
                 entry.path.unlink()
             gone.append(entry)
     return gone
+
+
+def _remove_abandoned(seconds: float) -> None:
+    for path in cache_folder().glob(TEMPORARY):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()

@@ -84,7 +84,7 @@ def read_story(path: Path) -> list[Shot]:
     text = _read(path)
     try:
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         found = re.search(r"line (\d+)", str(error))
         raise StoryError([f"{path}:{found[1] if found else 1}: not valid TOML: {error}"]) from None
     lines = _Lines(text)

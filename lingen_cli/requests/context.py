@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lingen_cli.settings import Settings, load
+from lingen_cli.settings import CacheLimit, Settings, load
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.locate import LocatedModel, locate, open_registry
 from lingen_plugins.registry import Registry
@@ -29,6 +29,11 @@ class Context:
     def locate(self, name: str, folder: Path | None) -> LocatedModel:
         """A model with its weights. Raises as `zoo.locate.locate`."""
         return locate(self.registry, name, folder, needs_weights=self.needs_weights)
+
+    @property
+    def cache(self) -> CacheLimit:
+        """Limits of the cache of latents."""
+        return load().cache
 
     @property
     def settings(self) -> Settings:

@@ -114,7 +114,7 @@ def extend_external(request: ExtendRequest, part: NewPart, context: Context) -> 
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
-        cache_bytes=changes.cache_bytes,
+        cache=changes.cache,
         draws_seeds="seed" not in loaded.sampling.values,
     )
 

@@ -25,7 +25,7 @@ from lingen_cli.requests.recipe import (
     Retaken,
     recipe_from_video,
 )
-from lingen_cli.settings import SamplingOverrides
+from lingen_cli.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
@@ -45,7 +45,7 @@ class Changes:
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
-    cache_bytes: int = 0
+    cache: CacheLimit = NO_CACHE
     accept_licence: bool = False
 
     @classmethod
@@ -63,7 +63,7 @@ class Changes:
         )
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
-        return cls(**given, preview=preview, cache_bytes=settings.cache_bytes)
+        return cls(**given, preview=preview, cache=context.cache)
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
@@ -142,7 +142,7 @@ def prepare_again(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
-        cache_bytes=changes.cache_bytes,
+        cache=changes.cache,
     )
 
 

@@ -244,7 +244,7 @@ def read_recipe(path: Path, model: Mapping[str, Any] | None = None) -> Recipe:
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not valid TOML: {error}") from None
     try:
         recipe = Recipe.model_validate(values)
