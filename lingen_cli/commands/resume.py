@@ -68,11 +68,12 @@ def _go_on(
 ) -> None:
     from dataclasses import replace
 
-    from lingen_cli.errors import BadDataError
+    from lingen_cli.errors import BadDataError, OutputExistsError
+    from lingen_cli.generation.begun import same_work
     from lingen_cli.generation.run import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
-    from lingen_cli.requests.read_recipe import check_inputs, prepare_again
+    from lingen_cli.requests.read_recipe import changed_files, check_inputs, prepare_again
     from lingen_cli.terminal.progress import Progress
 
     def job(progress: Progress) -> Job:
@@ -96,6 +97,12 @@ def _go_on(
             decode_only=decode_only,
         )
         check_inputs(job)
+        if not same_work(begun.recipe, job):
+            changed = "; ".join(changed_files(begun.recipe, job)) or "something is not what it was"
+            raise OutputExistsError(
+                f"{target} was begun with other settings: {changed}; --weights, --image and "
+                "--last-image name those of then"
+            )
         return job
 
     run_job(job, report)

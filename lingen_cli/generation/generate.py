@@ -21,7 +21,7 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
-from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
+from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitles_path, tidy
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
@@ -74,9 +74,14 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
             raise
         _complete(job, path, progress)
         tidy(job)
+        frames = job.frames
+    except FinishedBefore:
+        path, frames = job.destination.path, job.frames_before
+        assert path is not None
     progress.note(f"made already: {path}")
-    progress.events.finish(path, job.frames, job.seconds, skipped=True)
-    return Result(path, job.frames, job.seconds, skipped=True)
+    seconds = float(frames / job.rate)
+    progress.events.finish(path, frames, seconds, skipped=True)
+    return Result(path, frames, seconds, skipped=True)
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:

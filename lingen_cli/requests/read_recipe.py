@@ -221,6 +221,13 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, then in recipe.versions.items():
         if name in now and now[name] != then:
             yield f"{name} is {now[name]}, the video was made with {then}"
+    yield from changed_files(recipe, job)
+    if not recipe.device.startswith(job.device):
+        yield f"device is {job.device}, the video was made on {recipe.device}"
+
+
+def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
+    """One line for each of the weights and pictures that is not what it was."""
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
@@ -228,5 +235,3 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, asked, given in pictures:
         if asked and given and asked.sha256 != given.sha256:
             yield f"the {name} picture is not the one the video was made with"
-    if not recipe.device.startswith(job.device):
-        yield f"device is {job.device}, the video was made on {recipe.device}"

@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "failures.py"
-EVERY = {"generate": 5, "story": 13, "overwrite": 13, "extend": 13, "retake": 13, "batch": 21}
+EVERY = {
+    "generate": 5,
+    "story": 13,
+    "overwrite": 13,
+    "extend": 13,
+    "retake": 13,
+    "in-place": 13,
+    "batch": 21,
+}
 
 
 def tried(kind, fault, every, weights):

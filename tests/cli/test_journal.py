@@ -342,3 +342,34 @@ def test_a_run_that_overwrites_goes_on_to_overwrite(run, whole, lingen_here, mon
     assert json.loads((JOURNAL / "job.json").read_bytes())["replaces"] is not None
     assert lingen_here("resume", "a.mp4").returncode == 0
     assert Path("a.mp4").read_bytes() == whole
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_other_weights_are_named_and_nothing_is_dropped(
+    run, lingen_here, fails, monkeypatch, tiny_weights, overwrite
+):
+    from lingen_cli.generation import encode
+
+    shutil.copytree(tiny_weights, "weights")
+    command = (*COMMAND, *overwrite, "--weights", "weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
+        assert lingen_here(*command).returncode == 70
+    Path("weights/denoiser.safetensors").rename("kept")
+    change("kept", "weights/denoiser.safetensors")
+    before = {path.name: path.read_bytes() for path in JOURNAL.iterdir()}
+    told = "the denoiser weights are not those the video was made with; --weights"
+    fails(lingen_here("resume", "a.mp4"), 73, "a.mp4 was begun with other settings", told)
+    assert {path.name: path.read_bytes() for path in JOURNAL.iterdir()} == before
+    Path("kept").replace("weights/denoiser.safetensors")
+    assert lingen_here("resume", "a.mp4").returncode == 0
+    assert Path("a.mp4").exists()
+
+
+def change(source, target):
+    """A copy of weights with another number in them."""
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+
+    tensors, facts = load_tensors(Path(source))
+    first = next(iter(tensors))
+    save_tensors(Path(target), tensors | {first: tensors[first] + 1}, facts)
