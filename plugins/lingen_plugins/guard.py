@@ -40,7 +40,7 @@ def guarded(work: Callable[[], ResultT], name: str) -> ResultT:
     with _signals() as arrived, _same_folder(), _named_at_the_end(name):
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                result = _as(name)(work)
+                result: ResultT = _as(name)(work)
         except BaseException as error:
             if arrived:
                 raise arrived[0] from None
@@ -71,10 +71,10 @@ def _named_at_the_end(name: str) -> Iterator[None]:
     """While inside, a process that ends by `os._exit` or a crash says which plugin did it."""
     leave = os._exit
 
-    def told(code: int) -> NoReturn:
+    def told(status: int) -> NoReturn:
         with contextlib.suppress(OSError):
             os.write(2, f"lingen: the plugin {name!a} ended the process\n".encode())
-        leave(code)
+        leave(status)
 
     watches = not faulthandler.is_enabled()
     if watches:
