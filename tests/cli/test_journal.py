@@ -321,6 +321,34 @@ def test_names_outlive_a_loss_of_power(run, monkeypatch):
         assert ("sync", folder) in events[at:], name
 
 
+@pytest.mark.parametrize("what", ["work folder", "journal"])
+def test_a_folder_that_is_exchanged_while_it_samples(run, monkeypatch, what):
+    """Nothing is written where a link leads; the run itself needs no journal."""
+    from lingen_models.networks.denoiser import LinGen
+
+    elsewhere = Path("../elsewhere").absolute()
+    elsewhere.mkdir()
+    forward, calls = LinGen.forward, []
+
+    def exchange(*given, **more):
+        calls.append(1)
+        if len(calls) == 3:
+            (place := PLACE if what == "work folder" else JOURNAL).rename("moved")
+            place.symlink_to(elsewhere)
+        return forward(*given, **more)
+
+    monkeypatch.setattr(LinGen, "forward", exchange)
+    result = run()
+    assert list(elsewhere.iterdir()) == []
+    if what == "journal":
+        assert result.returncode == 0, result.stderr
+        assert "tried again: it is a link to elsewhere" in result.stderr
+    else:
+        assert result.returncode == 73
+        assert "not a lingen work folder" in result.stderr
+        assert not Path("a.mp4").exists()
+
+
 def test_a_planted_journal_overwrites_no_file_of_the_user(run, stopped, lingen_here, fails):
     file = JOURNAL / "job.json"
     facts = unsealed(file.read_bytes())
