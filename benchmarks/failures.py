@@ -53,6 +53,7 @@ COMMANDS = {
     "overwrite": ("generate", "--story", "story.toml", "-o", "old.mp4", "--overwrite"),
     "extend": ("extend", "old.mp4", "--seconds", "0.5", "-o", "a.mp4"),
     "retake": ("retake", "old.mp4", "--from", "0.2", "--to", "0.4", "-o", "a.mp4"),
+    "in-place": ("extend", "old.mp4", "--seconds", "0.5", "-o", "old.mp4", "--overwrite"),
     "batch": ("batch", "jobs.jsonl", "-o", "out", "--wait", "0"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -223,7 +223,7 @@ class Video:
         """
         from lingen_cli.generation.begun import Begun
         from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
-        from lingen_cli.generation.output import held
+        from lingen_cli.generation.output import FinishedBefore, held
         from lingen_cli.requests.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
@@ -231,7 +231,11 @@ class Video:
             self._job.destination, path=check_output(str(path)), overwrite=overwrite
         )
         job = replace(self._job, destination=destination, draws_seeds=False)
-        with _progress(self._quiet) as progress, held(job, progress.warn) as (work, settled):
+        with (
+            suppress(FinishedBefore),
+            _progress(self._quiet) as progress,
+            held(job, progress.warn) as (work, settled),
+        ):
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
             tracks = tracks_of(settled, progress)
             with journal_of(begun, work, progress) as journal:

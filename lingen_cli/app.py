@@ -195,4 +195,6 @@ def _fail(error: BaseException) -> int:
 
 def main() -> NoReturn:
     """The entry point."""
-    sys.exit(run())
+    code = run()
+    signals.ignore()
+    sys.exit(code)

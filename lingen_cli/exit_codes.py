@@ -20,6 +20,7 @@ from lingen_cli.errors import (
 )
 
 TRACEBACK_VARIABLE = "LINGEN_TRACEBACK"
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 _ALLOCATION = ("DefaultCPUAllocator", "can't allocate memory", "out of memory")
 
 
@@ -69,6 +70,8 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, ImportError):  # of a library that the loader found no room for
+        return any(sign in str(error) for sign in _NO_ROOM)
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _ALLOCATION)
 
 

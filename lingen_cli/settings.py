@@ -51,6 +51,19 @@ _REASONS = {
     "float_type": _NUMBER,
 }
 """Kind of pydantic's error -> what is wrong, in words for people."""
+_CACHE = "cache_megabytes"
+
+
+@dataclass(frozen=True)
+class CacheLimit:
+    """Bytes that the latents of finished videos may take: `store` before more are added, `prune`
+    before old ones are removed, which a project cannot ask for."""
+
+    store: int
+    prune: int
+
+
+NO_CACHE = CacheLimit(store=0, prune=0)
 
 
 @dataclass(frozen=True)
@@ -88,11 +101,6 @@ class _General(BaseModel):
     crf: int = Field(18, ge=1, le=51, description="H.264 quality; lower is better and bigger")
     encoder_preset: str = Field("medium", description="H.264 speed, ultrafast to veryslow")
 
-    @property
-    def cache_bytes(self) -> int:
-        """`cache_megabytes` in bytes."""
-        return self.cache_megabytes * 1_000_000
-
 
 def _sampling_fields() -> dict[str, Any]:
     """A field for each of `SamplingParams`, under the name of its option; None is not set."""
@@ -126,6 +134,8 @@ class Loaded:
 
     values: Settings
     sources: dict[str, str]
+    cache: CacheLimit
+    """Of `cache_megabytes`."""
 
     @property
     def sampling(self) -> SamplingOverrides:
@@ -156,7 +166,15 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     for layer, source in layers:
         merged.update(layer)
         sources.update(dict.fromkeys(layer, source))
-    return Loaded(Settings(**merged), sources)
+    values = Settings(**merged)
+    limit = values.cache_megabytes * 1_000_000
+    own = limit
+    if project is not None and sources[_CACHE] == str(project) != str(user):
+        by_user = [one[_CACHE] for one, source in layers if _CACHE in one and source == str(user)]
+        default = Settings.model_fields[_CACHE].default
+        own = (by_user or [default])[0] * 1_000_000
+        limit = min(limit, own)
+    return Loaded(values, sources, CacheLimit(store=limit, prune=own))
 
 
 def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
@@ -195,11 +213,22 @@ def is_file(path: Path) -> bool:
 
 
 def nearest_file(start: Path) -> Path | None:
-    """The first `lingen.toml` in `start` or a folder above it."""
+    """The first `lingen.toml` in `start` or a folder above it.
+
+    One above counts only where this user, the administrator or the owner of `start` has written it:
+    anybody may put one into a shared folder for temporary files.
+    """
     for folder in (start, *start.parents):
-        if is_file(folder / FILE_NAME):
-            return folder / FILE_NAME
+        path = folder / FILE_NAME
+        if is_file(path) and (folder == start or _is_trusted(path, start)):
+            return path
     return None
+
+
+def _is_trusted(path: Path, start: Path) -> bool:
+    if not hasattr(os, "geteuid"):
+        return True
+    return path.stat().st_uid in (os.geteuid(), 0, start.stat().st_uid)
 
 
 def _read(path: Path, *, confined: bool) -> dict[str, Any]:

@@ -94,8 +94,13 @@ def _run(
                 return _spread(ray, actors, some, tally, progress)
 
             until_free(tasks, attempt, tally, share.wait)
+    except Exception as error:
+        if (stop := signals.stopped()) is not None:  # in the midst of Ray it becomes anything
+            raise stop from error
+        raise
     finally:
-        ray.shutdown()
+        with contextlib.suppress(Exception):  # an error that is on its way says more
+            ray.shutdown()
 
 
 def _spread(
@@ -107,13 +112,17 @@ def _spread(
         task = waiting.pop()
         running[actor.make.remote(task.line)] = (actor, task)
     while running:
+        if (stop := signals.stopped()) is not None:
+            raise stop
         # Ray's own waiting would hear of a Ctrl-C too late.
         ready, _ = ray.wait(list(running), timeout=0.5)
         for one in ready:
             actor, task = running.pop(one)
+            lost = False
             try:
                 outcome = Outcome(**ray.get(one))
             except ray.exceptions.RayError as error:
+                lost = isinstance(error, ray.exceptions.RayActorError)
                 message = f"its worker was lost {_TIMES_LOST} times ({type(error).__name__})"
                 outcome = Outcome(
                     task.line, str(task.output), "failed", NotAvailableError.exit_code, message
@@ -123,9 +132,13 @@ def _spread(
             else:
                 tally.add(outcome)
                 progress.note(f"{len(tally.outcomes)} are ready: {outcome.output}")
-            if waiting:
+            if waiting and not lost:
                 task = waiting.pop()
                 running[actor.make.remote(task.line)] = (actor, task)
+    for task in reversed(waiting):
+        message = "no worker of the cluster is left"
+        code = NotAvailableError.exit_code
+        tally.add(Outcome(task.line, str(task.output), "failed", code, message))
     return held
 
 
@@ -159,5 +172,5 @@ def _connect(address: str) -> Any:
                 ray.init(address=address, **settings)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NotAvailableError(f"no Ray cluster answers at {address!r}: {error}") from error
-    signals.install()  # Ray has put its own answer to SIGTERM in place of ours
+    signals.install(again=True)  # Ray has put its own answer to SIGTERM in place of ours
     return ray

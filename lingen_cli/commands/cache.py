@@ -75,7 +75,7 @@ def prune(
     from lingen_cli.generation import latent_cache
     from lingen_cli.settings import load
 
-    limit = load().values.cache_bytes if megabytes is None else megabytes * 1_000_000
-    gone = latent_cache.prune(0 if everything else limit)
+    limit = load().cache.prune if megabytes is None else megabytes * 1_000_000
+    gone = latent_cache.prune(0 if everything else limit, abandoned_after=0 if everything else None)
     freed = sum(one.size for one in gone)
     console.note(f"lingen: removed the latents of {len(gone)} videos, {freed / 1e6:.1f} MB")

@@ -75,11 +75,12 @@ def _go_on(
 ) -> None:
     from dataclasses import replace
 
-    from lingen_cli.errors import BadDataError
+    from lingen_cli.errors import BadDataError, OutputExistsError
+    from lingen_cli.generation.begun import same_work
     from lingen_cli.generation.run import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
-    from lingen_cli.requests.read_recipe import check_inputs, prepare_again
+    from lingen_cli.requests.read_recipe import changed_files, check_inputs, prepare_again
     from lingen_cli.terminal.progress import Progress
 
     def job(progress: Progress) -> Job:
@@ -90,7 +91,7 @@ def _go_on(
             moved,
             output=str(target),
             overwrite=begun.may_replace(target),
-            cache_bytes=context.settings.cache_bytes,
+            cache=context.cache,
             offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
@@ -105,6 +106,12 @@ def _go_on(
             decode_only=decode_only,
         )
         check_inputs(job)
+        if not same_work(begun.recipe, job):
+            changed = "; ".join(changed_files(begun.recipe, job)) or "something is not what it was"
+            raise OutputExistsError(
+                f"{target} was begun with other settings: {changed}; --weights, --image and "
+                "--last-image name those of then"
+            )
         return job
 
     run_job(job, report)

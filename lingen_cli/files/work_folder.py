@@ -191,6 +191,7 @@ class WorkFolder:
             except Timeout as error:
                 raise self._held() from error
             except (FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+                self._lock.release(force=True)
                 if time.monotonic() > until:
                     raise self._held() from error
             except BaseException:

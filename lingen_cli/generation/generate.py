@@ -22,7 +22,7 @@ from lingen_cli.generation import latent_cache
 from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
-from lingen_cli.generation.output import held, is_made, subtitles_path, tidy
+from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitles_path, tidy
 from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
@@ -85,9 +85,14 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
             raise
         _complete(job, path, progress)
         tidy(job)
+        frames = job.frames
+    except FinishedBefore:
+        path, frames = job.destination.path, job.frames_before
+        assert path is not None
     progress.note(f"made already: {path}")
-    progress.events.finish(path, job.frames, job.seconds, skipped=True)
-    return Result(path, job.frames, job.seconds, skipped=True)
+    seconds = float(frames / job.rate)
+    progress.events.finish(path, frames, seconds, skipped=True)
+    return Result(path, frames, seconds, skipped=True)
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
@@ -153,9 +158,9 @@ def publish_video(
     """Read back what was written, keep its latents, and give it its name."""
     progress.phase("verify")
     _verify(job, made)
-    work.publish(made.path, beside=_beside(job, work))
     if made.recipe.latents is not None:
         _keep(job, work.target, latents, made.recipe.latents, progress)
+    work.publish(made.path, beside=_beside(job, work))
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
 
@@ -313,14 +318,15 @@ def _verify(job: Job, film: Film) -> None:
 
 
 def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:
-    """Put the latents into the cache; a video is not lost because that failed."""
+    """Put the latents into the cache; a video is not lost because that failed, in whatever way."""
     try:
         prompt = job.sampled[-1].prompt
         latent_cache.store(
-            latents.values, digest, job.cache_bytes, prompt=prompt, video=str(video.absolute())
+            latents.values, digest, job.cache, prompt=prompt, video=str(video.absolute())
         )
-    except OSError as error:
-        progress.warn(f"the latents were not kept: {error.strerror or error}")
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        progress.warn(f"the latents were not kept: {reason}")
 
 
 def load_for(job: Job) -> VideoPipeline:

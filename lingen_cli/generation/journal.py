@@ -199,7 +199,7 @@ class Journal:
             return False
         if self._waiting:
             self._write()
-        return self.folder.is_dir()
+        return self.folder.is_dir() and not self.folder.is_symlink()
 
     def _due(self) -> bool:
         return signals.journal_asked() or time.monotonic() - self._last >= self._every
@@ -209,10 +209,11 @@ class Journal:
         whole or absent. What cannot be written waits for the next time."""
         try:
             if not self.folder.is_dir():
-                self.folder.mkdir()
+                self.folder.mkdir(mode=0o700)
                 sync_folder(self.folder.parent)
             check_own(self.folder.parent)
-            check_own(self.folder)
+            if self.folder.is_symlink():
+                raise OSError(errno.ELOOP, "it is a link to elsewhere")
             if not (self.folder / JOB).exists():
                 write_whole(self.folder / JOB, self._begun.to_bytes())
             for name, latents in list(self._waiting.items()):

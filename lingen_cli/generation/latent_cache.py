@@ -11,12 +11,15 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_cli.settings import CacheLimit
 from lingen_cli.user_folders import user_folder
+from lingen_models.checkpoints.whole_file import TEMPORARY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "LINGEN_CACHE_DIR"
 _SUFFIX = ".safetensors"
 _TENSOR = "latents"
+_ABANDONED = 3600.0
+"""Seconds after which nobody writes a file any more."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,26 @@ def digest_of(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def store(latents: Tensor, digest: str, limit: int, *, prompt: str = "", video: str = "") -> None:
-    """Keep `latents` of a video.
+def store(
+    latents: Tensor, digest: str, limit: CacheLimit, *, prompt: str = "", video: str = ""
+) -> None:
+    """Keep `latents` of a video; drop what was used longest ago until the cache holds no more than
+    `limit` says.
 
-    What was used longest ago is dropped until the cache holds at most `limit` bytes.
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
     from lingen_models.checkpoints.safetensors import save_tensors
 
+    kept = latents.float()
+    stores = limit.store > 0
+    if limit.store < limit.prune:  # there, to make room is not allowed
+        stores = sum(one.size for one in entries()) + kept.nbytes <= limit.store
     folder = cache_folder()
-    if limit > 0 and folder is not None:
+    if stores and folder is not None:
         facts = {"lingen": json.dumps({"prompt": prompt, "video": video})}
         folder.mkdir(parents=True, exist_ok=True)
-        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: latents.float()}, facts)
-    prune(limit)
+        save_tensors(folder / f"{digest}{_SUFFIX}", {_TENSOR: kept}, facts)
+    prune(limit.prune)
 
 
 def load(digest: str) -> Tensor | None:
@@ -111,14 +122,21 @@ def entries() -> list[Entry]:
     for path in paths:
         with contextlib.suppress(OSError):
             status = path.stat()
-            used = datetime.fromtimestamp(status.st_mtime).astimezone()
             try:
                 facts = read_metadata(path)
             except CheckpointError:
                 facts = {}
             told = [str(facts.get(name, "")) for name in ("prompt", "video")]
-            found.append(Entry(path, status.st_size, used, *told))
+            found.append(Entry(path, status.st_size, _moment(status.st_mtime), *told))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+
+def _moment(seconds: float) -> datetime:
+    """A time as the file system has it; one that no calendar has is long ago."""
+    try:
+        return datetime.fromtimestamp(seconds).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0).astimezone()
 
 
 def holds(digest: str) -> bool:
@@ -127,8 +145,12 @@ def holds(digest: str) -> bool:
     return folder is not None and (folder / f"{digest}{_SUFFIX}").is_file()
 
 
-def prune(limit: int) -> list[Entry]:
-    """Remove what was used longest ago until at most `limit` bytes are left; returns what went."""
+def prune(limit: int, abandoned_after: float | None = None) -> list[Entry]:
+    """Remove what was used longest ago until at most `limit` bytes are left; returns what went.
+
+    What killed runs have left half written goes too, after so many seconds, by default an hour.
+    """
+    _remove_abandoned(_ABANDONED if abandoned_after is None else abandoned_after)
     total, gone = 0, []
     for entry in entries():
         total += entry.size
@@ -137,3 +159,11 @@ def prune(limit: int) -> list[Entry]:
                 entry.path.unlink()
             gone.append(entry)
     return gone
+
+
+def _remove_abandoned(seconds: float) -> None:
+    folder = cache_folder()
+    for path in () if folder is None else folder.glob(TEMPORARY):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()

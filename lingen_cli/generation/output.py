@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from lingen_cli.errors import (
 from lingen_cli.files.names import free_names
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.generation.begun import DamagedJournalError, same_work, taken_over
+from lingen_cli.generation.begun import DamagedJournalError, read_begun, same_work, taken_over
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.output_path import SUFFIX
+from lingen_cli.requests.write_recipe import asked_in
 
 
 def is_made(job: Job) -> bool:
@@ -69,13 +71,16 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     none. Without a name of the user's own, a name that another run holds, or where one with other
     settings was stopped, is passed over for the next; else the second is OutputExistsError (73).
     What a newer lingen left is BadDataError (65). A journal that is damaged is put aside, and
-    `warn` is told.
+    `warn` is told. Raises FinishedBefore too.
     """
     destination = job.destination
     if destination.path is not None:
         with WorkFolder(destination.path, overwrite=destination.overwrite) as work:
             settled = _settled(work, job, warn)
             if settled is None and destination.overwrite:
+                if _had_published(work, job):
+                    work.drop_journal()
+                    raise FinishedBefore
                 work.drop_journal()
             elif settled is None:
                 raise OutputExistsError(
@@ -98,6 +103,25 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
                 continue
             yield work, settled
             return
+
+
+class FinishedBefore(Exception):
+    """A video that is edited in its own place has the edit already: the run that made it was
+    killed after it had published."""
+
+
+def _had_published(work: WorkFolder, job: Job) -> bool:
+    """Tell whether the journal is of this edit of the same file, and the file what came of it."""
+    from lingen_cli.requests.recipe import recipe_from_video
+
+    try:
+        begun, made = read_begun(work.journal), recipe_from_video(work.target)
+    except LingenError:
+        return False
+    if job.origin is None or begun is None or begun.origin is None:
+        return False
+    places = {os.path.abspath(one) for one in (job.origin.path, begun.origin.path, work.target)}
+    return len(places) == 1 and asked_in(made) == asked_in(begun.recipe)
 
 
 def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | None:

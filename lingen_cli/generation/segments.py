@@ -38,7 +38,7 @@ def in_pieces(bounds: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished piece: its file, and the hash of its pictures."""
+    """A finished piece: its file, and the hashes of its pictures and packets."""
 
     path: Path
     hashed: FrameHash

@@ -39,6 +39,8 @@ def stream(job: Job, progress: Progress) -> Result:
 
     Raises as `generate` does for a file; WriteFailedError (74) when the reader goes away.
     """
+    if sys.stdout is None:
+        raise WriteFailedError("cannot write to standard output: it is closed")
     if sys.stdout.isatty():
         raise InvalidOptionError(
             "standard output is a terminal: pipe -o - into a player or a file (| mpv -, > x.mp4)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lingen_cli.settings import Settings, load
+from lingen_cli.settings import CacheLimit, Settings, load
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.locate import LocatedModel, find_model, locate, open_registry
 from lingen_plugins.contracts import HubModel, ModelVariant
@@ -34,6 +34,11 @@ class Context:
     def model(self, name: str, folder: Path | None = None) -> ModelVariant | HubModel:
         """The record of a model. Raises as `zoo.locate.find_model`."""
         return find_model(self.registry, name, folder)
+
+    @property
+    def cache(self) -> CacheLimit:
+        """Limits of the cache of latents."""
+        return load().cache
 
     @property
     def settings(self) -> Settings:

@@ -131,7 +131,7 @@ def extend_external(
         ),
         preview=changes.preview,
         offload=changes.offload,
-        cache_bytes=changes.cache_bytes,
+        cache=changes.cache,
         draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
     )
 

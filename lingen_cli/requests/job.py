@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
+from lingen_cli.settings import CacheLimit
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Job:
     crf: int
     encoder_preset: str
     destination: Destination
-    cache_bytes: int
+    cache: CacheLimit
     """How much the cache of latents may hold."""
     draws_seeds: bool = False
     """The user gave no seed: that of a stopped run is as good."""

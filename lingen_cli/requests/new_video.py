@@ -105,7 +105,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
         destination=destination,
-        cache_bytes=settings.cache_bytes,
+        cache=loaded.cache,
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,

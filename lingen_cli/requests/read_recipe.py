@@ -25,7 +25,7 @@ from lingen_cli.requests.recipe import (
     Retaken,
     recipe_from_video,
 )
-from lingen_cli.settings import SamplingOverrides
+from lingen_cli.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel, ModelVariant
@@ -45,7 +45,7 @@ class Changes:
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
-    cache_bytes: int = 0
+    cache: CacheLimit = NO_CACHE
     accept_licence: bool = False
     offload: str = "auto"
 
@@ -64,9 +64,7 @@ class Changes:
         )
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
-        return cls(
-            **given, preview=preview, cache_bytes=settings.cache_bytes, offload=settings.offload
-        )
+        return cls(**given, preview=preview, cache=context.cache, offload=settings.offload)
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
@@ -149,7 +147,7 @@ def prepare_again(
         preview=changes.preview,
         offload=changes.offload,
         tiles=recipe.tiles,
-        cache_bytes=changes.cache_bytes,
+        cache=changes.cache,
     )
 
 
@@ -229,6 +227,13 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, then in recipe.versions.items():
         if name in now and now[name] != then:
             yield f"{name} is {now[name]}, the video was made with {then}"
+    yield from changed_files(recipe, job)
+    if not recipe.device.startswith(job.device):
+        yield f"device is {job.device}, the video was made on {recipe.device}"
+
+
+def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
+    """One line for each of the weights and pictures that is not what it was."""
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
@@ -236,5 +241,3 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, asked, given in pictures:
         if asked and given and asked.sha256 != given.sha256:
             yield f"the {name} picture is not the one the video was made with"
-    if not recipe.device.startswith(job.device):
-        yield f"device is {job.device}, the video was made on {recipe.device}"

@@ -26,28 +26,49 @@ _KEEP = getattr(signal, "SIGUSR1", None)
 _SAME = 0.5
 """Seconds after a signal in which another one says nothing new."""
 _asked = threading.Event()
+_leave = os._exit  # not what a plugin that is being imported would be blamed for
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-def install() -> None:
-    """Make SIGTERM and SIGHUP raise Terminated. One that is ignored (nohup) stays ignored."""
-    interrupt, terminate = _Raise(KeyboardInterrupt), _Raise(Terminated)
+def install(*, again: bool = False) -> None:
+    """Make SIGTERM and SIGHUP raise Terminated, and SIGINT KeyboardInterrupt. One that is ignored
+    (nohup) stays ignored. `again`: somebody else has put other handlers in their place."""
+    global _stop
+    if not again:
+        _stop = _Stop()
     for number in (signal.SIGINT, *_ENDING):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, interrupt if number == signal.SIGINT else terminate)
+            signal.signal(number, _stop)
 
 
-class _Raise:
-    """Raises an exception, but not into the writing of the journal when the signal comes twice."""
+def stopped() -> BaseException | None:
+    """Return what a signal has raised, which a library may have made another error of."""
+    return _stop.raised
 
-    def __init__(self, kind: type[BaseException]) -> None:
-        self._kind, self._last = kind, -math.inf
+
+def ignore() -> None:
+    """Hear no more signals: the process ends, with the exit code that it has come to."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *_ENDING):
+            signal.signal(number, signal.SIG_IGN)
+
+
+class _Stop:
+    """Raises, but not into the writing of the journal when the signal comes twice."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+        self.raised: BaseException | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._last > _SAME:
             self._last = now
-            raise self._kind
+            self.raised = KeyboardInterrupt() if number == signal.SIGINT else Terminated()
+            raise self.raised
+
+
+_stop = _Stop()
 
 
 def end_with_parent() -> None:
@@ -110,7 +131,7 @@ def _listen(reader: socket.socket) -> None:
         now = time.monotonic()
         if heard is not None:
             if now - heard > _SAME:
-                os._exit(128 + number)
+                _leave(128 + number)
             continue
         heard = now
         console.note("lingen: stopping after this step (press Ctrl-C again to stop now)")

@@ -1,14 +1,19 @@
-"""Other people's code is run so that nothing it does when imported or asked ends the program."""
+"""Other people's code is run so that what it raises, imported or asked, does not end the program.
+
+Plugins are trusted code all the same: one that ends the process cannot be held, only named.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import TypeVar
+from types import FrameType, FunctionType
+from typing import Any, NoReturn, TypeVar
 
 ResultT = TypeVar("ResultT")
 _SIGNALS = tuple(
@@ -24,16 +29,18 @@ class ForeignError(Exception):
         self.raised = raised
 
 
-def guarded(work: Callable[[], ResultT]) -> ResultT:
-    """Return what `work` returns. Whatever it raises comes out as ForeignError.
+def guarded(work: Callable[[], ResultT], name: str) -> ResultT:
+    """Return what `work` of the plugin `name` returns. Whatever it raises comes out as
+    ForeignError.
 
     What it prints goes to standard error, since standard output may be a video or JSON. A signal
-    that arrives meanwhile ends the program as it always does, even where a plugin swallows it.
+    that arrives meanwhile ends the program as it always does, even where a plugin swallows it. The
+    current folder is the same afterwards. Where it ends the process, `name` is told.
     """
-    with _signals() as arrived:
+    with _signals() as arrived, _same_folder(), _named_at_the_end(name):
         try:
             with contextlib.redirect_stdout(sys.stderr):
-                result = work()
+                result: ResultT = _as(name)(work)
         except BaseException as error:
             if arrived:
                 raise arrived[0] from None
@@ -41,6 +48,56 @@ def guarded(work: Callable[[], ResultT]) -> ResultT:
     if arrived:
         raise arrived[0]
     return result
+
+
+@contextlib.contextmanager
+def _same_folder() -> Iterator[None]:
+    try:
+        before = os.open(os.curdir, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.fchdir(before)
+        with contextlib.suppress(OSError):  # a plugin may have closed it
+            os.close(before)
+
+
+@contextlib.contextmanager
+def _named_at_the_end(name: str) -> Iterator[None]:
+    """While inside, a process that ends by `os._exit` or a crash says which plugin did it."""
+    leave = os._exit
+
+    def told(status: int) -> NoReturn:
+        with contextlib.suppress(OSError):
+            os.write(2, f"lingen: the plugin {name!a} ended the process\n".encode())
+        leave(status)
+
+    watches = not faulthandler.is_enabled()
+    if watches:
+        try:
+            faulthandler.enable(2)
+        except (OSError, RuntimeError, ValueError):
+            watches = False
+    os._exit = told
+    try:
+        yield
+    finally:
+        os._exit = leave
+        if watches:
+            faulthandler.disable()
+
+
+def _call(work: Callable[[], ResultT]) -> ResultT:
+    return work()
+
+
+def _as(name: str) -> Callable[[Callable[[], Any]], Any]:
+    """`_call` as the traceback of a crash shows it: in a file with the name of the plugin."""
+    return FunctionType(_call.__code__.replace(co_filename=f"<plugin {name!a}>"), {})
 
 
 def describe(error: BaseException) -> str:

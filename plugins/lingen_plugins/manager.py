@@ -134,7 +134,7 @@ class PluginManager:
     def _timed(self, name: str, work: Callable[[], ResultT]) -> ResultT:
         began = time.perf_counter()
         try:
-            return guarded(work)
+            return guarded(work, name)
         finally:
             spent = time.perf_counter() - began
             self._seconds[name] = self._seconds.get(name, 0.0) + spent

@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from lingen_plugins.hub_cache import cache_root
+
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -26,11 +28,13 @@ def _sha256(path: Path, number: int, size: int, time: int) -> str:
     """SHA-256 of a file in that state.
 
     The cache of `huggingface_hub` keeps large files under their sums, and links to them: those are
-    not read again.
+    not read again. Elsewhere a name says nothing.
     """
     from lingen_models.checkpoints.safetensors import sha256_file
 
     kept = path.resolve()
-    if kept.parent.name == "blobs" and _SHA256.fullmatch(kept.name):
+    blobs = kept.parent
+    in_cache = blobs.name == "blobs" and blobs.parent.parent == cache_root().resolve()
+    if in_cache and _SHA256.fullmatch(kept.name):
         return kept.name
     return sha256_file(path)

@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "failures.py"
-EVERY = {"generate": 5, "story": 13, "overwrite": 13, "extend": 13, "retake": 13, "batch": 21}
+EVERY = {
+    "generate": 9,
+    "story": 25,
+    "overwrite": 25,
+    "extend": 25,
+    "retake": 25,
+    "in-place": 25,
+    "batch": 41,
+}
 
 
 def tried(kind: str, fault: str, every: int, weights: Path) -> tuple[Any, Any]:
@@ -40,14 +48,11 @@ def test_d1_killed_at_any_call(clean_environment: Path, tiny_weights: Path, kind
     assert result["calls"] > 100
     assert result["tried"] == -(-result["calls"] // EVERY[kind])
     assert result["went on"] + result["began anew"] == result["tried"]
-    assert result["went on"] > 1
+    assert result["went on"] > 0
 
 
-@pytest.mark.parametrize("kind", ["story", "extend"])
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
-def test_calls_that_fail(
-    clean_environment: Path, tiny_weights: Path, kind: str, fault: str
-) -> None:
-    result, problems = tried(kind, fault, 9, tiny_weights)
+def test_calls_that_fail(clean_environment, tiny_weights, fault):
+    result, problems = tried("story", fault, 11, tiny_weights)
     assert not problems
     assert result["tried"] > 4

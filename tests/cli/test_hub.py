@@ -171,9 +171,11 @@ def test_listing_imports_nothing_heavy(lingen: Run) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path: Path) -> None:
-    blobs, part = tmp_path / "blobs", tmp_path / "snapshots" / "main" / "vae"
-    blobs.mkdir()
+def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    entry = tmp_path / "models--someone--video"
+    blobs, part = entry / "blobs", entry / "snapshots" / "main" / "vae"
+    blobs.mkdir(parents=True)
     part.mkdir(parents=True)
     (blobs / ("a" * 64)).write_bytes(b"large")
     (part / "model.safetensors").symlink_to(blobs / ("a" * 64))
@@ -181,3 +183,13 @@ def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path
     assert sums._sha256(part / "model.safetensors", 0, 0, 0) == "a" * 64
     (part / "config.json").write_text("{}")
     assert sums.folder_sum(part) != before
+
+
+def test_the_name_of_a_file_elsewhere_is_not_its_sum(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    for blobs in (tmp_path / "x" / "blobs", tmp_path / "cache" / "blobs"):
+        blobs.mkdir(parents=True)
+        kept = blobs / ("a" * 64)
+        kept.write_bytes(b"other")
+        (link := blobs.parent / "model.safetensors").symlink_to(kept)
+        assert sums._sha256(link, 0, 0, 0) == sums.hashlib.sha256(b"other").hexdigest()

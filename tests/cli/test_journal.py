@@ -394,12 +394,35 @@ def test_names_outlive_a_loss_of_power(
         assert ("sync", folder) in events[at:], name
 
 
-def test_a_planted_journal_overwrites_no_file_of_the_user(
-    run: Callable[..., subprocess.CompletedProcess[str]],
-    stopped: None,
-    lingen_here: RunHere,
-    fails: Fails,
-) -> None:
+@pytest.mark.parametrize("what", ["work folder", "journal"])
+def test_a_folder_that_is_exchanged_while_it_samples(run, monkeypatch, what):
+    """Nothing is written where a link leads; the run itself needs no journal."""
+    from lingen_models.networks.denoiser import LinGen
+
+    elsewhere = Path("../elsewhere").absolute()
+    elsewhere.mkdir()
+    forward, calls = LinGen.forward, []
+
+    def exchange(*given, **more):
+        calls.append(1)
+        if len(calls) == 3:
+            (place := PLACE if what == "work folder" else JOURNAL).rename("moved")
+            place.symlink_to(elsewhere)
+        return forward(*given, **more)
+
+    monkeypatch.setattr(LinGen, "forward", exchange)
+    result = run()
+    assert list(elsewhere.iterdir()) == []
+    if what == "journal":
+        assert result.returncode == 0, result.stderr
+        assert "tried again: it is a link to elsewhere" in result.stderr
+    else:
+        assert result.returncode == 73
+        assert "not a lingen work folder" in result.stderr
+        assert not Path("a.mp4").exists()
+
+
+def test_a_planted_journal_overwrites_no_file_of_the_user(run, stopped, lingen_here, fails):
     file = JOURNAL / "job.json"
     facts = unsealed(file.read_bytes())
     assert facts["replaces"] is None
@@ -425,3 +448,34 @@ def test_a_run_that_overwrites_goes_on_to_overwrite(
     assert json.loads((JOURNAL / "job.json").read_bytes())["replaces"] is not None
     assert lingen_here("resume", "a.mp4").returncode == 0
     assert Path("a.mp4").read_bytes() == whole
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_other_weights_are_named_and_nothing_is_dropped(
+    run, lingen_here, fails, monkeypatch, tiny_weights, overwrite
+):
+    from lingen_cli.generation import encode
+
+    shutil.copytree(tiny_weights, "weights")
+    command = (*COMMAND, *overwrite, "--weights", "weights")
+    with monkeypatch.context() as patch:
+        patch.setattr(encode, "decoded", lambda *_: 1 / 0)
+        assert lingen_here(*command).returncode == 70
+    Path("weights/denoiser.safetensors").rename("kept")
+    change("kept", "weights/denoiser.safetensors")
+    before = {path.name: path.read_bytes() for path in JOURNAL.iterdir()}
+    told = "the denoiser weights are not those the video was made with; --weights"
+    fails(lingen_here("resume", "a.mp4"), 73, "a.mp4 was begun with other settings", told)
+    assert {path.name: path.read_bytes() for path in JOURNAL.iterdir()} == before
+    Path("kept").replace("weights/denoiser.safetensors")
+    assert lingen_here("resume", "a.mp4").returncode == 0
+    assert Path("a.mp4").exists()
+
+
+def change(source, target):
+    """A copy of weights with another number in them."""
+    from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+
+    tensors, facts = load_tensors(Path(source))
+    first = next(iter(tensors))
+    save_tensors(Path(target), tensors | {first: tensors[first] + 1}, facts)

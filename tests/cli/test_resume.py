@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -420,10 +419,9 @@ def test_a_short_run_leaves_nothing(
 ) -> None:
     from lingen_cli.generation import encode
 
-    began = time.monotonic()
+    monkeypatch.setenv(SECONDS_VARIABLE, "3600")  # shorter than that, on any machine
     monkeypatch.setattr(encode, "decoded", lambda *_: 1 / 0)
     result = lingen_here("generate", PROMPT, "--frames", 9, "--steps", 2, "--weights", tiny_weights)
-    assert time.monotonic() - began < 10
     assert result.returncode == 70
     assert "lingen resume" not in result.stderr
     assert list(clean_environment.iterdir()) == []

@@ -147,15 +147,6 @@ def test_only_a_file_is_published(tmp_path: Path, kind: str) -> None:
     assert precious.read_bytes() == b"mine"
 
 
-def test_a_journal_is_not_written_into_a_folder_that_was_exchanged(tmp_path: Path) -> None:
-    with WorkFolder(tmp_path / "x.mp4") as work:
-        elsewhere = tmp_path / "elsewhere"
-        elsewhere.mkdir()
-        work.journal.symlink_to(elsewhere)
-        with pytest.raises(OutputExistsError, match="not a lingen work folder"):
-            own_folder.check_own(work.journal)
-
-
 HOLDERS = """
 import collections, json, os, sys
 from pathlib import Path

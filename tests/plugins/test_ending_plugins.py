@@ -1,0 +1,57 @@
+"""Plugins that end the process, or move it elsewhere, while they are imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SOURCES = {
+    "leaves": ("import os; os._exit(3)", 3, "lingen: the plugin 'leaves' ended the process"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", -11, "<plugin 'crashes'>"),
+    "aborts": ("import os; os.abort()", -6, "<plugin 'aborts'>"),
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that runs `lingen` with a plugin of that source."""
+
+    def run(name, source, *command):
+        folder = tmp_path / "installed"
+        info = folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[lingen]\n{name} = module_{name}\n")
+        (folder / f"module_{name}.py").write_text(source)
+        work = tmp_path / "work"
+        work.mkdir()
+        return subprocess.run(
+            [sys.executable, "-m", "lingen_cli", *map(str, command)],
+            cwd=work,
+            env=os.environ | {"PYTHONPATH": str(folder), "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_plugin_that_ends_the_process_is_named(run, name):
+    source, code, told = SOURCES[name]
+    done = run(name, source, "models", "list")
+    assert done.returncode == code
+    assert told in done.stderr
+
+
+def test_a_plugin_that_goes_elsewhere(run, tmp_path, tiny_weights):
+    options = ("--frames", 9, "--size", 64, "--steps", 1, "--weights", tiny_weights)
+    source = "import os; os.chdir('/')"
+    done = run("walks", source, "generate", "a ball", *options, "-o", "here.mp4")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "here.mp4\n"
+    assert os.listdir(tmp_path / "work") == ["here.mp4"]
