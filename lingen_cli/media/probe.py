@@ -147,6 +147,8 @@ def end_is_whole(path: Path, begin: float) -> bool:
                 shown += [frame.pts for frame in packet.decode()]
     except BadDataError:
         return False
+    if not sent and begin > 0:  # no index of key frames leads there
+        return end_is_whole(path, 0.0)
     # Pictures before the first that is shown belong to the key frame before.
     first = shown[0] if shown else None
     return first is not None and {at for at in sent if at is None or at >= first} == set(shown)
@@ -258,16 +260,22 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
 
 
 def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int, int]]:
-    """Yield the times and lengths of all packets, in ticks of the stream; damage ends them."""
+    """Yield the times and lengths of all packets, in ticks of the stream; damage ends them.
+
+    Packets without a time, as in a raw stream, follow one another at its rate.
+    """
     packets = container.demux(video.stream)
+    step = 1 / ((video.stream.guessed_rate or _COMMON_RATE) * (video.stream.time_base or 1))
+    count = 0
     while True:
         try:
             packet = next(packets)
         except (StopIteration, IndexError, av.FFmpegError):
             return
-        moment = packet.pts if packet.pts is not None else packet.dts
-        if packet.size and not packet.is_corrupt and moment is not None:
-            yield moment, packet.duration or 0
+        if packet.size and not packet.is_corrupt:
+            moment = packet.pts if packet.pts is not None else packet.dts
+            yield round(count * step) if moment is None else moment, packet.duration or 0
+            count += 1
 
 
 def _packets(path: Path) -> int:
