@@ -24,8 +24,17 @@ def show(
     video: Annotated[
         Path, typer.Argument(metavar="VIDEO", help="A video file, made by lingen or not.")
     ],
+    picture: Annotated[
+        Path | None, typer.Argument(metavar="[PNG]", help="The file that --frame writes.")
+    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the contact sheet to this PNG file.")
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Write the frame at this time, such as 3.5s or end, to PNG."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
@@ -33,20 +42,23 @@ def show(
     frames: Annotated[
         int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
     ] = 8,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file named with --sheet.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the PNG file.")] = False,
 ) -> None:
-    """Show how a video was made, and a contact sheet of it."""
+    """Show how a video was made, and a contact sheet of it; or write one of its frames."""
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.media.metadata import read_recipe
     from lingen_cli.media.probe import video_info
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
+    if frame is not None or picture is not None:
+        if sheet is not None or as_json:
+            raise InvalidOptionError("--frame writes one PNG alone: leave out --sheet and --json")
+        _write_frame(video, frame, picture, overwrite=overwrite)
+        return
     info, recipe = video_info(video), read_recipe(video)
     if sheet is not None:
-        _write_sheet(sheet, _contact_sheet(video, info, frames), overwrite=overwrite)
+        _write_png(sheet, _contact_sheet(video, info, frames), overwrite=overwrite)
     if as_json:
         console.result(json.dumps(_as_json(video, info, recipe, sheet)))
         return
@@ -70,7 +82,33 @@ def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
     return contact_sheet(list(frames_at(video, times, box=_SHEET_FRAME)), times)
 
 
-def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
+def _write_frame(video: Path, frame: str | None, target: Path | None, *, overwrite: bool) -> None:
+    """Write the picture on screen at a time, upright, in its own size and square pixels."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.inputs.frame_rates import parse_moment
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import examine
+    from lingen_cli.media.reader import frames_at
+
+    if frame is None or target is None or target.suffix.lower() != ".png":
+        raise InvalidOptionError(
+            "name a time and a PNG file, such as: lingen show VIDEO --frame 3.5s first.png"
+        )
+    found = examine(video)
+    length = found.frames / found.rate
+    moment = length if frame == "end" else parse_moment(frame, "--frame")
+    if moment > length or (moment == length and frame != "end"):
+        raise InvalidOptionError(
+            f"--frame must be before the video's end at {float(length):g} s, not {frame!r}"
+        )
+    seen = (found.width, found.height)
+    time = max(0.0, float(min(moment, length - 1 / (2 * found.rate))))
+    (image,) = frames_at(video, [time], fit=Fit(name="stretch", seen=seen, size=seen))
+    _write_png(target, image, overwrite=overwrite)
+    console.path(target)
+
+
+def _write_png(target: Path, image: "Image", *, overwrite: bool) -> None:
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.media.images.image_files import write_png
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.errors import OutputExistsError
+from lingen_cli.errors import OutputExistsError, WriteFailedError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target, publish, reserve_space
 from lingen_cli.generation import latent_cache
@@ -120,6 +120,7 @@ def publish_video(
 
     progress.phase("verify")
     _verify(job, made)
+    finished = _in_its_format(job, work, made, progress)
     if made.recipe.latents is not None:
         _keep(latents, made.recipe.latents, job.cache_bytes, progress)
     subtitles = _subtitles(job, work)
@@ -127,9 +128,35 @@ def publish_video(
         words = work.temporary(".srt")
         words.write_text(subtitles_of(job.parts), encoding="utf-8")
         publish(words, subtitles, job.destination.overwrite)
-    work.publish(made.path)
+    work.publish(finished)
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
+
+
+def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -> Path:
+    """The file that the name of the output asks for, made of the mp4."""
+    from lingen_cli.generation.encode import tags_of
+    from lingen_cli.media.metadata import tags_in
+    from lingen_cli.requests.output_path import SUFFIX
+
+    suffix = work.target.suffix.lower()
+    if suffix == SUFFIX:
+        return made.path
+    from lingen_cli.media.formats.convert import FORMATS, Source, convert
+    from lingen_cli.media.verify import differences
+
+    path, copies = work.temporary(suffix), FORMATS[suffix].copies
+    tags, recipe = tags_in(made.path), made.recipe
+    if job.metadata and not copies:  # hashes are of pictures that are not in there
+        tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
+    source = Source(path=made.path, size=job.size, rate=job.rate, frames=job.frames, tags=tags)
+    for lost in convert(source, suffix, path, work.target):
+        progress.warn(lost)
+    if copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
+        raise WriteFailedError(
+            f"written video is not what was encoded ({found[0]}), write it again"
+        )
+    return path
 
 
 def _subtitles(job: Job, work: WorkFolder) -> Path | None:

@@ -55,7 +55,8 @@ class Request:
     output: Annotated[
         str | None,
         Option(
-            help="An .mp4 file; otherwise a free name, here or in the output folder.",
+            help="An .mp4, .mov, .mkv, .webm, .gif or .png file; otherwise a free name, here or in "
+            "the output folder.",
             panel=OUTPUT,
             short="o",
         ),
