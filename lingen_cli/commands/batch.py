@@ -23,7 +23,8 @@ def batch(
     jobs: Annotated[
         Path,
         typer.Argument(
-            metavar="JOBS", help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml."
+            metavar="JOBS",
+            help="A list of jobs: .txt (a prompt a line), .jsonl, .json, .csv or .toml.",
         ),
     ],
     folder: Annotated[

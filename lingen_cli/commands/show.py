@@ -24,17 +24,8 @@ def show(
     video: Annotated[
         Path, typer.Argument(metavar="VIDEO", help="A video file, made by lingen or not.")
     ],
-    picture: Annotated[
-        Path | None, typer.Argument(metavar="[PNG]", help="The file that --frame writes.")
-    ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the contact sheet to this PNG file.")
-    ] = None,
-    frame: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME", help="Write the frame at this time, such as 3.5s or end, to PNG."
-        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of tables.")
@@ -43,6 +34,15 @@ def show(
         int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
     ] = 8,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the PNG file.")] = False,
+    picture: Annotated[
+        Path | None, typer.Argument(metavar="[PNG]", help="The file that --frame writes.")
+    ] = None,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Write the frame at this time, such as 3.5s or end, to PNG."
+        ),
+    ] = None,
 ) -> None:
     """Show how a video was made, and a contact sheet of it; or write one of its frames."""
     from lingen_cli.errors import InvalidOptionError

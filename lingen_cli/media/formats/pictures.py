@@ -37,7 +37,7 @@ def write_gif(
         container.flags |= BITEXACT
         stream = container.add_stream("gif", rate=rate / every)
         stream.width, stream.height, stream.pix_fmt = *size, "pal8"
-        for frame in _in_palette((one for one in frames() if one.pts % every == 0), palette):
+        for frame in _in_palette(itertools.islice(frames(), 0, None, every), palette):
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
