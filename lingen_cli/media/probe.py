@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -104,12 +105,15 @@ def examine(path: Path) -> ForeignVideo:
         width, height = _seen_size(video, orientation)
         rate, other_rate = frame_rate(video)
         said = duration(video)
+        of_all = not video.stream.duration
         why_not = _why_not(video, upright=orientation == UPRIGHT)
         if other_rate and not why_not:
             why_not = "its pictures are timed anew"
         headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
+    if missing > _SLACK and of_all:  # then what is longer may be the sound
+        missing = said - _end_of_all(path, float(end))
     frames = max(1, round(end * rate))
     if frames > _MANY_FRAMES and frames > _FRAMES_PER_PACKET * (packets := _packets(path)):
         raise BadDataError(
@@ -276,6 +280,25 @@ def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int
             moment = packet.pts if packet.pts is not None else packet.dts
             yield round(count * step) if moment is None else moment, packet.duration or 0
             count += 1
+
+
+def _end_of_all(path: Path, begin: float) -> float:
+    """When the last packet of any stream ends, in seconds from the first picture."""
+    with open_video(path) as video:
+        stream, container = video.stream, video.container
+        start = float((stream.start_time or 0) * (stream.time_base or 1))
+        last = 0.0
+        with suppress(av.FFmpegError):
+            container.seek(int((begin + start) * _MICROSECONDS), backward=True)
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError, av.FFmpegError):
+                return last
+            time = packet.pts if packet.pts is not None else packet.dts
+            if packet.size and time is not None and packet.time_base is not None:
+                last = max(last, float((time + (packet.duration or 0)) * packet.time_base) - start)
 
 
 def _packets(path: Path) -> int:
