@@ -112,7 +112,7 @@ def examine(path: Path) -> ForeignVideo:
         headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
-    if missing > _SLACK and of_all:  # then what is longer may be the sound
+    if said is not None and missing > _SLACK and of_all:  # then what is longer may be the sound
         missing = said - _end_of_all(path, float(end))
     frames = max(1, round(end * rate))
     if frames > _MANY_FRAMES and frames > _FRAMES_PER_PACKET * (packets := _packets(path)):
