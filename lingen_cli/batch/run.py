@@ -33,6 +33,7 @@ from lingen_cli.inputs.request import Request
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.output_path import SUFFIX, SUFFIXES
 from lingen_cli.requests.resolve import resolve
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
@@ -230,7 +231,7 @@ def _output(line: Line, folder: Path, template: str) -> Path:
         values = {key: slug(value) if value else "" for key, value in values.items()}
         values["index"] = f"{line.index:04d}"
         name = _FIELD.sub(lambda found: values[found[1]], template)
-    path = folder / (name if name.lower().endswith(".mp4") else f"{name}.mp4")
+    path = folder / (name if Path(name).suffix.lower() in SUFFIXES else f"{name}{SUFFIX}")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BadDataError(f"the output {name!r} is outside {folder}")
     return path

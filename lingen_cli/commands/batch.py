@@ -25,7 +25,7 @@ def batch(
         Path,
         typer.Argument(
             metavar="JOBS",
-            help="A list of jobs: .txt (a prompt a line), .jsonl, .csv or .toml.",
+            help="A list of jobs: .txt (a prompt a line), .jsonl, .json, .csv or .toml.",
             autocompletion=completed("jobs"),
         ),
     ],

@@ -41,16 +41,28 @@ def show(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Print the whole recipe, with all hashes.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the file named with --sheet.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the PNG file.")] = False,
+    frame: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Write the frame at this time, such as 3.5s or end, to a PNG file."
+        ),
+    ] = None,
 ) -> None:
-    """Show a contact sheet of videos, and how they were made."""
+    """Show a contact sheet of videos, and how they were made; or write a frame of one.
+
+    With --frame, name the video and the PNG file.
+    """
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.terminal.each_file import for_each
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise InvalidOptionError(f"--sheet writes PNG, the name must end in .png: {sheet.name!r}")
+    if frame is not None:
+        if sheet is not None or as_json:
+            raise InvalidOptionError("--frame writes one PNG alone: leave out --sheet and --json")
+        _write_frame(frame, videos, overwrite=overwrite)
+        return
     if sheet is not None and len(videos) > 1:
         raise InvalidOptionError("--sheet is for one video; for many: lingen gallery")
 
@@ -71,6 +83,7 @@ def _show(
     as_json: bool,
     verbose: bool,
 ) -> None:
+    from lingen_cli.media.images.image_files import publish_png
     from lingen_cli.media.metadata import read_recipe
     from lingen_cli.media.probe import video_info
 
@@ -78,7 +91,7 @@ def _show(
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
     picture = _contact_sheet(video, info, frames) if draws or sheet is not None else None
     if sheet is not None and picture is not None:
-        _write_sheet(sheet, picture, overwrite=overwrite)
+        publish_png(sheet, picture, overwrite)
     if as_json:
         console.result(json.dumps(_as_json(video, info, recipe, sheet)))
         return
@@ -102,14 +115,32 @@ def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
     return contact_sheet(list(frames_at(video, times, box=_SHEET_FRAME)), times)
 
 
-def _write_sheet(target: Path, image: "Image", *, overwrite: bool) -> None:
-    from lingen_cli.files.work_folder import WorkFolder
-    from lingen_cli.media.images.image_files import write_png
+def _write_frame(frame: str, names: list[Path], *, overwrite: bool) -> None:
+    """Write the image on screen at a time, upright, in its own size and square pixels."""
+    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.inputs.frame_rates import parse_moment
+    from lingen_cli.media.images.image_files import publish_png
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.probe import examine
+    from lingen_cli.media.reader import frames_at
 
-    with WorkFolder(target, overwrite=overwrite) as work:
-        temporary = work.temporary(".png")
-        write_png(temporary, image)
-        work.publish(temporary)
+    if len(names) != 2 or names[1].suffix.lower() != ".png":
+        raise InvalidOptionError(
+            "name a video and a PNG file, such as: lingen show VIDEO --frame 3.5s first.png"
+        )
+    video, target = names
+    found = examine(video)
+    length = found.frames / found.rate
+    moment = length if frame == "end" else parse_moment(frame, "--frame")
+    if moment > length or (moment == length and frame != "end"):
+        raise InvalidOptionError(
+            f"--frame must be before the video's end at {float(length):g} s, not {frame!r}"
+        )
+    seen = (found.width, found.height)
+    time = max(0.0, float(min(moment, length - 1 / (2 * found.rate))))
+    (image,) = frames_at(video, [time], fit=Fit(name="stretch", seen=seen, size=seen))
+    publish_png(target, image, overwrite)
+    console.path(target)
 
 
 def _as_json(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.errors import OutputExistsError
+from lingen_cli.errors import OutputExistsError, WriteFailedError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target
@@ -158,9 +158,10 @@ def publish_video(
     """Read back what was written, keep its latents, and give it its name."""
     progress.phase("verify")
     _verify(job, made)
+    finished = _in_its_format(job, work, made, progress)
     if made.recipe.latents is not None:
         _keep(job, work.target, latents, made.recipe.latents, progress)
-    work.publish(made.path, beside=_beside(job, work))
+    work.publish(finished, beside=_beside(job, work))
     progress.advance(1)
     progress.events.finish(work.target, job.frames, job.seconds)
 
@@ -206,6 +207,32 @@ def _complete(job: Job, video: Path, progress: Progress) -> None:
         temporary = work.temporary(path.suffix)
         temporary.write_bytes(_words(job))
         work.publish(temporary)
+
+
+def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -> Path:
+    """The file that the name of the output asks for, made of the mp4."""
+    from lingen_cli.generation.encode import tags_of
+    from lingen_cli.media.metadata import tags_in
+    from lingen_cli.requests.output_path import SUFFIX
+
+    suffix = work.target.suffix.lower()
+    if suffix == SUFFIX:
+        return made.path
+    from lingen_cli.media.formats.convert import FORMATS, Source, convert
+    from lingen_cli.media.verify import differences
+
+    path, copies = work.temporary(suffix), FORMATS[suffix].copies
+    tags, recipe = tags_in(made.path), made.recipe
+    if job.metadata and not copies:  # hashes are of pictures that are not in there
+        tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
+    source = Source(path=made.path, size=job.size, rate=job.rate, frames=job.frames, tags=tags)
+    for lost in convert(source, suffix, path, work.target):
+        progress.warn(lost)
+    if copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
+        raise WriteFailedError(
+            f"written video is not what was encoded ({found[0]}), write it again"
+        )
+    return path
 
 
 def tell_start(job: Job, output: str, progress: Progress) -> None:

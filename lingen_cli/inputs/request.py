@@ -58,7 +58,7 @@ class Request:
     output: Annotated[
         str | None,
         Option(
-            help="An .mp4 file, or a folder for it.",
+            help="An .mp4, .mov, .mkv, .webm, .gif or .png file, or a folder for an .mp4.",
             panel=OUTPUT,
             short="o",
             default="a free name in the output folder",

@@ -39,6 +39,13 @@ def read_recipe(path: Path) -> dict[str, object] | None:
         return recipe_of(video)
 
 
+def tags_in(path: Path) -> dict[str, str]:
+    """Tags of an mp4 that lingen wrote, without those that the container has of its own."""
+    own = ("major_brand", "minor_version", "compatible_brands", "encoder")
+    with open_video(path) as video:
+        return {key: text for key, text in video.container.metadata.items() if key not in own}
+
+
 def recipe_of(video: InputVideo) -> dict[str, object] | None:
     """Read as `read_recipe` does from a video that is open."""
     tags = {

@@ -6,6 +6,7 @@ at all, and a refusal of nested opens.
 """
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ from lingen_cli.files.printable import printable
 from lingen_cli.media.mp4_index import IndexBombError, check_index
 
 MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif"
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif,"
+    "mxf,dv,yuv4mpegpipe,apng,h264,hevc"
+)
 _PROBE_BYTES = 16 << 20
 _THREADS = 2  # frame threads hold frames: four cost 75 MB more at 4K
 _STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
@@ -77,7 +81,10 @@ class _NamelessFile:
         return self._file.read(size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # before its begin: damaged, and PyAV would print it
+            return -1
 
     def tell(self) -> int:
         return self._file.tell()
@@ -111,8 +118,13 @@ def _open_container(file: BinaryIO, path: Path) -> InputContainer:
     except MemoryError as error:
         raise BadDataError(f"video needs too much memory: {printable(path)}") from error
     except (av.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        shown = printable(path)
+        if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+            way = f"make a GIF of it first: magick {shlex.quote(shown)} x.gif"
+            raise BadDataError(f"animated WebP cannot be read: {shown}; {way}") from error
         hint = " (or damaged header)" if _looks_like_video(start) else ""
-        raise BadDataError(f"not a supported video file{hint}: {printable(path)}") from error
+        way = f"if a player plays it, make an mp4 of it first: ffmpeg -i {shlex.quote(shown)} x.mp4"
+        raise BadDataError(f"not a supported video file{hint}: {shown}; {way}") from error
 
 
 def _looks_like_video(start: bytes) -> bool:

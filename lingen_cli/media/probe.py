@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -104,12 +105,15 @@ def examine(path: Path) -> ForeignVideo:
         width, height = _seen_size(video, orientation)
         rate, other_rate = frame_rate(video)
         said = duration(video)
+        of_all = not video.stream.duration
         why_not = _why_not(video, upright=orientation == UPRIGHT)
         if other_rate and not why_not:
             why_not = "its pictures are timed anew"
         headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
+    if said is not None and missing > _SLACK and of_all:  # then what is longer may be the sound
+        missing = said - _end_of_all(path, float(end))
     frames = max(1, round(end * rate))
     if frames > _MANY_FRAMES and frames > _FRAMES_PER_PACKET * (packets := _packets(path)):
         raise BadDataError(
@@ -147,6 +151,8 @@ def end_is_whole(path: Path, begin: float) -> bool:
                 shown += [frame.pts for frame in packet.decode()]
     except BadDataError:
         return False
+    if not sent and begin > 0:  # no index of key frames leads there
+        return end_is_whole(path, 0.0)
     # Pictures before the first that is shown belong to the key frame before.
     first = shown[0] if shown else None
     return first is not None and {at for at in sent if at is None or at >= first} == set(shown)
@@ -258,16 +264,41 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
 
 
 def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int, int]]:
-    """Yield the times and lengths of all packets, in ticks of the stream; damage ends them."""
+    """Yield the times and lengths of all packets, in ticks of the stream; damage ends them.
+
+    Packets without a time, as in a raw stream, follow one another at its rate.
+    """
     packets = container.demux(video.stream)
+    step = 1 / ((video.stream.guessed_rate or _COMMON_RATE) * (video.stream.time_base or 1))
+    count = 0
     while True:
         try:
             packet = next(packets)
         except (StopIteration, IndexError, av.FFmpegError):
             return
-        moment = packet.pts if packet.pts is not None else packet.dts
-        if packet.size and not packet.is_corrupt and moment is not None:
-            yield moment, packet.duration or 0
+        if packet.size and not packet.is_corrupt:
+            moment = packet.pts if packet.pts is not None else packet.dts
+            yield round(count * step) if moment is None else moment, packet.duration or 0
+            count += 1
+
+
+def _end_of_all(path: Path, begin: float) -> float:
+    """When the last packet of any stream ends, in seconds from the first picture."""
+    with open_video(path) as video:
+        stream, container = video.stream, video.container
+        start = float((stream.start_time or 0) * (stream.time_base or 1))
+        last = 0.0
+        with suppress(av.FFmpegError):
+            container.seek(int((begin + start) * _MICROSECONDS), backward=True)
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, IndexError, av.FFmpegError):
+                return last
+            time = packet.pts if packet.pts is not None else packet.dts
+            if packet.size and time is not None and packet.time_base is not None:
+                last = max(last, float((time + (packet.duration or 0)) * packet.time_base) - start)
 
 
 def _packets(path: Path) -> int:

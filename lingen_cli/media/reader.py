@@ -113,6 +113,7 @@ class _Reader:
             moment = self._next.time
             on_grid = self._next_time + self._step
             self._next_time = on_grid if moment is None else moment - self._start
+            self._may_seek = self._may_seek and moment is not None
 
     def _decode(self) -> Iterator[VideoFrame]:
         stream = self._video.stream

@@ -40,7 +40,7 @@ LONG = "x" * 100_000
         (["x", "--guidance-interval", "0.8,0.2"], 2, "--guidance-interval must be two times"),
         (["x", "--guidance-interval", "0,1e3"], 2, "--guidance-interval must be two times"),
         (["x", "--sampler", "eulr"], 2, "did you mean 'euler'?"),
-        (["x", "--seed", "-1"], 2, "--seed must be"),
+        (["x", "--seed", "-2"], 2, "--seed must be"),
         (["x", "--device", "tpu"], 2, "--device must be"),
         (["x", "--model", "lingen-mni"], 2, "did you mean 'lingen-mini'?"),
         (["x", "--model", "lingen-4b"], 69, "lingen train"),

@@ -79,7 +79,8 @@ def test_the_page_lists_all_videos(page: Path) -> None:
     ]
     broken, star, one, other, _ = rows
     assert (broken["kind"], broken["thumbnail"]) == ("broken", "")
-    assert broken["problem"] == f"not a supported video file: {page.parent / 'broken.mp4'}"
+    expected = f"not a supported video file: {page.parent / 'broken.mp4'}"
+    assert broken["problem"].startswith(expected)
     assert (star["prompt"], star["seed"], star["size"], star["kind"]) == (
         "a star",
         "3",

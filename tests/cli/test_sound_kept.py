@@ -228,6 +228,14 @@ def test_sound_longer_than_the_picture_goes_on_under_the_new_part(
     assert abs(pitch(samples[-8000:]) - 440) < 2
 
 
+@pytest.mark.parametrize("name", ["long.mkv", "long.mp4", "long.ts"])
+def test_a_picture_shorter_than_its_sound_is_not_cut_short(ffmpeg, extended, name):
+    sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=4")
+    ffmpeg(*PICTURE, *sound, *H264, "-c:a", "aac", name)
+    _, said, _ = extended(name)
+    assert "cut short" not in said
+
+
 @pytest.mark.parametrize("codec", ["aac", "mp2", "ac3"])
 def test_sound_whose_times_jump_back_is_cut(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],

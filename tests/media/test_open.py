@@ -68,7 +68,9 @@ def test_content_that_is_no_video(tmp_path: Path, content: bytes, message: str) 
 
 def test_picture_with_the_name_of_a_video(tmp_path: Path) -> None:
     write_png(tmp_path / "x.mp4", np.zeros((16, 16, 3), np.uint8))
-    assert line(tmp_path / "x.mp4") == (65, "not a supported video file: {p}")
+    code, said = line(tmp_path / "x.mp4")
+    assert code == 65
+    assert said.startswith("not a supported video file: {p}; if a player plays it, make an mp4")
 
 
 def test_mp4_without_its_index(make_video: Make) -> None:
@@ -76,7 +78,9 @@ def test_mp4_without_its_index(make_video: Make) -> None:
     data = path.read_bytes()
     start, end = data.index(b"moov") - 4, data.index(b"mdat") - 4
     path.write_bytes(data[:start] + data[end:])
-    assert line(path) == (65, "not a supported video file (or damaged header): {p}")
+    code, said = line(path)
+    assert code == 65
+    assert said.startswith("not a supported video file (or damaged header): {p}; ")
 
 
 def test_sound_only(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "picture", "data":
 
 Chapter = tuple[Fraction, Fraction, str]
 """Begin and end in seconds, and a title."""
-How = Literal["copy", "aac", "mov_text"]
+How = Literal["copy", "aac", "opus", "mov_text", "subrip"]
 
 
 class TracksError(ValueError):

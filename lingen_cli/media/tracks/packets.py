@@ -25,8 +25,8 @@ from lingen_cli.media.tracks.inspect import JUMP, Track, moment_of, side_packets
 
 _MILLISECOND = Fraction(1, 1000)
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_AAC_FRAME = 1024
-_AAC_BITS_PER_CHANNEL = 96_000
+_OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
+_BITS_PER_CHANNEL = 96_000
 _MOST_CHANNELS = 8
 _SILENCE = 48_000
 """Samples of silence that are made at a time."""
@@ -61,7 +61,13 @@ class TrackWriter:
 
     def packets(self) -> Iterator[TimedPacket]:
         """Yield the packets in the order of time."""
-        makers = {"copy": self._copied, "aac": self._encoded, "mov_text": self._texts}
+        makers = {
+            "copy": self._copied,
+            "aac": self._encoded,
+            "opus": self._encoded,
+            "mov_text": self._texts,
+            "subrip": self._texts,
+        }
         with open_video(self._path) as video:
             start = start_of(video.stream)
             for packet in makers[self._track.how](video, start):
@@ -73,19 +79,21 @@ class TrackWriter:
     def _add(self, container: OutputContainer, source: Stream) -> Any:
         if self._track.how == "copy":
             return container.add_stream_from_template(source, opaque=True)
-        if self._track.how == "mov_text":
-            stream: Any = container.add_stream("mov_text")
+        if self._track.how in ("mov_text", "subrip"):
+            stream: Any = container.add_stream(self._track.how)
             stream.codec_context.subtitle_header = _ASS_HEADER
             stream.time_base = _MILLISECOND
             return stream
         assert isinstance(source, AudioStream)
         context = source.codec_context
-        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48_000
+        opus = self._track.how == "opus"
+        rates = _OPUS_RATES if opus else _AAC_RATES
+        rate = context.sample_rate if context.sample_rate in rates else 48_000
         layout = context.layout.name
         if not 1 <= context.layout.nb_channels <= _MOST_CHANNELS or "channels" in layout:
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
-        stream = container.add_stream("aac", rate=rate, layout=layout)
-        stream.codec_context.bit_rate = _AAC_BITS_PER_CHANNEL * stream.codec_context.channels
+        stream = container.add_stream("libopus" if opus else "aac", rate=rate, layout=layout)
+        stream.codec_context.bit_rate = _BITS_PER_CHANNEL * stream.codec_context.channels
         stream.codec_context.thread_count = 1  # the same run gives the same bytes
         stream.time_base = Fraction(1, rate)
         return stream
@@ -118,7 +126,7 @@ class TrackWriter:
             yield packet
 
     def _texts(self, video: InputVideo, start: Fraction) -> Iterator[Packet[Any]]:
-        """The same lines as plain mp4 subtitles."""
+        """The same lines as plain text."""
         last = -1
         for packet in side_packets(video, {self._track.index}):
             moment = moment_of(packet)
@@ -127,6 +135,8 @@ class TrackWriter:
             data = _text_of(packet)
             if data is None:
                 continue
+            if self._track.how == "subrip":
+                data = data[2 : 2 + int.from_bytes(data[:2], "big")]
             time = round((moment - start) / _MILLISECOND)
             if time <= last:
                 continue
@@ -140,8 +150,9 @@ class TrackWriter:
             yield line
 
     def _encoded(self, video: InputVideo, start: Fraction) -> Iterator[Packet[Any]]:
-        """The same sound as AAC: gaps become silence, what is in its own past is cut out."""
+        """The same sound, encoded: gaps become silence, what is in its own past is cut out."""
         context = self._target.codec_context
+        context.open(strict=False)
         rate = context.sample_rate
         fifo, position = AudioFifo(), 0
         most = round(self._end * rate)
@@ -180,7 +191,7 @@ class TrackWriter:
             yield from context.encode(None)
 
     def _full(self, fifo: AudioFifo, context: Any) -> Iterator[Packet[Any]]:
-        while (frame := fifo.read(_AAC_FRAME)) is not None:
+        while (frame := fifo.read(context.frame_size)) is not None:
             yield from context.encode(frame)
 
     def _decoded(self, video: InputVideo, source: Stream) -> Iterator[AudioFrame]:

@@ -1,0 +1,1 @@
+"""Other formats than mp4 that a finished video is written in."""

@@ -1,0 +1,185 @@
+"""From a finished, verified mp4 to the format that the name of the output asks for."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import OutputContainer
+from av.video.frame import VideoFrame
+
+from lingen_cli.files.write_errors import write_error
+from lingen_cli.media.formats.pictures import write_gif, write_sheet
+from lingen_cli.media.metadata import clean_tag
+from lingen_cli.media.open import open_video
+from lingen_cli.media.tracks.inspect import Track, Tracks
+from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
+from lingen_cli.media.writer import BITEXACT
+
+_VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "2"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A finished video: an mp4, its width and height, its rate, its frames, and the tags that it
+    gets."""
+
+    path: Path
+    size: tuple[int, int]
+    rate: Fraction
+    frames: int
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """An output format. `copies`: its packets are those of the mp4; `write` returns what is left
+    out, in a few words each."""
+
+    write: Callable[[Source, Path], list[str]]
+    copies: bool = False
+
+
+def convert(source: Source, suffix: str, path: Path, target: Path) -> list[str]:
+    """Write `source` to `path` in the format of `suffix`, one of `FORMATS`.
+
+    Returns what the format cannot hold. Raises WriteFailedError (74), which names `target`.
+    """
+    try:
+        return FORMATS[suffix].write(source, path)
+    except (OSError, av.FFmpegError) as error:
+        plain = error if isinstance(error, OSError) else OSError(None, str(error))
+        raise write_error(plain, target) from error
+
+
+def _mov(source: Source, path: Path) -> list[str]:
+    return _contained(source, path, "mov", _copied, lambda track, codec: track)
+
+
+def _mkv(source: Source, path: Path) -> list[str]:
+    def kept(track: Track, codec: str) -> Track:
+        return replace(track, how="subrip") if track.kind == "subtitle" else track
+
+    return _contained(source, path, "matroska", _copied, kept)
+
+
+def _webm(source: Source, path: Path) -> list[str]:
+    def kept(track: Track, codec: str) -> Track | None:
+        if track.kind == "subtitle":
+            return None
+        return track if codec in ("opus", "vorbis") else replace(track, how="opus")
+
+    return _contained(source, path, "webm", _as_vp9, kept)
+
+
+def _contained(
+    source: Source,
+    path: Path,
+    name: str,
+    pictures: Callable[[Source, OutputContainer], Iterator[TimedPacket]],
+    kept: Callable[[Track, str], Track | None],
+) -> list[str]:
+    tracks = Tracks.of(source.path)
+    with open_video(source.path) as video:
+        streams = video.container.streams
+        codecs = {one.index: _codec_of(one) for one in streams}
+        chapters = video.container.chapters()
+    lost = []
+    container = av.open(f"file:{path}", "w", format=name)
+    try:
+        container.flags |= BITEXACT
+        for key, value in source.tags.items():
+            container.metadata[key] = clean_tag(value)
+        container.set_chapters(chapters)
+        found = [pictures(source, container)]
+        for track in tracks.kept:
+            wanted = kept(track, codecs[track.index])
+            if wanted is None:
+                lost.append(f"{name} holds no subtitles of this kind")
+                continue
+            until = source.frames / source.rate
+            found.append(TrackWriter(source.path, wanted, container, until).packets())
+        for one in heapq.merge(*found, key=lambda one: one.moment):
+            container.mux(one.packet)
+        container.close()
+    finally:
+        with suppress(av.FFmpegError, OSError):
+            container.close()
+    return lost
+
+
+def _codec_of(stream: Any) -> str:
+    context = stream.codec_context
+    return "" if context is None else str(context.codec.canonical_name)
+
+
+def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]:
+    with open_video(source.path) as video:
+        stream = container.add_stream_from_template(video.stream, opaque=True)
+        stream.time_base = 1 / source.rate
+
+    def packets() -> Iterator[TimedPacket]:
+        with open_video(source.path) as video:
+            for packet in video.container.demux(video.stream):
+                if packet.size and packet.dts is not None and packet.time_base is not None:
+                    moment = packet.dts * packet.time_base
+                    packet.stream = stream
+                    yield TimedPacket(moment, packet)
+
+    return packets()
+
+
+def _as_vp9(source: Source, container: OutputContainer) -> Iterator[TimedPacket]:
+    stream = container.add_stream("libvpx-vp9", rate=source.rate, options=_VP9)
+    with open_video(source.path) as video:
+        old, new = video.stream.codec_context, stream.codec_context
+        new.width, new.height, new.pix_fmt = old.width, old.height, "yuv420p"
+        new.color_range, new.colorspace = old.color_range, old.colorspace
+        new.color_primaries, new.color_trc = old.color_primaries, old.color_trc
+        new.thread_count = 1  # the same run gives the same bytes
+
+    def packets() -> Iterator[TimedPacket]:
+        for frame in _frames(source):
+            yield from _timed(stream.encode(frame), stream)
+        yield from _timed(stream.encode(None), stream)
+
+    return packets()
+
+
+def _timed(packets: list[Any], stream: Any) -> Iterator[TimedPacket]:
+    for packet in packets:
+        yield TimedPacket(packet.dts * packet.time_base, packet)
+
+
+def _frames(source: Source) -> Iterator[VideoFrame]:
+    with open_video(source.path) as video:
+        for number, frame in enumerate(video.container.decode(video.stream)):
+            frame.pts, frame.time_base = number, 1 / source.rate
+            yield frame
+
+
+def _gif(source: Source, path: Path) -> list[str]:
+    write_gif(lambda: _frames(source), source.rate, source.size, path)
+    kinds = Tracks.of(source.path).kinds
+    return ["a GIF holds no sound and no subtitles"] if kinds else []
+
+
+def _png(source: Source, path: Path) -> list[str]:
+    write_sheet(source.path, float(source.frames / source.rate), source.frames, source.tags, path)
+    return []
+
+
+FORMATS: dict[str, Format] = {
+    ".mov": Format(write=_mov, copies=True),
+    ".mkv": Format(write=_mkv, copies=True),
+    ".webm": Format(write=_webm),
+    ".gif": Format(write=_gif),
+    ".png": Format(write=_png),
+}
+"""Suffix of an output -> how it is written, for those that are not mp4."""

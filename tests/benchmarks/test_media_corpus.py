@@ -1,0 +1,44 @@
+"""`benchmarks/media_corpus.py`: every kind of file is treated as docs/files.md says."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location(
+    "media_corpus", ROOT / "benchmarks" / "media_corpus.py"
+)
+corpus = importlib.util.module_from_spec(_SPEC)
+sys.modules[_SPEC.name] = corpus
+_SPEC.loader.exec_module(corpus)
+
+
+@pytest.mark.parametrize("case", corpus.CASES, ids=lambda case: case.name)
+def test_a_file_is_treated_as_the_table_says(case, tiny_weights, tmp_path, capsys, monkeypatch):
+    from lingen_cli.app import run
+
+    monkeypatch.setenv("LINGEN_CACHE_DIR", str(tmp_path / "cache"))
+    try:
+        old = corpus.make(case, tmp_path)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        pytest.skip("this ffmpeg cannot make it")
+    new = tmp_path / "new.mp4"
+    options = ("--seconds", "1", "--steps", "1", "--seed", "1", "--weights", str(tiny_weights))
+    code = run(["extend", str(old), "--prompt", "a red ball", *options, "-o", str(new)])
+    assert not corpus.differences(case, code, capsys.readouterr().err, new)
+    assert new.exists() == (case.pictures != corpus.REFUSED)
+
+
+def test_the_table_of_the_docs_is_that_of_the_script():
+    assert corpus.table() in (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
+
+
+def test_the_script_tells_of_a_difference(tmp_path, monkeypatch):
+    case = corpus.CASES[0]
+    old = corpus.make(case, tmp_path)
+    said = "lingen: warning: the old frames are encoded again, not copied: it has gaps"
+    problems = corpus.differences(case, 0, said, old)
+    assert problems == ["its pictures are encoded again", "1.00 s"]
