@@ -105,7 +105,6 @@ def _add_commands() -> None:
                 for one in command.registered_commands:
                     inner = one.name or getattr(one.callback, "__name__", "")
                     one.epilog = examples_of(f"{name} {inner}")
-                command.info.suggest_commands = False
                 app.add_typer(command, name=name, rich_help_panel=panel)
             else:
                 app.command(name, rich_help_panel=panel, epilog=examples_of(name))(command)

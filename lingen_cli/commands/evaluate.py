@@ -137,7 +137,6 @@ def evaluate(
                 "weights": one.hashes,
                 "versions": versions(),
             }
-            keeps = {} if clip_folder is None else {"seen": clip_folder.keeper(name)}
             evaluation.evaluate(
                 pipe,
                 params,
@@ -151,7 +150,7 @@ def evaluate(
                 report=progress.note,
                 progress=tell,
                 into=found,
-                **keeps,
+                seen=(lambda clip: None) if clip_folder is None else clip_folder.keeper(name),
             )
             if models is not None:
                 from lingen_training.compare import validation_losses

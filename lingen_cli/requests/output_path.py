@@ -35,9 +35,7 @@ def check_output(text: str) -> Path:
         raise InvalidOptionError("only `lingen generate` writes to standard output (-o -)")
     path = Path(text)
     if path.suffix.lower() != SUFFIX:
-        raise InvalidOptionError(
-            f"--output must be a file that ends in {SUFFIX} or a folder, not {text!r}"
-        )
+        raise InvalidOptionError(f"--output must end in {SUFFIX}, or be a folder, not {text!r}")
     if len(os.fsencode(path.name)) > _LONGEST:
         raise InvalidOptionError(f"the name in --output has more than {_LONGEST} bytes: {text!r}")
     return path
