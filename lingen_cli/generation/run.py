@@ -55,7 +55,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
 
         begin = time.monotonic()
         result = generate(job, progress)
-        if not result.skipped:
+        if not (result.skipped or report.quiet):
             _tell_end(result, time.monotonic() - begin, progress)
     log(f"made {result.path}")
     if target != "-":
