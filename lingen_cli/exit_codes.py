@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata
 
 import typer
 
@@ -59,9 +60,21 @@ def failure_of(error: BaseException) -> Failure:
         )
     if isinstance(error, OSError):
         return _operating_system(error)
-    hint = f"{TRACEBACK_VARIABLE}=1 shows where"
+    hint = f"{TRACEBACK_VARIABLE}=1 shows where{_report_to()}"
     message = f"internal error: {type(error).__name__}: {_line(error)} ({hint})"
     return Failure(BugError.exit_code, message, bug=True)
+
+
+def _report_to() -> str:
+    """Where bugs are reported, if the package has a real address for that (pyproject.toml)."""
+    try:
+        urls = metadata("lingen").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return ""
+    addresses = dict(one.split(", ", 1) for one in urls if ", " in one)
+    address = addresses.get("Issues", "")
+    host = address.partition("://")[2].partition("/")[0]
+    return f"; please report it: {address}" if host and not host.endswith(".example") else ""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,7 +18,7 @@ def show(
     """Print every setting, its value and the file or variable that set it."""
     import json
 
-    from lingen_cli.settings import load
+    from lingen_cli.settings import load, user_file
     from lingen_cli.terminal.tables import columns
 
     loaded = load()
@@ -32,6 +32,7 @@ def show(
         for name, value in values.items()
     ]
     console.result(columns(rows, head=("setting", "value", "set by")))
+    console.note(f"lingen: to set one, write a line such as `steps = 30` into {user_file()}")
 
 
 @app.command()

@@ -55,6 +55,9 @@ def evaluate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .json file for the full result.")
     ] = Path("results.json"),
+    gallery: Annotated[
+        bool, typer.Option(help="Keep the clips beside the output, and a page that shows them.")
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output.")] = False,
 ) -> None:
     """Measure how well a model follows prompts, or several models side by side.
@@ -62,18 +65,22 @@ def evaluate(
     Clips are made from held-out prompts and judged from their pixels; --seed chooses the prompts
     and the noise. Prints a table in markdown, in which real renders stand beside the model. With
     --models, their losses on the same held-out clips are compared too, and drawn over the position
-    in time beside the output.
+    in time beside the output. Ctrl-C keeps what was judged, in OUTPUT.partial.json.
     """
     import json
 
     from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.files.work_folder import WorkFolder, check_target
+    from lingen_cli.exit_codes import Terminated
+    from lingen_cli.files.work_folder import WorkFolder, check_target, publish
+    from lingen_cli.gallery.clips import ClipFolder
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.requests.capabilities import overridden, params_of
     from lingen_cli.requests.new_video import check_device, parse_size
     from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
+    from lingen_cli.terminal.events import Events
+    from lingen_cli.terminal.progress import Progress
     from lingen_cli.terminal.tables import aligned
     from lingen_cli.zoo.locate import locate, open_registry, side_step
 
@@ -101,17 +108,36 @@ def evaluate(
         registry.samplers[overridden(params_of(registry.model_variants[name]), given).sampler]
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
-    with stopping.announced(), WorkFolder(output, overwrite=overwrite) as work:
+    clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None
+    results: dict[str, dict[str, Any]] = {}
+    with (
+        stopping.announced(),
+        WorkFolder(output, overwrite=overwrite) as work,
+        Events(None) as events,
+        Progress(events) as progress,
+    ):
         from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load import load_model
         from lingen_training.evaluation import quality_table
 
-        def measured(one: LocatedModel) -> dict[str, Any]:
+        def tell(phase: str, done: int, total: int) -> None:
+            if done:
+                progress.advance(done)
+            else:
+                progress.phase(phase, total)
+
+        def measured(name: str, one: LocatedModel) -> None:
             variant = registry.model_variants[one.variant.name]
             params = overridden(params_of(variant), given)
             pipe = load_model(one, device)
             side = variant.size if size is None else size
-            found = quality_table.evaluate(
+            results[name] = found = {
+                "model": variant.name,
+                "sampler": params.sampler,
+                "weights": one.hashes,
+                "versions": versions(),
+            }
+            quality_table.evaluate(
                 pipe,
                 params,
                 registry.samplers[params.sampler].method(),
@@ -121,7 +147,10 @@ def evaluate(
                 long_clips=long_clips,
                 long_seconds=long_seconds,
                 size=side,
-                report=console.note,
+                report=progress.note,
+                progress=tell,
+                into=found,
+                seen=(lambda clip: None) if clip_folder is None else clip_folder.keeper(name),
             )
             if models is not None:
                 from lingen_training.evaluation.position_losses import validation_losses
@@ -132,29 +161,36 @@ def evaluate(
                     seconds=lengths,
                     size=side,
                     seed=params.seed,
-                    report=console.note,
+                    report=progress.note,
                 )
-            return found | {
-                "model": variant.name,
-                "sampler": params.sampler,
-                "weights": one.hashes,
-                "versions": versions(),
-            }
 
-        results = {}
-        for name, one in located.items():
-            if models is not None:
-                console.note(f"lingen: {name}")
-            results[name] = measured(one)
-        temporary = work.temporary(".json")
-        whole = results[model] if models is None else results
-        temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
-        work.publish(temporary)
+        def keep(target: Path) -> None:
+            temporary = work.temporary(".json")
+            whole = results[model] if models is None else results
+            temporary.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+            publish(temporary, target, overwrite or target != output)
+            if clip_folder is not None:
+                clip_folder.write_page()
+
+        try:
+            for name, one in located.items():
+                if models is not None:
+                    progress.note(name)
+                measured(name, one)
+        except (KeyboardInterrupt, Terminated):
+            if results:
+                partial = output.with_suffix(".partial.json")
+                keep(partial)
+                progress.note(f"what was judged is kept in {partial}")
+            raise
+        keep(output)
     if models is None:
         console.result(aligned(quality_table.markdown_table(results[model])))
     else:
         _compare(results, output.with_suffix(".png"))
     console.note(f"lingen: full result in {output}")
+    if clip_folder is not None and clip_folder.page.exists():
+        console.note(f"lingen: all clips in {clip_folder.page}")
 
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:

@@ -69,7 +69,11 @@ def list_models(
         console.note(f"lingen: {more} more have no weights here: lingen models list --all")
     if everything:
         for way, names in ways(registry.model_variants.values()).items():
-            console.note(f"lingen: weights of {', '.join(names)}: {way}")
+            told = ", ".join(names)
+            if way.startswith("lingen train"):
+                console.note(f"lingen: no weights yet of {told}; to train some: {way}")
+            else:
+                console.note(f"lingen: weights of {told}: {way}")
 
 
 @app.command()

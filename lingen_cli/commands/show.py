@@ -89,16 +89,17 @@ def _show(
 
     info, recipe = video_info(video), read_recipe(video)
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
-    picture = _contact_sheet(video, info, frames) if draws or sheet is not None else None
-    if sheet is not None and picture is not None:
-        publish_png(sheet, picture, overwrite)
+    if sheet is not None:
+        publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
     if as_json:
         console.result(json.dumps(_as_json(video, info, recipe, sheet)))
         return
-    if draws and picture is not None:
+    if draws:
         from lingen_cli.terminal.terminal_image import TerminalPicture
 
+        picture, times = _contact_sheet(video, info, frames, labels=False)
         _render(TerminalPicture(picture))
+        console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
     _print(video, info, recipe, verbose=verbose)
     if sheet is not None:
         from lingen_cli.files.printable import printable
@@ -106,13 +107,18 @@ def _show(
         console.result(f"contact sheet: {printable(sheet)}")
 
 
-def _contact_sheet(video: Path, info: "VideoInfo", count: int) -> "Image":
+def _contact_sheet(
+    video: Path, info: "VideoInfo", count: int, *, labels: bool = True
+) -> tuple["Image", list[float]]:
+    """The sheet and the times of its frames; as labels, these need more pixels than a terminal
+    has."""
     from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
     from lingen_cli.media.reader import frames_at
 
     count = min(count, info.frames or count)
     times = sheet_times(info.duration or 0.0, count) if info.duration else [0.0]
-    return contact_sheet(list(frames_at(video, times, box=_SHEET_FRAME)), times)
+    images = list(frames_at(video, times, box=_SHEET_FRAME))
+    return contact_sheet(images, times if labels else None), times
 
 
 def _write_frame(frame: str, names: list[Path], *, overwrite: bool) -> None:

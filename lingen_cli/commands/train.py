@@ -158,11 +158,11 @@ def _find_recipe(given: Path) -> Path:
 
     if given.is_file():
         return given
-    if given.exists():
-        raise MissingInputError(f"not a regular file: {printable(given)}")
     known = shipped_recipes()
     if str(given) in known:
         return known[str(given)]
+    if given.exists():
+        raise MissingInputError(f"not a regular file: {printable(given)}")
     hint = f" (of `lingen recipes list`: {did_you_mean(given.stem, known)})"
     raise MissingInputError(f"no such file: {printable(given)}{hint}")
 

@@ -316,11 +316,12 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
 
 def _warn_of_size(job: Job, progress: Progress) -> None:
     """Warn where a new video is far from the size that the model's own weights were trained at."""
-    model, sides = job.model.variant, (job.width, job.height)
-    if not isinstance(model, ModelVariant) or job.model.folder is not None:
-        return
+    model = job.model.variant
     new = job.origin is None and job.base is None
-    if new and not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
+    if not isinstance(model, ModelVariant) or job.model.folder is not None or not new:
+        return
+    sides = job.width, job.height
+    if not model.size / 2 <= min(sides) <= max(sides) <= 1.5 * model.size:
         progress.warn(
             f"{model.name} was trained at {model.size}x{model.size}: at "
             f"{job.width}x{job.height} it draws worse"

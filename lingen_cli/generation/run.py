@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.request import Report, Request
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.log_file import log
 from lingen_cli.terminal.progress import Progress
+
+if TYPE_CHECKING:
+    from lingen_cli.generation.generate import Result
 
 Prepare = Callable[[Progress], Job]
 
@@ -46,7 +53,21 @@ def run_job(prepare: Prepare, report: Report) -> None:
             return
         from lingen_cli.generation.generate import generate
 
+        begin = time.monotonic()
         result = generate(job, progress)
+        if not (result.skipped or report.quiet):
+            _tell_end(result, time.monotonic() - begin, progress)
     log(f"made {result.path}")
     if target != "-":
         console.path(result.path)
+
+
+def _tell_end(result: Result, took: float, progress: Progress) -> None:
+    """Say how long it took, how large the video is, and how to look at it."""
+    from rich.filesize import decimal
+
+    size = decimal(result.path.stat().st_size)
+    name = shlex.quote(printable(result.path))
+    progress.note(
+        f"{result.seconds:g} s of video ({size}) in {took:.0f} s; to look at it: lingen show {name}"
+    )

@@ -26,6 +26,7 @@ from lingen_cli.errors import BadDataError, LingenError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_moment
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_models.spelling import did_you_mean
 from lingen_training.text_file import MAX_TOML_BYTES, TextError, parse_toml
 
 MAX_SHOTS = 1000
@@ -93,7 +94,7 @@ def read_story(path: Path) -> list[Shot]:
     except ValidationError as error:
         raise StoryError(
             [
-                f"{path}:{lines.of(one['loc'])}: {_name(one['loc'])}: {one['msg']}"
+                f"{path}:{lines.of(one['loc'])}: {_name(one['loc'])}: {_reason(one)}"
                 for one in error.errors()
             ]
         ) from None
@@ -160,6 +161,17 @@ def _moment(value: str | int | float | None, key: str, wrong: Any) -> Fraction |
     except LingenError as error:
         wrong(key, str(error))
         return None
+
+
+def _reason(error: Any) -> str:
+    """What is wrong with a key, and which one was probably meant."""
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] != "extra_forbidden":
+        return str(error["msg"])
+    section = _Story if len(error["loc"]) == 1 else _Shot
+    known = [one.alias or name for name, one in section.model_fields.items()]
+    return f"unknown key; {did_you_mean(str(error['loc'][-1]), known)}"
 
 
 def _name(place: tuple[int | str, ...]) -> str:

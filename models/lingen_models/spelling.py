@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str | None:
     """The known name that `name` was probably meant to be: the first that it begins, else the one
     that is spelt most alike."""
     names, plain = list(known), name.lower()
@@ -14,7 +14,7 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
     return next(iter(begun or get_close_matches(plain, names, n=1, cutoff=cutoff)), None)
 
 
-def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.7) -> str:
     """The end of a message about an unknown name: the nearest one, else all."""
     names = list(known)
     near = nearest(name, names, cutoff=cutoff)

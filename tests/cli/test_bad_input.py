@@ -334,4 +334,5 @@ def test_a_reader_that_goes_away_is_no_error(lingen: Run) -> None:
             "models", "list", capture_output=False, stdout=closed, stderr=subprocess.PIPE
         )
     assert result.returncode == 0
-    assert all(line.startswith("lingen: weights of ") for line in result.stderr.splitlines())
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("lingen: ") and line.endswith("lingen models list --all")

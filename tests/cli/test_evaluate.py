@@ -21,12 +21,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stand in for the measurement, and remember how it was called."""
     calls = []
 
-    def evaluate(
-        pipe: Any, params: Any, method: Any, *, report: Any, **options: Any
-    ) -> dict[str, Any]:
+    def evaluate(pipe, params, method, *, report, progress, into, seen=None, **options):
         calls.append(options | {"params": params, "method": method})
         report("1/1 clips")
-        return {"short": {"colour": [1, 1]}}
+        into["short"] = {"colour": [1, 1]}
 
     def markdown_table(result: dict[str, Any]) -> str:
         return f"| colour | {result['short']['colour']} |"
@@ -90,7 +88,7 @@ def test_models_side_by_side(lingen_here: RunHere, tiny_weights: Path, tiny_dit:
     more = ("--loss-seconds", "0.5,1,3", "--size", 64, "--natural-clips", 1)
     result = lingen_here("evaluate", "--models", named, *lengths, *more, "-o", "both.json")
     assert result.returncode == 0, result.stderr
-    head, _, *rows = result.stdout.splitlines()
+    head, _, *rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert head.startswith("| model | colour | ")
     assert head.endswith("| against lingen-mini at 3 s |")
     assert [row.split(" | ")[0] for row in rows] == ["| lingen-mini", "| dit-mini"]
@@ -112,7 +110,7 @@ def test_one_model_with_two_weights(
     lengths = ("--clips", 0, "--long-clips", 0, "--loss-clips", 2, "--loss-seconds", 0.5)
     result = lingen_here("evaluate", "--models", ",".join(named), *lengths, "--size", 64)
     assert result.returncode == 0, result.stderr
-    assert [row.split(" | ")[0] for row in result.stdout.splitlines()[2:]] == [
+    assert [row.split(" | ")[0].rstrip() for row in result.stdout.splitlines()[2:]] == [
         f"| {one}" for one in named
     ]
 
@@ -155,3 +153,56 @@ def test_wrong_arguments(
 ) -> None:
     fails(lingen_here("evaluate", *arguments), code, part)
     assert list(clean_environment.iterdir()) == []
+
+
+def test_clips_are_counted_kept_and_shown(lingen_here, tiny_weights, monkeypatch):
+    """Without a stand-in: bars are for terminals; here the last line of each phase is."""
+    from lingen_cli.terminal import progress
+
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    counts = ("--clips", 3, "--natural-clips", 1, "--long-clips", 2, "--steps", 2)
+    lengths = ("--seconds", 0.5, "--long-seconds", 11, "--size", 64)
+    found = lingen_here("evaluate", "--weights", tiny_weights, *counts, *lengths)
+    assert found.returncode == 0, found.stderr
+    for line in ("clips 2/2", "long clips 1/4", "long clips 4/4", "natural prompts 2/2"):
+        assert f"lingen: {line}, " in found.stderr
+    table = [line for line in found.stdout.splitlines() if line.startswith("| colour")]
+    assert "3" in table[0]
+    clips = sorted(Path("results/lingen-mini").glob("*.mp4"))
+    assert [clip.name[:4] for clip in clips] == ["0001", "0002", "0003", "0004", "0005", "0006"]
+    page = Path("results.html").read_text(encoding="utf-8")
+    rows = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [row["url"] for row in rows] == [clip.as_posix() for clip in clips]
+    assert all(row["prompt"] and row["model"] == "lingen-mini" for row in rows)
+    judged = json.loads(Path("results.json").read_text())["failures"]
+    wrong = {row["prompt"]: row["problem"] for row in rows[:3]}
+    assert judged and all(
+        wrong[one["prompt"]] == f"wrong: {', '.join(one['wrong'])}" for one in judged
+    )
+    again = lingen_here("evaluate", "--weights", tiny_weights, "--clips", 1, "-o", "results.json")
+    assert again.returncode == 73
+
+
+def test_ctrl_c_keeps_what_was_judged(lingen_here, tiny_weights, monkeypatch):
+    from lingen_training import evaluate as evaluation
+
+    made = []
+
+    def stopped(self, *_):
+        made.append(self.phase)
+        if self.phase == "long clips":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation._Generator, "_stepped", stopped)
+    counts = ("--clips", 2, "--natural-clips", 0, "--long-clips", 1, "--steps", 1)
+    lengths = ("--seconds", 0.5, "--long-seconds", 1, "--size", 64)
+    found = lingen_here("evaluate", "--weights", tiny_weights, *counts, *lengths)
+    assert found.returncode == 130
+    assert "what was judged is kept in results.partial.json" in found.stderr
+    kept = json.loads(Path("results.partial.json").read_text())
+    assert (kept["model"], kept["short"]["colour"][1], kept["long"]["colour"]) == (
+        "lingen-mini",
+        2,
+        [0, 0],
+    )
+    assert not Path("results.json").exists() and Path("results.html").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from tests.cli.protocols import Fails, RunHere
             "missing argument 'NAME'; usage: lingen models show [OPTIONS] NAME; "
             "see: lingen models show --help",
         ),
-        (("generate", "a ball", "-o", "new"), "that ends in .mp4 or a folder, not 'new'"),
+        (("generate", "a ball", "-o", "new"), "must end in .mp4, or be a folder, not 'new'"),
         (("generate", "a ball", "-o", "https://x/"), "--output is not a file path"),
         (("generat", "a ball"), "no such command 'generat'; did you mean: lingen generate"),
         (("create", "a ball"), "no such command 'create'; did you mean: lingen generate"),
@@ -184,3 +185,49 @@ def test_a_step_cache_that_skips_everything_is_warned_of(
     found = first("--step-cache", threshold)
     assert found.returncode == 0
     assert ("--step-cache 5 skips nearly every step" in found.stderr) == told
+
+
+def test_the_end_says_how_to_look_at_the_video(first, lingen_here):
+    found = first("-o", "a b.mp4")
+    (line,) = [one for one in found.stderr.splitlines() if "to look at it" in one]
+    assert re.fullmatch(
+        r"lingen: 0\.0625 s of video \([\d.,]+ (k|M)?B(ytes)?\) in \d+ s; "
+        r"to look at it: lingen show 'a b\.mp4'",
+        line.replace(" bytes", " Bytes"),
+    )
+    assert "to look at it" not in first("-o", "a b.mp4").stderr  # made already
+    assert first("-o", "b.mp4", "-q").stderr == ""
+
+
+def test_a_story_with_a_misspelt_key(lingen_here, fails, clean_environment):
+    story = clean_environment / "story.toml"
+    story.write_text('transiton = "cut"\n[[shot]]\npromt = "a ball"\nseconds = 1\n')
+    found = lingen_here("story", "check", story)
+    assert f"{story}:2: shot 1: prompt: is missing" in found.stderr
+    assert f"{story}:3: shot 1: promt: unknown key; did you mean 'prompt'?" in found.stderr
+    assert f"{story}:1: transiton: unknown key; did you mean 'transition'?" in found.stderr
+
+
+def test_the_settings_say_where_to_write_them(lingen_here):
+    found = lingen_here("config", "show")
+    assert found.stdout.splitlines()[0].split() == ["SETTING", "VALUE", "SET", "BY"]
+    assert "to set one, write a line such as `steps = 30` into " in found.stderr
+    assert found.stderr.endswith("lingen.toml\n")
+
+
+def test_everything_that_a_hub_model_lacks_is_told_at_once(lingen_here, fails, monkeypatch):
+    from lingen_cli.zoo import locate_hub
+
+    def absent(name):
+        raise locate_hub.PackageNotFoundError(name)
+
+    monkeypatch.setattr(locate_hub, "version", absent)
+    monkeypatch.setattr(locate_hub, "cached", lambda model: None)
+    fails(
+        lingen_here("generate", "a fox", "--model", "wan-1.3b"),
+        69,
+        "wan-1.3b is licensed under Apache-2.0",
+        "needs the package diffusers: pip install 'lingen[hub]'",
+        "hf download Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        "14.7 GB",
+    )

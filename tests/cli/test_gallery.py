@@ -193,3 +193,22 @@ def test_typing_filters_and_a_click_tells_more(page: Path) -> None:
     assert prompts_in(main) == ["a star"]
     assert title.startswith("prompta starfilestar.mp4modellingen-miniseed3")
     assert title.endswith("#query=star")
+
+
+def test_a_click_plays_the_video_large(page):
+    script = """
+        document.querySelectorAll(".picture")[2].click();
+        const video = document.querySelector("dialog video");
+        const told = what => document.title = what + " " + video.videoWidth;
+        video.addEventListener("loadeddata", () => told("plays"));
+        video.addEventListener("error", () => told("fails"));
+    """
+    assert browsed(page, script=script)[0] == "plays 32"
+
+
+def test_foreign_and_broken_videos_are_said_to_be_that(page):
+    main = browsed(page)[1]
+    small = [unescape(one) for one in re.findall(r'<span class="small">(.*?)</span>', main)]
+    assert "not made by lingen · 1 s · 48x32" in small
+    assert any("not a supported video file" in one for one in small)
+    assert prompts_in(browsed(page, "#sort=bytes")[1])[0] != "broken.mp4"

@@ -51,8 +51,10 @@ def test_the_wheel_holds_every_module_and_all_data(
 def test_the_wheel_holds_nothing_else(archives: tuple[set[str], set[str], str]) -> None:
     wheel, _, _ = archives
     tops = {name.split("/")[0] for name in wheel}
-    (information,) = tops - set(PACKAGES)
-    assert information.endswith(".dist-info")
+    data, information = sorted(tops - set(PACKAGES))
+    assert information.endswith(".dist-info") and data.endswith(".data")
+    files = {name for name in wheel if name.startswith(data)}
+    assert files == {f"{data}/data/share/man/man1/lingen.1"}
     assert f"{information}/licenses/LICENSE" in wheel
 
 
@@ -61,5 +63,6 @@ def test_the_metadata(archives: tuple[set[str], set[str], str]) -> None:
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
     assert "Requires-Dist: torch<2.14,>=2.9" in text
+    assert "Project-URL: Source, https://" in text and "Project-URL: Issues, https://" in text
     required = [line for line in text.splitlines() if line.startswith("Requires-Dist:")]
     assert not any("mamba" in line for line in required)  # its build needs CUDA

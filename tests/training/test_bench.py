@@ -216,3 +216,11 @@ def test_the_machine() -> None:
         "SDPA memory-efficient",
         "SDPA math",
     }
+
+
+def test_a_faster_twin_is_explained():
+    from lingen_training.bench.report import _twin_is_faster
+
+    assert _twin_is_faster({"step_seconds": {"LinGen": 2.0, "DiT twin": 1.0}})
+    assert not _twin_is_faster({"step_seconds": {"LinGen": 1.0, "DiT twin": 2.0}})
+    assert not _twin_is_faster({"step_seconds": {"LinGen": 1.0}})

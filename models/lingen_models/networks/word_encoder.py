@@ -102,8 +102,10 @@ class WordEncoder(nn.Module):
         return [word for word in found if known_form(word, self._ids) is None]
 
     def similar_word(self, word: str) -> str | None:
-        """Return the known word that is spelt most like another, None where none is."""
-        found = difflib.get_close_matches(word, self.config.words, n=1, cutoff=0.75)
+        """Return the known word that is spelt most like another and begins with the same letter,
+        None where none is: first letters are seldom misspelt."""
+        alike = [one for one in self.config.words if one[:1] == word[:1]]
+        found = difflib.get_close_matches(word, alike, n=1, cutoff=0.75)
         return found[0] if found else None
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:

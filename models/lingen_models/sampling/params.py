@@ -85,8 +85,8 @@ class SamplingParams:
     step_cache: Annotated[
         float,
         Param(
-            "Skip the blocks in steps whose input changed less than this, such as 0.2 (TeaCache); "
-            "0 computes every step.",
+            "Reuse the previous step when its input changed by less than this (TeaCache; try 0.2): "
+            "faster, slightly worse. 0 computes every step.",
             least=0,
             most=10,
             default="0",

@@ -30,6 +30,12 @@ def table(result: Mapping[str, Any]) -> str:
         "",
     ]
     lines += _compared(compared)
+    if any(_twin_is_faster(row) for row in compared):
+        lines += [
+            "",
+            f"A ratio of times below 1 says that the {TWIN} is faster: full attention is cheap for "
+            "short clips, and its cost grows with the square of the length.",
+        ]
     if any(result["exponents"].values()):
         lines += ["", f"| | {LINGEN} | {TWIN} |", "|---|---|---|"]
         lines.append(_of_both("exponent of the tokens", result["exponents"]))
@@ -40,6 +46,11 @@ def table(result: Mapping[str, Any]) -> str:
     lines += ["", *_shares(compared)]
     lines += _untimed(rows)
     return "\n".join(lines)
+
+
+def _twin_is_faster(row: Row) -> bool:
+    seconds = row["step_seconds"]
+    return {LINGEN, TWIN} <= set(seconds) and bool(seconds[TWIN] < seconds[LINGEN])
 
 
 def _untimed(rows: Sequence[Row]) -> list[str]:

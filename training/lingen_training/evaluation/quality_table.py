@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,6 +48,21 @@ LONG_MARKS = ("colour", "size")
 LONG_TARGET = 0.90
 
 
+@dataclass(frozen=True)
+class Clip:
+    """A clip that was judged: its phase, its prompt, uint8 (T, H, W, 3), and what is wrong."""
+
+    phase: str
+    prompt: str
+    video: Tensor
+    wrong: tuple[str, ...]
+
+
+Progress = Callable[[str, int, int], None]
+"""Told a phase, how many of its steps are done, and how many there are; first with 0."""
+Seen = Callable[[Clip], None]
+
+
 def evaluate(
     pipe: TextToVideo,
     params: SamplingParams,
@@ -61,6 +76,9 @@ def evaluate(
     size: int = 128,
     batch: int = 8,
     report: Callable[[str], None] = print,
+    progress: Progress = lambda phase, done, total: None,
+    seen: Seen = lambda clip: None,
+    into: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Generate and judge; real renders of the same scenes are judged beside them, as they are and
     as the autoencoder gives them back, which is as well as the denoiser could do. The seed of
@@ -70,45 +88,19 @@ def evaluate(
     renders, "splits": {"objects": {"1": {mark: [right, asked]}, ...}, ...}, "long" as "short",
     "failures": [...]}, and with `natural_clips` "natural": `NATURAL_TARGETS`' marks for as many
     clips from `natural_prompts`, more than there are being made with other noise, and
-    "natural_failures". `markdown_table` draws it.
+    "natural_failures". `markdown_table` draws it. It is `into`, if given, which is filled while
+    clips are judged: what is there counts also where something is raised. `progress` is told the
+    phase and how many of its denoising steps are done, `seen` is handed every clip.
     """
-    frames, seed = whole_groups(seconds), params.seed
+    result = {} if into is None else into
+    frames, long_frames, seed = whole_groups(seconds), whole_groups(long_seconds), params.seed
     scenes = [sample_scene(seed * 1_000_003 + i, split="heldout") for i in range(clips)]
-    generate = _Generator(pipe, params, method, size)
+    generate = _Generator(pipe, params, method, size, progress)
     short, real, restored = _tally(MARKS), _tally(MARKS), _tally(MARKS)
     splits: dict[str, dict[str, dict[str, list[int]]]] = {name: {} for name in SPLITS}
     failures: list[dict[str, Any]] = []
-    for first in range(0, clips, batch):
-        part = scenes[first : first + batch]
-        prompts = [canonical_caption(scene) for scene in part]
-        for scene, video in zip(part, generate(prompts, frames), strict=True):
-            verdict = judge(video, scene, fps=FPS)
-            _count(short, verdict)
-            for name, value in _kinds(scene):
-                _count(splits[name].setdefault(value, _tally(MARKS)), verdict)
-            clean = render([scene], frames, size)
-            _count(real, judge(as_frames(clean[0]), scene, fps=FPS))
-            _count(restored, judge(_restored(pipe, clean), scene, fps=FPS))
-            wrong = [mark for mark in MARKS if getattr(verdict, mark) is False]
-            if wrong:
-                failures.append({"prompt": canonical_caption(scene), "wrong": wrong})
-        report(f"{min(first + batch, clips)}/{clips} clips: {_brief(short)}")
     long = _tally(LONG_MARKS)
-    tail = 5 * FPS
-    long_frames = whole_groups(long_seconds)
-    for index in range(long_clips):
-        scene = steady_scene(seed, index)
-        (video,) = generate([canonical_caption(scene)], long_frames)
-        same = consistency(video[:tail], video[-tail:], scene)
-        for mark in LONG_MARKS:
-            long[mark][0] += int(getattr(same, mark))
-            long[mark][1] += 1
-        report(f"{index + 1}/{long_clips} long clips: {_brief(long)}")
-    natural = {}
-    if natural_clips:
-        generate.noise.manual_seed(seed)  # whatever was made before
-        natural = _natural(generate, natural_clips, frames, batch, report)
-    return {
+    result |= {
         "settings": {
             "clips": clips,
             "seconds": frames / FPS,
@@ -127,18 +119,58 @@ def evaluate(
         "splits": splits,
         "long": long,
         "failures": failures,
-        **natural,
     }
+    generate.begin("clips", math.ceil(clips / batch))
+    for first in range(0, clips, batch):
+        part = scenes[first : first + batch]
+        prompts = [canonical_caption(scene) for scene in part]
+        for scene, video in zip(part, generate(prompts, frames), strict=True):
+            verdict = judge(video, scene, fps=FPS)
+            _count(short, verdict)
+            for name, value in _kinds(scene):
+                _count(splits[name].setdefault(value, _tally(MARKS)), verdict)
+            clean = render([scene], frames, size)
+            _count(real, judge(as_frames(clean[0]), scene, fps=FPS))
+            _count(restored, judge(_restored(pipe, clean), scene, fps=FPS))
+            wrong = [mark for mark in MARKS if getattr(verdict, mark) is False]
+            if wrong:
+                failures.append({"prompt": canonical_caption(scene), "wrong": wrong})
+            seen(Clip("clips", canonical_caption(scene), video, tuple(wrong)))
+        report(f"{min(first + batch, clips)}/{clips} clips: {_brief(short)}")
+    tail = 5 * FPS
+    generate.begin("long clips", long_clips)
+    for index in range(long_clips):
+        scene = steady_scene(seed, index)
+        (video,) = generate([canonical_caption(scene)], long_frames)
+        same = consistency(video[:tail], video[-tail:], scene)
+        for mark in LONG_MARKS:
+            long[mark][0] += int(getattr(same, mark))
+            long[mark][1] += 1
+        wrong = [mark for mark in LONG_MARKS if not getattr(same, mark)]
+        seen(Clip("long clips", canonical_caption(scene), video, tuple(wrong)))
+        report(f"{index + 1}/{long_clips} long clips: {_brief(long)}")
+    if natural_clips:
+        generate.noise.manual_seed(seed)  # whatever was made before
+        _natural(generate, natural_clips, frames, batch, report, seen, result)
+    return result
 
 
 def _natural(
-    generate: _Generator, clips: int, frames: int, batch: int, report: Callable[[str], None]
-) -> dict[str, Any]:
-    """Clips from prompts as people write them, judged by what these say."""
+    generate: _Generator,
+    clips: int,
+    frames: int,
+    batch: int,
+    report: Callable[[str], None],
+    seen: Seen,
+    result: dict[str, Any],
+) -> None:
+    """Judge clips from prompts as people write them by what these say; it goes into `result`."""
     listed = natural_prompts()
     asked = [listed[index % len(listed)] for index in range(clips)]
     tally = _tally((*NATURAL_TARGETS, *SAID_MARKS))
-    failures = []
+    failures: list[dict[str, Any]] = []
+    result |= {"natural": tally, "natural_failures": failures}
+    generate.begin("natural prompts", math.ceil(clips / batch))
     for first in range(0, clips, batch):
         part = asked[first : first + batch]
         videos = generate([said.prompt for said in part], frames)
@@ -157,8 +189,8 @@ def _natural(
                 wrong.append("said background")
             if wrong:
                 failures.append({"prompt": said.prompt, "wrong": wrong})
+            seen(Clip("natural prompts", said.prompt, video, tuple(wrong)))
         report(f"{min(first + batch, clips)}/{clips} natural prompts: {_brief(tally)}")
-    return {"natural": tally, "natural_failures": failures}
 
 
 def _kinds(scene: Scene) -> Iterator[tuple[str, str]]:
@@ -248,10 +280,22 @@ class _Generator:
         params: SamplingParams,
         method: SamplingMethod,
         size: int,
+        progress: Progress,
     ) -> None:
         self.pipe, self.params, self.method, self.size = pipe, params, method, size
         self.noise = torch.Generator().manual_seed(params.seed)
         self.made = 0
+        self.progress, self.phase, self.done, self.total = progress, "", 0, 0
+
+    def begin(self, phase: str, calls: int) -> None:
+        """Tell that a phase of so many calls begins, if there are any."""
+        self.phase, self.done, self.total = phase, 0, calls * self.params.steps
+        if calls:
+            self.progress(phase, 0, self.total)
+
+    def _stepped(self, *_: object) -> None:
+        self.done += 1
+        self.progress(self.phase, self.done, self.total)
 
     @torch.inference_mode()
     def __call__(self, prompts: Sequence[str], frames: int) -> Iterator[Tensor]:
@@ -284,6 +328,7 @@ class _Generator:
             times=method.times(params.steps),
             guidance=params.guidance(method.guided_after),
             sampler=method.loop,
+            on_step=self._stepped,
         )
         return iter([torch.cat(list(pipe.decode(row[None], frames))) for row in latents])
 
