@@ -73,7 +73,8 @@ def parse_request(command: str, values: Mapping[str, Any]) -> Request:
         if name not in known and name not in sampling:
             near = difflib.get_close_matches(name, [*known, *sampling, "command", "id"], n=1)
             raise BadDataError(f"unknown key {key!r}" + (f", meant {near[0]!r}?" if near else ""))
-        if isinstance(value, dict | list):
+        several = name in known and get_origin(known[name].kind) is list
+        if isinstance(value, dict | list) and not (several and isinstance(value, list)):
             raise BadDataError(f"{key} must be one value")
         if name in known:
             found[known[name].field] = _value(name, known[name].kind, value)
@@ -94,6 +95,8 @@ def _value(name: str, kind: type, value: Any) -> Any:
         if value in (True, False, "true", "false"):
             return value in (True, "true")
         raise BadDataError(f"{name} must be true or false, not {value!r}")
+    if get_origin(kind) is list:
+        return [str(one) for one in (value if isinstance(value, list) else [value])]
     if kind in (str, Path):
         return kind(str(value))
     try:
@@ -124,7 +127,8 @@ def command_line(request: Request) -> list[str]:
             name = option_name(one)
             arguments.append(name if value else name.replace("--", "--no-", 1))
         else:
-            arguments += [option_name(one), str(value)]
+            for each in value if isinstance(value, list) else [value]:
+                arguments += [option_name(one), str(each)]
     for name, value in getattr(request, "sampling", {}).items():
         option = "--" + name.replace("_", "-")
         if isinstance(value, bool):

@@ -10,7 +10,8 @@ import pytest
 @pytest.fixture
 def clean_environment(tmp_path, monkeypatch):
     """An empty working folder, and no settings of this user or this shell."""
-    for name in [name for name in os.environ if name.startswith("LINGEN_")]:
+    kept = "LINGEN_C_KERNELS_FOLDER"  # compiled once for all tests
+    for name in [one for one in os.environ if one.startswith("LINGEN_") and one != kept]:
         monkeypatch.delenv(name)
     work = tmp_path / "work"
     work.mkdir()

@@ -49,7 +49,6 @@ def installed(monkeypatch):
         pytest.param(("--size", "200x120"), "a multiple of 16", id="size"),
         pytest.param(("--sampler", "heun"), "leave out --sampler", id="sampler"),
         pytest.param(("--guidance-interval", "0,1"), "leave out --guidance-", id="interval"),
-        pytest.param(("--step-cache", "0.1"), "leave out --step-cache", id="step cache"),
     ],
 )
 def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
@@ -59,11 +58,11 @@ def test_what_it_cannot_do(lingen_here, fails, state, wish, said):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("guidance_interval", "0.1,0.8"), ("step_cache", "0.1"), ("sampler", "heun")],
+    [("guidance_interval", "0.1,0.8"), ("sampler", "heun")],
 )
 def test_a_setting_that_it_cannot_follow_is_named(lingen_here, fails, monkeypatch, name, value):
     file = Path("lingen.toml").absolute()
-    file.write_text(f"{name} = {value}\n" if name == "step_cache" else f'{name} = "{value}"\n')
+    file.write_text(f'{name} = "{value}"\n')
     fails(lingen_here(*WISH), 2, "wan-1.3b", f"{name} is set by {file}")
     monkeypatch.setenv(f"LINGEN_{name.upper()}", value)
     fails(lingen_here(*WISH), 2, f"{name} is set by LINGEN_{name.upper()}")

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 UMT5_XXL = 5_680_910_336
 WAN_VAE = 126_892_531
 """Numbers in parts that several families share."""
+NEGATIVE = (
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
+    "images, static, overall gray, worst quality, low quality, JPEG compression residue, "
+    "ugly, incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, "
+    "disfigured, misshapen limbs, fused fingers, still picture, messy background, three legs, "
+    "many people in the background, walking backwards"
+)
+"""Of Wan's authors; the families that grew out of Wan are shown with it as well."""
 
 
 class OnWanLatents(HubPipeline):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
 )
 STEPS, SEED = 2, 7
-SAMPLING = ("--steps", STEPS, "--seed", SEED, "--guidance", "3")
+SAMPLING = ("--steps", STEPS, "--seed", SEED, "--guidance", "3", "--negative", "")
 
 
 @pytest.fixture
@@ -21,7 +21,14 @@ def generate(hub, tiny_skyreels):
 
 @pytest.fixture
 def load(direct, tiny_skyreels):
-    return lambda name, video: direct(name, tiny_skyreels, video)
+    """Pipelines with the shift of their authors, which is not that of the twin's scheduler."""
+
+    def shifted(name, video):
+        pipe = direct(name, tiny_skyreels, video)
+        pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, flow_shift=8.0)
+        return pipe
+
+    return shifted
 
 
 def common(**more):
