@@ -85,7 +85,7 @@ def _cached(repository: str, revision: str | None, file: str | None) -> tuple[st
     if folder is None:
         raise NotAvailableError(
             f"no file {repository}, and the repository {repository} at {revision or 'main'} is not "
-            f"in the cache of huggingface_hub: `hf download {repository}` fetches it"
+            f"in the cache of huggingface_hub: `lingen models pull {repository}` fetches it"
         )
     if file is None:
         names = sorted(one.name for one in folder.glob(f"*{_SUFFIX}"))

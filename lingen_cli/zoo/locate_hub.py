@@ -91,7 +91,7 @@ def find_pipeline(name: str, folder: Path | None) -> FoundModel:
 
 def how_to_fetch(model: HubModel) -> str:
     """The command that downloads them."""
-    return f"hf download {model.repository} --revision {model.revision}"
+    return f"lingen models pull {model.name}"
 
 
 def cached(model: HubModel) -> Path | None:

@@ -1,6 +1,7 @@
 """As much of the Hugging Face hub as a download needs, on this machine."""
 
 import hashlib
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,6 +70,10 @@ class Hub:
                 hub.requests.append((self.command, self.path, span))
                 if hub.status is not None:
                     return self._refuse(*hub.status)
+                if self.path.startswith(f"/api/models/{REPOSITORY}/revision/"):
+                    return self._describe(self.path.rsplit("/", 1)[1].partition("?")[0])
+                if self.path.startswith(f"/api/models/{REPOSITORY}/tree/{COMMIT}"):
+                    return self._list()
                 start = f"/{REPOSITORY}/resolve/"
                 if not self.path.startswith(f"/{REPOSITORY}/"):
                     return self._refuse(404, "RepoNotFound")
@@ -78,6 +83,20 @@ class Hub:
                 if name not in hub.files:
                     return self._refuse(404, "EntryNotFound")
                 self._send(hub.files[name], span if hub.ranges else None, body)
+
+            def _describe(self, revision):
+                if revision not in ("main", COMMIT):
+                    return self._refuse(404, "RevisionNotFound")
+                files = [{"rfilename": name} for name in hub.files]
+                facts = {"id": REPOSITORY, "sha": COMMIT, "siblings": files}
+                self._send(json.dumps(facts).encode(), None, True)
+
+            def _list(self):
+                found = [
+                    {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
+                    for name, data in hub.files.items()
+                ]
+                self._send(json.dumps(found).encode(), None, True)
 
             def _send(self, data, span, body):
                 begin = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span else 0

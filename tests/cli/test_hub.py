@@ -101,8 +101,8 @@ def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
     installed()
     asked = lingen_here(*WISH)
     fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence")
-    fails(lingen_here(*WISH, "--accept-licence"), 69, "hf download")
-    fails(lingen_here(*WISH), 69, "hf download")
+    fails(lingen_here(*WISH, "--accept-licence"), 69, "lingen models pull wan-1.3b")
+    fails(lingen_here(*WISH), 69, "lingen models pull wan-1.3b")
     (file,) = (state / "licences").iterdir()
     record = json.loads(file.read_text())
     assert record["licence"] == WAN.licence

@@ -35,7 +35,7 @@ _SETTABLE = (
     *("fps", "size", "side_step", "time_stride", "frames", "steps", "guidance"),
     *("negative_prompt", "shift", "licence", "licence_url", "call"),
 )
-_REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 _EXAMPLE_NEGATIVE = re.compile(r'\bnegative_prompt = "([^"\n]+)"')
 _EXAMPLE_RATE = re.compile(r"\bfps=(\d+)\b")
 _OTHERWISE = {
@@ -64,7 +64,7 @@ def find_folder(name: str) -> tuple[str, Path]:
     Raises MissingFolderError, and NotHereError for a repository that was not downloaded.
     """
     path = Path(name).expanduser()
-    repository = _REPOSITORY.fullmatch(name)
+    repository = REPOSITORY.fullmatch(name)
     if os.path.isdir(path):
         return str(path.absolute()), path.absolute()
     if repository is None:
@@ -76,7 +76,7 @@ def find_folder(name: str) -> tuple[str, Path]:
             return f"{repository[1]}@{folder.name}", folder
     raise NotHereError(
         f"no folder {name}, and {repository[1]} at {revision} is not in the cache of "
-        f"huggingface_hub: `hf download {repository[1]} --revision {revision}` fetches it"
+        f"huggingface_hub: `lingen models pull {name}` fetches it"
     )
 
 

@@ -135,7 +135,9 @@ def test_killed_while_it_samples_it_begins_again(hub, wish, monkeypatch):
 
 def test_a_repository_of_the_hub(hub, fails, wish, twin, tmp_path):
     name = ("generate", "a red cat", "--model", "me/tiny-wan", *WISH)
-    fails(hub(*name), 69, "me/tiny-wan at main is not in the cache", "hf download me/tiny-wan")
+    fails(
+        hub(*name), 69, "me/tiny-wan at main is not in the cache", "lingen models pull me/tiny-wan"
+    )
     fails(hub(*name[:3], "me/tiny-wan@v2", *WISH), 69, "me/tiny-wan at v2 is not in the cache")
     entry = tmp_path / "hf" / "hub" / "models--me--tiny-wan"
     commit = "0123456789abcdef0123456789abcdef01234567"

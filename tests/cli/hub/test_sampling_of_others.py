@@ -114,7 +114,7 @@ def test_a_lora_belongs_to_the_video(generate, hub, fails, twin):
 
 @with_peft
 def test_a_lora_out_of_the_cache_of_huggingface_hub(generate, fails, tmp_path):
-    fails(generate("v.mp4", "--lora", "me/style"), 69, "hf download me/style")
+    fails(generate("v.mp4", "--lora", "me/style"), 69, "lingen models pull me/style")
     commit = "0123456789abcdef0123456789abcdef01234567"
     entry = tmp_path / "hf" / "hub" / "models--me--style"
     (entry / "refs").mkdir(parents=True)
