@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from lingen_cli.errors import NotAvailableError
-
 if TYPE_CHECKING:
     from lingen_plugins.contracts import HubModel
 
@@ -55,13 +53,14 @@ def accept(model: HubModel) -> None:
         raise write_error(error, path) from error
 
 
-def require(model: HubModel) -> None:
-    """Raise NotAvailableError (69) until the licence of `model` is accepted."""
-    if model.licence and not is_accepted(model):
-        raise NotAvailableError(
-            f"{model.name} is under the licence {model.licence}: read {model.licence_url}, "
-            "then say once --accept-licence"
-        )
+def asked_for(model: HubModel) -> str | None:
+    """Say what to do until the licence of `model` is accepted; None where it is."""
+    if not model.licence or is_accepted(model):
+        return None
+    return (
+        f"{model.name} is under the licence {model.licence}: read {model.licence_url}, "
+        "then say once --accept-licence"
+    )
 
 
 def _file(model: HubModel) -> Path:

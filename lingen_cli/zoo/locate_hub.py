@@ -39,14 +39,18 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     """
     from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
 
-    licenses.require(model)
-    _check_packages(model.name, model.since)
     root = cached(model) if folder is None else folder
+    lacks = [licenses.asked_for(model), _packages_lacking(model.name, model.since)]
     if root is None:
-        raise NotAvailableError(
-            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them, "
-            "or name their folder with --weights"
+        size = model.weight_bytes / 1e9
+        lacks.append(
+            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them, or "
+            f"name their folder with --weights; they take {size:.1f} GB of memory, and --offload "
+            "says how they fit a smaller card"
         )
+    if any(lacks):
+        raise NotAvailableError("; ".join(one for one in lacks if one is not None))
+    assert root is not None
     if not os.path.isdir(root):
         raise MissingInputError(f"no such folder of weights: {root}")
     if not (root / INDEX).is_file():
@@ -85,7 +89,8 @@ def find_pipeline(name: str, folder: Path | None) -> FoundModel:
 
     with plugin_parts.found():
         full, root = find_folder(name) if folder is None else (name, folder.absolute())
-        _check_packages(name, OLDEST)
+        if (lacking := _packages_lacking(name, OLDEST)) is not None:
+            raise NotAvailableError(lacking)
         return describe(full, root)
 
 
@@ -101,19 +106,19 @@ def cached(model: HubModel) -> Path | None:
     return cached_folder(model.repository, model.revision, INDEX)
 
 
-def _check_packages(name: str, since: str) -> None:
+def _packages_lacking(name: str, since: str) -> str | None:
+    """Say which package is missing or too old, and how to get it; None where none is."""
     for package in PACKAGES:
         try:
             found = version(package)
         except PackageNotFoundError:
-            raise NotAvailableError(
-                f"{name} needs the package {package}: pip install 'lingen[hub]'"
-            ) from None
+            return f"{name} needs the package {package}: pip install 'lingen[hub]'"
         if package == "diffusers" and _numbers(found) < _numbers(since):
-            raise NotAvailableError(
+            return (
                 f"{name} needs diffusers {since}, {found} is installed: "
                 "pip install --upgrade diffusers"
             )
+    return None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

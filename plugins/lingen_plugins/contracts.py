@@ -208,6 +208,8 @@ class HubModel(Component):
     """Of `image` and `last_image`, those that its pipeline takes."""
     needs: tuple[str, ...] = ()
     """Of `pictures`, those without which it makes no video."""
+    tiles: bool = False
+    """Whether its pictures may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
 

@@ -100,7 +100,11 @@ def test_models_that_are_measured_on_the_playground(lingen_here, fails):
 def test_the_licence_is_asked_for_once(lingen_here, fails, installed, state):
     installed()
     asked = lingen_here(*WISH)
-    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence")
+    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence", "lingen models pull")
+    installed(ftfy=None)  # all that is lacking is said at once
+    asked = lingen_here(*WISH)
+    fails(asked, 69, WAN.licence, "the package ftfy", "lingen models pull", "GB of memory")
+    installed()
     fails(lingen_here(*WISH, "--accept-licence"), 69, "lingen models pull wan-1.3b")
     fails(lingen_here(*WISH), 69, "lingen models pull wan-1.3b")
     (file,) = (state / "licences").iterdir()

@@ -194,8 +194,8 @@ class HubPipeline:
         self._device = device
         free, total, card = fit.free_of_card(device)
         shape = self._shape(self.latent_frames(frames), height, width)
-        needs = fit.needs_of(self.pipe, shape)
-        self.tiles = self.tiles or (self._can_tile and needs.decodes_in_tiles(free))
+        needs = fit.needs_of(self.pipe, shape, tiles=self._can_tile)
+        self.tiles = self.tiles or needs.decodes_in_tiles(free)
         self._places = needs.places(offload, free, fit.free_memory())
         told = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
         part, size = needs.largest
@@ -228,8 +228,7 @@ class HubPipeline:
 
     @property
     def _can_tile(self) -> bool:
-        """Whether tiles are an option."""
-        return False
+        return self.model.tiles and hasattr(self.pipe.vae, "enable_tiling")
 
     def _next(self) -> str | None:
         """Go to the first place left that torch finds room for. Return what it is; None where there

@@ -176,11 +176,6 @@ class BySignature(HubPipeline):
         return strides_of(self.pipe)[1]
 
     @property
-    def _can_tile(self) -> bool:
-        """Whether tiles are an option."""
-        return hasattr(self.pipe.vae, "enable_tiling")
-
-    @property
     def _in_chunks(self) -> bool:
         """A latent frame is decoded at a time."""
         return type(self.pipe.vae).__name__ == WAN_AUTOENCODER

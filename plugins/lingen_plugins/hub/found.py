@@ -138,6 +138,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         pictures=tuple(one for one in PICTURES if one in signature),
         needs=tuple(one for one in PICTURES if one in needed),
         previews=False,
+        tiles=True,
         from_pixels=False,
         **{"licence": "", "licence_url": ""} | facts,
     )

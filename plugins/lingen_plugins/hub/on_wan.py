@@ -40,13 +40,8 @@ class OnWanLatents(HubPipeline):
         """uint8 (1 + 4 k, H, W, 3) -> latents (1, C, 1 + k, h, w)."""
         return encode_frames(self.pipe.vae, frames)
 
-    @property
-    def _can_tile(self) -> bool:
-        """Whether tiles are an option: all frames are then decoded at once."""
-        return self.model.windows is None
-
     def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
-        if self.tiles:
+        if self.tiles:  # all frames at once
             return iter([decode_in_tiles(self.pipe.vae, latents)])
         return decode_frames(self.pipe.vae, latents)
 

@@ -60,5 +60,6 @@ SANA = HubModel(
     steps=50,
     guidance=6.0,
     negative_prompt=NEGATIVE,
+    tiles=True,
     supports=(*SUPPORTED, "shift"),
 )

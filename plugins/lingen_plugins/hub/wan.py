@@ -36,5 +36,6 @@ WAN = HubModel(
     steps=50,
     guidance=5.0,
     negative_prompt=NEGATIVE,
+    tiles=True,
     supports=(*SUPPORTED, "shift", "step_cache"),
 )

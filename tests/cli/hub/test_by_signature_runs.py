@@ -245,9 +245,31 @@ def test_folders_that_cannot_be_used(hub, fails, twin, tmp_path):
         (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": name}))
         fails(hub(*start, folder), 65, said)
     (folder / "model_index.json").write_text(json.dumps(index))
+    network = importlib.import_module("diffusers").WanTransformer3DModel.from_pretrained(
+        folder / "transformer"
+    )
+    shutil.rmtree(folder / "transformer")
+    network.save_pretrained(folder / "transformer", max_shard_size="20KB")
+    shards = sorted((folder / "transformer").glob("*-of-*.safetensors"))
+    assert len(shards) > 1
+    shards[-1].rename(tmp_path / "shard")
+    fails(hub(*start, folder), 65, str(folder / "transformer"))
+    (tmp_path / "shard").rename(shards[-1])
     second = folder / "transformer_2" / "diffusion_pytorch_model.safetensors"
     second.rename(second.with_suffix(".bin"))
     fails(hub(*start, folder), 65, "transformer_2")
     shutil.rmtree(folder / "transformer_2")
     fails(hub(*start, folder), 65, "transformer_2")
     assert not list(Path().iterdir())
+
+
+def test_a_library_that_cannot_be_imported(hub, fails, wish, monkeypatch):
+    from lingen_plugins.hub import found, loading
+
+    def broken(name):
+        raise ImportError("No module named 'httpx'")
+
+    found._describe.cache_clear()
+    monkeypatch.setattr(loading, "import_module", broken)
+    result = hub(*wish("wan-2.2-a14b"))
+    fails(result, 69, "No module named 'httpx'", "pip install --upgrade 'lingen[hub]'")
