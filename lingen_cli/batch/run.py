@@ -209,7 +209,14 @@ def loader() -> Load:
     loaded: dict[tuple[Any, ...], Any] = {}
 
     def load(job: Job) -> Any:
-        key = (tuple(job.model.hashes.items()), job.device, job.dtype, job.threads, job.offload)
+        key = (
+            tuple(job.model.hashes.items()),
+            job.device,
+            job.dtype,
+            job.threads,
+            job.offload,
+            job.loras,
+        )
         if key not in loaded:
             loaded.clear()
             loaded[key] = load_for(job)

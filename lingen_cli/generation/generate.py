@@ -111,7 +111,8 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
             latents = latents_of(job, pipe, journal, progress)
             return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
 
-    latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
+    with plugin_parts.found():
+        latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.frames, job.seconds)
 
@@ -363,4 +364,4 @@ def load_for(job: Job) -> VideoPipeline:
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    return load_pipeline(job.model, job.device, job.dtype)
+    return load_pipeline(job.model, job.device, job.dtype, job.loras)

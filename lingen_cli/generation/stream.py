@@ -17,6 +17,7 @@ from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
 from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
 from lingen_cli.generation.sample import Latents, latents_of
 from lingen_cli.inputs.frame_rates import picked
+from lingen_cli.plugin_admin import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.progress import Progress
@@ -51,7 +52,8 @@ def stream(job: Job, progress: Progress) -> Result:
     tags = tags_of(recipe_of(job, pipe, None)) if job.metadata else {}
     with writer_for(job, Path("standard output"), None, metadata=tags, sink=sink) as writer:
         ready = _Ready(job, pipe, writer)
-        latents_of(job, pipe, NoJournal(), progress, ready.take)
+        with plugin_parts.found():
+            latents_of(job, pipe, NoJournal(), progress, ready.take)
         ready.finish()
     progress.events.summarise(
         output=NAME, sha256=sink.digest, frames=job.frames, seconds=job.seconds

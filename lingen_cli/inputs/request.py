@@ -139,6 +139,15 @@ class GenerateRequest(Request):
         Path | None,
         Option(help="A folder with weights of your own.", panel=MODEL, default="the model's"),
     ] = None
+    lora: Annotated[
+        list[str] | None,
+        Option(
+            help="A LoRA for a model that diffusers runs: FILE[:SCALE], or owner/name of the hub. "
+            "May be given again.",
+            metavar="FILE[:SCALE]",
+            panel=MODEL,
+        ),
+    ] = None
     accept_licence: AcceptLicence = False
     device: Annotated[
         str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="auto")

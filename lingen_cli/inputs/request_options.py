@@ -79,7 +79,8 @@ def parse_request(command: str, values: Mapping[str, Any], folder: Path | None =
         if name not in known and name not in sampling:
             hint = did_you_mean(name, [*known, *sampling, "command", "id"])
             raise BadDataError(f"unknown key {key!r}; {hint}")
-        if isinstance(value, dict | list):
+        several = name in known and get_origin(known[name].kind) is list
+        if isinstance(value, dict | list) and not (several and isinstance(value, list)):
             raise BadDataError(f"{key} must be one value")
         if name in known:
             found[known[name].field] = _value(name, known[name].kind, value, folder)
@@ -101,6 +102,8 @@ def _value(name: str, kind: type, value: Any, folder: Path | None = None) -> Any
         if plain in _YES or plain in _NO:
             return plain in _YES
         raise BadDataError(f"{name} must be true or false, not {value!r}")
+    if get_origin(kind) is list:
+        return [str(one) for one in (value if isinstance(value, list) else [value])]
     if kind is Path:
         return _file(str(value), folder)
     if kind is str:
@@ -143,7 +146,8 @@ def command_line(request: Request) -> list[str]:
             name = option_name(one)
             arguments.append(name if value else name.replace("--", "--no-", 1))
         else:
-            arguments += [option_name(one), str(value)]
+            for each in value if isinstance(value, list) else [value]:
+                arguments += [option_name(one), str(each)]
     for name, value in getattr(request, "sampling", {}).items():
         option = "--" + name.replace("_", "-")
         if isinstance(value, bool):

@@ -108,7 +108,7 @@ def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any
         frames = 1 + time * (job.sampled[0].windows[0] - 1)
     channels = int(pipe.vae.config.get("z_dim") or pipe.vae.config["latent_channels"])
     shape = (1, channels, 1 + -(-(frames - 1) // time), job.height // space, job.width // space)
-    return fit.needs_of(pipe, shape, each)
+    return fit.needs_of(pipe, shape, each, tiles=model.tiles)
 
 
 def rows(plan: HubPlan) -> list[tuple[str, str]]:

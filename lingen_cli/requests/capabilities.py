@@ -29,6 +29,7 @@ def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
         guidance_scale=model.guidance,
         sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
         negative_prompt="" if isinstance(model, ModelVariant) else model.negative_prompt,
+        shift=0.0 if isinstance(model, ModelVariant) else model.shift,
         seed=seed,
     )
 
@@ -64,6 +65,10 @@ def check_edits(
     if not takes and any(isinstance(edit, Stretch) and edit.layout for edit in edits):
         raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
     if isinstance(model, ModelVariant):
+        if any(isinstance(edit, Stretch) and edit.sampling.shift for edit in edits):
+            raise InvalidOptionError(
+                f"{model.name} samples with a schedule of its own: leave out --shift"
+            )
         return
     if pictures is not None:
         _check_pictures(model, pictures)
@@ -74,6 +79,13 @@ def check_edits(
         _check_supported(model, edit.sampling, sources or {})
         if edit.at is not None:
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
+        if edit.cut and model.needs:
+            raise InvalidOptionError(f"{model.name} begins with a picture: no shot can be cut to")
+        if edit.windows is not None and "last_image" in (pictures or ()):
+            raise InvalidOptionError(
+                f"{model.name} ends in a picture only in one piece: leave out --last-image, or "
+                f"make at most {model.trained_seconds:.4g} s"
+            )
         if edit.crossfade:
             raise InvalidOptionError(f"{model.name} cannot fade prompts: leave out --crossfade")
         if model.windows is None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lingen_cli.inputs.layout_file import DrawnLayout
+    from lingen_cli.inputs.loras import Lora
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
@@ -154,6 +155,8 @@ class Job:
     """Draw the latents while they form."""
     decode_only: bool = False
     """Everything must be in the journal already."""
+    loras: tuple[Lora, ...] = ()
+    """What is put on the networks of a model from elsewhere."""
     offload: str = "auto"
     """Which parts of a model from elsewhere wait beside the card."""
     tiles: bool = False

@@ -14,6 +14,7 @@ from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
+from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
@@ -84,6 +85,9 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
     pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
+    if request.lora and not isinstance(variant, HubModel):
+        raise InvalidOptionError(f"{variant.name} takes no LoRA: leave out --lora")
+    loras = tuple(parse_lora(one) for one in request.lora or ())
     if request.accept_licence and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = context.locate(settings.model, settings.weights)
@@ -109,6 +113,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         preview=settings.preview,
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
+        loras=loras,
         offload=settings.offload,
         frugal=request.save_memory,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.inputs.loras import find_again
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
@@ -145,6 +146,7 @@ def prepare_again(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
+        loras=tuple(find_again(one.name, one.sha256, one.scale) for one in recipe.loras),
         offload=changes.offload,
         tiles=recipe.tiles,
         cache=changes.cache,

@@ -38,6 +38,16 @@ class GivenPicture(BaseModel):
     sha256: Sha256
 
 
+class GivenLora(BaseModel):
+    """A LoRA that was given, at the place where it lay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: Sha256
+    scale: float = Field(ge=-100, le=100, allow_inf_nan=False)
+
+
 class ForeignBase(BaseModel):
     """The video that lingen did not make, with which the video begins."""
 
@@ -131,6 +141,7 @@ class Recipe(_Sampled):
     """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
     weights_folder: str | None = None
     """Where they lay, when they are not the model's own."""
+    loras: tuple[GivenLora, ...] = Field((), max_length=64)
     edits: tuple[Later, ...] = Field((), max_length=MAX_EDITS)
     """What `extend`, `continue`, `retake` and `branch` did later, in their order; `frames` are
     those of the first sampling alone."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli import __version__
 from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
-from lingen_cli.requests.recipe import Added, Dropped, ForeignBase, GivenPicture, Recipe, Retaken
+from lingen_cli.requests.recipe import (
+    Added,
+    Dropped,
+    ForeignBase,
+    GivenLora,
+    GivenPicture,
+    Recipe,
+    Retaken,
+)
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -51,6 +59,9 @@ def _asked(job: Job) -> dict[str, Any]:
         "model": job.model.variant.name,
         "weights": job.model.hashes,
         "weights_folder": None if job.model.folder is None else str(job.model.folder),
+        "loras": tuple(
+            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
+        ),
         "edits": tuple(_later(edit) for edit in rest),
         "fps": str(job.rate),
         "width": job.width,

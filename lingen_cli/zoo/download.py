@@ -18,7 +18,9 @@ from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import file_hash
 from lingen_cli.zoo.hub_client import Repository, is_offline
 from lingen_plugins.contracts import ModelVariant, Weights
+from lingen_plugins.hub.found import REPOSITORY
 from lingen_plugins.hub_cache import repository_folder
+from lingen_plugins.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,27 @@ def pull(variant: ModelVariant, progress: Progress, *, offline: bool = False) ->
     except OSError as error:
         raise write_error(error, first.blob.parent) from error
     return missing
+
+
+def repository_of(registry: Registry, name: str) -> tuple[str, str] | None:
+    """Repository and revision that `lingen models pull NAME` is about, where NAME is one of open
+    weights from elsewhere, or is itself `owner/name[@revision]`."""
+    if name in registry.hub_models:
+        model = registry.hub_models[name]
+        return model.repository, model.revision
+    found = None if name in registry.model_variants else REPOSITORY.fullmatch(name)
+    return None if found is None else (found[1], found[2] or "main")
+
+
+def pull_repository(name: str, revision: str, progress: Progress, *, offline: bool) -> Path:
+    """Download what is missing of a repository; returns its folder in the cache.
+
+    Raises NotAvailableError (69), and DiskFullError or WriteFailedError (74).
+    """
+    progress.phase("download", 1)
+    folder = Repository(name, revision, progress.warn).snapshot(offline=offline or is_offline())
+    progress.advance(1)
+    return folder
 
 
 def _check_space(folder: Path, size: int) -> None:

@@ -13,7 +13,10 @@ from pathlib import Path
 from lingen_cli.errors import LingenError, NotAvailableError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
+from lingen_plugins.hub_cache import cache_root
 
+READ = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.toml", "LICENSE*", "*.md")
+"""Files of a repository that are downloaded: weights of other kinds are never read."""
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -43,6 +46,32 @@ class Repository:
 
         with self._told(file, None):
             return get_hf_file_metadata(self._address(file)).size
+
+    def snapshot(self, *, offline: bool) -> Path:
+        """The folder of the commit in the cache of the library: what is missing of it is downloaded
+        first, without files that lingen never reads.
+
+        Raises NotAvailableError (69), and DiskFullError or WriteFailedError (74).
+        """
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        with self._told("the repository", Path(self.name)):
+            try:
+                found = snapshot_download(
+                    self.name,
+                    revision=self.revision,
+                    allow_patterns=list(READ),
+                    cache_dir=cache_root(),
+                    local_files_only=offline,
+                )
+            except LocalEntryNotFoundError as error:
+                if not offline:
+                    raise
+                raise NotAvailableError(
+                    f"offline: {self.name} at {self.revision} is not in the cache"
+                ) from error
+        return Path(found)
 
     def fetch(self, file: str, target: Path, size: int, on_bytes: Callable[[int], None]) -> None:
         """Add to `target` what it lacks of a file of `size` bytes; what came is kept on any error.

@@ -60,13 +60,14 @@ def accept(model: HubModel) -> None:
         raise write_error(error, path) from error
 
 
-def require(model: HubModel) -> None:
-    """Raise NotAvailableError (69) until the licence of `model` is accepted."""
-    if model.licence and not is_accepted(model):
-        raise NotAvailableError(
-            f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
-            "--accept-licence to accept it; you are asked only once"
-        )
+def asked_for(model: HubModel) -> str | None:
+    """Say what to do until the licence of `model` is accepted; None where it is."""
+    if not model.licence or is_accepted(model):
+        return None
+    return (
+        f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
+        "--accept-licence to accept it; you are asked only once"
+    )
 
 
 def _file(model: HubModel) -> Path | None:

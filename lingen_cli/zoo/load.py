@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.plugin_admin import plugin_parts
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from lingen_cli.zoo.locate import LocatedModel
@@ -16,15 +19,36 @@ if TYPE_CHECKING:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
 
-def load_pipeline(model: LocatedModel, device: str, dtype: str | None = None) -> VideoPipeline:
-    """Read the weights of `model`, whichever kind of model that is; else as `load_model`."""
+class GivenLora(Protocol):
+    """A file with a LoRA, and how strong it is."""
+
+    @property
+    def path(self) -> Path:
+        """A safetensors file."""
+
+    @property
+    def scale(self) -> float:
+        """Factor of what it changes."""
+
+
+def load_pipeline(
+    model: LocatedModel, device: str, dtype: str | None = None, loras: Sequence[GivenLora] = ()
+) -> VideoPipeline:
+    """Read the weights of `model`, whichever kind of model that is; else as `load_model`.
+
+    One from elsewhere gets its LoRAs: BadDataError (65) for those of another model.
+    """
     if isinstance(model.variant, HubModel):
-        return _load_hub(model, model.variant, device, dtype)
+        return _load_hub(model, model.variant, device, dtype, loras)
     return load_model(model, device, dtype)
 
 
 def _load_hub(
-    located: LocatedModel, model: HubModel, device: str, dtype: str | None
+    located: LocatedModel,
+    model: HubModel,
+    device: str,
+    dtype: str | None,
+    loras: Sequence[GivenLora],
 ) -> VideoPipeline:
     """Its networks are on the CPU until they are placed."""
     from lingen_models.precision import compute_dtype
@@ -32,7 +56,10 @@ def _load_hub(
     precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
     folder = next(iter(located.files.values())).parent
     with plugin_parts.found():
-        return model.build(folder, "cpu", precision)
+        pipe = model.build(folder, "cpu", precision)
+        if loras:
+            pipe.add_loras([(one.path, one.scale) for one in loras])
+        return pipe
 
 
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:

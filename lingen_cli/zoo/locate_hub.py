@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +40,16 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
 
     root = cached(model) if folder is None else folder
-    _check_available(model, root)
+    lacks = [licenses.asked_for(model), _packages_lacking(model.name, model.since)]
+    if root is None:
+        size = model.weight_bytes / 1e9
+        lacks.append(
+            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them, or "
+            f"name their folder with --weights; they take {size:.1f} GB of memory, and --offload "
+            "says how they fit a smaller card"
+        )
+    if any(lacks):
+        raise NotAvailableError("; ".join(one for one in lacks if one is not None))
     assert root is not None
     if not os.path.isdir(root):
         raise MissingInputError(f"no such folder of weights: {root}")
@@ -70,25 +78,6 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
         raise BadDataError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
-def _check_available(model: HubModel, root: Path | None) -> None:
-    """Raise NotAvailableError (69) with everything that is missing at once."""
-    missing = []
-    packages = partial(_check_packages, model.name, model.since)
-    for check in (partial(licenses.require, model), packages):
-        try:
-            check()
-        except NotAvailableError as error:
-            missing.append(str(error))
-    if root is None:
-        missing.append(
-            f"the weights of {model.name!r} are not here: `{how_to_fetch(model)}` fetches them "
-            f"({model.weight_bytes / 1e9:.1f} GB, which also is the memory that they need), "
-            "or name their folder with --weights"
-        )
-    if missing:
-        raise NotAvailableError("; ".join(missing))
-
-
 def find_pipeline(name: str, folder: Path | None) -> FoundModel:
     """The pipeline in the folder, or in the downloaded repository, `name`; `folder` has it where it
     has moved.
@@ -100,13 +89,14 @@ def find_pipeline(name: str, folder: Path | None) -> FoundModel:
 
     with plugin_parts.found():
         full, root = find_folder(name) if folder is None else (name, folder.absolute())
-        _check_packages(name, OLDEST)
+        if (lacking := _packages_lacking(name, OLDEST)) is not None:
+            raise NotAvailableError(lacking)
         return describe(full, root)
 
 
 def how_to_fetch(model: HubModel) -> str:
     """The command that downloads them."""
-    return f"hf download {model.repository} --revision {model.revision}"
+    return f"lingen models pull {model.name}"
 
 
 def cached(model: HubModel) -> Path | None:
@@ -116,19 +106,19 @@ def cached(model: HubModel) -> Path | None:
     return cached_folder(model.repository, model.revision, INDEX)
 
 
-def _check_packages(name: str, since: str) -> None:
+def _packages_lacking(name: str, since: str) -> str | None:
+    """Say which package is missing or too old, and how to get it; None where none is."""
     for package in PACKAGES:
         try:
             found = version(package)
         except PackageNotFoundError:
-            raise NotAvailableError(
-                f"{name} needs the package {package}: pip install 'lingen[hub]'"
-            ) from None
+            return f"{name} needs the package {package}: pip install 'lingen[hub]'"
         if package == "diffusers" and _numbers(found) < _numbers(since):
-            raise NotAvailableError(
+            return (
                 f"{name} needs diffusers {since}, {found} is installed: "
                 "pip install --upgrade diffusers"
             )
+    return None
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -161,6 +161,10 @@ class ModelVariant(Component):
     frames in one, and how many of them are its past."""
 
 
+SUPPORTED = ("steps", "guidance_scale", "negative_prompt", "seed")
+"""Fields of `SamplingParams` that every pipeline of `diffusers` follows."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HubModel(Component):
     """Open weights that others published, run by a pipeline of the `diffusers` package.
@@ -193,7 +197,7 @@ class HubModel(Component):
     """The most video frames that it makes in one piece."""
     windows: tuple[int, int] | None = None
     """Latent frames of a window and of its past, with which it goes on; None: it cannot."""
-    supports: tuple[str, ...] = ("steps", "guidance_scale", "negative_prompt", "seed")
+    supports: tuple[str, ...] = SUPPORTED
     """Fields of `SamplingParams` that its pipeline follows; others are refused."""
     from_pixels: bool = True
     """Whether it goes on with any video, or only with latents of its own that are still there."""
@@ -201,10 +205,14 @@ class HubModel(Component):
     guidance: float
     negative_prompt: str = ""
     """Of its authors; `--negative ""` leaves it out."""
+    shift: float = 0.0
+    """Shift of its noise schedule; 0: what its scheduler's configuration says."""
     pictures: tuple[str, ...] = ()
     """Of `image` and `last_image`, those that its pipeline takes."""
     needs: tuple[str, ...] = ()
     """Of `pictures`, those without which it makes no video."""
+    tiles: bool = False
+    """Whether its pictures may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
 

@@ -31,13 +31,19 @@ def snapshot_folder(repository: str, revision: str) -> Path:
 
 def cached_folder(repository: str, revision: str, holds: str) -> Path | None:
     """The files of a branch, a tag or a commit, where they are here and have the file `holds`."""
+    folder = cached_snapshot(repository, revision)
+    return folder if folder is not None and (folder / holds).is_file() else None
+
+
+def cached_snapshot(repository: str, revision: str) -> Path | None:
+    """The folder of a branch, a tag or a commit, where it is here."""
     entry = repository_folder(repository)
     try:
         commit = (entry / "refs" / revision).read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         commit = revision
     folder = entry / "snapshots" / commit
-    return folder if (folder / holds).is_file() else None
+    return folder if folder.is_dir() else None
 
 
 def _expanded(path: str) -> Path:

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,13 @@ _SPEC.loader.exec_module(corpus)
 
 
 @pytest.mark.parametrize("case", corpus.CASES, ids=lambda case: case.name)
-def test_a_file_is_treated_as_the_table_says(case, tiny_weights, tmp_path, capsys, monkeypatch):
+def test_a_file_is_treated_as_the_table_says(
+    case: Any,
+    tiny_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from lingen_cli.app import run
 
     monkeypatch.setenv("LINGEN_CACHE_DIR", str(tmp_path / "cache"))
@@ -32,11 +39,11 @@ def test_a_file_is_treated_as_the_table_says(case, tiny_weights, tmp_path, capsy
     assert new.exists() == (case.pictures != corpus.REFUSED)
 
 
-def test_the_table_of_the_docs_is_that_of_the_script():
+def test_the_table_of_the_docs_is_that_of_the_script() -> None:
     assert corpus.table() in (ROOT / "docs" / "files.md").read_text(encoding="utf-8")
 
 
-def test_the_script_tells_of_a_difference(tmp_path, monkeypatch):
+def test_the_script_tells_of_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = corpus.CASES[0]
     old = corpus.make(case, tmp_path)
     said = "lingen: warning: the old frames are encoded again, not copied: it has gaps"

@@ -1,11 +1,12 @@
 """As much of the Hugging Face hub as a download needs, on this machine."""
 
 import hashlib
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 REPOSITORY = "someone/tiny-video"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -73,6 +74,10 @@ class Hub:
                 hub.requests.append((self.command, self.path, span))
                 if hub.status is not None:
                     return self._refuse(*hub.status)
+                if self.path.startswith(f"/api/models/{REPOSITORY}/revision/"):
+                    return self._describe(self.path.rsplit("/", 1)[1].partition("?")[0])
+                if self.path.startswith(f"/api/models/{REPOSITORY}/tree/{COMMIT}"):
+                    return self._list()
                 start = f"/{REPOSITORY}/resolve/"
                 if not self.path.startswith(f"/{REPOSITORY}/"):
                     return self._refuse(404, "RepoNotFound")
@@ -83,9 +88,22 @@ class Hub:
                     return self._refuse(404, "EntryNotFound")
                 self._send(hub.files[name], span if hub.ranges else None, body)
 
-            def _send(self, data: bytes, span: str | None, body: bool) -> None:
-                asked = re.fullmatch(r"bytes=(\d+)-", span) if span else None
-                begin = int(asked[1]) if asked else 0
+            def _describe(self, revision: Any) -> Any:
+                if revision not in ("main", COMMIT):
+                    return self._refuse(404, "RevisionNotFound")
+                files = [{"rfilename": name} for name in hub.files]
+                facts = {"id": REPOSITORY, "sha": COMMIT, "siblings": files}
+                self._send(json.dumps(facts).encode(), None, True)
+
+            def _list(self) -> None:
+                found = [
+                    {"type": "file", "path": name, "size": len(data), "oid": "0" * 40}
+                    for name, data in hub.files.items()
+                ]
+                self._send(json.dumps(found).encode(), None, True)
+
+            def _send(self, data: Any, span: Any, body: Any) -> None:
+                begin = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span else 0
                 self.send_response(206 if span else 200)
                 self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
                 self.send_header("X-Repo-Commit", COMMIT)

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.generation import latent_cache
 from lingen_cli.settings import CacheLimit
+from tests.cli.protocols import Fails, RunHere
 
 HUGE = "1" * 5000
 
@@ -29,13 +31,19 @@ HUGE = "1" * 5000
     ],
 )
 def test_numbers_of_thousands_of_digits(
-    clean_environment, lingen_here, fails, name, text, command, code
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    fails: Fails,
+    name: str,
+    text: str,
+    command: tuple[str, ...],
+    code: int,
+) -> None:
     Path(name).write_text(text)
     fails(lingen_here(*command), code, name)
 
 
-def test_standard_output_that_is_closed(clean_environment, tiny_weights):
+def test_standard_output_that_is_closed(clean_environment: Path, tiny_weights: Path) -> None:
     command = [sys.executable, "-m", "lingen_cli", "generate", "a ball", "--frames", "9"]
     done = subprocess.run(
         [*command, "--size", "64", "--steps", "1", "--weights", str(tiny_weights), "-o", "-"],
@@ -57,14 +65,14 @@ def test_standard_output_that_is_closed(clean_environment, tiny_weights):
         (ImportError("No module named 'x'"), 70),
     ],
 )
-def test_a_library_that_there_is_no_memory_for(error, code):
+def test_a_library_that_there_is_no_memory_for(error: Any, code: int) -> None:
     assert failure_of(error).code == code
 
 
-def test_too_little_memory_to_begin_with(clean_environment, tiny_weights):
+def test_too_little_memory_to_begin_with(clean_environment: Path, tiny_weights: Path) -> None:
     import resource
 
-    def limit():
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
 
     command = [sys.executable, "-m", "lingen_cli", "generate", "a ball", "--frames", "9"]
@@ -80,14 +88,14 @@ def test_too_little_memory_to_begin_with(clean_environment, tiny_weights):
     assert os.listdir() == []
 
 
-def without_calendar(monkeypatch):
+def without_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the cache's files be of the year 30000, as some disks can say."""
     stat = Path.stat
 
     class Status:
         st_size, st_mtime = 100, 884541351600.0
 
-    def of(path, **options):
+    def of(path: Path, **options: Any) -> Any:
         ours = path.suffix == ".safetensors" and path.parent == latent_cache.cache_folder()
         return Status() if ours else stat(path, **options)
 
@@ -95,8 +103,11 @@ def without_calendar(monkeypatch):
 
 
 def test_a_cache_file_of_a_year_that_no_calendar_has(
-    clean_environment, lingen_here, tiny_weights, monkeypatch
-):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     Path("cache").mkdir()
     Path("cache/old.safetensors").write_bytes(b"x")
@@ -111,9 +122,12 @@ def test_a_cache_file_of_a_year_that_no_calendar_has(
 
 
 def test_nothing_that_the_cache_does_ends_a_run(
-    clean_environment, lingen_here, tiny_weights, monkeypatch
-):
-    def broken(*_):
+    clean_environment: Path,
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
         raise ValueError("the cache is broken")
 
     monkeypatch.setattr(latent_cache, "store", broken)
@@ -123,7 +137,9 @@ def test_nothing_that_the_cache_does_ends_a_run(
     assert "the latents were not kept: ValueError: the cache is broken" in result.stderr
 
 
-def test_what_killed_runs_left_in_the_cache_goes(clean_environment, lingen_here, monkeypatch):
+def test_what_killed_runs_left_in_the_cache_goes(
+    clean_environment: Path, lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, "cache")
@@ -141,7 +157,9 @@ def test_what_killed_runs_left_in_the_cache_goes(clean_environment, lingen_here,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
-def test_a_home_that_cannot_be_searched(clean_environment, lingen_here, tmp_path, monkeypatch):
+def test_a_home_that_cannot_be_searched(
+    clean_environment: Path, lingen_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after `sudo -u`: nobody asked for the settings in there."""
     from lingen_cli.app import run
 
@@ -180,7 +198,9 @@ app.main()
     ("first", "second", "code"),
     [("SIGINT", "SIGINT", 130), ("SIGINT", "SIGTERM", 130), ("SIGTERM", "SIGINT", 143)],
 )
-def test_a_second_signal_as_the_process_ends(clean_environment, first, second, code):
+def test_a_second_signal_as_the_process_ends(
+    clean_environment: Path, first: str, second: str, code: int
+) -> None:
     """The exit code is the one that was told."""
     done = subprocess.run(
         [sys.executable, "-c", TWICE.format(first, second)], capture_output=True, check=False
@@ -188,7 +208,7 @@ def test_a_second_signal_as_the_process_ends(clean_environment, first, second, c
     assert done.returncode == code, done.stderr
 
 
-def test_two_signals_at_once_raise_one_error():
+def test_two_signals_at_once_raise_one_error() -> None:
     from lingen_cli.terminal import signals
 
     before = {number: signal.getsignal(number) for number in (2, 15, 1)}

@@ -52,7 +52,7 @@ def test_d1_killed_at_any_call(clean_environment: Path, tiny_weights: Path, kind
 
 
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO"])
-def test_calls_that_fail(clean_environment, tiny_weights, fault):
+def test_calls_that_fail(clean_environment: Path, tiny_weights: Path, fault: str) -> None:
     result, problems = tried("story", fault, 11, tiny_weights)
     assert not problems
     assert result["tried"] > 4

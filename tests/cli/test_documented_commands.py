@@ -6,11 +6,13 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from lingen_cli.app import app
+from tests.cli.protocols import RunHere
 
 ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)
@@ -20,19 +22,19 @@ ONLY_READ = ("train", "convert", "evaluate", "bench", "resume", "decode")
 """Commands that need hours, weights of one's own, or a run that was interrupted."""
 
 
-def commands_on(page):
+def commands_on(page: str) -> list[Any]:
     lines = re.findall(r"^    (.*\blingen .*)$", (ROOT / page).read_text(encoding="utf-8"), re.M)
     found = [line.split(" && ")[-1] for line in lines]
     # `[...]`, words in capitals and `...` stand for something: such a line cannot be run as it is.
     return [line for line in found if not re.search(r"\[|\.\.\.|(?<![\w-])[A-Z]{4,}", line)]
 
 
-def cheaper(line):
+def cheaper(line: Any) -> Any:
     """The same command for a second of video."""
     return re.sub(r"--minutes \d+|--seconds \d+", "--seconds 1", line)
 
 
-def read(words):
+def read(words: Any) -> Any:
     """Read the options of a command line without running it."""
     context = COMMAND.make_context("lingen", list(words))
     rest = [*context._protected_args, *context.args]
@@ -43,7 +45,7 @@ def read(words):
 
 
 @pytest.fixture
-def here(clean_environment, monkeypatch, lingen_here):
+def here(clean_environment: Path, monkeypatch: pytest.MonkeyPatch, lingen_here: RunHere) -> RunHere:
     """A folder with the files that the pages name."""
     for name, value in CHEAP.items():
         monkeypatch.setenv(name, value)
@@ -69,7 +71,9 @@ def here(clean_environment, monkeypatch, lingen_here):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("page", "count"), [("README.md", 12), ("docs/cli.md", 14)])
-def test_the_commands_of_a_page(page, count, here, monkeypatch):
+def test_the_commands_of_a_page(
+    page: str, count: int, here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = commands_on(page)
     assert len(lines) >= count
     failed = []
@@ -94,7 +98,7 @@ def test_the_commands_of_a_page(page, count, here, monkeypatch):
     assert not failed
 
 
-def test_what_a_page_says_about_files_is_there():
+def test_what_a_page_says_about_files_is_there() -> None:
     """Commands that make a file and those that use it agree on its name."""
     lines = commands_on("README.md")
     assert any("-o square.mp4" in line for line in lines)

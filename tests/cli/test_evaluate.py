@@ -21,7 +21,17 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stand in for the measurement, and remember how it was called."""
     calls = []
 
-    def evaluate(pipe, params, method, *, report, progress, into, seen=None, **options):
+    def evaluate(
+        pipe: Any,
+        params: Any,
+        method: Any,
+        *,
+        report: Any,
+        progress: Any,
+        into: Any,
+        seen: Any = None,
+        **options: Any,
+    ) -> None:
         calls.append(options | {"params": params, "method": method})
         report("1/1 clips")
         into["short"] = {"colour": [1, 1]}
@@ -155,7 +165,9 @@ def test_wrong_arguments(
     assert list(clean_environment.iterdir()) == []
 
 
-def test_clips_are_counted_kept_and_shown(lingen_here, tiny_weights, monkeypatch):
+def test_clips_are_counted_kept_and_shown(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a stand-in: bars are for terminals; here the last line of each phase is."""
     from lingen_cli.terminal import progress
 
@@ -183,12 +195,14 @@ def test_clips_are_counted_kept_and_shown(lingen_here, tiny_weights, monkeypatch
     assert again.returncode == 73
 
 
-def test_ctrl_c_keeps_what_was_judged(lingen_here, tiny_weights, monkeypatch):
+def test_ctrl_c_keeps_what_was_judged(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_training import evaluate as evaluation
 
     made = []
 
-    def stopped(self, *_):
+    def stopped(self: Any, *_: object) -> None:
         made.append(self.phase)
         if self.phase == "long clips":
             raise KeyboardInterrupt

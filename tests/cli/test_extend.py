@@ -163,7 +163,9 @@ def test_without_the_cache_the_end_is_encoded(
     assert extend("first-longer.mp4", "--seconds", "1").returncode == 0  # and on from there
 
 
-def test_a_video_that_was_encoded_again_is_continued_from_its_pixels(generate, extend):
+def test_a_video_that_was_encoded_again_is_continued_from_its_pixels(
+    generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     first = generate("--frames", "20")
     shown = pictures(first)
     with av.open("first.mp4") as source, av.open("other.mp4", "w") as target:

@@ -187,7 +187,9 @@ def test_a_step_cache_that_skips_everything_is_warned_of(
     assert ("--step-cache 5 skips nearly every step" in found.stderr) == told
 
 
-def test_the_end_says_how_to_look_at_the_video(first, lingen_here):
+def test_the_end_says_how_to_look_at_the_video(
+    first: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
+) -> None:
     found = first("-o", "a b.mp4")
     (line,) = [one for one in found.stderr.splitlines() if "to look at it" in one]
     assert re.fullmatch(
@@ -199,7 +201,9 @@ def test_the_end_says_how_to_look_at_the_video(first, lingen_here):
     assert first("-o", "b.mp4", "-q").stderr == ""
 
 
-def test_a_story_with_a_misspelt_key(lingen_here, fails, clean_environment):
+def test_a_story_with_a_misspelt_key(
+    lingen_here: RunHere, fails: Fails, clean_environment: Path
+) -> None:
     story = clean_environment / "story.toml"
     story.write_text('transiton = "cut"\n[[shot]]\npromt = "a ball"\nseconds = 1\n')
     found = lingen_here("story", "check", story)
@@ -208,17 +212,19 @@ def test_a_story_with_a_misspelt_key(lingen_here, fails, clean_environment):
     assert f"{story}:1: transiton: unknown key; did you mean 'transition'?" in found.stderr
 
 
-def test_the_settings_say_where_to_write_them(lingen_here):
+def test_the_settings_say_where_to_write_them(lingen_here: RunHere) -> None:
     found = lingen_here("config", "show")
     assert found.stdout.splitlines()[0].split() == ["SETTING", "VALUE", "SET", "BY"]
     assert "to set one, write a line such as `steps = 30` into " in found.stderr
     assert found.stderr.endswith("lingen.toml\n")
 
 
-def test_everything_that_a_hub_model_lacks_is_told_at_once(lingen_here, fails, monkeypatch):
+def test_everything_that_a_hub_model_lacks_is_told_at_once(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from lingen_cli.zoo import locate_hub
 
-    def absent(name):
+    def absent(name: str) -> None:
         raise locate_hub.PackageNotFoundError(name)
 
     monkeypatch.setattr(locate_hub, "version", absent)

@@ -1,17 +1,20 @@
 """`lingen show VIDEO --frame TIME PNG`: a frame as `--image` takes it."""
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lingen_cli.media.images.image_files import read_image
+from tests.cli.protocols import Fails, RunHere
 
 LOSSLESS = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv444p")
 
 
 @pytest.fixture
-def shades(ffmpeg):
+def shades(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Path:
     """16 frames at 16 per second, each brighter than the one before."""
     grey = "color=s=64x48:r=16:d=1,format=rgb24,geq=r='16*N':g='16*N':b='16*N'"
     ffmpeg("-f", "lavfi", "-i", grey, *LOSSLESS, "v.mp4")
@@ -22,7 +25,9 @@ def shades(ffmpeg):
     ("time", "number"),
     [("0", 0), ("0.5s", 8), ("0:00.5", 8), ("0.51", 8), ("0.96", 15), ("end", 15)],
 )
-def test_the_frame_that_is_on_screen(shades, lingen_here, time, number):
+def test_the_frame_that_is_on_screen(
+    shades: Path, lingen_here: RunHere, time: str, number: int
+) -> None:
     result = lingen_here("show", shades, "--frame", time, "first.png")
     assert (result.returncode, result.stdout) == (0, "first.png\n"), result.stderr
     image = read_image(Path("first.png"))
@@ -30,7 +35,9 @@ def test_the_frame_that_is_on_screen(shades, lingen_here, time, number):
     assert abs(image.astype(int) - 16 * number).max() <= 2
 
 
-def test_a_turned_video_and_pixels_that_are_not_square(ffmpeg, shades, lingen_here):
+def test_a_turned_video_and_pixels_that_are_not_square(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]], shades: Path, lingen_here: RunHere
+) -> None:
     ffmpeg("-i", shades, "-c", "copy", "-metadata:s:v:0", "rotate=90", "turned.mp4")
     assert lingen_here("show", "turned.mp4", "--frame", "0", "t.png").returncode == 0
     assert read_image(Path("t.png")).shape == (64, 48, 3)
@@ -39,7 +46,7 @@ def test_a_turned_video_and_pixels_that_are_not_square(ffmpeg, shades, lingen_he
     assert read_image(Path("w.png")).shape == (48, 128, 3)
 
 
-def test_a_video_begins_with_it(shades, lingen_here, tiny_weights):
+def test_a_video_begins_with_it(shades: Path, lingen_here: RunHere, tiny_weights: Path) -> None:
     assert lingen_here("show", shades, "--frame", "0.5s", "first.png").returncode == 0
     new = ("--seconds", "0.5", "--steps", "1", "--weights", tiny_weights, "-o", "new.mp4")
     result = lingen_here("generate", "a red ball", "--image", "first.png", *new)
@@ -63,7 +70,14 @@ def test_a_video_begins_with_it(shades, lingen_here, tiny_weights):
         (("--frame", "0", "none/first.png"), 66, "no such folder"),
     ],
 )
-def test_what_is_refused(shades, lingen_here, fails, arguments, code, part):
+def test_what_is_refused(
+    shades: Path,
+    lingen_here: RunHere,
+    fails: Fails,
+    arguments: tuple[str, ...],
+    code: int,
+    part: str,
+) -> None:
     Path("there.png").write_bytes(b"somebody's")
     fails(lingen_here("show", shades, *arguments), code, part)
     assert sorted(path.name for path in Path().iterdir()) == ["there.png", "v.mp4"]

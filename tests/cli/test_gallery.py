@@ -195,7 +195,7 @@ def test_typing_filters_and_a_click_tells_more(page: Path) -> None:
     assert title.endswith("#query=star")
 
 
-def test_a_click_plays_the_video_large(page):
+def test_a_click_plays_the_video_large(page: Path) -> None:
     script = """
         document.querySelectorAll(".picture")[2].click();
         const video = document.querySelector("dialog video");
@@ -206,7 +206,7 @@ def test_a_click_plays_the_video_large(page):
     assert browsed(page, script=script)[0] == "plays 32"
 
 
-def test_foreign_and_broken_videos_are_said_to_be_that(page):
+def test_foreign_and_broken_videos_are_said_to_be_that(page: Path) -> None:
     main = browsed(page)[1]
     small = [unescape(one) for one in re.findall(r'<span class="small">(.*?)</span>', main)]
     assert "not made by lingen · 1 s · 48x32" in small

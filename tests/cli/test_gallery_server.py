@@ -10,18 +10,22 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lingen_cli.gallery.collect import Entry
 from lingen_cli.gallery.page import html_of, write_page
+from tests.cli.protocols import Fails, RunHere
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tiny_weights):
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
     from lingen_cli.app import run
 
     folder = tmp_path_factory.mktemp("served")
@@ -33,7 +37,7 @@ def folder(tmp_path_factory, tiny_weights):
 
 
 @pytest.fixture
-def served(folder):
+def served(folder: Path) -> Iterator[int]:
     """Port of a server, which ends with the test; Ctrl-C is its way to end."""
     command = [sys.executable, "-m", "lingen_cli", "gallery", str(folder), "--serve", "--port", "0"]
     process = subprocess.Popen(
@@ -48,7 +52,7 @@ def served(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a.mp4", "secret.txt"]
 
 
-def asked(port, path, **headers):
+def asked(port: int, path: str, **headers: Any) -> tuple[Any, Any]:
     with contextlib.closing(
         http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     ) as connection:
@@ -57,7 +61,7 @@ def asked(port, path, **headers):
         return answer, answer.read()
 
 
-def test_it_serves_the_page_and_its_videos_and_nothing_else(served, folder):
+def test_it_serves_the_page_and_its_videos_and_nothing_else(served: int, folder: Path) -> None:
     data = (folder / "a.mp4").read_bytes()
     answer, page = asked(served, "/")
     assert answer.status == 200 and answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -76,7 +80,7 @@ def test_it_serves_the_page_and_its_videos_and_nothing_else(served, folder):
     assert asked(served, "/", Host="elsewhere.example:80")[0].status == 403
 
 
-def test_new_videos_are_on_the_page_when_it_is_loaded_again(served, folder):
+def test_new_videos_are_on_the_page_when_it_is_loaded_again(served: int, folder: Path) -> None:
     assert asked(served, "/")[1].count(b'"url"') == 1
     shutil.copy(folder / "a.mp4", folder / "b.mp4")
     try:
@@ -88,7 +92,7 @@ def test_new_videos_are_on_the_page_when_it_is_loaded_again(served, folder):
     assert asked(served, "/video/1")[0].status == 404
 
 
-def test_it_plays_in_a_browser(served, tmp_path):
+def test_it_plays_in_a_browser(served: int, tmp_path: Path) -> None:
     if BROWSER is None:
         pytest.skip("no chromium")
     command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"]
@@ -105,15 +109,17 @@ def test_it_plays_in_a_browser(served, tmp_path):
     assert unescape(prompt) == "a red <b>ball</b>"
 
 
-def test_a_port_that_is_taken(served, lingen_here, fails, folder):
+def test_a_port_that_is_taken(
+    served: int, lingen_here: RunHere, fails: Fails, folder: Path
+) -> None:
     fails(lingen_here("gallery", folder, "--serve", "--port", served), 69, "cannot listen on port")
     fails(lingen_here("gallery", "nowhere", "--serve"), 66, "no such file or folder")
 
 
-def test_memory_does_not_grow_with_the_videos(tmp_path):
+def test_memory_does_not_grow_with_the_videos(tmp_path: Path) -> None:
     """A thousand videos whose thumbnails have 40 MB together."""
 
-    def entries():
+    def entries() -> Iterator[Entry]:
         for number in range(1000):
             yield Entry(
                 name=f"{number}.mp4",
@@ -131,5 +137,5 @@ def test_memory_does_not_grow_with_the_videos(tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 40e6 and peak < 5e6
 
 
-def test_a_page_of_nothing_is_a_page():
+def test_a_page_of_nothing_is_a_page() -> None:
     assert '<script type="application/json" id="data">[]</script>' in "".join(html_of([], "none"))

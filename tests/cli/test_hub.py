@@ -53,7 +53,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         pytest.param(("--size", "200x120"), "a multiple of 16", id="size"),
         pytest.param(("--sampler", "heun"), "leave out --sampler", id="sampler"),
         pytest.param(("--guidance-interval", "0,1"), "leave out --guidance-", id="interval"),
-        pytest.param(("--step-cache", "0.1"), "leave out --step-cache", id="step cache"),
     ],
 )
 def test_what_it_cannot_do(
@@ -65,13 +64,13 @@ def test_what_it_cannot_do(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("guidance_interval", "0.1,0.8"), ("step_cache", "0.1"), ("sampler", "heun")],
+    [("guidance_interval", "0.1,0.8"), ("sampler", "heun")],
 )
 def test_a_setting_that_it_cannot_follow_is_named(
     lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     file = Path("lingen.toml").absolute()
-    file.write_text(f"{name} = {value}\n" if name == "step_cache" else f'{name} = "{value}"\n')
+    file.write_text(f'{name} = "{value}"\n')
     fails(lingen_here(*WISH), 2, "wan-1.3b", f"{name} is set by {file}")
     monkeypatch.setenv(f"LINGEN_{name.upper()}", value)
     fails(lingen_here(*WISH), 2, f"{name} is set by LINGEN_{name.upper()}")
@@ -111,9 +110,13 @@ def test_the_licence_is_asked_for_once(
 ) -> None:
     installed()
     asked = lingen_here(*WISH)
-    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence")
-    fails(lingen_here(*WISH, "--accept-licence"), 69, "hf download")
-    fails(lingen_here(*WISH), 69, "hf download")
+    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence", "lingen models pull")
+    installed(ftfy=None)  # all that is lacking is said at once
+    asked = lingen_here(*WISH)
+    fails(asked, 69, WAN.licence, "the package ftfy", "lingen models pull", "GB of memory")
+    installed()
+    fails(lingen_here(*WISH, "--accept-licence"), 69, "lingen models pull wan-1.3b")
+    fails(lingen_here(*WISH), 69, "lingen models pull wan-1.3b")
     (file,) = (state / "licences").iterdir()
     record = json.loads(file.read_text())
     assert record["licence"] == WAN.licence
@@ -171,7 +174,9 @@ def test_listing_imports_nothing_heavy(lingen: Run) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path, monkeypatch):
+def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     entry = tmp_path / "models--someone--video"
     blobs, part = entry / "blobs", entry / "snapshots" / "main" / "vae"
@@ -185,7 +190,9 @@ def test_sums_of_files_that_huggingface_hub_keeps_are_not_counted_again(tmp_path
     assert sums.folder_sum(part) != before
 
 
-def test_the_name_of_a_file_elsewhere_is_not_its_sum(tmp_path, monkeypatch):
+def test_the_name_of_a_file_elsewhere_is_not_its_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     for blobs in (tmp_path / "x" / "blobs", tmp_path / "cache" / "blobs"):
         blobs.mkdir(parents=True)

@@ -395,7 +395,9 @@ def test_names_outlive_a_loss_of_power(
 
 
 @pytest.mark.parametrize("what", ["work folder", "journal"])
-def test_a_folder_that_is_exchanged_while_it_samples(run, monkeypatch, what):
+def test_a_folder_that_is_exchanged_while_it_samples(
+    run: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     """Nothing is written where a link leads; the run itself needs no journal."""
     from lingen_models.networks.denoiser import LinGen
 
@@ -403,7 +405,7 @@ def test_a_folder_that_is_exchanged_while_it_samples(run, monkeypatch, what):
     elsewhere.mkdir()
     forward, calls = LinGen.forward, []
 
-    def exchange(*given, **more):
+    def exchange(*given: Any, **more: Any) -> Any:
         calls.append(1)
         if len(calls) == 3:
             (place := PLACE if what == "work folder" else JOURNAL).rename("moved")
@@ -422,7 +424,12 @@ def test_a_folder_that_is_exchanged_while_it_samples(run, monkeypatch, what):
         assert not Path("a.mp4").exists()
 
 
-def test_a_planted_journal_overwrites_no_file_of_the_user(run, stopped, lingen_here, fails):
+def test_a_planted_journal_overwrites_no_file_of_the_user(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    stopped: None,
+    lingen_here: RunHere,
+    fails: Fails,
+) -> None:
     file = JOURNAL / "job.json"
     facts = unsealed(file.read_bytes())
     assert facts["replaces"] is None
@@ -452,8 +459,13 @@ def test_a_run_that_overwrites_goes_on_to_overwrite(
 
 @pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
 def test_other_weights_are_named_and_nothing_is_dropped(
-    run, lingen_here, fails, monkeypatch, tiny_weights, overwrite
-):
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    fails: Fails,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_weights: Path,
+    overwrite: tuple[Any, ...],
+) -> None:
     from lingen_cli.generation import encode
 
     shutil.copytree(tiny_weights, "weights")
@@ -472,7 +484,7 @@ def test_other_weights_are_named_and_nothing_is_dropped(
     assert Path("a.mp4").exists()
 
 
-def change(source, target):
+def change(source: str, target: str) -> None:
     """A copy of weights with another number in them."""
     from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 

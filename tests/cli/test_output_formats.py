@@ -3,7 +3,9 @@
 import json
 import subprocess
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,17 +14,20 @@ from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.reader import frames_at
 from lingen_cli.requests.output_path import SUFFIX, SUFFIXES
 from lingen_cli.requests.recipe import recipe_from_video
+from tests.cli.protocols import Fails, RunHere
 
 CONTAINERS = (".mov", ".mkv", ".webm")
 
 
 @pytest.fixture
-def generate(lingen_here, tiny_weights, monkeypatch):
+def generate(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Path, Any]]:
     """Make the same 20 frames under any name."""
     monkeypatch.setenv("LINGEN_CACHE_DIR", "cache")
     new = ("a red ball", "--frames", "20", "--steps", "1", "--seed", "1")
 
-    def run(output, *options):
+    def run(output: str, *options: object) -> tuple[Path, Any]:
         arguments = (*new, "--weights", tiny_weights, "-o", output, *options)
         result = lingen_here("generate", *arguments)
         assert result.returncode == 0, result.stderr
@@ -32,26 +37,28 @@ def generate(lingen_here, tiny_weights, monkeypatch):
     return run
 
 
-def probe(path):
+def probe(path: Path) -> Any:
     command = ["ffprobe", "-v", "error", "-count_frames", "-of", "json", "-show_streams"]
     found = subprocess.run([*command, str(path)], capture_output=True, check=True)
     return json.loads(found.stdout)["streams"]
 
 
-def likeness(old, new, count):
+def likeness(old: Any, new: Any, count: int) -> Any:
     times = [(number + 0.5) / 16 for number in range(count)]
     pairs = zip(*(frames_at(path, times, box=(64, 64)) for path in (old, new)), strict=True)
     return max(abs(a.astype(int) - b).mean() for a, b in pairs)
 
 
-def test_every_suffix_has_a_writer():
+def test_every_suffix_has_a_writer() -> None:
     assert set(SUFFIXES) == {SUFFIX, *FORMATS}
 
 
 @pytest.mark.parametrize(
     ("suffix", "codec"), [(".mov", "h264"), (".mkv", "h264"), (".webm", "vp9"), (".gif", "gif")]
 )
-def test_all_frames_are_in_it(generate, suffix, codec):
+def test_all_frames_are_in_it(
+    generate: Callable[..., tuple[Path, Any]], suffix: str, codec: str
+) -> None:
     plain, _ = generate("a.mp4")
     path, _ = generate(f"a{suffix}")
     (stream,) = probe(path)
@@ -63,7 +70,9 @@ def test_all_frames_are_in_it(generate, suffix, codec):
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_its_recipe_makes_it_again(generate, lingen_here, fails, suffix):
+def test_its_recipe_makes_it_again(
+    generate: Callable[..., tuple[Path, Any]], lingen_here: RunHere, fails: Fails, suffix: str
+) -> None:
     path, _ = generate(f"a{suffix}")
     assert recipe_from_video(path).prompt == "a red ball"
     _, said = generate(f"a{suffix}")
@@ -79,7 +88,9 @@ def test_its_recipe_makes_it_again(generate, lingen_here, fails, suffix):
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-def test_it_is_extended(generate, lingen_here, suffix):
+def test_it_is_extended(
+    generate: Callable[..., tuple[Path, Any]], lingen_here: RunHere, suffix: str
+) -> None:
     path, _ = generate(f"a{suffix}")
     result = lingen_here("extend", path, "--seconds", "0.5", "-o", "longer.mp4")
     assert result.returncode == 0, result.stderr
@@ -90,7 +101,13 @@ def test_it_is_extended(generate, lingen_here, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png"])
-def test_without_a_recipe_a_name_is_taken(generate, lingen_here, fails, tiny_weights, suffix):
+def test_without_a_recipe_a_name_is_taken(
+    generate: Callable[..., tuple[Path, Any]],
+    lingen_here: RunHere,
+    fails: Fails,
+    tiny_weights: Path,
+    suffix: str,
+) -> None:
     path, _ = generate(f"a{suffix}")
     before = path.read_bytes()
     again = ("--frames", "20", "--steps", "1", "--seed", "1", "--weights", tiny_weights)
@@ -99,7 +116,9 @@ def test_without_a_recipe_a_name_is_taken(generate, lingen_here, fails, tiny_wei
     assert path.read_bytes() == before
 
 
-def test_a_png_is_a_contact_sheet_with_the_recipe(generate):
+def test_a_png_is_a_contact_sheet_with_the_recipe(
+    generate: Callable[..., tuple[Path, Any]],
+) -> None:
     path, _ = generate("a.png")
     image = read_image(path)
     assert image.shape[2] == 3 and image.std() > 1
@@ -110,7 +129,7 @@ def test_a_png_is_a_contact_sheet_with_the_recipe(generate):
     assert not list(chunks(plain.read_bytes()))
 
 
-def chunks(data):
+def chunks(data: Any) -> Iterator[tuple[Any, Any]]:
     """Texts of a PNG."""
     place = 8
     while place < len(data):
@@ -132,7 +151,13 @@ def chunks(data):
         (".gif", None, None),
     ],
 )
-def test_sound_and_subtitles(ffmpeg, extended, suffix, sound, subtitles):
+def test_sound_and_subtitles(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    suffix: str,
+    sound: str | None,
+    subtitles: str | None,
+) -> None:
     Path("s.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
     picture = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
     tone = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
@@ -153,12 +178,12 @@ def test_sound_and_subtitles(ffmpeg, extended, suffix, sound, subtitles):
     )
 
 
-def test_other_names_are_refused(lingen_here, fails):
+def test_other_names_are_refused(lingen_here: RunHere, fails: Fails) -> None:
     part = "--output must end in .mp4, .mov, .mkv, .webm, .gif or .png, not 'a.avi'"
     fails(lingen_here("generate", "a red ball", "-o", "a.avi"), 2, part)
 
 
-def test_a_batch_makes_them(lingen_here, tiny_weights):
+def test_a_batch_makes_them(lingen_here: RunHere, tiny_weights: Path) -> None:
     line = {"prompt": "a red ball", "seconds": 0.5, "steps": 1, "weights": str(tiny_weights)}
     names = ("a.gif", "b.mkv", "c.1")
     text = "\n".join(json.dumps(line | {"output": name}) for name in names)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lingen_cli.generation import latent_cache
 from lingen_cli.settings import CacheLimit, load, nearest_file, user_file
+from tests.cli.protocols import RunHere
 
 
 @pytest.fixture
-def cache(clean_environment, monkeypatch):
+def cache(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     """Latents of three videos, of 4 MB each."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     for number in range(3):
@@ -24,14 +27,16 @@ def cache(clean_environment, monkeypatch):
 LIMIT = CacheLimit(store=10**9, prune=10**9)
 
 
-def make(lingen_here, tiny_weights):
+def make(lingen_here: RunHere, tiny_weights: Path) -> None:
     options = ("--frames", 9, "--size", 64, "--steps", 1, "--weights", tiny_weights)
     result = lingen_here("generate", "a red ball", *options, "-o", "a.mp4")
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("megabytes", [0, 1])
-def test_a_project_never_removes_from_the_cache(cache, lingen_here, tiny_weights, megabytes):
+def test_a_project_never_removes_from_the_cache(
+    cache: Callable[..., list[Any]], lingen_here: RunHere, tiny_weights: Path, megabytes: int
+) -> None:
     Path("lingen.toml").write_text(f"cache_megabytes = {megabytes}")
     make(lingen_here, tiny_weights)
     assert cache() == ["0", "1", "2"]  # nor was anything added
@@ -40,8 +45,11 @@ def test_a_project_never_removes_from_the_cache(cache, lingen_here, tiny_weights
 
 
 def test_a_project_may_let_more_be_kept_only_as_the_user_does(
-    cache, lingen_here, tiny_weights, clean_environment
-):
+    cache: Callable[..., list[Any]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    clean_environment: Path,
+) -> None:
     Path("lingen.toml").write_text("cache_megabytes = 4000")
     assert load().cache == CacheLimit(store=2048 * 10**6, prune=2048 * 10**6)
     user_file().parent.mkdir(parents=True)
@@ -52,7 +60,12 @@ def test_a_project_may_let_more_be_kept_only_as_the_user_does(
     assert "0" not in cache()
 
 
-def test_the_limit_of_the_user_removes(cache, lingen_here, tiny_weights, monkeypatch):
+def test_the_limit_of_the_user_removes(
+    cache: Callable[..., list[Any]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     Path("lingen.toml").write_text("cache_megabytes = 4000")
     monkeypatch.setenv("LINGEN_CACHE_MEGABYTES", "0")
     assert load().cache == CacheLimit(store=0, prune=0)
@@ -61,7 +74,7 @@ def test_the_limit_of_the_user_removes(cache, lingen_here, tiny_weights, monkeyp
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="makes files of other users")
-def test_a_file_above_that_somebody_else_has_written(clean_environment):
+def test_a_file_above_that_somebody_else_has_written(clean_environment: Path) -> None:
     above = clean_environment / "shared"
     here = above / "mine"
     here.mkdir(parents=True)

@@ -229,7 +229,11 @@ def test_sound_longer_than_the_picture_goes_on_under_the_new_part(
 
 
 @pytest.mark.parametrize("name", ["long.mkv", "long.mp4", "long.ts"])
-def test_a_picture_shorter_than_its_sound_is_not_cut_short(ffmpeg, extended, name):
+def test_a_picture_shorter_than_its_sound_is_not_cut_short(
+    ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
+    extended: Callable[..., tuple[Path, Any, list[Any]]],
+    name: str,
+) -> None:
     sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=4")
     ffmpeg(*PICTURE, *sound, *H264, "-c:a", "aac", name)
     _, said, _ = extended(name)

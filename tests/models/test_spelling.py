@@ -17,11 +17,11 @@ NAMES = ("lingen-mini", "lingen-mini-4step", "lingen-4b", "dit-mini", "wan-1.3b"
         ("sora", None),
     ],
 )
-def test_the_nearest_name(name, near):
+def test_the_nearest_name(name: str, near: str | None) -> None:
     assert nearest(name, NAMES) == near
 
 
-def test_without_a_near_one_all_are_named():
+def test_without_a_near_one_all_are_named() -> None:
     assert did_you_mean("sora", ("a", "b")) == "known: a, b"
     assert did_you_mean("sora", ()) == "known: none"
     assert did_you_mean("promt", ("prompt", "seconds")) == "did you mean 'prompt'?"
@@ -32,7 +32,7 @@ def test_without_a_near_one_all_are_named():
     ("word", "near"),
     [("bal", "ball"), ("bleu", "blue"), ("cat", None), ("forest", None), ("zzz", None)],
 )
-def test_similar_words_begin_alike(word, near):
+def test_similar_words_begin_alike(word: str, near: str | None) -> None:
     from lingen_models.config import WordsConfig
     from lingen_models.networks.word_encoder import WordEncoder
 

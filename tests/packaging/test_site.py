@@ -9,6 +9,7 @@ import subprocess
 import tomllib
 from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PAGES = {page.name for page in (ROOT / "docs").glob("*.md")}
 
 
-def script(name):
+def script(name: str) -> Any:
     """A script of the repository as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
@@ -27,14 +28,14 @@ def script(name):
     return module
 
 
-def test_the_manual_page_is_that_of_the_commands():
+def test_the_manual_page_is_that_of_the_commands() -> None:
     """Otherwise: python scripts/man_page.py docs/lingen.1"""
     page = (ROOT / "docs" / "lingen.1").read_text(encoding="utf-8")
     assert page == script("man_page").man_page()
 
 
 @pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff")
-def test_the_manual_page_can_be_shown():
+def test_the_manual_page_can_be_shown() -> None:
     command = ["groff", "-man", "-Tutf8", "-ww", str(ROOT / "docs" / "lingen.1")]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
     assert found.stderr == ""
@@ -43,7 +44,7 @@ def test_the_manual_page_can_be_shown():
     assert 'lingen generate "a red ball bounces on green grass" --minutes 1' in text
 
 
-def test_the_address_stands_in_one_place():
+def test_the_address_stands_in_one_place() -> None:
     source = PROJECT["urls"]["Source"]
     assert all(url.startswith(source) for url in PROJECT["urls"].values())
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +63,9 @@ def test_the_address_stands_in_one_place():
         (None, ""),
     ],
 )
-def test_a_bug_names_where_to_report_it(url, told, monkeypatch):
+def test_a_bug_names_where_to_report_it(
+    url: str | None, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     facts = Message()
     if url is not None:
         facts["Project-URL"] = f"Issues, {url}"
@@ -72,13 +75,13 @@ def test_a_bug_names_where_to_report_it(url, told, monkeypatch):
     assert (told in message) and ("report" in message) == bool(told)
 
 
-def test_the_site_has_every_page():
+def test_the_site_has_every_page() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     named = re.findall(r": ([a-z-]+\.md)$", text, re.MULTILINE)
     assert sorted(named) == sorted({*PAGES, "index.md"})
 
 
-def test_links_lead_somewhere_on_the_site():
+def test_links_lead_somewhere_on_the_site() -> None:
     hooks = script("mkdocs_hooks")
     text = hooks.on_page_markdown(
         hooks.as_first_page((ROOT / "README.md").read_text(encoding="utf-8"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +18,10 @@ SOURCES = {
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs `lingen` with a plugin of that source."""
 
-    def run(name, source, *command):
+    def run(name: str, source: str, *command: object) -> subprocess.CompletedProcess[str]:
         folder = tmp_path / "installed"
         info = folder / f"{name}-1.0.dist-info"
         info.mkdir(parents=True)
@@ -41,14 +43,18 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_plugin_that_ends_the_process_is_named(run, name):
+def test_a_plugin_that_ends_the_process_is_named(
+    run: Callable[..., subprocess.CompletedProcess[str]], name: str
+) -> None:
     source, code, told = SOURCES[name]
     done = run(name, source, "models", "list")
     assert done.returncode == code
     assert told in done.stderr
 
 
-def test_a_plugin_that_goes_elsewhere(run, tmp_path, tiny_weights):
+def test_a_plugin_that_goes_elsewhere(
+    run: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, tiny_weights: Path
+) -> None:
     options = ("--frames", 9, "--size", 64, "--steps", 1, "--weights", tiny_weights)
     source = "import os; os.chdir('/')"
     done = run("walks", source, "generate", "a ball", *options, "-o", "here.mp4")

@@ -218,7 +218,7 @@ def test_the_machine() -> None:
     }
 
 
-def test_a_faster_twin_is_explained():
+def test_a_faster_twin_is_explained() -> None:
     from lingen_training.bench.report import _twin_is_faster
 
     assert _twin_is_faster({"step_seconds": {"LinGen": 2.0, "DiT twin": 1.0}})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class VideoPipeline(Protocol):
 
         Raises what torch raises where memory runs out.
         """
+
+    def add_loras(self, loras: Sequence[tuple[Path, float]]) -> None:
+        """Put LoRAs, each with its scale, on the networks; only where the model's record is one of
+        diffusers."""
 
     def save_memory(self) -> None:
         """Be `frugal` from now on."""

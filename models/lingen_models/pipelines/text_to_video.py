@@ -146,6 +146,10 @@ class TextToVideo:
             self.offload()
         return None
 
+    def add_loras(self, loras: Sequence[tuple[Path, float]]) -> None:
+        """Never: the command line has refused them before."""
+        raise NotImplementedError
+
     def save_memory(self) -> None:
         """From now on, prompts are asked one after the other, and decoding takes smaller parts.
 

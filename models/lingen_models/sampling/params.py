@@ -104,6 +104,15 @@ class SamplingParams:
             default="empty",
         ),
     ] = ""
+    shift: Annotated[
+        float,
+        Param(
+            "Shift of the noise schedule (flow shift) of a model that diffusers runs: more for "
+            "larger pictures; 0 is the model's own.",
+            least=0,
+            most=1000,
+        ),
+    ] = 0.0
     plan_layout: Annotated[
         bool,
         Param(

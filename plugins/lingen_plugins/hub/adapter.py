@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.errors import DoesNotFitError
+from lingen_plugins.errors import DoesNotFitError, NotHereError
 from lingen_plugins.hub import fit
+from lingen_plugins.hub.loading import one_line
+from lingen_plugins.hub.signatures import shift_name
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +47,7 @@ class HubPipeline:
         self.pipe, self.model = pipe, model
         self.tiles = False
         """Pictures are decoded in tiles that are blended, which is not exact."""
+        self._own_scheduler: Any = None
         self._place: str = ""
         self._device = "cpu"
         self._places: list[str] = []
@@ -178,8 +187,8 @@ class HubPipeline:
         self._device = device
         free, total, card = fit.free_of_card(device)
         shape = self._shape(self.latent_frames(frames), height, width)
-        needs = fit.needs_of(self.pipe, shape)
-        self.tiles = self.tiles or (self._can_tile and needs.decodes_in_tiles(free))
+        needs = fit.needs_of(self.pipe, shape, tiles=self._can_tile)
+        self.tiles = self.tiles or needs.decodes_in_tiles(free)
         self._places = needs.places(offload, free, fit.free_memory())
         told = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
         part, size = needs.largest
@@ -212,8 +221,7 @@ class HubPipeline:
 
     @property
     def _can_tile(self) -> bool:
-        """Whether tiles are an option."""
-        return False
+        return self.model.tiles and hasattr(self.pipe.vae, "enable_tiling")
 
     def _next(self) -> str | None:
         """Go to the first place left that torch finds room for. Return what it is; None where there
@@ -277,7 +285,9 @@ class HubPipeline:
 
         def run(noise: Tensor, _: float) -> Tensor:
             more["callback_on_step_end"] = told
-            return self._call(noise, prompt, params, output_type="latent", **more).float()
+            self._shift(params.shift)
+            with self._step_cache(params.step_cache):
+                return self._call(noise, prompt, params, output_type="latent", **more).float()
 
         def listen(done: int, _: int, latents: Tensor) -> None:
             if on_step is not None:
@@ -285,6 +295,88 @@ class HubPipeline:
 
         times = torch.linspace(0, 1, params.steps + 1)
         return method.loop(run, noise.to(self.device), times, listen)
+
+    def add_loras(self, loras: Sequence[tuple[Path, float]]) -> None:
+        """Put LoRAs, each with its scale, on the networks that they are for.
+
+        Raises NotHereError where the pipeline takes none or peft is missing, `CheckpointError` for
+        a file that is no LoRA, or one of another model.
+        """
+        from lingen_models.checkpoints.safetensors import CheckpointError
+
+        name = type(self.pipe).__name__
+        if not hasattr(self.pipe, "load_lora_weights"):
+            raise NotHereError(f"{name} takes no LoRA: leave out --lora")
+        if find_spec("peft") is None:
+            raise NotHereError("LoRAs need the package peft: pip install 'lingen[hub]'")
+        adapters = {f"given{number}": one for number, one in enumerate(loras, start=1)}
+        for adapter, (path, _) in adapters.items():
+            where = {"weight_name": path.name, "local_files_only": True}
+            try:
+                found = self.pipe.lora_state_dict(str(path.parent), **where)
+                tensors = found[0] if isinstance(found, tuple) else found
+                self._check_lora(path, tensors)
+                with warnings.catch_warnings(action="ignore"):  # of a second one, say
+                    self.pipe.load_lora_weights(str(path.parent), adapter_name=adapter, **where)
+            except CheckpointError:
+                raise
+            except Exception as error:  # nearly anything, for a file of another kind
+                raise CheckpointError(
+                    f"{path} is no LoRA that {name} can use: {one_line(error)}"
+                ) from error
+        self.pipe.set_adapters(list(adapters), [scale for _, scale in adapters.values()])
+
+    def _check_lora(self, path: Path, tensors: Mapping[str, Any]) -> None:
+        """Raise `CheckpointError` for a LoRA on layers that this model does not have."""
+        from lingen_models.checkpoints.safetensors import CheckpointError
+
+        parts = {
+            part: {name for name, _ in network.named_modules()}
+            for part, network in fit.networks(self.pipe).items()
+        }
+        layers = {re.split(r"\.(?:lora|dora|diff|alpha)", key)[0] for key in tensors}
+        known = {f"{part}.{name}" for part, names in parts.items() for name in names}
+        strange = sorted(layers - known)
+        if strange or not layers:
+            raise CheckpointError(
+                f"{path} is a LoRA of another model: {self.model.name} has no "
+                f"{strange[0] if strange else 'layer that it changes'}"
+            )
+
+    def _shift(self, shift: float) -> None:
+        """Give the scheduler a shift; 0 is that of its configuration."""
+        scheduler, name = self.pipe.scheduler, shift_name(self.pipe.scheduler)
+        own = self._own_scheduler or scheduler
+        self._own_scheduler = own
+        if not shift or name is None:
+            self.pipe.scheduler = own
+            return
+        changes = {name: shift}
+        if own.config.get("use_dynamic_shifting"):
+            changes["use_dynamic_shifting"] = False
+        self.pipe.scheduler = type(own).from_config(own.config, **changes)
+
+    @contextmanager
+    def _step_cache(self, threshold: float) -> Iterator[None]:
+        """Inside, denoisers skip their blocks where the first of them changes less than this."""
+        if not threshold:
+            yield
+            return
+        hooks = import_module("diffusers.hooks")
+        found = (getattr(self.pipe, name, None) for name in ("transformer", "transformer_2"))
+        denoisers = [one for one in found if one is not None]
+        try:
+            for one in denoisers:
+                one.enable_cache(hooks.FirstBlockCacheConfig(threshold=threshold))
+        except (ValueError, AttributeError) as error:
+            raise NotHereError(
+                f"{type(denoisers[0]).__name__} has no step cache: leave out --step-cache"
+            ) from error
+        try:
+            yield
+        finally:
+            for one in denoisers:
+                one.disable_cache()
 
     def _call(self, noise: Tensor, prompt: str, params: SamplingParams, **more: Any) -> Tensor:
         """The latents that the pipeline makes of `noise`."""

@@ -41,7 +41,26 @@ class BySignature(HubPipeline):
         self._signature = inspect.signature(pipe.__call__).parameters
         self._frames_name = next(one for one in FRAMES if one in self._signature)
         self._extra = dict(model.call)
+        self._first: Tensor | None = None
+        """The picture that the next clip begins with."""
         super().__init__(pipe, model)
+
+    def latent_frames(self, frames: int) -> int:
+        """Latent frames for so many; whole clips where clips can be chained."""
+        if self.model.windows is None:
+            return super().latent_frames(frames)
+        return self.model.windows[0] * self._clip_of(frames - 1) + self.model.windows[0]
+
+    def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
+        """Count the clips of `new` latent frames."""
+        return 1 if windows is None else new // windows[0]
+
+    def entry(self, frame: int) -> tuple[int, int]:
+        """The clip that holds the frame, where clips are chained; else as `HubPipeline`."""
+        if self.model.windows is None:
+            return super().entry(frame)
+        clip = self._clip_of(frame)
+        return self.model.windows[0] * clip, clip and 1 + clip * (self._clip_frames - 1)
 
     @property
     def causal(self) -> bool:  # type: ignore[override]
@@ -76,13 +95,85 @@ class BySignature(HubPipeline):
         like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
         return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)
 
-    def _space_stride(self) -> int:
-        return strides_of(self.pipe)[1]
+    def encode_image(self, image: Tensor) -> Tensor:
+        """No latents: the first clip begins with the image itself."""
+        return self.empty_latents(image.shape[0], image.shape[1])
+
+    def extend(
+        self,
+        history: Tensor,
+        frames: int,
+        conditioning: Conditioning,
+        params: SamplingParams,
+        *,
+        windows: tuple[int, int],
+        method: SamplingMethod,
+        on_step: OnStep | None = None,
+    ) -> Iterator[Tensor]:
+        """Yield `frames` latent frames that follow `history`, clip by clip: each begins with the
+        last picture of the one before, and has noise of its own."""
+        from lingen_models.sampling.windows import place_seed
+
+        self._refuse(replace(conditioning, first_frame=None))
+        length, have = windows[0], history.shape[2]
+        shape = (*history.shape[:2], length, *history.shape[3:])
+        before = None if conditioning.fresh or not have else history[:, :, -length:]
+        first = conditioning.first_frame
+        count = frames // length
+        for number in range(count):
+            if before is not None:
+                first = self._last_picture(before)
+            more = {} if first is None else {"image": _picture(first)}
+            seed = place_seed(params.seed, have) if have else params.seed
+            like = history.new_zeros(shape)
+            before = self._pass(
+                like,
+                conditioning.prompt,
+                replace(params, seed=seed),
+                method,
+                on_step,
+                number,
+                count,
+                **more,
+            )
+            yield before
+            have += length
+
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """Pictures as `HubPipeline`; of chained clips one after the other, each but the first
+        without the picture that it began with."""
+        if self.model.windows is None:
+            yield from super().decode(latents, frames, start)
+            return
+        length = self.model.windows[0]
+        for at in range(start, latents.shape[2], length):
+            skip = 1 if at else 0
+            for piece in super().decode(latents[:, :, at : at + length], self._clip_frames):
+                part = piece[skip:][:frames]
+                skip = max(0, skip - len(piece))
+                frames -= len(part)
+                if len(part):
+                    yield part
+                if frames <= 0:
+                    return
 
     @property
-    def _can_tile(self) -> bool:
-        """Whether tiles are an option."""
-        return hasattr(self.pipe.vae, "enable_tiling")
+    def _clip_frames(self) -> int:
+        assert self.model.windows is not None
+        return 1 + self.time_stride * (self.model.windows[0] - 1)
+
+    def _clip_of(self, frame: int) -> int:
+        """Number of the chained clip that a frame of the video is in."""
+        return max(0, (frame - 1) // (self._clip_frames - 1))
+
+    def _last_picture(self, latents: Tensor) -> Tensor:
+        """The last frame of a clip, uint8 (H, W, 3)."""
+        *_, piece = super().decode(latents, self._clip_frames)
+        self._decodes = False
+        return piece[-1]
+
+    def _space_stride(self) -> int:
+        return strides_of(self.pipe)[1]
 
     @property
     def _in_chunks(self) -> bool:

@@ -135,10 +135,13 @@ def needs_of(
     pipe: Any,
     latents: tuple[int, int, int, int, int],
     bytes_each: Mapping[str, int] = MappingProxyType({}),
+    *,
+    tiles: bool,
 ) -> Needs:
-    """What a pipeline needs for latents (1, C, T, h, w); its networks may be on the meta device.
+    """Count what a pipeline needs for latents (1, C, T, h, w); its networks may hold no numbers.
 
-    `bytes_each` has the size of a number of a part; others have that of what is loaded.
+    `bytes_each` has the size of a number of a part; others have that of what is loaded. `tiles`
+    says that its pictures may be decoded in tiles.
     """
     parts = {}
     for name, network in networks(pipe).items():
@@ -162,7 +165,7 @@ def needs_of(
         parts=parts,
         sampling=int(tokens * (width or 3072) * VALUES_PER_TOKEN * size),
         decoding=decoding,
-        tiled=tiled,
+        tiled=tiled if tiles else decoding,
     )
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from lingen_plugins.contracts import FoundModel, HubModel
 from lingen_plugins.errors import MissingFolderError, NotHereError
 from lingen_plugins.hub.loading import INDEX, class_of, networks_of, one_line, read_index
-from lingen_plugins.hub.signatures import FRAMES, RATES, strides_of
+from lingen_plugins.hub.signatures import FRAMES, RATES, shift_name, strides_of
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.records import fits
 
@@ -33,9 +33,10 @@ LONGEST_SECONDS = 3600
 _GIVEN = ("prompt", "negative_prompt", *FRAMES, *RATES, *PICTURES)
 _SETTABLE = (
     *("fps", "size", "side_step", "time_stride", "frames", "steps", "guidance"),
-    *("negative_prompt", "licence", "licence_url", "call"),
+    *("negative_prompt", "shift", "licence", "licence_url", "call"),
 )
-_REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
+_EXAMPLE_NEGATIVE = re.compile(r'\bnegative_prompt = "([^"\n]+)"')
 _EXAMPLE_RATE = re.compile(r"\bfps=(\d+)\b")
 _OTHERWISE = {
     "AllegroPipeline": "turns its pictures after decoding",
@@ -63,7 +64,7 @@ def find_folder(name: str) -> tuple[str, Path]:
     Raises MissingFolderError, and NotHereError for a repository that was not downloaded.
     """
     path = Path(name).expanduser()
-    repository = _REPOSITORY.fullmatch(name)
+    repository = REPOSITORY.fullmatch(name)
     if os.path.isdir(path):
         return str(path.absolute()), path.absolute()
     if repository is None:
@@ -75,7 +76,7 @@ def find_folder(name: str) -> tuple[str, Path]:
             return f"{repository[1]}@{folder.name}", folder
     raise NotHereError(
         f"no folder {name}, and {repository[1]} at {revision} is not in the cache of "
-        f"huggingface_hub: `hf download {repository[1]} --revision {revision}` fetches it"
+        f"huggingface_hub: `lingen models pull {name}` fetches it"
     )
 
 
@@ -122,6 +123,9 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
             f"{kind.__name__} has no size of its own: write one into {folder / SETTINGS}, such as "
             'size = "832x480"'
         )
+    chained = settings is not None and "frames" in tomllib.loads(settings.read_text("utf-8"))
+    if chained and "image" in signature:
+        facts |= {"windows": (1 + (facts["frames"] - 1) // facts["time_stride"], 1)}
     return FoundModel(
         name=name,
         summary=f"{kind.__name__} in {folder}",
@@ -134,6 +138,8 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         pictures=tuple(one for one in PICTURES if one in signature),
         needs=tuple(one for one in PICTURES if one in needed),
         previews=False,
+        tiles=True,
+        from_pixels=False,
         **{"licence": "", "licence_url": ""} | facts,
     )
 
@@ -207,6 +213,9 @@ def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> d
     if rate is None:
         example = _EXAMPLE_RATE.search(kind.__call__.__doc__ or "")
         rate = FRAME_RATE if example is None else int(example[1])
+    negative = _EXAMPLE_NEGATIVE.search(kind.__call__.__doc__ or "")
+    if "negative_prompt" not in signature:
+        negative = None
     facts: dict[str, Any] = {
         "fps": int(rate),
         "side_step": step,
@@ -214,7 +223,7 @@ def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> d
         "frames": LONGEST_SECONDS * int(rate),
         "steps": default("num_inference_steps") or 50,
         "guidance": float(default("guidance_scale") or 1.0),
-        "negative_prompt": default("negative_prompt") or "",
+        "negative_prompt": default("negative_prompt") or (negative and negative[1]) or "",
         "parameters": {
             part: sum(one.numel() for one in network.parameters())
             for part, network in pipe.components.items()
@@ -229,7 +238,9 @@ def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> d
                 ("seed", "generator"),
             )
             if name in signature
-        ),
+        )
+        + (("shift",) if shift_name(pipe.scheduler) else ())
+        + (("step_cache",) if hasattr(pipe.transformer, "enable_cache") else ()),
     }
     width, height = default("width"), default("height")
     if width is None or height is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.on_wan import UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.wan_codec import decode_frames
 from lingen_plugins.hub.windowed import WindowedPipeline
 
@@ -113,4 +113,5 @@ HELIOS = HubModel(
     from_pixels=False,
     steps=50,
     guidance=5.0,
+    negative_prompt=NEGATIVE,
 )

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 UMT5_XXL = 5_680_910_336
 WAN_VAE = 126_892_531
 """Numbers in parts that several families share."""
+NEGATIVE = (
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
+    "images, static, overall gray, worst quality, low quality, JPEG compression residue, "
+    "ugly, incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, "
+    "disfigured, misshapen limbs, fused fingers, still picture, messy background, three legs, "
+    "many people in the background, walking backwards"
+)
+"""Of Wan's authors; the families that grew out of Wan are shown with it as well."""
 
 
 class OnWanLatents(HubPipeline):
@@ -32,13 +40,8 @@ class OnWanLatents(HubPipeline):
         """uint8 (1 + 4 k, H, W, 3) -> latents (1, C, 1 + k, h, w)."""
         return encode_frames(self.pipe.vae, frames)
 
-    @property
-    def _can_tile(self) -> bool:
-        """Whether tiles are an option: all frames are then decoded at once."""
-        return self.model.windows is None
-
     def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
-        if self.tiles:
+        if self.tiles:  # all frames at once
             return iter([decode_in_tiles(self.pipe.vae, latents)])
         return decode_frames(self.pipe.vae, latents)
 

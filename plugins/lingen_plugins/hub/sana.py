@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import SUPPORTED, HubModel
 from lingen_plugins.hub.on_wan import WAN_VAE, OnWanLatents, load_wan_like
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.sampling.params import SamplingParams
+
+
+NEGATIVE = (
+    "A chaotic sequence with misshapen, deformed limbs in heavy motion blur, sudden "
+    "disappearance, jump cuts, jerky movements, rapid shot changes, frames out of sync, "
+    "inconsistent character shapes, temporal artifacts, jitter, and ghosting effects, "
+    "creating a disorienting visual experience."
+)
+"""Of its authors."""
 
 
 class SanaVideo(OnWanLatents):
@@ -50,4 +59,7 @@ SANA = HubModel(
     frames=81,
     steps=50,
     guidance=6.0,
+    negative_prompt=NEGATIVE,
+    tiles=True,
+    supports=(*SUPPORTED, "shift"),
 )

@@ -20,3 +20,9 @@ def strides_of(pipe: Any) -> tuple[int, int]:
         if hasattr(pipe, time) and hasattr(pipe, space):
             return int(getattr(pipe, time)), int(getattr(pipe, space))
     raise AttributeError(f"{type(pipe).__name__} does not say how its autoencoder counts frames")
+
+
+def shift_name(scheduler: Any) -> str | None:
+    """Name of the shift of its noise schedule in the configuration of a scheduler; None where it
+    has none."""
+    return next((one for one in ("flow_shift", "shift") if one in scheduler.config), None)

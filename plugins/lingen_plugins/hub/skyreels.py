@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.on_wan import UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:
@@ -102,4 +102,7 @@ SKYREELS = HubModel(
     windows=(25, 5),
     steps=50,
     guidance=6.0,
+    negative_prompt=NEGATIVE,
+    shift=8.0,
+    supports=(*SUPPORTED, "shift"),
 )

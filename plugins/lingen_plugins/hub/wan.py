@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.on_wan import UMT5_XXL, WAN_VAE, OnWanLatents, load_wan_like
+from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, OnWanLatents, load_wan_like
 
 
 def build_wan(folder: Path, device: str, dtype: Any) -> OnWanLatents:
@@ -35,4 +35,7 @@ WAN = HubModel(
     frames=81,
     steps=50,
     guidance=5.0,
+    negative_prompt=NEGATIVE,
+    tiles=True,
+    supports=(*SUPPORTED, "shift", "step_cache"),
 )

@@ -164,7 +164,9 @@ def test_a_repository_of_the_hub(
     tmp_path: Path,
 ) -> None:
     name = ("generate", "a red cat", "--model", "me/tiny-wan", *WISH)
-    fails(hub(*name), 69, "me/tiny-wan at main is not in the cache", "hf download me/tiny-wan")
+    fails(
+        hub(*name), 69, "me/tiny-wan at main is not in the cache", "lingen models pull me/tiny-wan"
+    )
     fails(hub(*name[:3], "me/tiny-wan@v2", *WISH), 69, "me/tiny-wan at v2 is not in the cache")
     entry = tmp_path / "hf" / "hub" / "models--me--tiny-wan"
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -282,9 +284,36 @@ def test_folders_that_cannot_be_used(
         (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": name}))
         fails(hub(*start, folder), 65, said)
     (folder / "model_index.json").write_text(json.dumps(index))
+    network = importlib.import_module("diffusers").WanTransformer3DModel.from_pretrained(
+        folder / "transformer"
+    )
+    shutil.rmtree(folder / "transformer")
+    network.save_pretrained(folder / "transformer", max_shard_size="20KB")
+    shards = sorted((folder / "transformer").glob("*-of-*.safetensors"))
+    assert len(shards) > 1
+    shards[-1].rename(tmp_path / "shard")
+    fails(hub(*start, folder), 65, str(folder / "transformer"))
+    (tmp_path / "shard").rename(shards[-1])
     second = folder / "transformer_2" / "diffusion_pytorch_model.safetensors"
     second.rename(second.with_suffix(".bin"))
     fails(hub(*start, folder), 65, "transformer_2")
     shutil.rmtree(folder / "transformer_2")
     fails(hub(*start, folder), 65, "transformer_2")
     assert not list(Path().iterdir())
+
+
+def test_a_library_that_cannot_be_imported(
+    hub: RunHere,
+    fails: Fails,
+    wish: Callable[..., tuple[Any, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lingen_plugins.hub import found, loading
+
+    def broken(name: str) -> None:
+        raise ImportError("No module named 'httpx'")
+
+    found._describe.cache_clear()
+    monkeypatch.setattr(loading, "import_module", broken)
+    result = hub(*wish("wan-2.2-a14b"))
+    fails(result, 69, "No module named 'httpx'", "pip install --upgrade 'lingen[hub]'")

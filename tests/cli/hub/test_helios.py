@@ -18,7 +18,7 @@ pytestmark = [
     # What diffusers 0.42 does with numpy 2 in its schedulers warns of later versions.
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
 ]
-SAMPLING = ("--steps", "2", "--seed", "7", "--guidance", "3")
+SAMPLING = ("--steps", "2", "--seed", "7", "--guidance", "3", "--negative", "")
 
 
 @pytest.fixture

@@ -182,7 +182,7 @@ def test_another_pipeline_and_a_part_that_is_missing(
 def test_the_cache_of_huggingface_hub_is_found(
     hub: RunHere, fails: Fails, tiny_wan: Path, tmp_path: Path
 ) -> None:
-    fails(hub("generate", *WISH), 69, "hf download Wan-AI/Wan2.1-T2V-1.3B-Diffusers")
+    fails(hub("generate", *WISH), 69, "lingen models pull wan-1.3b")
     entry = tmp_path / "hf" / "hub" / "models--Wan-AI--Wan2.1-T2V-1.3B-Diffusers"
     (entry / "refs").mkdir(parents=True)
     (entry / "refs" / "main").write_text("0123abc")

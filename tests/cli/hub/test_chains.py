@@ -1,0 +1,155 @@
+"""Clips that each begin with the last picture of the one before: 20 seconds, and more of them."""
+
+import importlib.util
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.protocols import Collect, Fails, RunHere
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("diffusers") is None,
+        reason="needs diffusers: pip install 'lingen[hub]'",
+    ),
+    # What diffusers 0.42 does with numpy 2 in its schedulers warns of later versions.
+    pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+CLIP = 9
+"""Frames; at 2 frames per second, 20 seconds are 40 of them: a clip of 9, then 8 new each."""
+
+
+@pytest.fixture(params=["wan-i2v", "cogvideox-i2v"])
+def command(
+    request: pytest.FixtureRequest, hub: RunHere, twin: Callable[[str], Path], tmp_path: Path
+) -> tuple[str, ...]:
+    """The beginning of a command with a model whose clips are chained."""
+    from lingen_cli.media.images.image_files import write_png
+
+    folder = tmp_path / "model"
+    shutil.copytree(twin(request.param), folder)
+    (folder / "lingen-model.toml").write_text(f"fps = 2\nframes = {CLIP}\n")
+    pixels = np.random.default_rng(1).integers(0, 255, (32, 32, 3), np.uint8)
+    write_png(Path("first.png"), pixels)
+    sampling = ("--size", "32", "--steps", "2", "--seed", "3", "--image", "first.png")
+    return ("generate", "a red cat", "--model", str(folder), *sampling)
+
+
+def frames_in(path: str) -> np.ndarray:
+    import av
+
+    with av.open(path) as container:
+        return np.stack([one.to_ndarray() for one in container.decode(video=0)])
+
+
+def test_each_clip_begins_with_the_last_picture(
+    hub: RunHere, command: tuple[str, ...], written: Collect, called_twin: Callable[..., Any]
+) -> None:
+    with written() as frames:
+        result = hub(*command, "--frames", "17", "-o", "v.mp4")
+    assert result.returncode == 0, result.stderr
+    assert frames.all.shape == (17, 32, 32, 3)
+    from PIL import Image
+
+    from lingen_models.sampling.windows import place_seed
+
+    one = called_twin("v.mp4", Image.open("first.png"), 3)
+    two = called_twin("v.mp4", Image.fromarray(one[-1]), place_seed(3, 3))
+    assert np.array_equal(frames.all, np.concatenate((one, two[1:])))
+
+
+@pytest.fixture
+def called_twin(command: tuple[str, ...]) -> Callable[..., Any]:
+    """Return a function that calls the pipeline for a clip, from a picture and with a seed."""
+    import diffusers
+    import torch
+
+    from lingen_cli.requests.recipe import recipe_from_video
+    from lingen_plugins.hub.loading import read_index
+
+    def call(video: str, image: Any, seed: int) -> Any:
+        folder, recipe = Path(command[3]), recipe_from_video(Path(video))
+        index, dtype = read_index(folder), getattr(torch, recipe.dtype)
+        exact = index["vae"][1] == "AutoencoderKLWan"
+        kinds = {"default": dtype, "vae": torch.float32 if exact else dtype}
+        pipe = getattr(diffusers, index["_class_name"]).from_pretrained(folder, dtype=kinds)
+        output = pipe(
+            image=image,
+            prompt="a red cat",
+            negative_prompt=recipe.sampling.negative_prompt,
+            num_frames=CLIP,
+            height=32,
+            width=32,
+            num_inference_steps=2,
+            guidance_scale=recipe.sampling.guidance_scale,
+            generator=torch.Generator().manual_seed(seed),
+            output_type="np",
+        )
+        return (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
+
+    return call
+
+
+def test_twenty_seconds_extended_twice_and_killed_once(
+    hub: RunHere, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
+
+    def made(prefix: str, *, dies: bool) -> list[bytes]:
+        start = (*command, "--seconds", "20", "-o", f"{prefix}a.mp4")
+        assert hub(*start).returncode == 0
+        assert hub("extend", f"{prefix}a.mp4", "--seconds", "4", "-o", f"{prefix}b.mp4")
+        last = ("extend", f"{prefix}b.mp4", "--seconds", "8", "-o", f"{prefix}c.mp4")
+        if dies:
+            assert killed(last) == -signal.SIGKILL and not Path(f"{prefix}c.mp4").exists()
+            result = hub("resume", f"{prefix}c.mp4")
+        else:
+            result = hub(*last)
+        assert result.returncode == 0, result.stderr
+        return [Path(f"{prefix}{name}.mp4").read_bytes() for name in "abc"]
+
+    whole, again = made("w", dies=False), made("k", dies=True)
+    assert whole == again
+    a, b, c = (frames_in(f"w{name}.mp4") for name in "abc")
+    assert [len(one) for one in (a, b, c)] == [40, 48, 64]
+    assert np.array_equal(a, b[:40]) and np.array_equal(b, c[:48])  # kept as they were
+    assert hub("verify", "wc.mp4").returncode == 0
+
+
+def killed(command: tuple[str, ...]) -> Any:
+    """Run a command in a process of its own that kills itself before its second clip."""
+    pid = os.fork()
+    if pid == 0:
+        from lingen_cli.app import run
+        from lingen_plugins.hub.by_signature import BySignature
+
+        call, count = BySignature._call, []
+
+        def dying(self: Any, *given: Any, **named: Any) -> Any:
+            count.append(1)
+            if len(count) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(self, *given, **named)
+
+        BySignature._call = dying
+        run([*command])
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_what_a_chain_cannot_do(hub: RunHere, command: tuple[str, ...], fails: Fails) -> None:
+    assert hub(*command, "--frames", "5", "-o", "v.mp4").returncode == 0
+    fails(hub("retake", "v.mp4", "--from", "0", "--to", "1"), 2, "cannot make a part")
+    Path("story.toml").write_text(
+        '[[shot]]\nprompt = "a red cat"\nseconds = 5\n'
+        '[[shot]]\nprompt = "a ball"\nseconds = 5\ntransition = "cut"\n'
+    )
+    story = ("generate", "--story", "story.toml", *command[2:])
+    fails(hub(*story), 2, "no shot can be cut to")
