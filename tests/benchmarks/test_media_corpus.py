@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 _SPEC = importlib.util.spec_from_file_location(
     "media_corpus", ROOT / "benchmarks" / "media_corpus.py"
 )
+assert _SPEC is not None and _SPEC.loader is not None
 corpus = importlib.util.module_from_spec(_SPEC)
 sys.modules[_SPEC.name] = corpus
 _SPEC.loader.exec_module(corpus)

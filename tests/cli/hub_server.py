@@ -75,9 +75,11 @@ class Hub:
                 if hub.status is not None:
                     return self._refuse(*hub.status)
                 if self.path.startswith(f"/api/models/{REPOSITORY}/revision/"):
-                    return self._describe(self.path.rsplit("/", 1)[1].partition("?")[0])
+                    self._describe(self.path.rsplit("/", 1)[1].partition("?")[0])
+                    return
                 if self.path.startswith(f"/api/models/{REPOSITORY}/tree/{COMMIT}"):
-                    return self._list()
+                    self._list()
+                    return
                 start = f"/{REPOSITORY}/resolve/"
                 if not self.path.startswith(f"/{REPOSITORY}/"):
                     return self._refuse(404, "RepoNotFound")
@@ -103,7 +105,8 @@ class Hub:
                 self._send(json.dumps(found).encode(), None, True)
 
             def _send(self, data: Any, span: Any, body: Any) -> None:
-                begin = int(re.fullmatch(r"bytes=(\d+)-", span)[1]) if span else 0
+                asked = re.fullmatch(r"bytes=(\d+)-", span) if span else None
+                begin = int(asked[1]) if asked else 0
                 self.send_response(206 if span else 200)
                 self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
                 self.send_header("X-Repo-Commit", COMMIT)

@@ -38,7 +38,8 @@ def read(words: Any) -> Any:
     """Read the options of a command line without running it."""
     context = COMMAND.make_context("lingen", list(words))
     rest = [*context._protected_args, *context.args]
-    command = COMMAND.commands[rest.pop(0)]
+    command: Any = COMMAND
+    command = command.commands[rest.pop(0)]
     if hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]
     return command.make_context(command.name, rest)
@@ -65,7 +66,9 @@ def here(clean_environment: Path, monkeypatch: pytest.MonkeyPatch, lingen_here: 
     Path("jobs.jsonl").write_text('{"prompt": "a red ball", "seed": 1}\n')
     Path("jobs.csv").write_text("prompt,seed\n" + "a red ball,1\n" * 3)
     page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    Path("story.toml").write_text(re.search("```toml\n(.*?)```", page, re.DOTALL)[1])
+    story = re.search("```toml\n(.*?)```", page, re.DOTALL)
+    assert story is not None
+    Path("story.toml").write_text(story[1])
     return lingen_here
 
 

@@ -198,7 +198,7 @@ def test_clips_are_counted_kept_and_shown(
 def test_ctrl_c_keeps_what_was_judged(
     lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lingen_training import evaluate as evaluation
+    from lingen_training.evaluation import quality_table
 
     made = []
 
@@ -207,7 +207,7 @@ def test_ctrl_c_keeps_what_was_judged(
         if self.phase == "long clips":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation._Generator, "_stepped", stopped)
+    monkeypatch.setattr(quality_table._Generator, "_stepped", stopped)
     counts = ("--clips", 2, "--natural-clips", 0, "--long-clips", 1, "--steps", 1)
     lengths = ("--seconds", 0.5, "--long-seconds", 1, "--size", 64)
     found = lingen_here("evaluate", "--weights", tiny_weights, *counts, *lengths)

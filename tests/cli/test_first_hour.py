@@ -222,10 +222,12 @@ def test_the_settings_say_where_to_write_them(lingen_here: RunHere) -> None:
 def test_everything_that_a_hub_model_lacks_is_told_at_once(
     lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from importlib.metadata import PackageNotFoundError
+
     from lingen_cli.zoo import locate_hub
 
     def absent(name: str) -> None:
-        raise locate_hub.PackageNotFoundError(name)
+        raise PackageNotFoundError(name)
 
     monkeypatch.setattr(locate_hub, "version", absent)
     monkeypatch.setattr(locate_hub, "cached", lambda model: None)

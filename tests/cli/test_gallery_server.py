@@ -43,9 +43,10 @@ def served(folder: Path) -> Iterator[int]:
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder
     )
-    address = process.stdout.readline()
-    port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", address)[1])
-    yield port
+    assert process.stdout is not None
+    address = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", process.stdout.readline())
+    assert address is not None
+    yield int(address[1])
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0 and "Ctrl-C ends it" in err and "Traceback" not in err

@@ -1,5 +1,6 @@
 """What is said of open weights from elsewhere before anything of them is loaded."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -199,4 +200,4 @@ def test_the_name_of_a_file_elsewhere_is_not_its_sum(
         kept = blobs / ("a" * 64)
         kept.write_bytes(b"other")
         (link := blobs.parent / "model.safetensors").symlink_to(kept)
-        assert sums._sha256(link, 0, 0, 0) == sums.hashlib.sha256(b"other").hexdigest()
+        assert sums._sha256(link, 0, 0, 0) == hashlib.sha256(b"other").hexdigest()

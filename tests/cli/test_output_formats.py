@@ -37,7 +37,7 @@ def generate(
     return run
 
 
-def probe(path: Path) -> Any:
+def probe(path: Path | str) -> Any:
     command = ["ffprobe", "-v", "error", "-count_frames", "-of", "json", "-show_streams"]
     found = subprocess.run([*command, str(path)], capture_output=True, check=True)
     return json.loads(found.stdout)["streams"]

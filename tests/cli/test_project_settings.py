@@ -52,8 +52,10 @@ def test_a_project_may_let_more_be_kept_only_as_the_user_does(
 ) -> None:
     Path("lingen.toml").write_text("cache_megabytes = 4000")
     assert load().cache == CacheLimit(store=2048 * 10**6, prune=2048 * 10**6)
-    user_file().parent.mkdir(parents=True)
-    user_file().write_text("cache_megabytes = 9")
+    user = user_file()
+    assert user is not None
+    user.parent.mkdir(parents=True)
+    user.write_text("cache_megabytes = 9")
     assert load().cache == CacheLimit(store=9 * 10**6, prune=9 * 10**6)
     make(lingen_here, tiny_weights)
     assert len(cache()) == 3  # the new one, and the two that were used last
@@ -84,7 +86,8 @@ def test_a_file_above_that_somebody_else_has_written(clean_environment: Path) ->
     assert nearest_file(here) == planted
     os.chown(planted, 65534, 65534)
     assert nearest_file(here) == own
-    assert load(start=here).values.steps == 5
+    values: Any = load(start=here).values
+    assert values.steps == 5
     assert nearest_file(above) == planted  # who works in a folder has chosen it
     os.chown(here, 65534, 65534)
     assert nearest_file(here) == planted  # a checkout that is mounted into a container

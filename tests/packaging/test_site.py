@@ -23,6 +23,7 @@ PAGES = {page.name for page in (ROOT / "docs").glob("*.md")}
 def script(name: str) -> Any:
     """A script of the repository as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

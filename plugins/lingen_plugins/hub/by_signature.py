@@ -41,8 +41,6 @@ class BySignature(HubPipeline):
         self._signature = inspect.signature(pipe.__call__).parameters
         self._frames_name = next(one for one in FRAMES if one in self._signature)
         self._extra = dict(model.call)
-        self._first: Tensor | None = None
-        """The picture that the next clip begins with."""
         super().__init__(pipe, model)
 
     def latent_frames(self, frames: int) -> int:

@@ -138,7 +138,7 @@ def killed(command: tuple[str, ...]) -> Any:
                 os.kill(os.getpid(), signal.SIGKILL)
             return call(self, *given, **named)
 
-        BySignature._call = dying
+        BySignature._call = dying  # type: ignore[method-assign]
         run([*command])
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -54,10 +54,10 @@ def lora(
     return str(name)
 
 
-def recipe_of(name: str | object) -> Any:
+def recipe_of(name: object) -> Any:
     from lingen_cli.requests.recipe import recipe_from_video
 
-    return recipe_from_video(Path(name))
+    return recipe_from_video(Path(str(name)))
 
 
 def hashes(*names: object) -> list[Any]:
@@ -234,12 +234,14 @@ def test_guidance_1_asks_once_a_step(
 ) -> None:
     import diffusers
 
-    asked, forward = [], diffusers.WanTransformer3DModel.forward
-    monkeypatch.setattr(
-        diffusers.WanTransformer3DModel,
-        "forward",
-        lambda self, *given, **named: asked.append(1) or forward(self, *given, **named),
-    )
+    asked: list[int] = []
+    forward = diffusers.WanTransformer3DModel.forward
+
+    def counted(self: Any, *given: Any, **named: Any) -> Any:
+        asked.append(1)
+        return forward(self, *given, **named)
+
+    monkeypatch.setattr(diffusers.WanTransformer3DModel, "forward", counted)
     for guidance, count in (("5", 6), ("1", 3)):
         asked.clear()
         assert generate(f"{guidance}.mp4", "--guidance", guidance).returncode == 0
