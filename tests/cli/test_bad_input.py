@@ -44,7 +44,7 @@ LONG = "x" * 100_000
         (["x", "--device", "tpu"], 2, "--device must be"),
         (["x", "--model", "lingen-mni"], 2, "did you mean 'lingen-mini'?"),
         (["x", "--model", "lingen-4b"], 69, "lingen train"),
-        (["x", "-o", "video.avi"], 2, "must end in .mp4"),
+        (["x", "-o", "video.avi"], 2, "or end in .mp4"),
         (["x", "-o", "v" * 252 + ".mp4"], 2, "the name in --output has more than 255 bytes"),
         (["x", "-o", "http://example.org/x.mp4"], 2, "not a file path"),
         (["x", "--weights", "nowhere"], 66, "nowhere"),

@@ -35,7 +35,10 @@ from tests.cli.protocols import Fails, RunHere
             "missing argument 'NAME'; usage: lingen models show [OPTIONS] NAME; "
             "see: lingen models show --help",
         ),
-        (("generate", "a ball", "-o", "new"), "must end in .mp4, or be a folder, not 'new'"),
+        (
+            ("generate", "a ball", "-o", "new"),
+            "must be a folder, or end in .mp4, .mov, .mkv, .webm, .gif or .png, not 'new'",
+        ),
         (("generate", "a ball", "-o", "https://x/"), "--output is not a file path"),
         (("generat", "a ball"), "no such command 'generat'; did you mean: lingen generate"),
         (("create", "a ball"), "no such command 'create'; did you mean: lingen generate"),
@@ -236,6 +239,6 @@ def test_everything_that_a_hub_model_lacks_is_told_at_once(
         69,
         "wan-1.3b is licensed under Apache-2.0",
         "needs the package diffusers: pip install 'lingen[hub]'",
-        "hf download Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        "lingen models pull wan-1.3b",
         "14.7 GB",
     )

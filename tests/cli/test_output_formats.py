@@ -179,7 +179,7 @@ def test_sound_and_subtitles(
 
 
 def test_other_names_are_refused(lingen_here: RunHere, fails: Fails) -> None:
-    part = "--output must end in .mp4, .mov, .mkv, .webm, .gif or .png, not 'a.avi'"
+    part = "--output must be a folder, or end in .mp4, .mov, .mkv, .webm, .gif or .png, not 'a.avi'"
     fails(lingen_here("generate", "a red ball", "-o", "a.avi"), 2, part)
 
 
