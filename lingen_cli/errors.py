@@ -9,6 +9,7 @@ it as `lingen: error: MESSAGE` and leaves with `exit_code`.
   - InvalidOptionError     2   wrong usage: an argument, an option, a name
   - BadDataError          65   a video, picture, prompt file or checkpoint that cannot be used
     - StoryError          65   with a line for each problem
+    - DamagedJournalError 65   the record of a stopped run
   - MissingInputError     66   a file or folder that should be there
   - NotAvailableError     69   a device, encoder, package or set of weights this machine lacks
   - BugError              70   lingen itself is wrong
