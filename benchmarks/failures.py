@@ -137,6 +137,8 @@ class Job:
         if again:
             return f"refused with {again}", said.strip().splitlines()[-1]
         after = self.found()
+        if self.kind == "in-place" and between == self.whole != after:
+            return "made again", ""  # it died after its work: nothing is left that could tell
         if after != self.whole:
             differing = {
                 name
@@ -278,7 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(results: Sequence[dict[str, Any]], problems: Sequence[str]) -> None:
-    verdicts = ["tried", "identical at once", "went on", "began anew"]
+    verdicts = ["tried", "identical at once", "went on", "began anew", "made again"]
     verdicts += sorted({name for one in results for name in one if name.startswith("refused")})
     columns = ["kind", "fault", "calls", *verdicts, "wrong"]
     print("| " + " | ".join(columns) + " |")

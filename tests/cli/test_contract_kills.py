@@ -20,7 +20,6 @@ EVERY = {
     "overwrite": 25,
     "extend": 25,
     "retake": 25,
-    "in-place": 25,
     "batch": 41,
 }
 
