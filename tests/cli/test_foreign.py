@@ -340,7 +340,7 @@ def test_what_is_refused_afterwards(
 ) -> None:
     old = make("old.mp4")
     new, _ = extend(old)
-    fails(lingen_here("extend", new, "--fit", "pad"), 2, "--fit: lingen made this video")
+    fails(lingen_here("extend", new, "--fit", "pad"), 2, "--fit has no effect here")
     fails(lingen_here("branch", new, "a star", "--at", "1.5"), 2, "after the first 2 s")
     fails(lingen_here("retake", new, "--from", "1"), 2, "after the first 2 s")
     with old.open("ab") as file:
