@@ -159,7 +159,7 @@ def test_what_is_chosen_can_be_made(
         (["--budget", "0"], 2, "--budget must be above 0"),
         (["--steps", "0"], 2, "steps"),
         (["--stepz", "2"], 2, "no such option"),
-        (["--model", "wan-1.3b"], 69, "diffusers runs it"),
+        (["--model", "wan-1.3b", "--fit", "8GB"], 69, "run by diffusers"),
         (["--device", "cuda"], 69, "cuda is not available"),
     ],
 )
