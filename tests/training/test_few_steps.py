@@ -17,6 +17,7 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.shipped import shipped_recipes
 from lingen_training.stages.denoising import Batch, jump_of
 from lingen_training.stages.distillation import train_only
 from lingen_training.stages.few_steps import Jump, begin_of, jump_loss
@@ -243,7 +244,7 @@ def test_the_model_samples_as_its_recipe_has_taught() -> None:
     manager.load_builtin()
     registry = collect(manager)
     variant = registry.model_variants["lingen-mini-4step"]
-    recipe = read_recipe(Path(__file__).parents[2] / str(variant.recipe))
+    recipe = read_recipe(shipped_recipes()[str(variant.recipe)])
     few = recipe.stage[-1].few_steps
     assert few is not None
     sampler = registry.samplers[variant.sampler]

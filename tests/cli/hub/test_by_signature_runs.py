@@ -191,7 +191,7 @@ def test_a_file_beside_it_says_what_no_signature_says(
     negative = 'negative_prompt = "a ball"\nlicence = "Tiny"\nlicence_url = "https://x.y/z"\n'
     file.write_text(common + negative + "[call]\nguidance_scale_2 = 1.5\n")
     command = ("generate", "a red cat", "--model", folder, "--seed", "3", "--frames", "9")
-    fails(hub(*command), 69, "licence Tiny", "--accept-licence")
+    fails(hub(*command), 69, "licensed under Tiny", "--accept-licence")
     result = hub(*command, "--accept-licence", "-o", "v.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_of("v.mp4")
