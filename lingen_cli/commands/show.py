@@ -132,7 +132,7 @@ def _write_frame(frame: str, names: list[Path], *, overwrite: bool) -> None:
 
     if len(names) != 2 or names[1].suffix.lower() != ".png":
         raise InvalidOptionError(
-            "name a video and a PNG file, such as: lingen show VIDEO --frame 3.5s first.png"
+            "name a video, a time and a PNG file, such as: lingen show VIDEO --frame 3.5s first.png"
         )
     video, target = names
     found = examine(video)
