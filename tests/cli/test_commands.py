@@ -11,6 +11,7 @@ import pytest
 from lingen_cli import doctor
 from lingen_cli.doctor import Finding, diagnose
 from lingen_plugins.registry import collect
+from lingen_training.shipped import shipped_recipes
 from tests.cli.protocols import Fails, RunHere
 
 
@@ -75,8 +76,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         teacher: Any,
         registry: Any,
         processes: Any,
+        footage: Any,
     ) -> None:
-        assert "tae" in registry.autoencoders
+        assert "tae" in registry.autoencoders and footage is None
         calls.append((recipe, folder, device, resume, start_from, model, teacher, processes))
         report("stage: 1/1")
         if recipe.stem == "diverges":
@@ -90,7 +92,7 @@ def test_training_is_handed_what_was_asked_for(
     lingen_here: RunHere, trained: list[Any], clean_environment: Path
 ) -> None:
     recipe = Path("mine.toml")
-    recipe.write_text("")
+    recipe.write_bytes(shipped_recipes()["short-clips"].read_bytes())
     result = lingen_here("train", recipe, "--device", "cpu")
     assert (result.returncode, result.stdout) == (0, "runs/mine\n")
     assert "stage: 1/1" in result.stderr
@@ -123,6 +125,6 @@ def test_weights_to_begin_from_are_looked_for_first(
 def test_a_training_that_diverges_says_what_to_do(
     lingen_here: RunHere, fails: Fails, trained: list[Any]
 ) -> None:
-    Path("diverges.toml").write_text("")
+    Path("diverges.toml").write_bytes(shipped_recipes()["short-clips"].read_bytes())
     result = lingen_here("train", "diverges.toml", "--device", "cpu")
     fails(result, 65, "no finite gradient since step 3; lower its learning_rate in diverges.toml")

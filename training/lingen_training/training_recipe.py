@@ -338,7 +338,10 @@ def _complaint(error: ValidationError, text: str, values: Mapping[str, Any]) -> 
     if found["type"] == "extra_forbidden":
         key, known = str(place[-1]), _keys_at(place[:-1])
         meant = _MEANT.get(key)
-        hint = f"did you mean {meant!r}?" if meant in known else did_you_mean(key, known)
+        if key in known:  # of the other kind of this section
+            hint = "not with what else is said there"
+        else:
+            hint = f"did you mean {meant!r}?" if meant in known else did_you_mean(key, known)
         what = f"unknown key; {hint}"
     elif found["type"] == "missing":
         what = "is missing"

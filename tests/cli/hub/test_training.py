@@ -185,7 +185,7 @@ def test_trained_again_from_a_folder_that_moved_or_changed(
     [
         ('plugin = "wan"', 'plugin = "van"', 65, "autoencoder.plugin: unknown autoencoder 'van'"),
         ('plugin = "umt5"', 'plugin = "clip"', 65, "is a 'umt5', not a clip"),
-        ('plugin = "umt5"', 'plugin = "umt5"\nwidth = 64', 65, "text.width: Extra"),
+        ('plugin = "umt5"', 'plugin = "umt5"\nwidth = 64', 65, "text.width: unknown key"),
         ("max_tokens = 16", "max_tokens = 0", 65, "max_tokens"),
         ("/wan", "/none", 66, "no such folder of weights"),
         ("[autoencoder]\n", "[autoencoder]\n[unused]\n", 65, "autoencoder"),
