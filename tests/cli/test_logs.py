@@ -45,7 +45,7 @@ def test_a_log_has_everything_and_is_appended_to(
         "made a.mp4",
         "exit code 0",
     ]
-    assert generate("-o", "b.mp4", "--seed", -1, before=before).returncode == 2
+    assert generate("-o", "b.mp4", "--seed", -2, before=before).returncode == 2
     assert lines()[: len(first)] == first
     assert "--seed must be" in "\n".join(lines()[len(first) :])
     assert lines()[-1].endswith("exit code 2")
