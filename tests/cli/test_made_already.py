@@ -166,13 +166,17 @@ def test_a_video_from_elsewhere_made_longer(
     assert lingen_here(*command).returncode == 73
 
 
-def test_an_edit_in_its_own_place_is_made_once(run, lingen_here, monkeypatch):
+def test_an_edit_in_its_own_place_is_made_once(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A run that was killed after it had published, and before it had tidied up."""
     from lingen_cli.files.work_folder import WorkFolder
 
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
-    command = ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2)
-    command = (*command, "-o", "out/a.mp4", "--overwrite")
+    edit = ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2)
+    command = (*edit, "-o", "out/a.mp4", "--overwrite")
     with monkeypatch.context() as patch:
         patch.setattr(WorkFolder, "_remove", lambda self: self._lock.release(force=True))
         assert lingen_here(*command).returncode == 0
@@ -182,4 +186,5 @@ def test_an_edit_in_its_own_place_is_made_once(run, lingen_here, monkeypatch):
     assert Path("out/a.mp4").read_bytes() == made
     assert [path.name for path in Path("out").iterdir()] == ["a.mp4"]
     assert lingen_here(*command).returncode == 0  # asked for anew, it is made longer once more
-    assert read_recipe(Path("out/a.mp4"))["edits"][1:]
+    recipe: Any = read_recipe(Path("out/a.mp4"))
+    assert recipe["edits"][1:]
