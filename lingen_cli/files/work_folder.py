@@ -27,6 +27,7 @@ from lingen_cli.errors import (
     OutputExistsError,
     WriteFailedError,
 )
+from lingen_cli.files.names import LONGEST_NAME
 from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
@@ -37,7 +38,6 @@ JOURNAL = "journal"
 """The part of a work folder that outlives a stopped run."""
 _SET_ASIDE = "journal-set-aside-"
 _MARK_OF_A_JOURNAL = "job.json"
-_NAME_BYTES = 255
 _LOCK_SECONDS = 0.2  # long enough to outlast a run that is just removing its folder
 _LOCK_POLL = 0.02
 _LOOKS = 10
@@ -343,7 +343,7 @@ def _holds_no_link(folder: Path) -> bool:
 def _work_name(name: str) -> str:
     """`.NAME.lingen`, shortened with a hash when the file system could not hold it."""
     full = os.fsencode(f".{name}.lingen")
-    if len(full) <= _NAME_BYTES:
+    if len(full) <= LONGEST_NAME:
         return os.fsdecode(full)
     digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
     return f".{digest}.lingen"

@@ -13,7 +13,6 @@ to = "0:10"
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +26,7 @@ from lingen_cli.files.open_file import open_file
 from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_moment
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_models.spelling import did_you_mean
+from lingen_models.toml_lines import TomlLines
 from lingen_training.text_file import MAX_TOML_BYTES, TextError, parse_toml
 
 MAX_SHOTS = 1000
@@ -88,7 +88,7 @@ def read_story(path: Path) -> list[Shot]:
         toml = parse_toml(data)
     except TextError as error:
         raise StoryError([f"{path}:{error.line}: {error}"]) from None
-    values, lines = toml.values, _Lines(toml.text)
+    values, lines = toml.values, TomlLines(toml.text)
     try:
         story = _Story.model_validate(values)
     except ValidationError as error:
@@ -105,7 +105,7 @@ def read_story(path: Path) -> list[Shot]:
     return shots
 
 
-def _place(story: _Story, lines: _Lines, path: Path, problems: list[str]) -> Iterator[Shot]:
+def _place(story: _Story, lines: TomlLines, path: Path, problems: list[str]) -> Iterator[Shot]:
     """Shots with their times; what is wrong goes into `problems`."""
     now = Fraction(0)
     for number, shot in enumerate(story.shot):
@@ -178,29 +178,6 @@ def _name(place: tuple[int | str, ...]) -> str:
     """`shot 3: to` for ("shot", 2, "to")."""
     parts = [str(part + 1) if isinstance(part, int) else part for part in place]
     return ": ".join([" ".join(parts[:2]), *parts[2:3]])
-
-
-class _Lines:
-    """Where the tables and keys of a story stand; tomllib does not say."""
-
-    def __init__(self, text: str) -> None:
-        self._found: dict[tuple[int | str, ...], int] = {}
-        place: tuple[int | str, ...] = ()
-        shots = 0
-        for number, line in enumerate(text.split("\n"), start=1):
-            if re.match(r"\s*\[\[\s*shot\s*\]\]", line):
-                place, shots = ("shot", shots), shots + 1
-                self._found[place] = number
-            elif key := re.match(r"\s*[\"']?([A-Za-z_-]+)[\"']?\s*=", line):
-                self._found.setdefault((*place, key[1]), number)
-
-    def of(self, place: tuple[int | str, ...]) -> int:
-        """The line of a key, or of the nearest table about it."""
-        while place:
-            if place in self._found:
-                return self._found[place]
-            place = place[:-1]
-        return 1
 
 
 def subtitles(shots: list[tuple[Fraction, Fraction, str]]) -> str:
