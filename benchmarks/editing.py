@@ -41,7 +41,7 @@ from lingen_training.evaluation.quality_table import steady_scene
 
 LOOK = 5 * FPS
 """Frames at the beginning and at the end of a chain that are compared."""
-MARKS = ("colour", "background", "direction", "shape", "size", "motion")
+MARKS = ("color", "background", "direction", "shape", "size", "motion")
 Tally = dict[str, list[float]]
 
 
@@ -126,14 +126,14 @@ def seam_ratios(video: Tensor, seams: Sequence[int], stride: int) -> tuple[float
 
 def chains(model: Model, count: int, links: int, seconds: float, way: str) -> dict[str, Any]:
     """Judge `count` chains of one way."""
-    kept: Tally = {"colour": [], "size": [], "background": []}
+    kept: Tally = {"color": [], "size": [], "background": []}
     ratios: list[float] = []
     joints: list[float] = []
     for number in range(count):
         scene = steady_scene(0, number)
         video = chain(model, scene, links, seconds, number, way)
         same = consistency(video[:LOOK], video[-LOOK:], scene)
-        kept["colour"].append(same.colour)
+        kept["color"].append(same.color)
         kept["size"].append(same.size)
         kept["background"].append(same.first.background == same.last.background)
         frames = round(seconds * FPS)
@@ -214,14 +214,12 @@ def shares(tally: Tally) -> str:
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
     lines = [
-        "| measured | colour | size | background | largest seam / median | seams / joints inside |",
+        "| measured | color | size | background | largest seam / median | seams / joints inside |",
         "|---|---|---|---|---|---|",
     ]
     for way, found in result["chains"].items():
         kept = found["kept"]
-        cells = [
-            f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("colour", "size", "background")
-        ]
+        cells = [f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("color", "size", "background")]
         cells += [f"{median(found[name]):.2f}" for name in ("seams", "joints")]
         lines.append(f"| chain over {way} | {' | '.join(cells)} |")
     obeys = result["prompts"]["obeys"]

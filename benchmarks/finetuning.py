@@ -27,7 +27,7 @@ import numpy as np
 from lingen_cli.media.reader import frames_at
 from lingen_cli.media.writer import VideoWriter
 from lingen_playground import FPS, Scene, as_frames, canonical_caption, render, sample_scene
-from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS
+from lingen_playground.scenes.palette import BACKGROUNDS, COLORS
 
 BROWN = (120, 70, 25)
 STAND_IN = "orange"
@@ -42,7 +42,7 @@ def brown_scene(seed: int) -> Scene:
     while True:
         scene = sample_scene(rng.randrange(2**31), objects=1)
         if scene.background in _GROUNDS:
-            return replace(scene, objects=(replace(scene.objects[0], colour=STAND_IN),))
+            return replace(scene, objects=(replace(scene.objects[0], color=STAND_IN),))
 
 
 def brown_caption(scene: Scene) -> str:
@@ -53,8 +53,8 @@ def brown_caption(scene: Scene) -> str:
 def write_clips(folder: Path, count: int) -> None:
     """Write clips of brown objects and their captions."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = COLOURS[STAND_IN]
-    COLOURS[STAND_IN] = BROWN
+    known = COLORS[STAND_IN]
+    COLORS[STAND_IN] = BROWN
     try:
         for number in range(count):
             scene = brown_scene(number)
@@ -63,14 +63,14 @@ def write_clips(folder: Path, count: int) -> None:
                 writer.write(as_frames(render([scene], frames=1 + SECONDS * FPS, size=128)[0]))
             path.with_suffix(".txt").write_text(brown_caption(scene) + "\n", encoding="utf-8")
     finally:
-        COLOURS[STAND_IN] = known
+        COLORS[STAND_IN] = known
 
 
 def is_brown(path: Path, background: str) -> bool:
     """Tell whether what stands before the background is nearer to brown than to other colors."""
     ground = np.array(BACKGROUNDS[background], np.float32)
-    names = [*COLOURS, "brown"]
-    colors = np.array([*COLOURS.values(), BROWN], np.float32)
+    names = [*COLORS, "brown"]
+    colors = np.array([*COLORS.values(), BROWN], np.float32)
     found: list[str] = []
     times = [0.5 + second for second in range(SECONDS)]
     for image in frames_at(path, times, box=(128, 128)):

@@ -45,6 +45,7 @@ from lingen_cli.commands import (
 from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
 from lingen_cli.help import examples_of
 from lingen_cli.hints import with_hint
+from lingen_cli.inputs.request import current_name
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.log_file import close_log, log, open_log
 
@@ -52,7 +53,10 @@ app = typer.Typer(
     name="lingen",
     help="Minute-length videos from a prompt, with linear cost.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": current_name,
+    },
     epilog=examples_of("generate"),
     pretty_exceptions_enable=False,
     suggest_commands=False,

@@ -32,7 +32,7 @@ def check(
         float | None, typer.Option(min=0, help="End with exit code 1 when it drifts more.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw colour, sharpness and motion over time, as a PNG.")
+        Path | None, typer.Option(help="Draw color, sharpness and motion over time, as a PNG.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object per video instead of a table.")
@@ -113,7 +113,7 @@ def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
         "path": str(video),
         "passed": passed,
         "drift": report.drift,
-        "colour_drift": report.colour_drift,
+        "color_drift": report.color_drift,
         "sharpness_ratio": report.sharpness_ratio,
         "motion": list(report.motion),
         "freezes": [list(span) for span in report.freezes],
@@ -131,7 +131,7 @@ def _table(report: Report, named: Path | None) -> str:
     rows = [] if named is None else [("file", printable(named))]
     rows += [
         ("drift", f"{report.drift:.2f}"),
-        ("colour drift", f"{report.colour_drift:.2f} Delta E, first to last 15%"),
+        ("color drift", f"{report.color_drift:.2f} Delta E, first to last 15%"),
         ("sharpness", f"x{report.sharpness_ratio:.2f}, first to last 15%"),
         ("motion", f"{report.motion[0]:.1f} then {report.motion[1]:.1f} levels per second"),
         ("freezes", freezes + (f" and {more}" if (more := _more(report.freezes)) else "")),
@@ -152,10 +152,10 @@ def _draw(series: Series, report: Report, path: Path, title: str, *, overwrite: 
     from lingen_cli.files.work_folder import WorkFolder
 
     figure = Figure(figsize=(9, 6), layout="constrained")
-    colour, sharpness, change = figure.subplots(3, 1, sharex=True)
-    distance = ((series.colour - series.colour[0]) ** 2).sum(-1) ** 0.5
-    colour.plot(series.times, distance, linewidth=0.9)
-    colour.set(ylabel="colour, Delta E\nfrom the first frame", title=title.replace("$", r"\$"))
+    color, sharpness, change = figure.subplots(3, 1, sharex=True)
+    distance = ((series.color - series.color[0]) ** 2).sum(-1) ** 0.5
+    color.plot(series.times, distance, linewidth=0.9)
+    color.set(ylabel="color, Delta E\nfrom the first frame", title=title.replace("$", r"\$"))
     sharpness.plot(series.times, series.sharpness, linewidth=0.9)
     sharpness.set(ylabel="sharpness\n(levels per pixel)")
     change.plot(series.times, series.change, linewidth=0.9)

@@ -36,7 +36,7 @@ def list_models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the models that can be used now: size of their weights, licence, trained length.
+    """List the models that can be used now: size of their weights, license, trained length.
 
     With --all, every model, and how to get the weights of each. JSON always has every model.
     """
@@ -57,13 +57,13 @@ def list_models(
             one["name"],
             one["state"],
             "-" if one["bytes"] is None else decimal(one["bytes"]),
-            one["licence"],
+            one["license"],
             f"{one['trained_seconds']:.3g} s",
             one["summary"],
         )
         for one in shown
     ]
-    head = ("name", "weights", "size", "licence", "trained", "about")
+    head = ("name", "weights", "size", "license", "trained", "about")
     console.result(columns(lines, head=head))
     if more := len(rows) - len(shown):
         console.note(f"lingen: {more} more have no weights here: lingen models list --all")
@@ -78,7 +78,7 @@ def list_models(
 
 @app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
-    """Describe one model: size, licence, training, parts, files and their hashes, configuration."""
+    """Describe one model: size, license, training, parts, files and their hashes, configuration."""
     from rich.filesize import decimal
 
     from lingen_cli.zoo.describe import facts, hub_facts

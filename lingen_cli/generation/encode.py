@@ -216,21 +216,21 @@ def writer_for(job: Job, path: Path, target: Path | None, **more: Any) -> VideoW
 
 def _settings(job: Job) -> dict[str, Any]:
     """What all parts of a video have in common."""
-    from lingen_cli.media.colours import BT709, Colours
+    from lingen_cli.media.colors import BT709, Colors
     from lingen_cli.media.open import open_video
 
-    (width, height), colours = job.size, BT709
+    (width, height), colors = job.size, BT709
     if job.base is not None and job.base.headers:
         assert job.kept_from is not None
         with open_video(job.kept_from) as video:
-            colours = Colours.of(video.stream.codec_context)
+            colors = Colors.of(video.stream.codec_context)
     return {
         "width": width,
         "height": height,
         "fps": job.rate,
         "crf": job.crf,
         "preset": job.encoder_preset,
-        "colours": colours,
+        "colors": colors,
     }
 
 

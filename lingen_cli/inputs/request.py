@@ -41,13 +41,22 @@ class Option:
     """Whether a line of a batch may have it."""
 
 
+_RENAMED = {"accept_licence": "accept_license"}
+
+
+def current_name(name: str) -> str:
+    """Name of an option now, if it had another one before; hyphens as they are in `name`."""
+    found = _RENAMED.get(name.replace("-", "_"))
+    return name if found is None else found.replace("_", "-") if "-" in name else found
+
+
 Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingParams"]
 """Values of the sampling options by their names; those that were not given are None or missing."""
 
 
-AcceptLicence = Annotated[
+AcceptLicense = Annotated[
     bool,
-    Option(help="Accept the licence of open weights from elsewhere; asked for once.", panel=MODEL),
+    Option(help="Accept the license of open weights from elsewhere; asked for once.", panel=MODEL),
 ]
 
 
@@ -148,7 +157,7 @@ class GenerateRequest(Request):
             panel=MODEL,
         ),
     ] = None
-    accept_licence: AcceptLicence = False
+    accept_license: AcceptLicense = False
     device: Annotated[
         str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="auto")
     ] = None
@@ -212,7 +221,7 @@ class ExtendRequest(LongerRequest):
     prompt: Annotated[
         str | None, Option(help="Another prompt.", panel=SAMPLING, default="unchanged")
     ] = None
-    accept_licence: AcceptLicence = False
+    accept_license: AcceptLicense = False
     fit: Annotated[
         str | None,
         Option(

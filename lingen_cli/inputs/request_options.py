@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.inputs.request import REQUESTS, Option, Request
+from lingen_cli.inputs.request import REQUESTS, Option, Request, current_name
 from lingen_models.sampling import params
 from lingen_models.spelling import did_you_mean
 
@@ -75,7 +75,7 @@ def parse_request(command: str, values: Mapping[str, Any], folder: Path | None =
     for key, value in values.items():
         if value is None:
             continue
-        name = key.replace("-", "_")
+        name = current_name(key.replace("-", "_"))
         if name not in known and name not in sampling:
             hint = did_you_mean(name, [*known, *sampling, "command", "id"])
             raise BadDataError(f"unknown key {key!r}; {hint}")

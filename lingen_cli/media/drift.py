@@ -35,12 +35,12 @@ _SEAM_REACH = 12
 
 @dataclass(frozen=True)
 class Series:
-    """One number per looked-at frame. `times` in seconds; `colour` (n, 3) mean CIE L*a*b*;
+    """One number per looked-at frame. `times` in seconds; `color` (n, 3) mean CIE L*a*b*;
     `sharpness` the mean gradient in levels per pixel; `change` from the frame before, in 8-bit
     levels, 0 for the first; `thumbs` (n, 768) tiny pictures for the search for loops."""
 
     times: Array
-    colour: Array
+    color: Array
     sharpness: Array
     change: Array
     thumbs: Array
@@ -48,12 +48,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Report:
-    """`drift` is the larger of `colour_drift` (CIE76 Delta E) and ten times the doublings or
+    """`drift` is the larger of `color_drift` (CIE76 Delta E) and ten times the doublings or
     halvings of sharpness. `motion` is the mean change per second at the two ends, in levels.
     `freezes` and `seams` in seconds; `loop` is the period of the closest repetition, if any."""
 
     drift: float
-    colour_drift: float
+    color_drift: float
     sharpness_ratio: float
     motion: tuple[float, float]
     freezes: tuple[tuple[float, float], ...]
@@ -64,19 +64,19 @@ class Report:
 
 def look(frames: Iterable[Array], times: Array) -> Series:
     """Measure uint8 (h, w, 3) frames shown at `times`."""
-    colour, sharpness, change, thumbs = [], [], [], []
+    color, sharpness, change, thumbs = [], [], [], []
     before: Array | None = None
     for frame in frames:
         levels = frame.astype(np.float32)
         grey = levels.mean(-1)
-        colour.append(_lab(levels.reshape(-1, 3).mean(0)))
+        color.append(_lab(levels.reshape(-1, 3).mean(0)))
         sharpness.append(float(np.abs(np.diff(grey, axis=0)).mean() + _across(grey)))
         change.append(0.0 if before is None else float(np.abs(levels - before).mean()))
         thumbs.append(_thumb(levels))
         before = levels
     return Series(
-        times=np.asarray(times)[: len(colour)],
-        colour=np.asarray(colour),
+        times=np.asarray(times)[: len(color)],
+        color=np.asarray(color),
         sharpness=np.asarray(sharpness),
         change=np.asarray(change),
         thumbs=np.asarray(thumbs, dtype=np.float32),
@@ -88,7 +88,7 @@ def judge(series: Series) -> Report:
     count = len(series.times)
     end = max(1, round(END * count))
     first, last = slice(0, end), slice(count - end, count)
-    colour = float(np.linalg.norm(series.colour[last].mean(0) - series.colour[first].mean(0)))
+    color = float(np.linalg.norm(series.color[last].mean(0) - series.color[first].mean(0)))
     floor = 1e-3  # a plain picture has no edges that could drift
     sharp = [float(series.sharpness[part].mean()) + floor for part in (first, last)]
     ratio = sharp[1] / sharp[0]
@@ -96,8 +96,8 @@ def judge(series: Series) -> Report:
     moves = series.change[1:] if count > 1 else series.change
     motion = (float(moves[:end].mean() * rate), float(moves[-end:].mean() * rate))
     return Report(
-        drift=max(colour, SHARPNESS_WEIGHT * abs(math.log2(ratio))),
-        colour_drift=colour,
+        drift=max(color, SHARPNESS_WEIGHT * abs(math.log2(ratio))),
+        color_drift=color,
         sharpness_ratio=ratio,
         motion=motion,
         freezes=tuple(_freezes(series)),

@@ -15,7 +15,7 @@ from av.video.reformatter import (
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
-from lingen_cli.media.colours import matrix_of
+from lingen_cli.media.colors import matrix_of
 from lingen_cli.media.images.orientation import Image, Orientation, orientation_of
 from lingen_cli.media.images.resize import Fit
 from lingen_cli.media.open import MAX_PIXELS, InputVideo, open_video
@@ -142,7 +142,7 @@ class _Reader:
 
 
 class _Scaler:
-    """Decoded frame -> upright RGB of the size wanted, colours and size in one pass."""
+    """Decoded frame -> upright RGB of the size wanted, colors and size in one pass."""
 
     def __init__(self, box: tuple[int, int] | None, fit: Fit | None) -> None:
         self._box, self._fit = box, fit

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, WriteFailedError
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.colours import BT709, Colours
+from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.frame_hashes import FrameHasher
 from lingen_cli.media.open import open_video
 
@@ -34,7 +34,7 @@ def verify_video(
     hashes: Sequence[FrameHash] = (),
     beside: Sequence[str] = (),
 ) -> None:
-    """Decode everything and check frame count, time grid, size, rate, duration and colour tags, and
+    """Decode everything and check frame count, time grid, size, rate, duration and color tags, and
     the pictures against `hashes`. `beside` are the kinds of the tracks beside the pictures.
 
     Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
@@ -85,7 +85,7 @@ def verify_joined(
     """Verify as `verify_video` a video whose first `since` frames are those of another, as they
     were.
 
-    Of these only the last are decoded, and colours are theirs.
+    Of these only the last are decoded, and colors are theirs.
     """
     with open_video(path) as video:
         _check_kinds(video.container, beside)
@@ -188,9 +188,9 @@ def _check_frame(
 
 def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
     _check_times(stream, frames, fps)
-    tags = Colours.of(stream.codec_context)
+    tags = Colors.of(stream.codec_context)
     if tags != BT709:
-        raise BugError(f"written video has the colour tags {tags} instead of {BT709}")
+        raise BugError(f"written video has the color tags {tags} instead of {BT709}")
 
 
 def _check_times(stream: VideoStream, frames: int, fps: Fraction) -> None:

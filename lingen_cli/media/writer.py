@@ -1,4 +1,4 @@
-"""Writes H.264 mp4 in constant memory, with exact timing and right colours (media.md 1.2)."""
+"""Writes H.264 mp4 in constant memory, with exact timing and right colors (media.md 1.2)."""
 
 import functools
 import platform
@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.colours import BT709, Colours
+from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.metadata import clean_tag
 
 CODEC = "libx264"
@@ -74,7 +74,7 @@ class VideoWriter:
     interrupted leaves a file there that plays but is too short, so publish it only after `close`
     returned and it was verified. The same frames and settings give the same bytes on one machine
     type with one version. Frames of another size, `source`, are scaled. `headers` numbers the
-    parameter sets, and `colours` are the video's, so that it can follow another one in its track.
+    parameter sets, and `colors` are the video's, so that it can follow another one in its track.
     Into a `sink` with a method `write` goes a fragmented mp4, half a second at a time; then `path`
     is but a name.
     Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
@@ -96,12 +96,12 @@ class VideoWriter:
         target: Path | None = None,
         source: tuple[int, int] | None = None,
         headers: int = 0,
-        colours: Colours = BT709,
+        colors: Colors = BT709,
         sink: Any = None,
     ) -> None:
         check_encoder(width=width, height=height, fps=fps, crf=crf, preset=preset)
         self._source = source or (width, height)
-        self._colours = colours
+        self._colors = colors
         self.path, self.width, self.height, self.fps = path, width, height, fps
         self._target = target or path
         self.frames = 0
@@ -192,8 +192,8 @@ class VideoWriter:
         # x264's bytes depend on the thread count, so it is a constant; PyAV's default (slices) is
         # bigger and slower.
         context.thread_type, context.thread_count = "FRAME", threads
-        context.color_primaries, context.color_trc = self._colours.primaries, self._colours.trc
-        context.colorspace, context.color_range = self._colours.space, self._colours.range
+        context.color_primaries, context.color_trc = self._colors.primaries, self._colors.trc
+        context.colorspace, context.color_range = self._colors.space, self._colors.range
         return stream
 
     def _start(self) -> None:
@@ -217,7 +217,7 @@ class VideoWriter:
             height=self.height,
             format=PIXEL_FORMAT,
             interpolation=Interpolation.BICUBIC,
-            dst_colorspace=self._colours.matrix(self.height),
+            dst_colorspace=self._colors.matrix(self.height),
             dst_color_range=ColorRange.MPEG,
             threads=1,  # more only wait for each other at these sizes
         )

@@ -108,7 +108,7 @@ def extend_external(
     if isinstance(variant, HubModel) and not variant.from_pixels:
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
     check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
-    if changes.accept_licence and isinstance(variant, HubModel):
+    if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     path, folder = file_or_folder(changes.output, Path())
     return Job(

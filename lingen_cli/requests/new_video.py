@@ -88,7 +88,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     if request.lora and not isinstance(variant, HubModel):
         raise InvalidOptionError(f"{variant.name} takes no LoRA: leave out --lora")
     loras = tuple(parse_lora(one) for one in request.lora or ())
-    if request.accept_licence and isinstance(variant, HubModel):
+    if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = context.locate(settings.model, settings.weights)
     image = None if request.image is None else given_image(request.image, width, height)

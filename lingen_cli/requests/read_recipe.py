@@ -47,7 +47,7 @@ class Changes:
     device: str | None = None
     preview: bool = False
     cache: CacheLimit = NO_CACHE
-    accept_licence: bool = False
+    accept_license: bool = False
     offload: str = "auto"
 
     @classmethod
@@ -61,7 +61,7 @@ class Changes:
             "last_image",
             "weights",
             "device",
-            "accept_licence",
+            "accept_license",
         )
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
@@ -122,7 +122,7 @@ def prepare_again(
     edits = edits_of(recipe, registry, variant)
     given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
-    if changes.accept_licence and isinstance(variant, HubModel):
+    if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     path, into = file_or_folder(changes.output, Path())
     return Job(

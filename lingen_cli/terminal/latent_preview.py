@@ -17,7 +17,7 @@ _RIDGE = 1e-2
 def sketch(latents: Tensor, first_image: Tensor, frames: int = _SHOWN) -> Pixels:
     """A row of up to `frames` small pictures, evenly spread over the clip.
 
-    The colours come from a linear map from the 16 channels to RGB, fitted on the one frame that was
+    The colors come from a linear map from the 16 channels to RGB, fitted on the one frame that was
     decoded. Decoding them all would take as long as making the video.
 
     Args:
@@ -40,8 +40,8 @@ def sketch(latents: Tensor, first_image: Tensor, frames: int = _SHOWN) -> Pixels
     gap = np.zeros((height, _GAP, 3), np.uint8)
     row: list[Pixels] = []
     for number in shown:
-        colours = (to_rgb.T @ _with_bias(x[:, number].flatten(1))).clamp(0, 255).round()
-        picture = colours.view(3, height, width).permute(1, 2, 0).to(torch.uint8).numpy()
+        colors = (to_rgb.T @ _with_bias(x[:, number].flatten(1))).clamp(0, 255).round()
+        picture = colors.view(3, height, width).permute(1, 2, 0).to(torch.uint8).numpy()
         row += [gap, picture] if row else [picture]
     return np.concatenate(row, axis=1)
 

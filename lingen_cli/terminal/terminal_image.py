@@ -18,7 +18,7 @@ class TerminalPicture:
     """Rich renderable of uint8 (H, W, 3), scaled down to the width and height of the console, never
     up.
 
-    Rich turns the colours into what the terminal has. `rows` limits the height in lines.
+    Rich turns the colors into what the terminal has. `rows` limits the height in lines.
     """
 
     def __init__(self, image: Image, *, rows: int | None = None) -> None:

@@ -24,7 +24,7 @@ def row(registry: Registry, name: str) -> dict[str, Any]:
         "weights": state_of(variant) == "ready",
         "state": state_of(variant),
         "bytes": size_of(variant),
-        "licence": variant.licence,
+        "license": variant.license,
         "trained_seconds": variant.trained_seconds,
         "get": how_to_get(variant),
         "plugin": variants.owner(name),
@@ -50,7 +50,7 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "name": variant.name,
         "summary": variant.summary,
         "plugin": variants.owner(name),
-        "licence": variant.licence,
+        "license": variant.license,
         "trained for": f"{variant.size}x{variant.size}, {variant.fps} fps, "
         f"up to {variant.trained_seconds:g} s",
         "parameters": _parameters(variant, parts),
@@ -97,7 +97,7 @@ def hub_rows(registry: Registry) -> list[dict[str, Any]]:
                 "weights": here,
                 "state": "ready" if here else "to fetch",
                 "bytes": model.weight_bytes,
-                "licence": model.licence,
+                "license": model.license,
                 "trained_seconds": model.trained_seconds,
                 "get": None if here else how_to_fetch(model),
                 "plugin": registry.hub_models.owner(name),
@@ -117,8 +117,8 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "summary": model.summary,
-        "licence": model.licence or None,
-        "licence text": model.licence_url or None,
+        "license": model.license or None,
+        "license text": model.license_url or None,
         "accepted": _accepted(model),
         "trained for": f"{model.size}, {model.fps} fps",
         "longest piece": f"{model.trained_seconds:.4g} s",
@@ -137,9 +137,9 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
 
 
 def _accepted(model: HubModel) -> str | None:
-    if not model.licence:
+    if not model.license:
         return None
-    return "yes" if licenses.is_accepted(model) else "no (--accept-licence)"
+    return "yes" if licenses.is_accepted(model) else "no (--accept-license)"
 
 
 def _gigabytes(model: HubModel) -> str:

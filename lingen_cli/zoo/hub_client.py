@@ -121,7 +121,7 @@ class Repository:
         page = f"{ENDPOINT}/{self.name}"
         if isinstance(error, errors.GatedRepoError):
             return NotAvailableError(
-                f"{page} asks for its licence to be accepted: do that on the page, then log in "
+                f"{page} asks for its license to be accepted: do that on the page, then log in "
                 "with `hf auth login`"
             )
         refused = isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401

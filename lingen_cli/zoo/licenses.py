@@ -1,6 +1,6 @@
-"""Licences of open weights that this user has accepted, each asked for once.
+"""Licenses of open weights that this user has accepted, each asked for once.
 
-One small file per model in the user's state folder (`LINGEN_STATE_DIR`). A licence that has changed
+One small file per model in the user's state folder (`LINGEN_STATE_DIR`). A license that has changed
 since is asked for again.
 """
 
@@ -22,7 +22,7 @@ FOLDER_VARIABLE = "LINGEN_STATE_DIR"
 
 
 def is_accepted(model: HubModel) -> bool:
-    """Tell whether this user has accepted the licence of `model` as it is now."""
+    """Tell whether this user has accepted the license of `model` as it is now."""
     path = _file(model)
     if path is None:
         return False
@@ -30,8 +30,10 @@ def is_accepted(model: HubModel) -> bool:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    asked = [model.licence, model.licence_url]
-    return isinstance(found, dict) and [found.get("licence"), found.get("url")] == asked
+    asked = [model.license, model.license_url]
+    if not isinstance(found, dict):
+        return False
+    return [found.get("license", found.get("licence")), found.get("url")] == asked
 
 
 def accept(model: HubModel) -> None:
@@ -39,18 +41,18 @@ def accept(model: HubModel) -> None:
     from lingen_cli.files.write_errors import write_error
     from lingen_models.checkpoints.whole_file import write_whole
 
-    if not model.licence or is_accepted(model):
+    if not model.license or is_accepted(model):
         return
     record = {
         "model": model.name,
-        "licence": model.licence,
-        "url": model.licence_url,
+        "license": model.license,
+        "url": model.license_url,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = _file(model)
     if path is None:
         raise NotAvailableError(
-            "this user has no home folder that could remember a licence: name one with "
+            "this user has no home folder that could remember a license: name one with "
             f"{FOLDER_VARIABLE}"
         )
     try:
@@ -61,16 +63,17 @@ def accept(model: HubModel) -> None:
 
 
 def asked_for(model: HubModel) -> str | None:
-    """Say what to do until the licence of `model` is accepted; None where it is."""
-    if not model.licence or is_accepted(model):
+    """Say what to do until the license of `model` is accepted; None where it is."""
+    if not model.license or is_accepted(model):
         return None
     return (
-        f"{model.name} is licensed under {model.licence} ({model.licence_url}): add "
-        "--accept-licence to accept it; you are asked only once"
+        f"{model.name} is licensed under {model.license} ({model.license_url}): add "
+        "--accept-license to accept it; you are asked only once"
     )
 
 
 def _file(model: HubModel) -> Path | None:
     folder = user_folder("state", FOLDER_VARIABLE)
     name = re.sub(r"[^\w.-]+", "-", model.name).strip("-")  # of a folder, its path
+    # The spelling of the first release: what was accepted then stays accepted.
     return None if folder is None else folder / "licences" / f"{name}.json"

@@ -34,7 +34,7 @@ _PARTS = {"transformer": "denoiser", "vae": "autoencoder"}
 def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
     """The folders of the parts of `model`, and their SHA-256 sums, by part.
 
-    Raises NotAvailableError (69: packages or weights are not here, or the licence is not
+    Raises NotAvailableError (69: packages or weights are not here, or the license is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
     """
     from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file

@@ -107,7 +107,7 @@ def places_in(image: Tensor) -> list[Place]:
     wide = image.shape[1]
     layers = take_apart(image[None].cpu(), 2)
     places = []
-    for color, mask in zip(layers.colours, layers.masks, strict=True):
+    for color, mask in zip(layers.colors, layers.masks, strict=True):
         scores = fits(mask)
         shape = max(SHAPES, key=lambda name: scores[name])
         y, x = mask[0].nonzero().double().mean(0).tolist()
@@ -121,4 +121,4 @@ def _describes(phrase: str, thing: SceneObject) -> bool:
     said = read_prompt(phrase)
     if said is None:
         return False
-    return (said.objects[0].colour, said.objects[0].shape) == (thing.colour, thing.shape)
+    return (said.objects[0].color, said.objects[0].shape) == (thing.color, thing.shape)

@@ -141,7 +141,7 @@ class ModelVariant(Component):
     """None: no weights exist; `generate` says so and how to get there."""
     recipe: str | None = None
     """The recipe with which `lingen train RECIPE --model NAME` makes its weights."""
-    licence: str = "unknown"
+    license: str = "unknown"
     fps: int = 16
     size: int = 128
     """Pixels per side, as trained."""
@@ -182,8 +182,8 @@ class HubModel(Component):
     repository: str
     """`owner/name` on huggingface.co."""
     revision: str = "main"
-    licence: str
-    licence_url: str
+    license: str
+    license_url: str
     parameters: Config
     """Part -> how many numbers it holds, counted from its published configuration."""
     fps: int

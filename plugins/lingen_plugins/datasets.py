@@ -23,7 +23,7 @@ def register_datasets() -> list[Dataset]:
     return [
         Dataset(
             name="playground",
-            summary="coloured shapes that move over plain backgrounds, rendered as they are needed",
+            summary="colored shapes that move over plain backgrounds, rendered as they are needed",
             build=build_playground,
         )
     ]

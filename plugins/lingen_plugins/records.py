@@ -11,7 +11,7 @@ from typing import Any
 from lingen_plugins.contracts import Component, ModelVariant, Weights
 from lingen_plugins.errors import PluginError
 
-LONGEST = {"name": 64, "summary": 200, "licence": 100}
+LONGEST = {"name": 64, "summary": 200, "license": 100}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 

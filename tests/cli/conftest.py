@@ -132,7 +132,7 @@ def register_model_variants():
         ModelVariant(
             name=name, summary="very small", build=build_lingen, config=one["config"],
             tiny_config=one["config"], autoencoder="tae", text_encoders=("playground-words",),
-            scan_order="rms", review="both", sampler="euler", licence="CC0-1.0",
+            scan_order="rms", review="both", sampler="euler", license="CC0-1.0",
             trained_seconds=2.0, steps=1, weights=Weights(**one["weights"]),
         )
         for name, one in records.items()

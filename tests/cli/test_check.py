@@ -74,11 +74,11 @@ def test_a_steady_video_has_nothing() -> None:
     assert report.motion[0] == pytest.approx(report.motion[1], rel=0.2)
 
 
-def test_colour_that_drifts() -> None:
+def test_color_that_drifts() -> None:
     report = measured(scene(160, tint=60))
     grey, end = (_lab(np.array([120.0, 120, 120 + blue])) for blue in (60 * 0.075, 60 * 0.925))
-    assert report.colour_drift == pytest.approx(np.linalg.norm(end - grey), rel=0.25)
-    assert report.drift >= report.colour_drift
+    assert report.color_drift == pytest.approx(np.linalg.norm(end - grey), rel=0.25)
+    assert report.drift >= report.color_drift
 
 
 def test_sharpness_that_is_lost() -> None:
@@ -129,7 +129,7 @@ def test_the_command(lingen_here: RunHere, fails: Fails) -> None:
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["passed"]
-    assert found["colour_drift"] > 5
+    assert found["color_drift"] > 5
     assert read_image(Path("drift.png")).shape[2] == 3
     again = lingen_here("check", "video.mp4", "--max-drift", str(found["drift"] + 0.1))
     assert again.returncode == 0

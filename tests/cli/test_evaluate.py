@@ -34,10 +34,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     ) -> None:
         calls.append(options | {"params": params, "method": method})
         report("1/1 clips")
-        into["short"] = {"colour": [1, 1]}
+        into["short"] = {"color": [1, 1]}
 
     def markdown_table(result: dict[str, Any]) -> str:
-        return f"| colour | {result['short']['colour']} |"
+        return f"| color | {result['short']['color']} |"
 
     stand_in = SimpleNamespace(evaluate=evaluate, markdown_table=markdown_table)
     monkeypatch.setitem(sys.modules, "lingen_training.evaluation.quality_table", stand_in)
@@ -50,7 +50,7 @@ def test_the_table_is_printed_and_the_result_kept(
 ) -> None:
     options = ("--clips", "1", "--long-clips", "0", "--steps", "2", "--seed", "5")
     result = lingen_here("evaluate", "--weights", tiny_weights, *options, "--device", "cpu")
-    assert (result.returncode, result.stdout) == (0, "| colour | [1, 1] |\n")
+    assert (result.returncode, result.stdout) == (0, "| color | [1, 1] |\n")
     assert "1/1 clips" in result.stderr
     variant = collect().model_variants["lingen-mini"]
     assert measured == [
@@ -68,7 +68,7 @@ def test_the_table_is_printed_and_the_result_kept(
         }
     ]
     kept = json.loads(Path("results.json").read_text(encoding="utf-8"))
-    assert kept["short"] == {"colour": [1, 1]}
+    assert kept["short"] == {"color": [1, 1]}
     assert kept["model"] == "lingen-mini"
     assert set(kept["weights"]) == {"denoiser", "autoencoder", "text_encoder"}
     assert "torch" in kept["versions"]
@@ -99,7 +99,7 @@ def test_models_side_by_side(lingen_here: RunHere, tiny_weights: Path, tiny_dit:
     result = lingen_here("evaluate", "--models", named, *lengths, *more, "-o", "both.json")
     assert result.returncode == 0, result.stderr
     head, _, *rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert head.startswith("| model | colour | ")
+    assert head.startswith("| model | color | ")
     assert head.endswith("| against lingen-mini at 3 s |")
     assert [row.split(" | ")[0] for row in rows] == ["| lingen-mini", "| dit-mini"]
     assert rows[1].endswith("| +0.00% ± 0.00% |")  # untrained, both predict nothing
@@ -178,7 +178,7 @@ def test_clips_are_counted_kept_and_shown(
     assert found.returncode == 0, found.stderr
     for line in ("clips 2/2", "long clips 1/4", "long clips 4/4", "natural prompts 2/2"):
         assert f"lingen: {line}, " in found.stderr
-    table = [line for line in found.stdout.splitlines() if line.startswith("| colour")]
+    table = [line for line in found.stdout.splitlines() if line.startswith("| color")]
     assert "3" in table[0]
     clips = sorted(Path("results/lingen-mini").glob("*.mp4"))
     assert [clip.name[:4] for clip in clips] == ["0001", "0002", "0003", "0004", "0005", "0006"]
@@ -214,7 +214,7 @@ def test_ctrl_c_keeps_what_was_judged(
     assert found.returncode == 130
     assert "what was judged is kept in results.partial.json" in found.stderr
     kept = json.loads(Path("results.partial.json").read_text())
-    assert (kept["model"], kept["short"]["colour"][1], kept["long"]["colour"]) == (
+    assert (kept["model"], kept["short"]["color"][1], kept["long"]["color"]) == (
         "lingen-mini",
         2,
         [0, 0],

@@ -299,7 +299,7 @@ def test_every_fit_keeps_the_geometry(
     assert facts(new) == (*size, 30, 90)
 
 
-def test_a_stream_with_untagged_colours_keeps_them(
+def test_a_stream_with_untagged_colors_keeps_them(
     make: Callable[..., Path], extend: Callable[..., tuple[Path, str]]
 ) -> None:
     old = make("old.mp4")

@@ -65,8 +65,8 @@ def test_the_last_slide_stays_as_long_as_it_did(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:
-    for number, colour in enumerate(("red", "lime", "blue"), start=1):
-        ffmpeg("-f", "lavfi", "-i", f"color={colour}:s=96x64", "-frames:v", "1", f"{number}.png")
+    for number, color in enumerate(("red", "lime", "blue"), start=1):
+        ffmpeg("-f", "lavfi", "-i", f"color={color}:s=96x64", "-frames:v", "1", f"{number}.png")
     ffmpeg("-framerate", "1/3", "-i", "%d.png", *H264, "slides.mp4")
     new, said, _ = extended("slides.mp4")
     assert "cut short" not in said and "timed anew" in said

@@ -59,8 +59,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_what_it_cannot_do(
     lingen_here: RunHere, fails: Fails, state: Path, wish: tuple[str, ...], said: str
 ) -> None:
-    fails(lingen_here(*WISH, *wish, "--accept-licence"), 2, said)
-    assert not state.exists()  # not even the licence was looked at
+    fails(lingen_here(*WISH, *wish, "--accept-license"), 2, said)
+    assert not state.exists()  # not even the license was looked at
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_setting_that_it_cannot_follow_is_named(
 
 def test_as_long_as_it_can(lingen_here: RunHere, fails: Fails) -> None:
     for wish in (("--frames", "81"), ("--frames", "121", "--fps", "24")):
-        fails(lingen_here(*WISH, *wish), 69, "licence")
+        fails(lingen_here(*WISH, *wish), 69, "license")
 
 
 def test_pictures_and_stories(lingen_here: RunHere, fails: Fails) -> None:
@@ -106,23 +106,23 @@ def test_models_that_are_measured_on_the_playground(lingen_here: RunHere, fails:
     fails(lingen_here("evaluate", "--model", "wan-1.3b"), 2, "unknown model")
 
 
-def test_the_licence_is_asked_for_once(
+def test_the_license_is_asked_for_once(
     lingen_here: RunHere, fails: Fails, installed: Callable[..., None], state: Path
 ) -> None:
     installed()
     asked = lingen_here(*WISH)
-    fails(asked, 69, WAN.licence, WAN.licence_url, "--accept-licence", "lingen models pull")
+    fails(asked, 69, WAN.license, WAN.license_url, "--accept-license", "lingen models pull")
     installed(ftfy=None)  # all that is lacking is said at once
     asked = lingen_here(*WISH)
-    fails(asked, 69, WAN.licence, "the package ftfy", "lingen models pull", "GB of memory")
+    fails(asked, 69, WAN.license, "the package ftfy", "lingen models pull", "GB of memory")
     installed()
-    fails(lingen_here(*WISH, "--accept-licence"), 69, "lingen models pull wan-1.3b")
+    fails(lingen_here(*WISH, "--accept-license"), 69, "lingen models pull wan-1.3b")
     fails(lingen_here(*WISH), 69, "lingen models pull wan-1.3b")
-    (file,) = (state / "licences").iterdir()
+    (file,) = (state / "licenses").iterdir()
     record = json.loads(file.read_text())
-    assert record["licence"] == WAN.licence
+    assert record["license"] == WAN.license
     other: Any
-    for other in (record | {"licence": "another"}, [], None):
+    for other in (record | {"license": "another"}, [], None):
         file.write_text(json.dumps(other))
         assert not is_accepted(WAN)
     accept(WAN)
@@ -134,7 +134,7 @@ def test_a_state_folder_that_cannot_be_written(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LINGEN_STATE_DIR", str(tmp_path / "file"))
-    fails(lingen_here(*WISH, "--accept-licence"), 66, "no such folder", "file")
+    fails(lingen_here(*WISH, "--accept-license"), 66, "no such folder", "file")
 
 
 def test_packages_that_are_missing_or_old(
@@ -160,9 +160,9 @@ def test_folders_that_hold_nothing(
 def test_every_model_is_listed_and_described(lingen_here: RunHere, model: HubModel) -> None:
     rows = json.loads(lingen_here("models", "list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == model.name]
-    assert (row["licence"], row["weights"]) == (model.licence, False)
+    assert (row["license"], row["weights"]) == (model.license, False)
     facts = json.loads(lingen_here("models", "show", model.name, "--json").stdout)
-    assert facts["licence"] == model.licence and facts["accepted"].startswith("no")
+    assert facts["license"] == model.license and facts["accepted"].startswith("no")
     assert "counted" in facts["memory"]
 
 

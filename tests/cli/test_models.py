@@ -229,7 +229,7 @@ class TestVerify:
 
 def test_the_list_in_columns(folder: Path, lingen_here: RunHere) -> None:
     head, *rows = lingen_here("models", "list", "--all").stdout.splitlines()
-    starts = [head.index(word) for word in ("NAME", "WEIGHTS", "SIZE", "LICENCE", "TRAINED")]
+    starts = [head.index(word) for word in ("NAME", "WEIGHTS", "SIZE", "LICENSE", "TRAINED")]
     cells = {row.split()[0]: [row[at:].split("  ")[0] for at in starts[1:]] for row in rows}
     assert cells["dit-mini"] == ["none", "-", "Apache-2.0", "60 s"]
     assert cells["lingen-mini"][0] == "ready" and cells["lingen-mini"][1].endswith(" MB")

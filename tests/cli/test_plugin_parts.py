@@ -45,19 +45,19 @@ def build_blocks(config):
     from torch import nn
 
     class Blocks(nn.Module):
-        """The mean of every block, in random colours."""
+        """The mean of every block, in random colors."""
 
         def __init__(self):
             super().__init__()
-            self.colours = nn.Parameter(torch.randn(4, 3))
+            self.colors = nn.Parameter(torch.randn(4, 3))
 
         def encode(self, video):
             groups = torch.cat((video[:, :, :1].repeat_interleave(2, 2), video[:, :, 1:]), 2)
             means = nn.functional.avg_pool3d(groups, (2, 16, 16))
-            return torch.einsum("ck,bkthw->bcthw", self.colours, means)
+            return torch.einsum("ck,bkthw->bcthw", self.colors, means)
 
         def decode(self, latents):
-            means = torch.einsum("kc,bcthw->bkthw", torch.linalg.pinv(self.colours), latents)
+            means = torch.einsum("kc,bcthw->bkthw", torch.linalg.pinv(self.colors), latents)
             large = nn.functional.interpolate(means, scale_factor=(2, 16, 16))
             return large[:, :, 1:]
 

@@ -145,16 +145,16 @@ def test_a_second_signal_ends_the_process_at_once() -> None:
     process.stderr.close()
 
 
-def test_a_sketch_has_the_colours_of_the_decoded_frame() -> None:
+def test_a_sketch_has_the_colors_of_the_decoded_frame() -> None:
     torch.manual_seed(0)
     mixing = torch.randn(3, 16)
     latents = torch.randn(1, 16, 5, 4, 6)
-    colours = torch.einsum("oc,cthw->othw", mixing, latents[0]) * 8 + 128
-    image = colours[:, 0].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    colors = torch.einsum("oc,cthw->othw", mixing, latents[0]) * 8 + 128
+    image = colors[:, 0].repeat_interleave(8, 1).repeat_interleave(8, 2)
     image = image.clamp(0, 255).round().to(torch.uint8).permute(1, 2, 0)
     row = sketch(latents, image, frames=3)
     assert row.shape == (4, 3 * 6 + 2 * 2, 3) and row.dtype == np.uint8
-    expected = colours[:, 4].clamp(0, 255).permute(1, 2, 0).numpy()
+    expected = colors[:, 4].clamp(0, 255).permute(1, 2, 0).numpy()
     assert np.abs(row[:, -6:].astype(float) - expected).mean() < 12
 
 

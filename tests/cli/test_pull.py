@@ -115,7 +115,7 @@ def test_before_and_after(
         "weights": False,
         "state": "to pull",
         "bytes": 60_000,
-        "licence": "CC0-1.0",
+        "license": "CC0-1.0",
         "trained_seconds": 2.0,
         "get": "lingen models pull tiny-video",
         "plugin": "tiny",
@@ -265,7 +265,7 @@ def test_another_size_is_told_before_anything_is_downloaded(
         ((404, "RevisionNotFound"), "someone/tiny-video has no commit 0123456789"),
         ((404, "RepoNotFound"), "there is no http://127.0.0.1"),
         ((401, ""), "it is private: then log in with `hf auth login`"),
-        ((403, "GatedRepo"), "asks for its licence to be accepted"),
+        ((403, "GatedRepo"), "asks for its license to be accepted"),
         ((418, ""), "answers with the error 418"),
     ],
 )

@@ -46,7 +46,7 @@ def test_images_fit_the_box(make_video: Make) -> None:
         assert image.shape == size and image.dtype == np.uint8
 
 
-def test_colours_are_right(make_video: Make) -> None:
+def test_colors_are_right(make_video: Make) -> None:
     (image,) = frames_at(make_video(), [0.5], box=(64, 48))
     assert np.abs(image[40, 32].astype(int) - (30, 60, 120)).max() <= 4
 

@@ -55,7 +55,7 @@ def test_refuses_a_file_with_flipped_bytes(make_video: Make) -> None:
         verify_video(path, **ASKED)
 
 
-def test_refuses_missing_colour_tags(tmp_path: Path) -> None:
+def test_refuses_missing_color_tags(tmp_path: Path) -> None:
     path = tmp_path / "untagged.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=16)
@@ -64,7 +64,7 @@ def test_refuses_missing_colour_tags(tmp_path: Path) -> None:
             frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(BugError, match="colour tags"):
+    with pytest.raises(BugError, match="color tags"):
         verify_video(path, **{**ASKED, "frames": 4})
 
 

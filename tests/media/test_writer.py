@@ -48,7 +48,7 @@ def test_every_frame_begins_on_a_whole_tick() -> None:
         assert timescale(fps) >= 10_000
 
 
-def test_format_and_colour_tags(
+def test_format_and_color_tags(
     make_video: Callable[..., Path], probe: Callable[[Path], dict[str, Any]]
 ) -> None:
     stream = probe(make_video())["streams"][0]
@@ -67,16 +67,16 @@ def test_index_comes_before_the_pictures(make_video: Callable[..., Path]) -> Non
     assert at == len(data)
 
 
-def test_pure_colours_come_back(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
-    colours = np.array(
+def test_pure_colors_come_back(tmp_path: Path, decode: Callable[[Path], np.ndarray]) -> None:
+    colors = np.array(
         [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [128, 128, 128]]
     )
-    path = tmp_path / "colours.mp4"
+    path = tmp_path / "colors.mp4"
     with writer(path) as video:
-        for colour in colours:
-            video.write(np.full((8, 48, 64, 3), colour, np.uint8))
+        for color in colors:
+            video.write(np.full((8, 48, 64, 3), color, np.uint8))
     seen = decode(path)[4::8, 24, 32].astype(int)
-    assert np.abs(seen - colours).max() <= 3
+    assert np.abs(seen - colors).max() <= 3
 
 
 def test_metadata_survives(

@@ -25,8 +25,8 @@ def test_round_trip_through_json(config: LinGenConfig | TAEConfig | WordsConfig)
 
 @pytest.mark.parametrize("kind", [LinGenConfig, TAEConfig, WordsConfig])
 def test_unknown_fields_are_named(kind: type[LinGenConfig | TAEConfig | WordsConfig]) -> None:
-    with pytest.raises(ConfigError, match="colour_depth"):
-        kind.from_dict({"colour_depth": 3})
+    with pytest.raises(ConfigError, match="color_depth"):
+        kind.from_dict({"color_depth": 3})
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,11 @@ from lingen_playground import (
 )
 from lingen_playground.captions.lexicon import (
     CAMERA,
-    COLOUR,
+    COLOR,
     DEEDS,
     GROUND,
     HEADS,
-    NATURAL_COLOUR,
+    NATURAL_COLOR,
     NATURAL_DEEDS,
     NATURAL_SHAPE,
     NATURAL_SIZE,
@@ -72,12 +72,12 @@ def test_a_seed_gives_one_caption_and_seeds_vary() -> None:
         assert len({caption(scene, seed).lower() for seed in range(40)}) > 25
 
 
-def test_every_object_is_named_with_its_colour_shape_and_size() -> None:
+def test_every_object_is_named_with_its_color_shape_and_size() -> None:
     for seed, scene in enumerate(SCENES):
         for text in (caption(scene, seed), caption(scene, seed, still=True)):
             said = words(text)
             for thing in scene.objects:
-                assert set(COLOUR[thing.colour]) & set(said), text
+                assert set(COLOR[thing.color]) & set(said), text
                 assert set(SHAPE[thing.shape]) & set(said), text
                 assert thing.size == "medium" or set(SIZE[thing.size]) & set(said), text
 
@@ -107,7 +107,7 @@ def test_without_a_place_the_background_stays_unsaid() -> None:
             assert not set(words(text)) & told, text
             assert not any(text.lower().rstrip(".").endswith(f" {place}") for place in places), text
             for thing in scene.objects:
-                assert set(COLOUR[thing.colour]) & set(words(text))
+                assert set(COLOR[thing.color]) & set(words(text))
                 assert set(SHAPE[thing.shape]) & set(words(text))
 
 
@@ -155,9 +155,9 @@ def test_a_share_is_natural_and_the_others_are_as_they_were() -> None:
 
 
 def test_natural_captions_say_nothing_false() -> None:
-    """No colour, shape, size or motion word that no object has; two of what both are."""
-    colours = {word: name for name in COLOUR for one in NATURAL_COLOUR[name] for word in words(one)}
-    del colours["bright"]
+    """No color, shape, size or motion word that no object has; two of what both are."""
+    colors = {word: name for name in COLOR for one in NATURAL_COLOR[name] for word in words(one)}
+    del colors["bright"]
     shapes = {word: name for name in SHAPE for word in NATURAL_SHAPE[name]}
     sizes = {word: name for name in SIZE for one in NATURAL_SIZE[name] for word in words(one)}
     sizes["medium"] = "medium"
@@ -167,14 +167,14 @@ def test_natural_captions_say_nothing_false() -> None:
         said = words(text)
         things = scene.objects
         for word in said:
-            assert word not in colours or colours[word] in {one.colour for one in things}, text
+            assert word not in colors or colors[word] in {one.color for one in things}, text
             assert word not in sizes or sizes[word] in {one.size for one in things}, text
             if word in shapes and word != "circle":  # some move in a circle
                 assert shapes[word] in {one.shape for one in things}, text
             if word in several:
                 assert [one.shape for one in things] == [several[word]] * 2, text
-        if said[:1] == ["two"] and said[1] in colours:
-            assert {one.colour for one in things} == {colours[said[1]]}, text
+        if said[:1] == ["two"] and said[1] in colors:
+            assert {one.color for one in things} == {colors[said[1]]}, text
         doing = {"bouncing", "bounce", "spinning", "zigzagging", "zigzag"} & set(said)
         for thing in things if said[0] == "two" and doing else ():
             forms = {word for verb in NATURAL_DEEDS[thing.motion] for word in words(" ".join(verb))}

@@ -80,6 +80,6 @@ def test_the_oracle_knows_what_they_show() -> None:
     scenes = [scene for scene in SCENES if len(scene.objects) == 1][:24]
     for scene in scenes:
         verdict = judge(as_frames(render([scene], 65, 64)[0]), scene)
-        right.update(mark for mark in ("colour", "background", "shape") if getattr(verdict, mark))
-    assert right["colour"] >= 22 and right["background"] >= 22
+        right.update(mark for mark in ("color", "background", "shape") if getattr(verdict, mark))
+    assert right["color"] >= 22 and right["background"] >= 22
     assert right["shape"] >= 22

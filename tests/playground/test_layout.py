@@ -34,10 +34,10 @@ def test_a_scene_shows_what_is_said() -> None:
             assert scene.camera == (said.camera or "still")
             assert said.background in (None, scene.background)
             for one, thing in zip(said.objects, scene.objects, strict=True):
-                for name in ("colour", "shape", "size", "motion", "direction", "speed"):
+                for name in ("color", "shape", "size", "motion", "direction", "speed"):
                     assert getattr(one, name) in (None, getattr(thing, name)), said.prompt
-                if one.colour is None:
-                    assert visible(thing.colour, scene.background)
+                if one.color is None:
+                    assert visible(thing.color, scene.background)
 
 
 def test_what_goes_unsaid_is_usual() -> None:
@@ -48,7 +48,7 @@ def test_what_goes_unsaid_is_usual() -> None:
     assert {thing.speed for thing in things} == {""}
     assert {scene.camera for scene in scenes} == {"still"}
     assert len({thing.motion for thing in things}) == 7
-    assert len({thing.colour for thing in things}) == 9
+    assert len({thing.color for thing in things}) == 9
     assert len({scene.background for scene in scenes}) == 7
     assert all(thing.motion != "spins" for thing in things if thing.shape == "ball")
 
@@ -116,7 +116,7 @@ def test_objects_are_found_in_a_picture() -> None:
             course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
             x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
             inside = all(radius * 1.4 < at < 1 - radius * 1.4 for at in (x, y))
-            place = places.get(f"{thing.colour} {thing.shape}")
+            place = places.get(f"{thing.color} {thing.shape}")
             if not inside or place is None:
                 continue
             assert abs(place.x - x) < 0.02 and abs(place.y - y) < 0.02

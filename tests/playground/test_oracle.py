@@ -27,7 +27,7 @@ from lingen_playground import (
 )
 from lingen_playground.scenes.palette import (
     BACKGROUNDS,
-    COLOURS,
+    COLORS,
     DIRECTIONS,
     MOTIONS,
     SHAPES,
@@ -38,7 +38,7 @@ from lingen_playground.scenes.palette import (
 )
 from lingen_playground.scenes.shapes import BOUND
 
-ATTRIBUTES = ("colour", "background", "direction", "shape", "size", "motion", "count")
+ATTRIBUTES = ("color", "background", "direction", "shape", "size", "motion", "count")
 
 
 def film(scene: Scene, seconds: float = 3, start: float = 0.0, *, size: int = 96) -> torch.Tensor:
@@ -62,14 +62,14 @@ def test_real_renders_pass() -> None:
     assert not any(set(names) - {"motion"} for names in wrong), wrong
 
 
-def test_every_shape_and_colour_is_known_in_a_still() -> None:
-    colours = tuple(COLOURS)
+def test_every_shape_and_color_is_known_in_a_still() -> None:
+    colors = tuple(COLORS)
     for index, shape in enumerate(SHAPES * 2):
-        colour = colours[index % len(colours)]
-        ground = next(name for name in BACKGROUNDS if visible(colour, name))
-        scene = replace(alone(shape=shape, colour=colour, x=0.5), background=ground)
+        color = colors[index % len(colors)]
+        ground = next(name for name in BACKGROUNDS if visible(color, name))
+        scene = replace(alone(shape=shape, color=color, x=0.5), background=ground)
         (seen,) = measure(as_frames(render([scene], 1, 64)[0])).objects
-        assert (seen.shape, seen.colour, seen.size) == (shape, colour, "medium")
+        assert (seen.shape, seen.color, seen.size) == (shape, color, "medium")
 
 
 def test_soft_and_noisy_video_passes() -> None:
@@ -84,7 +84,7 @@ def test_soft_and_noisy_video_passes() -> None:
 @pytest.mark.parametrize(
     ("attribute", "asked"),
     [
-        ("colour", {"colour": "orange"}),
+        ("color", {"color": "orange"}),
         ("shape", {"shape": "square"}),
         ("shape", {"shape": "ring"}),
         ("size", {"size": "small"}),
@@ -110,10 +110,10 @@ def test_nothing_asked_no_direction_judged() -> None:
 
 def test_an_empty_or_torn_video_is_no_object() -> None:
     empty = torch.full((8, 64, 64, 3), 250, dtype=torch.uint8)
-    seen = {"colour", "direction", "shape", "size", "motion", "count"}
+    seen = {"color", "direction", "shape", "size", "motion", "count"}
     assert set(failures(empty, alone())) == seen
     torn = empty.clone()
-    torn[:, 28:36, 4:60] = torch.tensor(COLOURS["red"], dtype=torch.uint8)
+    torn[:, 28:36, 4:60] = torch.tensor(COLORS["red"], dtype=torch.uint8)
     assert "shape" in failures(torn, alone())
 
 
@@ -135,15 +135,15 @@ def beside(scene: Scene, **changes: object) -> Scene:
 def test_an_object_that_appears_twice_is_one_too_many() -> None:
     double = film(beside(alone(shape="star")))
     assert "count" in failures(double, alone(shape="star", y=0.25))
-    assert "count" in failures(film(alone()), beside(alone(), colour="blue"))
-    third = beside(alone(size="small"), colour="blue")
+    assert "count" in failures(film(alone()), beside(alone(), color="blue"))
+    third = beside(alone(size="small"), color="blue")
     extra = replace(
-        third, objects=(*third.objects, replace(third.objects[0], colour="green", y=0.5))
+        third, objects=(*third.objects, replace(third.objects[0], color="green", y=0.5))
     )
     assert "count" in failures(film(extra), third)
 
 
-def test_two_of_one_colour_are_told_apart_by_their_place() -> None:
+def test_two_of_one_color_are_told_apart_by_their_place() -> None:
     scene = beside(alone(size="small"), size="medium", direction="right", shape="star")
     video = film(scene)
     assert failures(video, scene) == []
@@ -153,12 +153,12 @@ def test_two_of_one_colour_are_told_apart_by_their_place() -> None:
     wrong = replace(scene, objects=(one, replace(other, shape="square")))
     assert failures(video, wrong) == ["shape"]
     assert failures(video, beside(alone(size="small"))) == ["direction", "shape", "size"]
-    assert failures(video, replace(scene, objects=(one, replace(other, colour="blue")))) != []
+    assert failures(video, replace(scene, objects=(one, replace(other, color="blue")))) != []
 
 
 def test_twins_are_judged_like_others() -> None:
     scenes = [sample_scene(seed, split="all", objects=2, alike=1.0) for seed in range(200)]
-    twins = [scene for scene in scenes if len({one.colour for one in scene.objects}) == 1][:8]
+    twins = [scene for scene in scenes if len({one.color for one in scene.objects}) == 1][:8]
     assert [failures(film(scene, size=128), scene) for scene in twins] == [[]] * 8
 
 
@@ -169,7 +169,7 @@ def scene_of(said: Said, seed: int = 0) -> Scene:
     ground = said.background or next(
         name
         for name in BACKGROUNDS
-        if all(one.colour is None or visible(one.colour, name) for one in said.objects)
+        if all(one.color is None or visible(one.color, name) for one in said.objects)
     )
     for number in range(seed, seed + 20_000):
         scene = sample_scene(
@@ -183,7 +183,7 @@ def scene_of(said: Said, seed: int = 0) -> Scene:
         things = tuple(
             replace(
                 thing,
-                colour=one.colour or thing.colour,
+                color=one.color or thing.color,
                 shape=one.shape or thing.shape,
                 size=one.size or thing.size,
             )
@@ -194,9 +194,9 @@ def scene_of(said: Said, seed: int = 0) -> Scene:
             one.motion in (None, thing.motion) and one.direction in (None, thing.direction)
             for thing, one in zip(things, said.objects, strict=True)
         )
-        seen = all(visible(thing.colour, ground) for thing in things)
-        colours = {thing.colour for thing in things}
-        apart = len(colours) < 2 or distinct(*colours)
+        seen = all(visible(thing.color, ground) for thing in things)
+        colors = {thing.color for thing in things}
+        apart = len(colors) < 2 or distinct(*colors)
         roomy = all(BOUND[thing.shape] * thing.radius < (0.2 if both else 0.34) for thing in things)
         wide = both and {"circles", "zigzags"} & {deed for deed, _ in deeds_there}
         spun = any(one.motion == "spins" and one.shape in UNSPINNABLE for one in things)
@@ -207,7 +207,7 @@ def scene_of(said: Said, seed: int = 0) -> Scene:
 
 def said_failures(video: torch.Tensor, said: Said) -> list[str]:
     verdict = judge_said(video, said)
-    marks = ("colour", "shape", "size", "motion", "direction", "background")
+    marks = ("color", "shape", "size", "motion", "direction", "background")
     return [name for name in (*marks, "one_background", "count") if getattr(verdict, name) is False]
 
 
@@ -217,14 +217,14 @@ def test_the_natural_prompts() -> None:
     known = {word for said in listed for word in split_words(said.prompt)}
     assert {word for word in known if known_form(word, vocabulary()) is None} == set()
     one = [said.objects[0] for said in listed if len(said.objects) == 1]
-    full = {(x.colour, x.shape, f"moves {x.direction}" if x.direction else x.motion) for x in one}
+    full = {(x.color, x.shape, f"moves {x.direction}" if x.direction else x.motion) for x in one}
     assert len(full & set(combinations())) >= 20
     for said in listed:
         assert said.background in (None, *BACKGROUNDS)
         for thing in said.objects:
-            assert not said.background or visible(thing.colour or "red", said.background)
+            assert not said.background or visible(thing.color or "red", said.background)
             for value, names in (
-                (thing.colour, COLOURS),
+                (thing.color, COLORS),
                 (thing.shape, SHAPES),
                 (thing.size, SIZES),
                 (thing.motion, MOTIONS),
@@ -240,27 +240,27 @@ def test_real_renders_do_what_prompts_say(said: Said) -> None:
 
 def test_what_prompts_say_is_asked_for_and_nothing_else() -> None:
     video = film(alone())
-    red = SaidObject(colour="red")
+    red = SaidObject(color="red")
     for said, wrong in (
         (Said("", (red,)), []),
         (Said("", (SaidObject(),), "white"), []),
-        (Said("", (SaidObject(colour="blue"),), "white"), ["colour"]),
+        (Said("", (SaidObject(color="blue"),), "white"), ["color"]),
         (Said("", (SaidObject(shape="star"),), "black"), ["shape", "background"]),
         (Said("", (SaidObject(size="large"),)), ["size"]),
         (Said("", (SaidObject(motion="bounces"),)), ["motion"]),
         (Said("", (SaidObject("red", "ball", "medium", "moves", "up"),)), ["direction"]),
-        (Said("", (red, red)), ["colour", "count"]),
+        (Said("", (red, red)), ["color", "count"]),
         (Said("", (SaidObject(), SaidObject())), ["count"]),
     ):
         assert said_failures(video, said) == wrong, said
     verdict = judge_said(video, Said("", (red,)))
-    assert verdict.colour is True
+    assert verdict.color is True
     assert (verdict.shape, verdict.motion, verdict.background) == (None, None, None)
 
 
 def test_two_of_which_only_some_is_said() -> None:
-    video = film(beside(alone(size="small"), colour="blue", shape="star", direction="right"))
-    star, red = SaidObject(shape="star"), SaidObject(colour="red")
+    video = film(beside(alone(size="small"), color="blue", shape="star", direction="right"))
+    star, red = SaidObject(shape="star"), SaidObject(color="red")
     assert said_failures(video, Said("", (star, red))) == []
     assert said_failures(video, Said("", (red, star))) == []
     assert said_failures(video, Said("", (star, star))) == ["shape"]
@@ -272,7 +272,7 @@ def test_two_backgrounds_are_not_one() -> None:
     grass = film(replace(alone(size="small"), background="green grass"))
     sand = film(replace(alone(size="small"), background="yellow sand"))
     halves = torch.cat((grass[:, :, :48], sand[:, :, 48:]), dim=2)
-    said = Said("", (SaidObject(colour="red"),))
+    said = Said("", (SaidObject(color="red"),))
     assert "one_background" in said_failures(halves, said)
     assert said_failures(grass, said) == []
     then = torch.cat((grass[:24], sand[24:]))
@@ -284,12 +284,12 @@ def test_two_backgrounds_are_not_one() -> None:
 
 def test_consistency_over_a_minute() -> None:
     scene = alone(motion="circles", direction=None, reach=0.2, x=0.5)
-    other = replace(scene, objects=(replace(scene.objects[0], colour="blue", size="large"),))
+    other = replace(scene, objects=(replace(scene.objects[0], color="blue", size="large"),))
     first = film(scene, 2)
     same = consistency(first, film(scene, 2, start=58), scene)
-    assert same.colour and same.size
+    assert same.color and same.size
     changed = consistency(first, film(other, 2, start=58), scene)
-    assert not changed.colour and not changed.size
+    assert not changed.color and not changed.size
 
 
 def test_floats_and_bytes_measure_alike() -> None:

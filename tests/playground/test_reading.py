@@ -19,7 +19,7 @@ from lingen_playground import (
     sample_scene,
 )
 
-ATTRIBUTES = ("colour", "shape", "size", "motion", "direction", "speed")
+ATTRIBUTES = ("color", "shape", "size", "motion", "direction", "speed")
 
 
 def wrong(said: Said, scene: Scene) -> list[str]:
@@ -132,7 +132,7 @@ def test_phrases_describe_their_object() -> None:
         said = read_prompt(object_phrase(thing))
         assert said is not None
         one = said.objects[0]
-        assert (one.colour, one.shape, one.motion) == (thing.colour, thing.shape, thing.motion)
+        assert (one.color, one.shape, one.motion) == (thing.color, thing.shape, thing.motion)
         for still in (False, True):
             said = read_prompt(object_phrase(thing, random.Random(seed), still=still))
             assert said is not None

@@ -11,7 +11,7 @@ from lingen_playground import Scene, combinations, is_heldout, sample_scene
 from lingen_playground.scenes.palette import (
     BACKGROUNDS,
     CAMERAS,
-    COLOURS,
+    COLORS,
     PLAIN,
     SHAPES,
     SIZES,
@@ -50,8 +50,8 @@ def test_the_list_is_large_distinct_and_possible() -> None:
     listed = combinations()
     deeds = {thing.deed for scene in TRAIN for thing in scene.objects}
     assert len(listed) == len(set(listed)) == 40
-    for colour, shape, deed in listed:
-        assert colour in COLOURS and shape in SHAPES and deed in deeds
+    for color, shape, deed in listed:
+        assert color in COLORS and shape in SHAPES and deed in deeds
         assert deed != "spins" or shape not in UNSPINNABLE
 
 
@@ -66,15 +66,15 @@ def test_training_shows_every_pair_of_a_heldout_combination() -> None:
 @pytest.mark.parametrize("scenes", [TRAIN, HELDOUT], ids=["train", "heldout"])
 def test_objects_stand_out(scenes: list[Scene]) -> None:
     for scene in scenes:
-        assert all(visible(thing.colour, scene.background) for thing in scene.objects)
+        assert all(visible(thing.color, scene.background) for thing in scene.objects)
         if len(scene.objects) == 2:
             first, second = scene.objects
-            assert distinct(first.colour, second.colour)
+            assert distinct(first.color, second.color)
             assert max(abs(first.x - second.x), abs(first.y - second.y)) > 0.1
 
 
-def test_a_colour_is_never_on_its_own_background() -> None:
-    for colour, background in (
+def test_a_color_is_never_on_its_own_background() -> None:
+    for color, background in (
         ("white", "white"),
         ("black", "black"),
         ("black", "starry night"),
@@ -82,7 +82,7 @@ def test_a_colour_is_never_on_its_own_background() -> None:
         ("blue", "blue sky"),
         ("yellow", "yellow sand"),
     ):
-        assert not visible(colour, background)
+        assert not visible(color, background)
 
 
 def test_proportions() -> None:
@@ -91,7 +91,7 @@ def test_proportions() -> None:
     assert 0.31 < two < 0.39
     assert 0.66 < still < 0.80
     things = [thing for scene in TRAIN for thing in scene.objects]
-    for attribute, names in (("colour", COLOURS), ("shape", SHAPES), ("size", SIZES)):
+    for attribute, names in (("color", COLORS), ("shape", SHAPES), ("size", SIZES)):
         counts = Counter(getattr(thing, attribute) for thing in things)
         assert min(counts[name] for name in names) > 0.5 * len(things) / len(names)
     assert {scene.camera for scene in TRAIN} == set(CAMERAS)
@@ -114,11 +114,11 @@ def test_twins_share_a_shape_and_are_told_apart() -> None:
     scenes = [sample_scene(seed, objects=2, alike=1.0) for seed in range(600)]
     pairs = [scene.objects for scene in scenes]
     assert all(one.shape == other.shape for one, other in pairs)
-    one_colour = [pair for pair in pairs if pair[0].colour == pair[1].colour]
-    assert 0.3 < len(one_colour) / len(pairs) < 0.7
-    assert all(one.deed == other.deed or one.motion == "zigzags" for one, other in one_colour)
+    one_color = [pair for pair in pairs if pair[0].color == pair[1].color]
+    assert 0.3 < len(one_color) / len(pairs) < 0.7
+    assert all(one.deed == other.deed or one.motion == "zigzags" for one, other in one_color)
     for one, other in pairs:
-        assert one.colour == other.colour or distinct(one.colour, other.colour)
+        assert one.color == other.color or distinct(one.color, other.color)
         assert one.motion != "spins" or one.shape not in UNSPINNABLE
     assert not any(is_heldout(thing) for scene in scenes for thing in scene.objects)
     heldout = [sample_scene(seed, split="heldout", objects=2, alike=1.0) for seed in range(100)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lingen_playground import Scene, close_up_scene, course_of, render, sample_scene
-from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS, SHAPES
+from lingen_playground.scenes.palette import BACKGROUNDS, COLORS, SHAPES
 from lingen_training.datasets.clip_cache import LatentClips
 from lingen_training.stages.alignment import FACTS, AlignmentHead, ground_truth
 
@@ -33,7 +33,7 @@ def test_occupied_tokens_are_those_that_the_object_covers(close: bool) -> None:
     assert facts.shape == (40, 1, side, side, FACTS)
     for row, (scene, start) in enumerate(zip(picked.scenes, starts, strict=True)):
         thing = scene.objects[0]
-        color = torch.tensor(list(COLOURS.values())[list(COLOURS).index(thing.colour)])
+        color = torch.tensor(list(COLORS.values())[list(COLORS).index(thing.color)])
         video = render([scene], 1, size, start=start)[0, :, 0]
         is_object = ((video - (color / 127.5 - 1)[:, None, None]).abs().amax(0) < 0.15).float()
         covered = is_object.view(side, 16, side, 16).mean((1, 3))
@@ -46,8 +46,8 @@ def test_occupied_tokens_are_those_that_the_object_covers(close: bool) -> None:
         named = facts[row, 0, ..., 6:].flatten(0, 1)[int(occupied.argmax())]
         if float(occupied.max()) > 0.9:
             assert SHAPES[int(named[: len(SHAPES)].argmax())] == thing.shape
-            colors = named[len(SHAPES) : len(SHAPES) + len(COLOURS)]
-            assert list(COLOURS)[int(colors.argmax())] == thing.colour
+            colors = named[len(SHAPES) : len(SHAPES) + len(COLORS)]
+            assert list(COLORS)[int(colors.argmax())] == thing.color
         ground = facts[row, 0, 0, 0, -len(BACKGROUNDS) :]
         assert list(BACKGROUNDS)[int(ground.argmax())] == scene.background
 

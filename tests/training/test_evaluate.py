@@ -46,15 +46,15 @@ def test_evaluation_judges_every_clip_and_the_real_renders_beside_it() -> None:
         right, asked = result["short"][mark]
         assert 0 <= right <= asked <= 3
         assert result["real"][mark][1] == result["restored"][mark][1] == asked
-    assert result["real"]["colour"] == [3, 3]
+    assert result["real"]["color"] == [3, 3]
     assert result["real"]["background"] == [3, 3]
     assert result["real"]["count"] == [3, 3]
-    assert result["long"]["colour"][1] == 1
+    assert result["long"]["color"][1] == 1
     objects = result["splits"]["objects"]
     assert sum(tally["count"][1] for tally in objects.values()) == 3
     assert {"objects", "motion", "speed", "camera"} == set(result["splits"])
     natural = result["natural"]
-    # "two red balls bounce" and "a red ball bounces": colour, shape and motion.
+    # "two red balls bounce" and "a red ball bounces": color, shape and motion.
     assert (natural["said"][1], natural["shape"][1], natural["direction"][1]) == (6, 2, 0)
     assert natural["background"][1] == natural["count"][1] == 2
     assert [one["prompt"] for one in result["natural_failures"]] == [
@@ -94,7 +94,7 @@ def test_table_gives_share_interval_and_target() -> None:
         "short": {mark: [190, 200] for mark in MARKS} | {"direction": [0, 0]},
         "real": {mark: [199, 200] for mark in MARKS},
         "restored": {mark: [195, 200] for mark in MARKS},
-        "long": {"colour": [18, 20], "size": [20, 20]},
+        "long": {"color": [18, 20], "size": [20, 20]},
         "splits": {
             "objects": {
                 "1": {mark: [100, 120] for mark in MARKS},
@@ -105,7 +105,7 @@ def test_table_gives_share_interval_and_target() -> None:
         "natural": {"said": [150, 160], "background": [60, 60], "count": [57, 60]},
     }
     table = markdown_table(result)
-    row = next(line for line in table.splitlines() if line.startswith("| colour | 95.0%"))
+    row = next(line for line in table.splitlines() if line.startswith("| color | 95.0%"))
     low, high = (float(part.strip().rstrip("%")) for part in row.split("|")[3].split(" to "))
     # Wilson's bounds solve |share - p| = z sqrt(p (1 - p) / n).
     for p in (low / 100, high / 100):

@@ -73,7 +73,7 @@ def test_a_good_recipe(tmp_path: Path) -> None:
         ("steps = 2", "", "autoencoder.steps"),
         ("widths = [8, 8, 16]", "widths = [8, 8]", "autoencoder.widths"),
         ("size = 64", "size = 70", "stage.0.source.0.size"),
-        ("size = 64", "size = 64\ncolour = 1", "stage.0.source.0.colour"),
+        ("size = 64", "size = 64\ncolor = 1", "stage.0.source.0.color"),
         ('name = "first"', 'name = "../first"', "stage.0.name"),
         ("learning_rate = 1e-3", "learning_rate = -1", "stage.0.learning_rate"),
         ("batch = 2", 'batch = "two"', "stage.0.source.0.batch"),

@@ -61,7 +61,7 @@ class AutoencoderStage(_Section):
     """Decay of the moving average of the weights, which is what is saved."""
     kl_weight: float = Field(default=2e-4, ge=0)
     """Weight of the KL divergence from a standard normal. Rises from almost nothing over the first
-    60%: early pressure makes colours collapse."""
+    60%: early pressure makes colors collapse."""
     noise: float = Field(default=0.08, ge=0)
     """Noise added to the latents that the decoder sees, so that it forgives a sampler's errors."""
     edge_weight: float = Field(default=0.5, ge=0)
@@ -168,7 +168,7 @@ class Source(_Section):
     stage refreshes its clips."""
     alike: float = Field(default=0.0, ge=0, le=1)
     """Share of scenes with two objects in which both have one shape, and mostly also one motion,
-    size and colour, so that plurals are true of them."""
+    size and color, so that plurals are true of them."""
     time_shift: float = Field(default=1.0, gt=0)
     """Above 1, times are drawn noisier, as longer clips need."""
     replay: bool = False

@@ -43,7 +43,7 @@ def write_gif(
 
 
 def _palette(frames: Iterator[VideoFrame]) -> VideoFrame:
-    """The 256 colours that suit all frames best, as a picture of 16 x 16."""
+    """The 256 colors that suit all frames best, as a picture of 16 x 16."""
     graph, first = Graph(), next(frames)
     source = _buffer(graph, first)
     maker, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
@@ -62,14 +62,14 @@ def _palette(frames: Iterator[VideoFrame]) -> VideoFrame:
 def _in_palette(frames: Iterator[VideoFrame], palette: VideoFrame) -> Iterator[VideoFrame]:
     graph, first = Graph(), next(frames)
     palette.pts, palette.time_base = 0, first.time_base
-    source, colours = _buffer(graph, first), _buffer(graph, palette)
+    source, colors = _buffer(graph, first), _buffer(graph, palette)
     user, sink = graph.add("paletteuse", "dither=bayer:bayer_scale=3"), graph.add("buffersink")
     source.link_to(user, 0, 0)
-    colours.link_to(user, 0, 1)
+    colors.link_to(user, 0, 1)
     user.link_to(sink)
     graph.configure()
-    colours.push(palette)
-    colours.push(None)
+    colors.push(palette)
+    colors.push(None)
     for frame in itertools.chain([first], frames, [None]):
         source.push(frame)
         while True:

@@ -4,7 +4,7 @@ Activations are kept as (B, T, H, W, C), so that a spatial convolution sees chan
 without a copy and a causal temporal convolution is one matrix product. The first latent frame
 comes from the first video frame alone: a clip of 1 + 8 k frames has 1 + k latent frames, and an
 image is a clip with k = 0. The trunk is linear and the nonlinear work is done in residual blocks:
-a norm on the trunk would divide colour by brightness. Norms see one position at a time, and
+a norm on the trunk would divide color by brightness. Norms see one position at a time, and
 temporal layers carry their last inputs, so decoding in chunks gives the same numbers as decoding
 whole.
 """

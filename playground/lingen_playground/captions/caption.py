@@ -71,11 +71,11 @@ def object_phrase(
     quickly`. With a generator in other words, of which some are left out."""
     if rng is None:
         verb = _MOVES if thing.motion == "moves" else lexicon.DEEDS[thing.motion][0]
-        what = join(lexicon.SIZE[thing.size][0], thing.colour, thing.shape)
+        what = join(lexicon.SIZE[thing.size][0], thing.color, thing.shape)
         return what if still else join(what, *verb[1:], thing.direction or "", thing.speed)
     parts = [
         rng.choice(lexicon.SIZE[thing.size]) if rng.random() < 0.8 else "",
-        rng.choice(lexicon.COLOUR[thing.colour]) if rng.random() < 0.92 else "",
+        rng.choice(lexicon.COLOR[thing.color]) if rng.random() < 0.92 else "",
         rng.choice(lexicon.SHAPE[thing.shape]) if rng.random() < 0.97 else "shape",
     ]
     if not still and rng.random() < 0.8:
@@ -146,13 +146,13 @@ def _filmed(rng: random.Random, sentence: str, camera: str) -> str:
 
 def _noun(rng: random.Random, thing: SceneObject) -> str:
     size = rng.choice(lexicon.SIZE[thing.size])
-    colour, shape = rng.choice(lexicon.COLOUR[thing.colour]), rng.choice(lexicon.SHAPE[thing.shape])
-    return with_article(rng.choice(lexicon.ARTICLES), join(size, colour, shape))
+    color, shape = rng.choice(lexicon.COLOR[thing.color]), rng.choice(lexicon.SHAPE[thing.shape])
+    return with_article(rng.choice(lexicon.ARTICLES), join(size, color, shape))
 
 
 def _canonical_noun(thing: SceneObject) -> str:
     size = lexicon.SIZE[thing.size][0]
-    return with_article("a", join(size, thing.colour, thing.shape))
+    return with_article("a", join(size, thing.color, thing.shape))
 
 
 def _deed(rng: random.Random, thing: SceneObject, participle: bool) -> str:

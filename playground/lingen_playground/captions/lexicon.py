@@ -13,7 +13,7 @@ from typing import Final
 
 Words = tuple[str, ...]
 
-COLOUR: Final[dict[str, Words]] = {
+COLOR: Final[dict[str, Words]] = {
     "red": ("red", "red", "red", "red", "scarlet"),
     "orange": ("orange",),
     "yellow": ("yellow",),
@@ -200,8 +200,8 @@ FUNCTION_WORDS: Final = ("an", "it", "its", "of", "to", "at", "by", "then", "two
 PLAIN_NOUNS: Final = ("thing", "object", "shape")
 """Nouns for an object whose shape goes unsaid."""
 
-NATURAL_COLOUR: Final[dict[str, Words]] = {
-    name: (name, name, name, *COLOUR[name]) for name in COLOUR
+NATURAL_COLOR: Final[dict[str, Words]] = {
+    name: (name, name, name, *COLOR[name]) for name in COLOR
 } | {
     "red": ("red",) * 10 + ("scarlet", "crimson", "bright red"),
     "yellow": ("yellow",) * 8 + ("bright yellow",),
@@ -440,7 +440,7 @@ def plural(noun: str) -> str:
 def vocabulary() -> Words:
     """All words that captions can hold and a few function words: sorted, lower case."""
     tables = (
-        NATURAL_COLOUR,
+        NATURAL_COLOR,
         NATURAL_SHAPE,
         NATURAL_SIZE,
         NATURAL_SPEED,
@@ -462,7 +462,7 @@ def vocabulary() -> Words:
 @cache
 def plain_vocabulary() -> Words:
     """The words of `vocabulary` without those that only natural captions hold."""
-    tables = (COLOUR, SHAPE, SIZE, SPEED, WAYS, PLACE, GROUND)
+    tables = (COLOR, SHAPE, SIZE, SPEED, WAYS, PLACE, GROUND)
     phrases = [*chain.from_iterable(chain.from_iterable(table.values()) for table in tables)]
     for verbs in (*VERTICAL.values(), *DEEDS.values(), *CAMERA.values(), HEADS):
         phrases.extend(chain.from_iterable(verbs))
@@ -475,7 +475,7 @@ def synonyms() -> dict[str, Words]:
     """Words of `plain_vocabulary` that mean about the same as a word of `vocabulary` outside it:
     those that stand beside it in a table."""
     plain = set(plain_vocabulary())
-    rows: list[Words] = [(*NATURAL_COLOUR[name], *COLOUR[name]) for name in COLOUR]
+    rows: list[Words] = [(*NATURAL_COLOR[name], *COLOR[name]) for name in COLOR]
     for natural, table in (
         (NATURAL_SHAPE, SHAPE),
         (NATURAL_SIZE, SIZE),

@@ -24,7 +24,7 @@ _LIST_ARTICLES: Final = ("", "", "", "a")
 class _Telling:
     """Attributes that a caption says."""
 
-    colour: bool
+    color: bool
     shape: bool
     size: bool
     motion: bool
@@ -49,7 +49,7 @@ def natural_caption(
     `things`: of a clip, or if `still` of a picture, with or, without `place`, never with its
     background. All words are in `lexicon.vocabulary()`."""
     telling = _Telling(
-        colour=rng.random() < 0.82,
+        color=rng.random() < 0.82,
         shape=rng.random() < 0.92,
         size=rng.random() < 0.4,
         motion=not still and rng.random() < 0.85,
@@ -155,28 +155,28 @@ def _groups(
 def _single(
     rng: random.Random, thing: SceneObject, telling: _Telling, articles: Sequence[str]
 ) -> _Group:
-    size, colour = _adjectives(rng, [thing], telling)
+    size, color = _adjectives(rng, [thing], telling)
     shape = _shape(rng, thing, telling)
     article = rng.choice(articles)
-    if not (size or colour) or rng.random() < 0.85:
-        return _Group([thing], with_article(article, join(size, colour, shape)))
-    both = " and ".join(part for part in (size, colour) if part)
+    if not (size or color) or rng.random() < 0.85:
+        return _Group([thing], with_article(article, join(size, color, shape)))
+    both = " and ".join(part for part in (size, color) if part)
     after = [f", {both}", f" that is {both}", f" which is {both}"]
-    if colour and not size:
-        after.append(f" colored {colour}")
+    if color and not size:
+        after.append(f" colored {color}")
     return _Group([thing], with_article(article, shape), rng.choice(after))
 
 
 def _pair(rng: random.Random, things: list[SceneObject], telling: _Telling) -> _Group:
-    """`two balls`, with what both have in common, or with the colour of each."""
-    size, colour = _adjectives(rng, things, telling)
+    """`two balls`, with what both have in common, or with the color of each."""
+    size, color = _adjectives(rng, things, telling)
     shape = _shape(rng, things[0], telling)
-    if colour or not telling.colour:
-        if colour and rng.random() < 0.12:
-            after = rng.choice((f", both {colour}", f" that are {colour}"))
+    if color or not telling.color:
+        if color and rng.random() < 0.12:
+            after = rng.choice((f", both {color}", f" that are {color}"))
             return _Group(things, join("two", size, plural(shape)), after)
-        return _Group(things, join("two", size, colour, plural(shape)))
-    first, second = (rng.choice(lexicon.NATURAL_COLOUR[thing.colour]) for thing in things)
+        return _Group(things, join("two", size, color, plural(shape)))
+    first, second = (rng.choice(lexicon.NATURAL_COLOR[thing.color]) for thing in things)
     draw = rng.random()
     if draw < 0.4:
         after = f", one {first} and one {second}"
@@ -192,13 +192,13 @@ def _pair(rng: random.Random, things: list[SceneObject], telling: _Telling) -> _
 def _adjectives(
     rng: random.Random, things: Sequence[SceneObject], telling: _Telling
 ) -> tuple[str, str]:
-    """Size and colour, as far as they are said and all have the same. A medium size seldom is."""
-    size, colour = _common(things, "size"), _common(things, "colour")
+    """Size and color, as far as they are said and all have the same. A medium size seldom is."""
+    size, color = _common(things, "size"), _common(things, "color")
     if not telling.size or (size == "medium" and rng.random() < 0.75):
         size = None
     return (
         rng.choice(lexicon.NATURAL_SIZE[size]) if size else "",
-        rng.choice(lexicon.NATURAL_COLOUR[colour]) if colour and telling.colour else "",
+        rng.choice(lexicon.NATURAL_COLOR[color]) if color and telling.color else "",
     )
 
 

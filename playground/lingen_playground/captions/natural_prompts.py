@@ -12,7 +12,7 @@ from importlib.resources import files
 class SaidObject:
     """Attributes of one object that a prompt says, in the names of `palette`; None is left open."""
 
-    colour: str | None = None
+    color: str | None = None
     shape: str | None = None
     size: str | None = None
     motion: str | None = None

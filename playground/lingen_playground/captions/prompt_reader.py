@@ -132,7 +132,7 @@ def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObjec
     for noun in nouns:
         for number in range(noun.count):
             yield SaidObject(
-                colour=_own(noun.colors, number),
+                color=_own(noun.colors, number),
                 shape=names[words[noun.at]],
                 size=_own(noun.sizes, number),
                 motion=noun.motion,
@@ -224,7 +224,7 @@ def _nouns() -> dict[str, str | None]:
 @cache
 def _colors() -> dict[str, str]:
     """Words for a color, the last ones of `bright red`, and the color."""
-    return _last_words(lexicon.COLOUR, lexicon.NATURAL_COLOUR)
+    return _last_words(lexicon.COLOR, lexicon.NATURAL_COLOR)
 
 
 @cache

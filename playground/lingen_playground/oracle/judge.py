@@ -27,7 +27,7 @@ SAME_SIZE: Final = 1.3
 """Largest ratio of two radii that count as the same size; sizes are a factor of 1.4 apart."""
 LEAST_BACKED: Final = 0.8
 """Share of what is beside the objects that one background must have."""
-SAID_MARKS: Final = ("colour", "shape", "size", "motion", "direction")
+SAID_MARKS: Final = ("color", "shape", "size", "motion", "direction")
 _RATE: Final = 8
 """Frames per second that are looked at: enough for the quickest motion."""
 _LOOKS: Final = 10
@@ -40,7 +40,7 @@ class Sighting:
     overlap with the best template; `shape` is None below `LEAST_FIT`; `velocity` in frame widths
     per second, right and down; `presence` the share of frames in which it is seen."""
 
-    colour: str
+    color: str
     shape: str | None
     size: str
     motion: str
@@ -71,7 +71,7 @@ class Verdict:
     nobody asked for one, that is, where nothing moves left, right, up or down. `count` is
     whether there are as many objects as asked for: one that appears twice is one too many."""
 
-    colour: bool
+    color: bool
     background: bool
     direction: bool | None
     shape: bool
@@ -86,7 +86,7 @@ class SaidVerdict:
     """Verdict on the attributes that a prompt says; None for those that it leaves open.
     `one_background` is whether there is one and no other, `count` as in `Verdict`."""
 
-    colour: bool | None
+    color: bool | None
     shape: bool | None
     size: bool | None
     motion: bool | None
@@ -101,7 +101,7 @@ class SaidVerdict:
 class Consistency:
     """Verdict on whether the end of a long clip shows what its beginning shows."""
 
-    colour: bool
+    color: bool
     size: bool
     first: Measurement
     last: Measurement
@@ -110,39 +110,39 @@ class Consistency:
 def measure(video: Tensor, fps: float = 16, *, most: int = 2, twins: bool = False) -> Measurement:
     """Measure what a video (T, H, W, 3), uint8 or float in [-1, 1], shows: at most `most` objects.
 
-    Objects are told apart by their colours. With `twins`, two may have one colour, if each keeps to
+    Objects are told apart by their colors. With `twins`, two may have one color, if each keeps to
     its own side of the frame. Raises ValueError for another shape.
     """
     step = max(1, round(fps / _RATE))
     layers = take_apart(video[::step].cpu(), most)
-    colours, masks = layers.colours, layers.masks
-    if twins and len(colours) == 1 < most:
+    colors, masks = layers.colors, layers.masks
+    if twins and len(colors) == 1 < most:
         both = divide(masks[0])
         if both is not None:
-            colours, masks = colours * 2, both[both.sum((1, 2, 3)).argsort(descending=True)]
+            colors, masks = colors * 2, both[both.sum((1, 2, 3)).argsort(descending=True)]
     sightings = []
-    for index, colour in enumerate(colours):
+    for index, color in enumerate(colors):
         mask = masks[index]
         others = (masks.sum(0) - mask.long()) > 0
-        sightings.append(_sight(colour, mask, trace(mask, others), fps / step))
+        sightings.append(_sight(color, mask, trace(mask, others), fps / step))
     return Measurement(layers.background, tuple(sightings), layers.count, layers.backed)
 
 
 def judge(video: Tensor, scene: Scene, fps: float = 16) -> Verdict:
     """Verdict on a video (T, H, W, 3), uint8 or float in [-1, 1], that should show `scene`.
 
-    Objects are recognised by their colours; one of a wrong colour is still judged by its other
-    attributes, as what is left over. Of two of one colour, each is the one that it is more like.
+    Objects are recognised by their colors; one of a wrong color is still judged by its other
+    attributes, as what is left over. Of two of one color, each is the one that it is more like.
     """
     things = scene.objects
-    twins = len({thing.colour for thing in things}) < len(things)
+    twins = len({thing.color for thing in things}) < len(things)
     measured = measure(video, fps, most=len(things), twins=twins)
     pairs = _alike(things, measured.objects) if twins else _pair(things, measured.objects)
     complete = all(found is not None for _, found in pairs)
     both = [(asked, found) for asked, found in pairs if found is not None]
     ways = [(asked, found) for asked, found in pairs if asked.motion == "moves"]
     return Verdict(
-        colour=complete and all(asked.colour == found.colour for asked, found in both),
+        color=complete and all(asked.color == found.color for asked, found in both),
         background=measured.background == scene.background,
         direction=_all_go(ways) if ways else None,
         shape=complete and all(asked.shape == found.shape for asked, found in both),
@@ -160,8 +160,8 @@ def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
     anything, but there is one background, and as many objects as the prompt has.
     """
     things = said.objects
-    colours = [thing.colour for thing in things]
-    twins = len(things) == 2 and (None in colours or colours[0] == colours[1])
+    colors = [thing.color for thing in things]
+    twins = len(things) == 2 and (None in colors or colors[0] == colors[1])
     measured = measure(video, fps, most=len(things), twins=twins)
     pairs = _alike(things, measured.objects)
 
@@ -181,26 +181,26 @@ def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
 
 
 def consistency(first: Tensor, last: Tensor, scene: Scene, fps: float = 16) -> Consistency:
-    """Judge whether the last seconds of a long clip have the colours and sizes of the first ones.
+    """Judge whether the last seconds of a long clip have the colors and sizes of the first ones.
 
     Both are videos (T, H, W, 3); of the scene only the number of objects is used. False where
     objects are missing.
     """
     count = len(scene.objects)
     begin, end = measure(first, fps, most=count), measure(last, fps, most=count)
-    before = {found.colour: found.radius for found in begin.objects}
-    after = {found.colour: found.radius for found in end.objects}
+    before = {found.color: found.radius for found in begin.objects}
+    after = {found.color: found.radius for found in end.objects}
     complete = len(before) == len(after) == count
-    colour = complete and before.keys() == after.keys()
-    if colour:
+    color = complete and before.keys() == after.keys()
+    if color:
         pairs = [(before[name], after[name]) for name in before]
     else:
         pairs = list(zip(sorted(before.values()), sorted(after.values()), strict=False))
     size = complete and all(max(pair) <= SAME_SIZE * min(pair) for pair in pairs)
-    return Consistency(colour, size, begin, end)
+    return Consistency(color, size, begin, end)
 
 
-def _sight(colour: str, mask: Tensor, where: Trace, fps: float) -> Sighting:
+def _sight(color: str, mask: Tensor, where: Trace, fps: float) -> Sighting:
     frames = where.clear.nonzero()[:, 0]
     picks = frames[torch.linspace(0, len(frames) - 1, min(_LOOKS, len(frames))).round().long()]
     scores = fits(mask[picks])
@@ -214,7 +214,7 @@ def _sight(colour: str, mask: Tensor, where: Trace, fps: float) -> Sighting:
         largest = torch.quantile(where.radius[where.seen] * unit, 0.98)
         radius = float(torch.quantile(radii, 0.02) + largest) / (LEAST_SCALE + GREATEST_SCALE)
     return Sighting(
-        colour=colour,
+        color=color,
         shape=shape if scores[shape] >= LEAST_FIT else None,
         size=_size(radius),
         motion="still" if way.motion == "spins" and shape in UNSPINNABLE else way.motion,
@@ -263,11 +263,11 @@ def _alike(
 def _pair(
     asked: tuple[SceneObject, ...], found: tuple[Sighting, ...]
 ) -> list[tuple[SceneObject, Sighting | None]]:
-    """Each object with what shows it: by colour, then the rest in order of size."""
+    """Each object with what shows it: by color, then the rest in order of size."""
     rest = list(found)
     matches: dict[int, Sighting | None] = {}
     for index, thing in enumerate(asked):
-        matches[index] = next((one for one in rest if one.colour == thing.colour), None)
+        matches[index] = next((one for one in rest if one.color == thing.color), None)
         rest = [one for one in rest if one is not matches[index]]
     for index in range(len(asked)):
         if matches[index] is None and rest:

@@ -1,4 +1,4 @@
-"""From pixels to masks: what the background is, which colours stand before it, and where.
+"""From pixels to masks: what the background is, which colors stand before it, and where.
 
 Nothing here knows what was asked for. Every decision goes to the nearest class.
 """
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS, RGB, visible
+from lingen_playground.scenes.palette import BACKGROUNDS, COLORS, RGB, visible
 
 _TONES: Final[dict[str, tuple[RGB, ...]]] = {
     "white": (BACKGROUNDS["white"],),
@@ -31,13 +31,13 @@ _TONES: Final[dict[str, tuple[RGB, ...]]] = {
     "yellow sand": (BACKGROUNDS["yellow sand"], (213, 189, 135), (234, 210, 156)),
     "starry night": (BACKGROUNDS["starry night"], (24, 24, 76), (70, 70, 95), (135, 135, 145)),
 }
-"""Colours that a background is made of, the most frequent first."""
+"""Colors that a background is made of, the most frequent first."""
 _VOTERS: Final = 3
 """Tones of each that tell backgrounds apart; the others are clouds and stars, which are near white
 and grey."""
 _ALIKE: Final = 60.0
 """Distance in sRGB steps up to which a pixel has the tone of a background, and an object on the
-whole the colour that it is nearest to: what is further off is part of another background."""
+whole the color that it is nearest to: what is further off is part of another background."""
 
 _LEAST_AREA: Final = 0.004
 """Share of the clip's pixels that an object must have: half a small ball seen a quarter of the
@@ -50,13 +50,13 @@ _SPECK: Final = 5 / 128
 
 @dataclass(frozen=True)
 class Layers:
-    """A clip taken apart. `masks` bool (objects, T, H, W), in the order of `colours`, which is
-    largest first. `count` is the number of connected objects, of any colour, that at least a third
+    """A clip taken apart. `masks` bool (objects, T, H, W), in the order of `colors`, which is
+    largest first. `count` is the number of connected objects, of any color, that at least a third
     of the frames show. `backed` is the share of what is beside all objects that looks like the
     background, in the tenth of the frames where it is least."""
 
     background: str
-    colours: tuple[str, ...]
+    colors: tuple[str, ...]
     masks: Tensor
     count: int
     backed: float
@@ -72,12 +72,12 @@ def as_float(video: Tensor) -> Tensor:
 
 
 def take_apart(video: Tensor, most: int) -> Layers:
-    """Layers of a video (T, H, W, 3) with at most `most` objects, each of one colour."""
+    """Layers of a video (T, H, W, 3) with at most `most` objects, each of one color."""
     pixels = as_float(video)
     background = _background(pixels)
-    names = [colour for colour in COLOURS if visible(colour, background)]
+    names = [color for color in COLORS if visible(color, background)]
     behind = _likeness(pixels, _TONES[background]).amax(-1, keepdim=True)
-    before = _likeness(pixels, [COLOURS[name] for name in names])
+    before = _likeness(pixels, [COLORS[name] for name in names])
     nearest = torch.cat((before, behind), -1).argmax(-1)
     cores: dict[str, Tensor] = {}
     for index, name in enumerate(names):
@@ -90,7 +90,7 @@ def take_apart(video: Tensor, most: int) -> Layers:
     count = _count([(nearest == names.index(name)) & near for name, near in wide.items()])
     objects = torch.zeros_like(nearest, dtype=torch.bool)
     for name, core in cores.items():
-        if math.dist(pixels[core].mean(0).tolist(), COLOURS[name]) < _ALIKE:
+        if math.dist(pixels[core].mean(0).tolist(), COLORS[name]) < _ALIKE:
             objects |= wide[name]
     backed = _backed(pixels, ~objects, background)
     found = sorted(cores, key=lambda name: -int(cores[name].sum()))[:most]
@@ -104,7 +104,7 @@ def take_apart(video: Tensor, most: int) -> Layers:
 
 
 def divide(mask: Tensor) -> Tensor | None:
-    """The masks (2, T, H, W) of two objects of one colour, which together are `mask` (T, H, W): one
+    """The masks (2, T, H, W) of two objects of one color, which together are `mask` (T, H, W): one
     stays left of the other, or above it. None where they do not."""
     labels = _label(mask)
     frames = [_pieces(frame) for frame in labels]
@@ -194,12 +194,12 @@ def _background(pixels: Tensor) -> str:
     return max(votes, key=lambda name: votes[name])
 
 
-def _likeness(pixels: Tensor, colours: Sequence[RGB]) -> Tensor:
-    """(..., K), the greater the nearer pixels (..., 3) are to each of K colours.
+def _likeness(pixels: Tensor, colors: Sequence[RGB]) -> Tensor:
+    """(..., K), the greater the nearer pixels (..., 3) are to each of K colors.
 
-    Half the squared distance, less what is the same for all colours, negated.
+    Half the squared distance, less what is the same for all colors, negated.
     """
-    table = pixels.new_tensor(list(colours))
+    table = pixels.new_tensor(list(colors))
     return pixels @ table.T - (table * table).sum(-1) / 2
 
 

@@ -80,12 +80,12 @@ def _enlarge(picture: Tensor, factor: Tensor) -> Tensor:
     return seen.permute(1, 0, 2, 3)
 
 
-def _rgb(colour: tuple[int, int, int]) -> Tensor:
-    return torch.tensor(colour, dtype=torch.float32) / 127.5 - 1
+def _rgb(color: tuple[int, int, int]) -> Tensor:
+    return torch.tensor(color, dtype=torch.float32) / 127.5 - 1
 
 
-def _mix(base: Tensor, colour: tuple[int, int, int], share: Tensor) -> Tensor:
-    return base + share * (_rgb(colour).to(base.device)[:, None, None] - base)
+def _mix(base: Tensor, color: tuple[int, int, int], share: Tensor) -> Tensor:
+    return base + share * (_rgb(color).to(base.device)[:, None, None] - base)
 
 
 def _waves(x: Tensor, y: Tensor, rng: random.Random, across: float, down: float) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lingen_playground.rendering.backdrop import backdrop
 from lingen_playground.scenes.motion import Track, track, zoom
-from lingen_playground.scenes.palette import COLOURS
+from lingen_playground.scenes.palette import COLORS
 from lingen_playground.scenes.scene import Scene
 from lingen_playground.scenes.shapes import BOUND, DISTANCE
 
@@ -94,7 +94,7 @@ def _draw(
     part = (0.5 - depth / (2 * _SOFTNESS)).clamp(0, 1)
     cover = (part * part * (3 - 2 * part))[..., None]  # (N, K, K, 1)
 
-    paint = torch.tensor([COLOURS[thing.colour] for thing in things], dtype=torch.float32)
+    paint = torch.tensor([COLORS[thing.color] for thing in things], dtype=torch.float32)
     frames = times.shape[0]
     paint = (paint / 127.5 - 1).repeat_interleave(frames, dim=0).to(device)[:, None, None, :]
     clip = torch.tensor(rows, device=device).repeat_interleave(frames)[:, None, None]

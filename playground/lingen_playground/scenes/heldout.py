@@ -13,10 +13,10 @@ Combination = tuple[str, str, str]
 
 @cache
 def combinations() -> tuple[Combination, ...]:
-    """Colour, shape and deed (see `SceneObject.deed`) of each held-out triple, in file order."""
+    """Color, shape and deed (see `SceneObject.deed`) of each held-out triple, in file order."""
     text = files(__package__).joinpath("heldout.toml").read_text(encoding="utf-8")
     rows = tomllib.loads(text)["combinations"]
-    return tuple((colour, shape, deed) for colour, shape, deed in rows)
+    return tuple((color, shape, deed) for color, shape, deed in rows)
 
 
 def is_heldout(thing: SceneObject) -> bool:

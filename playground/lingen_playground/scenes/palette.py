@@ -1,6 +1,6 @@
-"""Palette of scenes: names, colours, sizes, and which colour is visible on which ground.
+"""Palette of scenes: names, colors, sizes, and which color is visible on which ground.
 
-Colours are sRGB triples 0..255 near the CSS colours of their names, moved apart from one another
+Colors are sRGB triples 0..255 near the CSS colors of their names, moved apart from one another
 where CSS has them close (orange and yellow) or pale (pink).
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 
 RGB = tuple[int, int, int]
 
-COLOURS: Final[dict[str, RGB]] = {
+COLORS: Final[dict[str, RGB]] = {
     "red": (225, 25, 30),
     "orange": (255, 135, 0),
     "yellow": (255, 238, 20),
@@ -61,17 +61,17 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
 _LEAST_DISTANCE: Final = 100.0
 
 
-def colour_distance(a: RGB, b: RGB) -> float:
+def color_distance(a: RGB, b: RGB) -> float:
     """Euclidean distance of two sRGB triples, 0..441."""
     return math.dist(a, b)
 
 
-def visible(colour: str, background: str) -> bool:
-    """Tell whether an object of this colour stands out on this background."""
-    far = colour_distance(COLOURS[colour], BACKGROUNDS[background]) >= _LEAST_DISTANCE
-    return far and colour not in _HIDDEN[background]
+def visible(color: str, background: str) -> bool:
+    """Tell whether an object of this color stands out on this background."""
+    far = color_distance(COLORS[color], BACKGROUNDS[background]) >= _LEAST_DISTANCE
+    return far and color not in _HIDDEN[background]
 
 
 def distinct(a: str, b: str) -> bool:
-    """Tell whether two objects of these colours are told apart at a glance."""
-    return colour_distance(COLOURS[a], COLOURS[b]) >= _LEAST_DISTANCE
+    """Tell whether two objects of these colors are told apart at a glance."""
+    return color_distance(COLORS[a], COLORS[b]) >= _LEAST_DISTANCE

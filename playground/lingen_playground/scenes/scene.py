@@ -12,6 +12,9 @@ from typing import Any
 
 from lingen_playground.scenes.palette import SIZES
 
+_CURRENT = {"colour": "color"}
+"""Former names of fields, and those of now."""
+
 
 @dataclass(frozen=True)
 class SceneObject:
@@ -23,7 +26,7 @@ class SceneObject:
     is where in its period a periodic motion starts.
     """
 
-    colour: str
+    color: str
     shape: str
     size: str
     motion: str
@@ -46,8 +49,8 @@ class SceneObject:
 
     @property
     def combination(self) -> tuple[str, str, str]:
-        """Colour, shape and deed: the key of the held-out list."""
-        return (self.colour, self.shape, self.deed)
+        """Color, shape and deed: the key of the held-out list."""
+        return (self.color, self.shape, self.deed)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,13 @@ class Scene:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Scene:
-        """Inverse of `to_dict`. Raises KeyError or TypeError when fields are missing or foreign."""
-        objects = tuple(SceneObject(**item) for item in record["objects"])
+        """Inverse of `to_dict`. Raises KeyError or TypeError when fields are missing or foreign.
+
+        Caches of clips written up to 2026-11 have `colour` for `color`.
+        """
+        objects = tuple(
+            SceneObject(**{_CURRENT.get(key, key): value for key, value in item.items()})
+            for item in record["objects"]
+        )
         place = (record["background"], record["camera"], int(record["seed"]))
         return cls(objects, *place, int(record.get("closeness", 1)))

@@ -13,7 +13,7 @@ from lingen_playground.scenes.motion import GREATEST_SCALE, ZOOM
 from lingen_playground.scenes.palette import (
     BACKGROUNDS,
     CAMERAS,
-    COLOURS,
+    COLORS,
     DIRECTIONS,
     PLAIN,
     SHAPES,
@@ -51,7 +51,7 @@ _OWN: Final = 0.23
 _ROAM: Final = {"circles": 0.13, "zigzags": 0.10}
 """About how far from their middle line these go, where there are two."""
 _SAME_DEED: Final = 0.75
-_SAME_COLOUR: Final = 0.7
+_SAME_COLOR: Final = 0.7
 _SAME_SIZE: Final = 0.6
 _TRIES: Final = 60
 _FLOOR: Final = 0.94
@@ -62,7 +62,7 @@ _EDGE: Final = 0.02
 class _Part:
     """An object before it has a place."""
 
-    colour: str
+    color: str
     shape: str
     size: str
     deed: str
@@ -87,7 +87,7 @@ def sample_scene(
     `split` "train" never shows a held-out combination, "heldout" shows at least one, "all" minds
     neither. `objects` 1 or 2, `background` and `camera` fix what is otherwise drawn. `alike` is the
     share of scenes with two objects in which the second takes after the first: its shape, mostly
-    its motion, and then often its size and colour too. Raises ValueError for other values.
+    its motion, and then often its size and color too. Raises ValueError for other values.
     """
     if split not in ("train", "heldout", "all") or objects not in (None, 1, 2):
         raise ValueError(f"no scenes of split {split!r} with {objects} objects")
@@ -114,7 +114,7 @@ def scene_for(said: Said, seed: int) -> Scene:
     for _ in range(_TRIES):
         ground = said.background or rng.choice(tuple(BACKGROUNDS))
         parts = [_wished(rng, wish) for wish in said.objects]
-        seen = all(visible(part.colour, ground) for part in parts)
+        seen = all(visible(part.color, ground) for part in parts)
         if seen and _told_apart(parts):
             break  # else the prompt itself asks for what is hardly seen
     view = said.camera or "still"
@@ -140,7 +140,7 @@ def _wished(rng: random.Random, wish: SaidObject) -> _Part:
             break
     if motion == "moves":
         motion = f"moves {wish.direction or rng.choice(DIRECTIONS)}"
-    return _Part(wish.colour or drawn.colour, shape, wish.size or "medium", motion)
+    return _Part(wish.color or drawn.color, shape, wish.size or "medium", motion)
 
 
 def _told_apart(parts: Sequence[_Part]) -> bool:
@@ -148,7 +148,7 @@ def _told_apart(parts: Sequence[_Part]) -> bool:
     if len(parts) < 2:
         return True
     first, second = parts
-    return first == second or distinct(first.colour, second.colour)
+    return first == second or distinct(first.color, second.color)
 
 
 def _parts(
@@ -162,11 +162,11 @@ def _parts(
         if twin:
             part = _twin(rng, part, parts[0])
         if split == "heldout" and not parts:
-            colour, shape, deed = rng.choice(combinations())
-            part = _Part(colour, shape, part.size, deed)
+            color, shape, deed = rng.choice(combinations())
+            part = _Part(color, shape, part.size, deed)
         elif split != "all" and _heldout(part) and not (twin and split == "heldout"):
             continue
-        if visible(part.colour, ground) and all(
+        if visible(part.color, ground) and all(
             _fit(part, other) if twin else _together(rng, part, other) for other in parts
         ):
             parts.append(part)
@@ -180,19 +180,19 @@ def _draw(rng: random.Random) -> _Part:
     shape = rng.choice(SHAPES)
     deeds = [deed for deed in _DEEDS if deed != "spins" or shape not in UNSPINNABLE]
     (deed,) = rng.choices(deeds, [_DEEDS[deed] for deed in deeds])
-    return _Part(rng.choice(tuple(COLOURS)), shape, rng.choice(tuple(SIZES)), deed)
+    return _Part(rng.choice(tuple(COLORS)), shape, rng.choice(tuple(SIZES)), deed)
 
 
 def _heldout(part: _Part) -> bool:
-    return (part.colour, part.shape, part.deed) in combinations()
+    return (part.color, part.shape, part.deed) in combinations()
 
 
 def _twin(rng: random.Random, part: _Part, other: _Part) -> _Part:
-    """The part with the shape of the other, and more of it by chance. Both may have one colour only
+    """The part with the shape of the other, and more of it by chance. Both may have one color only
     where they move alike, each in its half of the frame: otherwise nothing tells them apart."""
     same_deed = rng.random() < _SAME_DEED or (part.deed == "spins" and other.shape in UNSPINNABLE)
     return _Part(
-        other.colour if same_deed and rng.random() < _SAME_COLOUR else part.colour,
+        other.color if same_deed and rng.random() < _SAME_COLOR else part.color,
         other.shape,
         other.size if rng.random() < _SAME_SIZE else part.size,
         other.deed if same_deed else part.deed,
@@ -200,15 +200,15 @@ def _twin(rng: random.Random, part: _Part, other: _Part) -> _Part:
 
 
 def _fit(part: _Part, other: _Part) -> bool:
-    """Whether a twin is told from the other: by its colour, or because each keeps to its half."""
-    if part.colour == other.colour:
+    """Whether a twin is told from the other: by its color, or because each keeps to its half."""
+    if part.color == other.color:
         roam = _ROAM.get(part.deed, 0.0)
         return part.deed == other.deed and max(part.bound, other.bound) + roam <= _OWN
-    return distinct(part.colour, other.colour) and part.bound + other.bound <= _HALVES
+    return distinct(part.color, other.color) and part.bound + other.bound <= _HALVES
 
 
 def _together(rng: random.Random, part: _Part, other: _Part) -> bool:
-    if not distinct(part.colour, other.colour):
+    if not distinct(part.color, other.color):
         return False
     if part.shape == other.shape and rng.random() < 0.8:
         return False
@@ -270,7 +270,7 @@ def _settle(
         y = _within(rng, top + part.bound, bottom - part.bound)
     (speed,) = rng.choices(SPEEDS, _SPEED_WEIGHTS)
     return SceneObject(
-        colour=part.colour,
+        color=part.color,
         shape=part.shape,
         size=part.size,
         motion=motion,

@@ -33,7 +33,7 @@ LONGEST_SECONDS = 3600
 _GIVEN = ("prompt", "negative_prompt", *FRAMES, *RATES, *PICTURES)
 _SETTABLE = (
     *("fps", "size", "side_step", "time_stride", "frames", "steps", "guidance"),
-    *("negative_prompt", "shift", "licence", "licence_url", "call"),
+    *("negative_prompt", "shift", "license", "license_url", "call"),
 )
 REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?")
 _EXAMPLE_NEGATIVE = re.compile(r'\bnegative_prompt = "([^"\n]+)"')
@@ -140,7 +140,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         previews=False,
         tiles=True,
         from_pixels=False,
-        **{"licence": "", "licence_url": ""} | facts,
+        **{"license": "", "license_url": ""} | facts,
     )
 
 

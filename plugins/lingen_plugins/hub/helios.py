@@ -97,8 +97,8 @@ HELIOS = HubModel(
     pipelines=("HeliosPipeline",),
     since="0.37.0",
     repository="BestWishYsh/Helios-Base",
-    licence="Apache-2.0",
-    licence_url="https://huggingface.co/BestWishYsh/Helios-Base",
+    license="Apache-2.0",
+    license_url="https://huggingface.co/BestWishYsh/Helios-Base",
     parameters={
         "transformer": 14_312_427_584,
         "text_encoder": UMT5_XXL,

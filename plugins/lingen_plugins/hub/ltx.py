@@ -98,8 +98,8 @@ LTX = HubModel(
     ),
     since="0.37.0",
     repository="Lightricks/LTX-Video-0.9.8-13B-distilled",
-    licence="LTXV Open Weights License",
-    licence_url="https://huggingface.co/Lightricks/LTX-Video-0.9.8-13B-distilled",
+    license="LTXV Open Weights License",
+    license_url="https://huggingface.co/Lightricks/LTX-Video-0.9.8-13B-distilled",
     parameters={
         "transformer": 13_042_569_344,
         "text_encoder": 4_762_310_656,

@@ -44,8 +44,8 @@ SANA = HubModel(
     pipelines=("SanaVideoPipeline",),
     since="0.36.0",
     repository="Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
-    licence="NVIDIA Open Model License",
-    licence_url="https://www.nvidia.com/en-us/agreements/enterprise-software/"
+    license="NVIDIA Open Model License",
+    license_url="https://www.nvidia.com/en-us/agreements/enterprise-software/"
     "nvidia-open-model-license/",
     parameters={
         "transformer": 2_056_862_144,

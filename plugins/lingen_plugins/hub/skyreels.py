@@ -87,8 +87,8 @@ SKYREELS = HubModel(
     pipelines=("SkyReelsV2DiffusionForcingPipeline",),
     since="0.35.0",
     repository="Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
-    licence="Skywork community licence",
-    licence_url="https://huggingface.co/Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
+    license="Skywork community license",
+    license_url="https://huggingface.co/Skywork/SkyReels-V2-DF-1.3B-540P-Diffusers",
     parameters={
         "transformer": 1_435_525_696,
         "text_encoder": UMT5_XXL,

@@ -21,8 +21,8 @@ WAN = HubModel(
     pipelines=("WanPipeline",),
     since="0.35.0",
     repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
-    licence="Apache-2.0",
-    licence_url="https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+    license="Apache-2.0",
+    license_url="https://huggingface.co/Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
     parameters={
         "transformer": 1_418_996_800,
         "text_encoder": UMT5_XXL,

@@ -31,10 +31,10 @@ def check_hub_model(model: HubModel) -> None:
         f"write WIDTHxHEIGHT, multiples of {model.side_step}",
     )
     expect(
-        model.licence_url.startswith("https://"),
+        model.license_url.startswith("https://"),
         whose,
-        f"licence_url is {model.licence_url!r}",
-        "name a page where the licence can be read",
+        f"license_url is {model.license_url!r}",
+        "name a page where the license can be read",
     )
     expect(
         model.repository.count("/") == 1,

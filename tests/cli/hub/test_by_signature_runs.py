@@ -188,11 +188,11 @@ def test_a_file_beside_it_says_what_no_signature_says(
     shutil.copytree(twin("wan-2.2-a14b"), folder)
     file = folder / "lingen-model.toml"
     common = 'fps = 24\nsize = "64x32"\nsteps = 2\nguidance = 3\nframes = 9\n'
-    negative = 'negative_prompt = "a ball"\nlicence = "Tiny"\nlicence_url = "https://x.y/z"\n'
+    negative = 'negative_prompt = "a ball"\nlicense = "Tiny"\nlicense_url = "https://x.y/z"\n'
     file.write_text(common + negative + "[call]\nguidance_scale_2 = 1.5\n")
     command = ("generate", "a red cat", "--model", folder, "--seed", "3", "--frames", "9")
-    fails(hub(*command), 69, "licensed under Tiny", "--accept-licence")
-    result = hub(*command, "--accept-licence", "-o", "v.mp4")
+    fails(hub(*command), 69, "licensed under Tiny", "--accept-license")
+    result = hub(*command, "--accept-license", "-o", "v.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_of("v.mp4")
     assert (recipe.width, recipe.height, recipe.fps) == (64, 32, "24")
@@ -252,7 +252,7 @@ def test_what_it_cannot_do_is_said_before_it_is_loaded(
 def test_two_transformers_in_the_folder_of_a_family_that_has_one(
     hub: RunHere, twin: Callable[..., Any]
 ) -> None:
-    wish = ("generate", "a red cat", *WISH, "--accept-licence")
+    wish = ("generate", "a red cat", *WISH, "--accept-license")
     folder = twin("wan-2.2-a14b")
     result = hub(*wish, "--model", "wan-1.3b", "--weights", folder, "-o", "v.mp4")
     assert result.returncode == 0, result.stderr

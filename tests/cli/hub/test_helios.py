@@ -23,7 +23,7 @@ SAMPLING = ("--steps", "2", "--seed", "7", "--guidance", "3", "--negative", "")
 
 @pytest.fixture
 def generate(hub: RunHere, tiny_helios: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    wish = ("a red cat", "--model", "helios-14b", "--size", "32x16", "--accept-licence")
+    wish = ("a red cat", "--model", "helios-14b", "--size", "32x16", "--accept-license")
     return lambda *more: hub("generate", *wish, *SAMPLING, "--weights", tiny_helios, *more)
 
 

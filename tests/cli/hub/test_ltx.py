@@ -23,7 +23,7 @@ pytestmark = [
 
 @pytest.fixture
 def generate(hub: RunHere, tiny_ltx: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    wish = ("--model", "ltx-13b-distilled", "--size", "64x32", "--accept-licence", "--steps", "2")
+    wish = ("--model", "ltx-13b-distilled", "--size", "64x32", "--accept-license", "--steps", "2")
     return lambda *more: hub("generate", *wish, "--seed", "7", "--weights", tiny_ltx, *more)
 
 

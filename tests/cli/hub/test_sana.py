@@ -31,7 +31,7 @@ def test_its_frames_are_those_of_diffusers(
     import torch
 
     video = tmp_path / "v.mp4"
-    wish = ("a red cat", "--model", "sana-video-2b", "--weights", tiny_sana, "--accept-licence")
+    wish = ("a red cat", "--model", "sana-video-2b", "--weights", tiny_sana, "--accept-license")
     sampling = ("--steps", "2", "--seed", "5", "--guidance", "4", "--negative", "a ball")
     with written() as frames:
         result = hub("generate", *wish, *sampling, "--size", "64x32", "--frames", "9", "-o", video)

@@ -21,7 +21,7 @@ SAMPLING = ("--steps", STEPS, "--seed", SEED, "--guidance", "3", "--negative", "
 
 @pytest.fixture
 def generate(hub: RunHere, tiny_skyreels: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    wish = ("a red cat", "--model", "skyreels-v2-1.3b", "--size", "32x16", "--accept-licence")
+    wish = ("a red cat", "--model", "skyreels-v2-1.3b", "--size", "32x16", "--accept-license")
     return lambda *more: hub("generate", *wish, *SAMPLING, "--weights", tiny_skyreels, *more)
 
 
@@ -202,7 +202,7 @@ def test_on_from_a_video_that_it_did_not_make(
     plain = hub("generate", *made, "--steps", "1", "--no-metadata", "-o", tmp_path / "v.mp4")
     assert plain.returncode == 0, plain.stderr
     wish = ("--prompt", "a red cat", "--model", "skyreels-v2-1.3b", "--seconds", "0.5")
-    folder = ("--weights", tiny_skyreels, "--size", "32", "--accept-licence")
+    folder = ("--weights", tiny_skyreels, "--size", "32", "--accept-license")
     longer = tmp_path / "longer.mp4"
     result = hub("extend", tmp_path / "v.mp4", *wish, *folder, *SAMPLING, "-o", longer)
     assert result.returncode == 0, result.stderr

@@ -17,7 +17,7 @@ from tests.cli.protocols import Collect, Fails, LoadPipeline, RunHere
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
 )
-WISH = ("a red cat", "--model", "wan-1.3b", "--size", "48x32", "--steps", "3", "--accept-licence")
+WISH = ("a red cat", "--model", "wan-1.3b", "--size", "48x32", "--steps", "3", "--accept-license")
 
 
 @pytest.fixture

@@ -30,9 +30,9 @@ from lingen_playground import (
 )
 from lingen_playground.oracle.judge import SAID_MARKS
 
-MARKS = ("colour", "background", "direction", "shape", "size", "motion", "count")
+MARKS = ("color", "background", "direction", "shape", "size", "motion", "count")
 TARGETS = {
-    "colour": 0.97,
+    "color": 0.97,
     "background": 0.97,
     "direction": 0.90,
     "shape": 0.85,
@@ -44,7 +44,7 @@ SPLITS = ("objects", "motion", "speed", "camera")
 SPLIT_MARKS = ("shape", "motion", "count")
 """Marks of the table by split."""
 NATURAL_TARGETS = {"said": 0.85, "background": 0.97, "count": 0.95}
-LONG_MARKS = ("colour", "size")
+LONG_MARKS = ("color", "size")
 LONG_TARGET = 0.90
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lingen_playground import FPS, Scene, course_of
-from lingen_playground.scenes.palette import BACKGROUNDS, COLOURS, SHAPES
+from lingen_playground.scenes.palette import BACKGROUNDS, COLORS, SHAPES
 from lingen_training.datasets.clip_cache import Picked
 
 TOKEN = 16
@@ -23,7 +23,7 @@ TOKEN = 16
 _AHEAD = 0.25
 """Seconds over which a velocity is taken."""
 _MOTION = 6
-FACTS = _MOTION + len(SHAPES) + len(COLOURS) + len(BACKGROUNDS)
+FACTS = _MOTION + len(SHAPES) + len(COLORS) + len(BACKGROUNDS)
 """Values per token: occupancy, offset (2), velocity (2), radius, then one-hot names."""
 
 
@@ -57,7 +57,7 @@ def ground_truth(
     rows, frames = len(picked.scenes), picked.latents.shape[2]
     most = max(len(scene.objects) for scene in picked.scenes)
     courses = torch.full((rows, most, frames, 5), 1e6)
-    names = torch.zeros(rows, most, len(SHAPES) + len(COLOURS))
+    names = torch.zeros(rows, most, len(SHAPES) + len(COLORS))
     grounds = torch.zeros(rows, len(BACKGROUNDS))
     corners = torch.tensor(picked.corners) * (TOKEN // 2)  # of pairs of latents
     for row, scene in enumerate(picked.scenes):
@@ -66,7 +66,7 @@ def ground_truth(
         courses[row, : len(scene.objects)] = whole[:, begin : begin + frames]
         for layer, thing in enumerate(scene.objects):
             names[row, layer, SHAPES.index(thing.shape)] = 2
-            names[row, layer, len(SHAPES) + list(COLOURS).index(thing.colour)] = 2
+            names[row, layer, len(SHAPES) + list(COLORS).index(thing.color)] = 2
         grounds[row, list(BACKGROUNDS).index(scene.background)] = 1
     middle_y, middle_x = ((torch.arange(count) + 0.5) * TOKEN for count in grid)
     x = courses[..., 0] - corners[:, 0, None, None]

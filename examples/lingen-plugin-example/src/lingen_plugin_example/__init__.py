@@ -52,7 +52,7 @@ def register_model_variants() -> list[ModelVariant]:
             scan_order="example-columns",
             review=config.review,
             sampler="example-midpoint",
-            licence="Apache-2.0",
+            license="Apache-2.0",
         )
     ]
 

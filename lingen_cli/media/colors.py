@@ -1,4 +1,4 @@
-"""The colour tags of a video, and what they mean where nothing is said."""
+"""The color tags of a video, and what they mean where nothing is said."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ _HD_HEIGHT = 720  # players take bt709 from here on, bt601 below
 
 
 @dataclass(frozen=True)
-class Colours:
+class Colors:
     """The tags, as libav numbers them."""
 
     primaries: int
@@ -19,7 +19,7 @@ class Colours:
     range: int
 
     @classmethod
-    def of(cls, context: VideoCodecContext) -> "Colours":
+    def of(cls, context: VideoCodecContext) -> "Colors":
         """Those of a stream."""
         return cls(
             context.color_primaries, context.color_trc, context.colorspace, context.color_range
@@ -36,4 +36,4 @@ def matrix_of(height: int) -> int:
     return Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601
 
 
-BT709 = Colours(ColorPrimaries.BT709, ColorTrc.BT709, Colorspace.ITU709, ColorRange.MPEG)
+BT709 = Colors(ColorPrimaries.BT709, ColorTrc.BT709, Colorspace.ITU709, ColorRange.MPEG)
