@@ -231,7 +231,7 @@ def table(result: dict[str, Any]) -> str:
 
 def load(weights: Path | None, name: str, steps: int | None, guidance: float | None) -> Model:
     """The model as `lingen generate` would use it."""
-    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate, open_registry
 
     registry = open_registry(lambda text: print(text, file=sys.stderr))

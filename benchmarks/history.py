@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate, open_registry
     from lingen_training.bench.machine import describe
 

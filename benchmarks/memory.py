@@ -64,7 +64,7 @@ def decode_and_write(minutes: float, size: int) -> dict[str, Any]:
     import torch
 
     from lingen_cli.media.writer import VideoWriter
-    from lingen_models.config import PRESETS, TAEConfig, WordsConfig
+    from lingen_models.network_config import PRESETS, TAEConfig, WordsConfig
     from lingen_models.networks.denoiser import LinGen
     from lingen_models.networks.video_autoencoder import TemporalAutoencoder
     from lingen_models.networks.word_encoder import WordEncoder

@@ -21,7 +21,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from lingen_models.config import PRESETS, SCAN_ORDERS
+from lingen_models.network_config import PRESETS, SCAN_ORDERS
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.scan_orders import scan_of_layer
 from lingen_models.precision import compute_dtype

@@ -92,7 +92,7 @@ def shares(steps: int = 3) -> dict[str, float]:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from lingen_models.config import PRESETS, WordsConfig
+    from lingen_models.network_config import PRESETS, WordsConfig
     from lingen_models.networks.denoiser import LinGen
     from lingen_models.networks.word_encoder import WordEncoder
     from lingen_models.precision import compute_dtype

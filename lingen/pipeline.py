@@ -42,9 +42,9 @@ def load(
     Raises LingenError: for an unknown name, for weights that are not here or damaged, for a device
     that is not there.
     """
+    from lingen_cli.inputs.settings import load as load_settings
     from lingen_cli.requests.context import Context
-    from lingen_cli.settings import load as load_settings
-    from lingen_cli.zoo.load import load_pipeline
+    from lingen_cli.zoo.load_model import load_pipeline
 
     with _progress(quiet) as progress:
         name = load_settings({"model": model, "device": device}).values.model
@@ -252,7 +252,7 @@ def _progress(quiet: bool) -> Iterator[Progress]:
     """Show progress, and turn unknown names of the plugins into errors of lingen."""
     from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
-    from lingen_plugins.errors import UnknownNameError
+    from lingen_plugins.plugin_errors import UnknownNameError
 
     with Events(None) as events, Progress(events, quiet=quiet) as progress:
         try:

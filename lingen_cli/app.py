@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lingen_cli import __version__, help
+from lingen_cli import __version__
 from lingen_cli.commands import (
     batch,
     bench,
@@ -43,11 +43,12 @@ from lingen_cli.commands import (
     verify,
 )
 from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
-from lingen_cli.help import examples_of
-from lingen_cli.hints import with_hint
 from lingen_cli.inputs.request import current_name
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.log_file import close_log, log, open_log
+from lingen_cli.usage import help
+from lingen_cli.usage.help import examples_of
+from lingen_cli.usage.hints import with_hint
 
 app = typer.Typer(
     name="lingen",

@@ -40,7 +40,7 @@ class Failure:
 
 def failure_of(error: BaseException) -> Failure:
     """Classify `error`; what is not a user's mistake and not a known accident is a bug (70)."""
-    from lingen_plugins.errors import PluginError
+    from lingen_plugins.plugin_errors import PluginError
 
     if isinstance(error, LingenError):
         return Failure(error.exit_code, _line(error), bug=isinstance(error, BugError))

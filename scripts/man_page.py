@@ -13,7 +13,7 @@ import typer
 
 from lingen_cli import __version__
 from lingen_cli.app import app
-from lingen_cli.help import EXAMPLES
+from lingen_cli.usage.help import EXAMPLES
 
 
 def man_page() -> str:

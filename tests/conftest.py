@@ -37,11 +37,11 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from lingen_models.checkpoints.safetensors import save_network
-    from lingen_models.config import PRESETS, TAEConfig, WordsConfig
+    from lingen_models.network_config import PRESETS, TAEConfig, WordsConfig
     from lingen_models.networks.denoiser import LinGen
     from lingen_models.networks.video_autoencoder import TemporalAutoencoder
     from lingen_models.networks.word_encoder import WordEncoder
-    from lingen_plugins.variants import tiny
+    from lingen_plugins.builtin.variants import tiny
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("tiny")

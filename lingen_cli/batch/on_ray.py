@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.batch.run import Outcome, Tally, Task, loader, make_one, plan, until_free
+from lingen_cli.batch.run_batch import Outcome, Tally, Task, loader, make_one, plan, until_free
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.interpreter import packages_folder, search_path
+from lingen_cli.installation.interpreter import packages_folder, search_path
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
-from lingen_cli.interpreter import inherited_safe_path, lingen_command
+from lingen_cli.installation.interpreter import inherited_safe_path, lingen_command
 
 LOGS = ".slurm"
 """Where submitit writes, in the folder of the videos."""

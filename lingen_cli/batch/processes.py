@@ -19,9 +19,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import IO
 
-from lingen_cli.batch.run import Outcome, Tally, Task, run
+from lingen_cli.batch.run_batch import Outcome, Tally, Task, run
 from lingen_cli.errors import LockedError, SomeFailedError
-from lingen_cli.interpreter import lingen_command
+from lingen_cli.installation.interpreter import lingen_command
 from lingen_cli.terminal import signals
 from lingen_cli.terminal.progress import Progress
 

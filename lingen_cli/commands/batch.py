@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lingen_cli.commands.options import grouped_options
-from lingen_cli.completion import completed
 from lingen_cli.inputs.request import OUTPUT, Report
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,8 +132,8 @@ def batch(
     extend, continue, branch, retake or rerun, by its name.
     """
     from lingen_cli.batch.job_list import read_jobs
-    from lingen_cli.batch.run import Tally, beginning_at, plan, run
-    from lingen_cli.batch.run import shard as part_of
+    from lingen_cli.batch.run_batch import Tally, beginning_at, plan, run
+    from lingen_cli.batch.run_batch import shard as part_of
     from lingen_cli.errors import (
         BadDataError,
         InvalidOptionError,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_training.bench.cases import Case
@@ -82,7 +82,7 @@ def bench(
         ):
             result = _measured(preset, chosen, device, rounds, limit, clock)
             from lingen_cli.terminal.tables import aligned
-            from lingen_training.bench.report import draw, table
+            from lingen_training.bench.bench_report import draw, table
 
             text, told = json.dumps(result, indent=2), aligned(table(result))
             picture = draw(result, work.temporary(".png"))
@@ -104,7 +104,7 @@ def _measured(
     preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
 ) -> dict[str, Any]:
     from lingen_cli.terminal import console
-    from lingen_cli.zoo.load import find_device
+    from lingen_cli.zoo.load_model import find_device
     from lingen_training.bench import measure
 
     return measure.bench(
@@ -123,7 +123,7 @@ def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.frame_rates import parse_lengths
     from lingen_cli.requests.new_video import parse_size
-    from lingen_models.config import PRESETS
+    from lingen_models.network_config import PRESETS
     from lingen_training.bench.cases import PAPER, STRIDE, chosen
 
     if preset == PAPER:

@@ -73,7 +73,7 @@ def prune(
 ) -> None:
     """Remove what was used longest ago; the videos stay, and can be extended from their pixels."""
     from lingen_cli.generation import latent_cache
-    from lingen_cli.settings import load
+    from lingen_cli.inputs.settings import load
 
     limit = load().cache.prune if megabytes is None else megabytes * 1_000_000
     gone = latent_cache.prune(0 if everything else limit, abandoned_after=0 if everything else None)

@@ -18,7 +18,7 @@ def show(
     """Print every setting, its value and the file or variable that set it."""
     import json
 
-    from lingen_cli.settings import load, user_file
+    from lingen_cli.inputs.settings import load, user_file
     from lingen_cli.terminal.tables import columns
 
     loaded = load()
@@ -40,7 +40,7 @@ def path() -> None:
     """Print the files that are read, the strongest first, and whether they exist."""
     from pathlib import Path
 
-    from lingen_cli.settings import FILE_NAME, is_file, nearest_file, user_file
+    from lingen_cli.inputs.settings import FILE_NAME, is_file, nearest_file, user_file
 
     project = nearest_file(Path.cwd())
     console.result(str(project) if project else f"{FILE_NAME} (none here or above)")

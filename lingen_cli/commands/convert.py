@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 
 def convert(

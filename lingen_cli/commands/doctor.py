@@ -17,8 +17,8 @@ def doctor(
     import json
     from dataclasses import asdict
 
-    from lingen_cli.doctor import diagnose
     from lingen_cli.errors import NotAvailableError
+    from lingen_cli.planning.diagnose import diagnose
     from lingen_cli.terminal import console
 
     findings = []

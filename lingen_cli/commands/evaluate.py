@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lingen_cli.commands.options import GivenSampling, grouped_options
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.zoo.locate import LocatedModel
@@ -74,9 +74,9 @@ def evaluate(
     from lingen_cli.files.work_folder import WorkFolder, check_target, publish
     from lingen_cli.gallery.clips import ClipFolder
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
+    from lingen_cli.inputs.settings import sampling_given
     from lingen_cli.requests.capabilities import overridden, params_of
     from lingen_cli.requests.new_video import check_device, parse_size
-    from lingen_cli.settings import sampling_given
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
     from lingen_cli.terminal.events import Events
@@ -117,7 +117,7 @@ def evaluate(
         Progress(events) as progress,
     ):
         from lingen_cli.requests.write_recipe import versions
-        from lingen_cli.zoo.load import load_model
+        from lingen_cli.zoo.load_model import load_model
         from lingen_training.evaluation import quality_table
 
         def tell(phase: str, done: int, total: int) -> None:

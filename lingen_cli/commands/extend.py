@@ -20,7 +20,7 @@ def extend(request: ExtendRequest, report: Report) -> None:
     and, up to where it ended, its sound. Sampling options that are not given are those of the end
     of the video.
     """
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run_job import make
 
     make(request, report)
 
@@ -28,7 +28,7 @@ def extend(request: ExtendRequest, report: Report) -> None:
 @grouped_options
 def continue_(request: ContinueRequest, report: Report) -> None:
     """Continue a video with another prompt, and print the path of the new one."""
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run_job import make
 
     make(request, report)
 
@@ -39,7 +39,7 @@ def branch(request: BranchRequest, report: Report) -> None:
 
     Sampling options that are not given are those of the end of the video.
     """
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run_job import make
 
     make(request, report)
 
@@ -51,6 +51,6 @@ def retake(request: RetakeRequest, report: Report) -> None:
     Sampling options that are not given are those of the end of the video; the seed is random if
     neither it nor a prompt is given.
     """
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run_job import make
 
     make(request, report)

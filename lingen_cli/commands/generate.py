@@ -21,10 +21,10 @@ def generate(
 ) -> None:
     """Make a video from a prompt or from a story, and print its path."""
     if dry_run:
-        from lingen_cli.planning.report import tell
+        from lingen_cli.planning.plan_report import tell
 
         tell(request, as_json=report.as_json)
         return
-    from lingen_cli.generation.run import make
+    from lingen_cli.generation.run_job import make
 
     make(request, report)

@@ -32,7 +32,7 @@ def install(
     import shlex
 
     from lingen_cli.errors import NotAvailableError
-    from lingen_cli.plugin_admin.pip import pip_command, run_pip
+    from lingen_cli.installation.pip import pip_command, run_pip
 
     tools = ("install", *BUILD_TOOLS)
     kernel = ("install", "--no-build-isolation", "--no-deps", PACKAGE)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 
 def layout(
@@ -29,7 +29,7 @@ def layout(
     from lingen_cli.errors import BadDataError, InvalidOptionError
     from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.inputs.prompts import check_prompt
-    from lingen_cli.settings import load
+    from lingen_cli.inputs.settings import load
     from lingen_cli.terminal import console
     from lingen_cli.zoo.locate import find_model, open_registry
     from lingen_models.sampling.layout import instant_frames

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.completion import completed
 from lingen_cli.terminal import console
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
@@ -176,7 +176,7 @@ def verify(
 
     from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
     from lingen_cli.zoo.availability import state_of
-    from lingen_cli.zoo.verify import inspect_weights
+    from lingen_cli.zoo.verify_weights import inspect_weights
 
     if weights is not None and name is None:
         raise InvalidOptionError("--weights needs the NAME of the model that they are for")

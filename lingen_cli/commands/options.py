@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from lingen_cli.completion import completed
 from lingen_cli.inputs.request import OUTPUT, PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
     OptionField,
@@ -19,6 +18,7 @@ from lingen_cli.inputs.request_options import (
     option_name,
     takes_sampling,
 )
+from lingen_cli.usage.completion import completed
 from lingen_models.sampling.params import described, options, types
 
 GivenSampling = dict[str, Any] | None

@@ -25,6 +25,6 @@ def plan(
     Takes a prompt and all options of `lingen generate`. With --fit and --budget it chooses what to
     give up, and prints the command that does so.
     """
-    from lingen_cli.planning.report import tell
+    from lingen_cli.planning.plan_report import tell
 
     tell(request, as_json=report.as_json, fit=fit, budget=budget, with_command=True)

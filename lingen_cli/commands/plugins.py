@@ -56,7 +56,7 @@ def install(
     ],
 ) -> None:
     """Install plugins with pip, and say what they add. Install only what you trust."""
-    from lingen_cli.plugin_admin import installing
+    from lingen_cli.installation import installing
     from lingen_plugins.installed import GROUP
 
     packages = installing.install(specs)
@@ -83,7 +83,7 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
-    from lingen_cli.plugin_admin import installing
+    from lingen_cli.installation import installing
     from lingen_cli.terminal.confirm import agreed
 
     packages = installing.to_uninstall(names)

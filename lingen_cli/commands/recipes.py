@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.completion import completed
 from lingen_cli.terminal import console
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

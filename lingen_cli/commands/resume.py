@@ -14,8 +14,8 @@ from lingen_cli.commands.options import (
     Preview,
     grouped_options,
 )
-from lingen_cli.completion import completed
 from lingen_cli.inputs.request import Report
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.generation.begun import Begun
@@ -77,7 +77,7 @@ def _go_on(
 
     from lingen_cli.errors import BadDataError, OutputExistsError
     from lingen_cli.generation.begun import same_work
-    from lingen_cli.generation.run import run_job
+    from lingen_cli.generation.run_job import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
     from lingen_cli.requests.read_recipe import changed_files, check_inputs, prepare_again

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.completion import completed
 from lingen_cli.terminal import console
+from lingen_cli.usage.completion import completed
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
 
@@ -35,8 +35,8 @@ def check(
     import json
 
     from lingen_cli.errors import BadDataError
+    from lingen_cli.inputs.settings import load
     from lingen_cli.inputs.story import StoryError, read_story
-    from lingen_cli.settings import load
     from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.locate import find_model, locate, open_registry
     from lingen_models.networks.word_encoder import known_form, split_words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.video_folder import VideoFolder
@@ -94,8 +94,8 @@ def train(
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with signals.announced():
-        from lingen_cli.plugin_admin import plugin_parts
-        from lingen_cli.zoo.load import find_device
+        from lingen_cli.installation import plugin_parts
+        from lingen_cli.zoo.load_model import find_device
         from lingen_training.optimization.parallel import LostProcessError
         from lingen_training.trainer import train as run_stages
         from lingen_training.training_recipe import RecipeError, read_recipe

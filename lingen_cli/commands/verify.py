@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.completion import completed
+from lingen_cli.usage.completion import completed
 
 
 def verify(
@@ -62,7 +62,7 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     """
     from lingen_cli.errors import BadDataError
     from lingen_cli.files.printable import printable
-    from lingen_cli.media.verify import differences
+    from lingen_cli.media.verify_video import differences
     from lingen_cli.requests.recipe import recipe_from_video
 
     recipe = recipe_from_video(video)

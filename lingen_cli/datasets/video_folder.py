@@ -32,7 +32,7 @@ class VideoFolder:
     """Excerpts of a folder's clips, cut to squares about their centres, at 16 frames per second.
 
     An image, and a video that is shorter than what is asked for, stands still at its end. It has
-    the methods of `lingen_training.datasets.dataset.World`.
+    the methods of `lingen_training.datasets.world.World`.
     """
 
     def __init__(self, footage: Footage) -> None:

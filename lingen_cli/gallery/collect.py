@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from lingen_cli.completion import VIDEOS
 from lingen_cli.errors import LingenError, MissingInputError
 from lingen_cli.files.printable import printable
+from lingen_cli.usage.completion import VIDEOS
 
 if TYPE_CHECKING:
     from lingen_cli.media.images.orientation import Image

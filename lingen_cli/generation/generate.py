@@ -23,13 +23,13 @@ from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitles_path, tidy
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
-from lingen_cli.zoo.load import find_device, load_pipeline
+from lingen_cli.zoo.load_model import find_device, load_pipeline
 from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
@@ -219,8 +219,8 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
     suffix = work.target.suffix.lower()
     if suffix == SUFFIX:
         return made.path
-    from lingen_cli.media.formats.convert import FORMATS, Source, convert
-    from lingen_cli.media.verify import differences
+    from lingen_cli.media.formats.convert_video import FORMATS, Source, convert
+    from lingen_cli.media.verify_video import differences
 
     path, copies = work.temporary(suffix), FORMATS[suffix].copies
     tags, recipe = tags_in(made.path), made.recipe
@@ -335,7 +335,7 @@ def _with_hint(word: str, similar: str | None) -> str:
 
 def _verify(job: Job, film: Film) -> None:
     """Read back what was written; of a base that lingen did not make, only the end."""
-    from lingen_cli.media.verify import verify_joined, verify_video
+    from lingen_cli.media.verify_video import verify_joined, verify_video
 
     width, height = job.size
     facts: dict[str, Any] = {"frames": job.frames, "width": width, "height": height}

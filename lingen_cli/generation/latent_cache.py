@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lingen_cli.settings import CacheLimit
-from lingen_cli.user_folders import user_folder
+from lingen_cli.files.user_folders import user_folder
+from lingen_cli.inputs.settings import CacheLimit
 from lingen_models.checkpoints.whole_file import TEMPORARY
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
 from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
 from lingen_cli.generation.sample import Latents, latents_of
 from lingen_cli.inputs.frame_rates import picked
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.progress import Progress

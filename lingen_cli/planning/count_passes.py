@@ -16,11 +16,11 @@ from lingen_cli.generation.stream import NoJournal
 from lingen_cli.requests.job import Job, Stretch
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.pipelines.text_to_video import TextToVideo
 
 if TYPE_CHECKING:
-    from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder
+    from lingen_models.checkpoints.load_networks import TextEncoder, VideoAutoencoder
     from lingen_models.networks.denoiser import LinGen
 
 Pass = tuple[int, int]

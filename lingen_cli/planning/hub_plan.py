@@ -12,9 +12,9 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
-from lingen_cli.zoo.load import find_device
+from lingen_cli.zoo.load_model import find_device
 from lingen_cli.zoo.locate_hub import cached
 from lingen_plugins.contracts import HubModel
 
@@ -61,7 +61,7 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
     places: dict[str, int] = {}
     place, tiles = None, False
     if folder is not None:
-        from lingen_plugins.hub import fit
+        from lingen_plugins.hub import fit_ladder as fit
 
         needs = _needs(job, model, folder, each)
         if device != "cpu":
@@ -95,7 +95,7 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
 
 
 def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any:
-    from lingen_plugins.hub import fit
+    from lingen_plugins.hub import fit_ladder as fit
     from lingen_plugins.hub.found import skeleton
     from lingen_plugins.hub.loading import class_of, read_index
     from lingen_plugins.hub.signatures import strides_of

@@ -7,9 +7,9 @@ from functools import cache
 
 import torch
 
-from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape
 from lingen_models.live_bytes import LiveBytes
+from lingen_models.network_config import LinGenConfig, TAEConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from lingen_cli.planning.count_passes import Pass, count_passes
 from lingen_cli.planning.peak_memory import OVERHEAD, held_by_decoder, held_by_denoiser
-from lingen_cli.planning.probe import (
+from lingen_cli.planning.time_probe import (
     Measured,
     flops_of,
     probe_decoder,
@@ -22,10 +22,10 @@ from lingen_cli.planning.probe import (
     probe_writer,
 )
 from lingen_cli.requests.job import Job
-from lingen_cli.zoo.load import find_device
+from lingen_cli.zoo.load_model import find_device
 from lingen_models.checkpoints.safetensors import read_metadata
-from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, token_grid
+from lingen_models.network_config import LinGenConfig, TAEConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.precision import compute_dtype

@@ -9,8 +9,8 @@ from fractions import Fraction
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.job import Edit, Stretch
-from lingen_cli.settings import SamplingOverrides
 from lingen_models.sampling.params import SamplingParams, options
 from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.scheduler import SCHEDULER

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lingen_cli.settings import CacheLimit, Settings, load
+from lingen_cli.inputs.settings import CacheLimit, Settings, load
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.locate import LocatedModel, find_model, locate, open_registry
 from lingen_plugins.contracts import HubModel, ModelVariant

@@ -67,7 +67,7 @@ def retake(request: RetakeRequest, context: Context) -> Job:
 
 def _change(video: Path, recipe: Recipe) -> str:
     """What was changed in a video since lingen made it, in a few words; empty: nothing."""
-    from lingen_cli.media.verify import differences
+    from lingen_cli.media.verify_video import differences
 
     return "; ".join(differences(video, recipe.frame_hashes, recipe.rate, recipe.size))
 

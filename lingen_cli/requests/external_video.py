@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import ExtendRequest
+from lingen_cli.inputs.settings import load
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
@@ -17,7 +18,6 @@ from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
-from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
-from lingen_cli.settings import CacheLimit
+from lingen_cli.inputs.settings import CacheLimit
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from lingen_cli.inputs.request import (
     LongerRequest,
     RetakeRequest,
 )
+from lingen_cli.inputs.settings import RANDOM, SamplingOverrides, sampling_given
 from lingen_cli.requests.context import Context
-from lingen_cli.settings import RANDOM, SamplingOverrides, sampling_given
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,11 +17,11 @@ from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
+from lingen_cli.inputs.settings import load
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import file_or_folder
-from lingen_cli.settings import load
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel

@@ -11,6 +11,7 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.inputs.loras import find_again
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
+from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
@@ -26,7 +27,6 @@ from lingen_cli.requests.recipe import (
     Retaken,
     recipe_from_video,
 )
-from lingen_cli.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel, ModelVariant

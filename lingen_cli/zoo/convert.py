@@ -22,10 +22,10 @@ def convert_weights(source: LocatedModel, wanted: ModelVariant, folder: Path) ->
     """
     import torch
 
-    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.load_model import load_model
     from lingen_models.checkpoints.safetensors import save_network
-    from lingen_models.config import LinGenConfig
     from lingen_models.conversion.dit_to_lingen import lingen_of
+    from lingen_models.network_config import LinGenConfig
 
     _check_free(folder)
     pipe = load_model(source, "cpu", "float32")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.user_folders import user_folder
+from lingen_cli.files.user_folders import user_folder
 
 if TYPE_CHECKING:
     from lingen_plugins.contracts import HubModel

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import MissingInputError, NotAvailableError
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
 from lingen_plugins import parts

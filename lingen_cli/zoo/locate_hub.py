@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo import licenses
 from lingen_plugins.contracts import FoundModel
 from lingen_plugins.hub.loading import INDEX, parts_of, read_index

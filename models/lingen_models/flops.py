@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 
 Shape = tuple[int, int, int]
 

@@ -19,8 +19,8 @@ from lingen_plugins.contracts import (
     TextEncoder,
     Weights,
 )
-from lingen_plugins.errors import DuplicateNameError, PluginError, UnknownNameError
 from lingen_plugins.hookspecs import hookimpl
+from lingen_plugins.plugin_errors import DuplicateNameError, PluginError, UnknownNameError
 
 __all__ = [
     "Autoencoder",

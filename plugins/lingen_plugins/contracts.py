@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from lingen_models.config import is_scan
+from lingen_models.network_config import is_scan
 from lingen_plugins.hub_cache import snapshot_folder
 
 if TYPE_CHECKING:

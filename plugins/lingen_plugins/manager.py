@@ -23,12 +23,12 @@ ResultT = TypeVar("ResultT")
 DISABLE_VARIABLE = "LINGEN_DISABLE_PLUGINS"
 BUILT_IN = "built in"
 BUILTIN_PLUGINS = (
-    "lingen_plugins.scan_orders",
-    "lingen_plugins.text_encoders",
-    "lingen_plugins.autoencoders",
-    "lingen_plugins.samplers",
-    "lingen_plugins.datasets",
-    "lingen_plugins.variants",
+    "lingen_plugins.builtin.token_orders",
+    "lingen_plugins.builtin.text_encoders",
+    "lingen_plugins.builtin.autoencoders",
+    "lingen_plugins.builtin.samplers",
+    "lingen_plugins.builtin.datasets",
+    "lingen_plugins.builtin.variants",
     "lingen_plugins.hub",
 )
 SLOW = 1.0

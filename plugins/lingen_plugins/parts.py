@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import Autoencoder, Config, TextEncoder
-from lingen_plugins.errors import MissingFolderError, NotHereError
 from lingen_plugins.guard import describe
 from lingen_plugins.hub_cache import cached_folder
+from lingen_plugins.plugin_errors import MissingFolderError, NotHereError
 from lingen_plugins.sums import folder_sum
 
 if TYPE_CHECKING:

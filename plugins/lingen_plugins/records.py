@@ -9,7 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from lingen_plugins.contracts import Component, ModelVariant, Weights
-from lingen_plugins.errors import PluginError
+from lingen_plugins.plugin_errors import PluginError
 
 LONGEST = {"name": 64, "summary": 200, "license": 100}
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")

@@ -17,9 +17,9 @@ from lingen_plugins.contracts import (
     ScanOrder,
     TextEncoder,
 )
-from lingen_plugins.errors import DuplicateNameError, PluginError, UnknownNameError
 from lingen_plugins.guard import ForeignError
 from lingen_plugins.manager import PluginManager, load_plugins
+from lingen_plugins.plugin_errors import DuplicateNameError, PluginError, UnknownNameError
 from lingen_plugins.records import check_record
 
 ComponentT = TypeVar("ComponentT", bound=Component)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_cli.zoo.load import load_model
+from lingen_cli.zoo.load_model import load_model
 from lingen_cli.zoo.locate import locate, open_registry
 
 

@@ -122,7 +122,7 @@ import os
 from pathlib import Path
 
 from lingen_plugins import ModelVariant, Weights, hookimpl
-from lingen_plugins.variants import build_lingen
+from lingen_plugins.builtin.variants import build_lingen
 
 
 @hookimpl

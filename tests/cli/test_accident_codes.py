@@ -13,7 +13,7 @@ import pytest
 
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.generation import latent_cache
-from lingen_cli.settings import CacheLimit
+from lingen_cli.inputs.settings import CacheLimit
 from tests.cli.protocols import Fails, RunHere
 
 HUGE = "1" * 5000

@@ -78,7 +78,7 @@ def test_a_gallery_of_the_videos_is_written(jobs: Callable[..., str], lingen_her
 def test_the_model_is_read_once(
     jobs: Callable[..., str], lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lingen_cli.zoo import load
+    from lingen_cli.zoo import load_model as load
 
     read = load.load_model
     seen = []

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lingen_models.config import PRESETS
-from lingen_plugins.variants import tiny
+from lingen_models.network_config import PRESETS
+from lingen_plugins.builtin.variants import tiny
 from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--lengths", "1", "--size", "32x16", "--rounds", "1", "--device", "cpu")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from lingen_cli import doctor
-from lingen_cli.doctor import Finding, diagnose
+from lingen_cli.planning import diagnose as doctor
+from lingen_cli.planning.diagnose import Finding, diagnose
 from lingen_plugins.registry import collect
 from lingen_training.shipped import shipped_recipes
 from tests.cli.protocols import Fails, RunHere

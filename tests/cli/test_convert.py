@@ -12,7 +12,7 @@ from lingen_models.checkpoints.safetensors import (
     save_network,
     sha256_file,
 )
-from lingen_models.config import LinGenConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_plugins.registry import collect

@@ -13,7 +13,7 @@ import pytest
 from torch import Tensor
 
 from lingen_cli.generation import latent_cache
-from lingen_cli.media.verify import verify_video
+from lingen_cli.media.verify_video import verify_video
 from lingen_cli.requests.recipe import Added, Retaken, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.manager import PluginManager

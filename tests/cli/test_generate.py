@@ -408,7 +408,7 @@ def test_accidents_while_sampling(
 def test_a_video_that_cannot_be_verified_is_not_published(
     generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails, clean_environment: Path
 ) -> None:
-    import lingen_cli.media.verify as verify
+    import lingen_cli.media.verify_video as verify
     from lingen_cli.errors import WriteFailedError
 
     def broken(path: Path, **expected: Any) -> None:

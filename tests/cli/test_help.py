@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import typer
 
-from lingen_cli import help
 from lingen_cli.app import app
+from lingen_cli.usage import help
 from tests.cli.protocols import RunHere
 
 COMMAND = typer.main.get_group(app)

@@ -17,7 +17,7 @@ from lingen_cli.zoo.licenses import accept, is_accepted
 from lingen_plugins import sums
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import register_hub_models
-from lingen_plugins.hub.wan import WAN
+from lingen_plugins.hub.families.wan import WAN
 from tests.cli.protocols import Fails, Run, RunHere
 
 WISH = ("generate", "a red cat", "--model", "wan-1.3b")

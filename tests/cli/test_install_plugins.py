@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.plugin_admin import installing
-from lingen_cli.plugin_admin import pip as house_pip
+from lingen_cli.installation import installing
+from lingen_cli.installation import pip as lingen_pip
 from tests.cli.protocols import Fails, RunHere
 
 BROKEN = "import os\nopen(os.environ['IMPORTED'], 'w').close()\nimport no_such_module\n"
@@ -117,7 +117,7 @@ def test_pip_that_fails(
 
 
 def test_no_pip_at_all(lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house_pip, "find_spec", lambda name: None)
+    monkeypatch.setattr(lingen_pip, "find_spec", lambda name: None)
     fails(lingen_here("plugins", "install", "thing"), 69, "there is no pip for", "uv pip install")
 
 
@@ -218,7 +218,7 @@ def test_what_pip_says_is_harmless(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = "print('\\x1b[31mred'); import sys; print(repr(sys.stdin.read())); sys.exit(4)"
-    monkeypatch.setattr(house_pip, "pip_command", lambda *_: [sys.executable, "-c", code])
+    monkeypatch.setattr(lingen_pip, "pip_command", lambda *_: [sys.executable, "-c", code])
     with pytest.raises(NotAvailableError, match="it did not work; pip's messages are above"):
-        house_pip.run_pip("install", failure="it did not work")
+        lingen_pip.run_pip("install", failure="it did not work")
     assert capsys.readouterr().err == "\\x1b[31mred\n''\n"

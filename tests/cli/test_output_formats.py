@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lingen_cli.media.formats.convert import FORMATS
+from lingen_cli.media.formats.convert_video import FORMATS
 from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.reader import frames_at
 from lingen_cli.requests.output_path import SUFFIX, SUFFIXES

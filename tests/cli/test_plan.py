@@ -115,7 +115,7 @@ def test_fewer_steps_and_smaller_pictures(
 ) -> None:
     """With a pace and a memory of our own, whatever this machine has."""
     from lingen_cli.planning import plan as planning
-    from lingen_cli.planning.probe import Measured
+    from lingen_cli.planning.time_probe import Measured
 
     monkeypatch.setattr(planning, "_resident", lambda: 0)
     monkeypatch.setattr(planning, "probe_denoiser", lambda *_: Measured(1e6, 1.0, 0))

@@ -94,7 +94,7 @@ def test_ray_actors_import_nothing_from_the_current_folder(
 def test_the_search_path_has_no_current_folder(
     clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lingen_cli.interpreter import packages_folder, search_path
+    from lingen_cli.installation.interpreter import packages_folder, search_path
 
     kept = [one for one in sys.path if one]
     for here in ("", ".", str(clean_environment)):
@@ -184,7 +184,7 @@ def test_an_output_that_was_let_go_is_made(
     Path("jobs").mkdir()
     held = WorkFolder(Path("jobs/0001-ball-0.mp4")).__enter__()
     monkeypatch.setattr(
-        "lingen_cli.batch.run.time.sleep", lambda _: held.__exit__(None, None, None)
+        "lingen_cli.batch.run_batch.time.sleep", lambda _: held.__exit__(None, None, None)
     )
     result = lingen_here("batch", path, "--json")
     assert result.returncode == 0, result.stderr

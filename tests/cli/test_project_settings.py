@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lingen_cli.generation import latent_cache
-from lingen_cli.settings import CacheLimit, load, nearest_file, user_file
+from lingen_cli.inputs.settings import CacheLimit, load, nearest_file, user_file
 from tests.cli.protocols import RunHere
 
 

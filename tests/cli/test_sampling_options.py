@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from lingen_cli.app import app
+from lingen_cli.inputs.settings import load, sampling_given
 from lingen_cli.requests.recipe import Added, Recipe, Retaken, recipe_from_video
-from lingen_cli.settings import load, sampling_given
 from lingen_models.sampling.params import SamplingParams, options
 from tests.cli.protocols import RunHere
 

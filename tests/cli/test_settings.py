@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lingen_cli.errors import ConfigFileError, InvalidOptionError
-from lingen_cli.settings import Settings, load, nearest_file, user_file
+from lingen_cli.inputs.settings import Settings, load, nearest_file, user_file
 
 EXAMPLE = Path(__file__).parents[2] / "lingen.toml"
 

@@ -67,7 +67,7 @@ def test_lists(lingen_here: RunHere) -> None:
         parts["bytes"] == shown["bytes"] == sum(one["bytes"] for one in shown["weights"].values())
     )
     plugins = json.loads(lingen_here("plugins", "list", "--json").stdout)
-    assert {"variants", "scan_orders"} <= {plugin["name"] for plugin in plugins["loaded"]}
+    assert {"variants", "token_orders"} <= {plugin["name"] for plugin in plugins["loaded"]}
     assert plugins["failed"] == []
     settings = json.loads(lingen_here("config", "show", "--json").stdout)
     assert settings["model"] == {"value": "lingen-mini", "source": "default"}

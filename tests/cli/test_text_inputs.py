@@ -14,7 +14,7 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.files.names import free_names
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.request_options import parse_request
-from lingen_cli.settings import load, user_file
+from lingen_cli.inputs.settings import load, user_file
 from lingen_training.training_recipe import RecipeError, read_recipe
 from tests.cli.protocols import Fails, RunHere
 

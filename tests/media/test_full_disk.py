@@ -17,7 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from lingen_cli.errors import DiskFullError
-from lingen_cli.media.verify import verify_video
+from lingen_cli.media.verify_video import verify_video
 from lingen_cli.media.writer import VideoWriter
 from lingen_cli.files.work_folder import WorkFolder
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lingen_cli.errors import BugError, MissingInputError, WriteFailedError
-from lingen_cli.media.verify import verify_video
+from lingen_cli.media.verify_video import verify_video
 
 Make = Callable[..., Path]
 ASKED: dict[str, Any] = {"frames": 20, "width": 64, "height": 48, "fps": Fraction(16)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lingen_models.config import TAEConfig
+from lingen_models.network_config import TAEConfig
 from lingen_models.networks.video_autoencoder import (
     Decoder,
     SpatialConv,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.config import PRESETS, ConfigError, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import PRESETS, ConfigError, LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 
 
@@ -60,7 +60,7 @@ def test_numbers_that_do_not_fit(values: dict[str, Any], message: str) -> None:
 
 
 def test_configurations_need_no_torch() -> None:
-    code = "import sys, lingen_models.config; sys.exit('torch' in sys.modules)"
+    code = "import sys, lingen_models.network_config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.config import LinGenConfig
 from lingen_models.conversion.dit_to_lingen import lingen_of, shared_product
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.attention import FullAttention
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen

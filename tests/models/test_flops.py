@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lingen_models.config import LinGenConfig
 from lingen_models.flops import PARTS, step_flops, token_grid
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.denoiser import LinGen
 
 SMALL = LinGenConfig(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.config import PRESETS
 from lingen_models.kernels import dispatch
 from lingen_models.kernels.ssd import bidirectional_ssd, final_states
+from lingen_models.network_config import PRESETS
 from lingen_models.networks.denoiser import LinGen
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import (
     LayoutEmbedding,

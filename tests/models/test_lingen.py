@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.attention import FullAttention
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.mamba2 import BidirectionalMamba2, DepthwiseConv
 from lingen_models.networks.mate import MambaBranch, Mate
 

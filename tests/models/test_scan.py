@@ -8,7 +8,7 @@ import pytest
 import torch
 from einops import rearrange
 
-from lingen_models.config import SCAN_ORDERS, ConfigError
+from lingen_models.network_config import SCAN_ORDERS, ConfigError
 from lingen_models.networks.mate import review_tokens
 from lingen_models.networks.scan_orders import Scan, scan_of_layer
 from lingen_models.networks.space_filling_curves import CURVES

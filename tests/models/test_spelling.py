@@ -33,7 +33,7 @@ def test_without_a_near_one_all_are_named() -> None:
     [("bal", "ball"), ("bleu", "blue"), ("cat", None), ("forest", None), ("zzz", None)],
 )
 def test_similar_words_begin_alike(word: str, near: str | None) -> None:
-    from lingen_models.config import WordsConfig
+    from lingen_models.network_config import WordsConfig
     from lingen_models.networks.word_encoder import WordEncoder
 
     known = ("ball", "blue", "at", "rest", "a")

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.sampling.denoise import TextFeatures, sample_latents
 from lingen_models.sampling.flow import uniform_times

@@ -9,7 +9,7 @@ import torch
 
 import lingen_models
 from lingen_models.checkpoints.safetensors import load_network, read_metadata
-from lingen_models.config import WordsConfig
+from lingen_models.network_config import WordsConfig
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words, known_form, split_words
 from lingen_playground import vocabulary
 from lingen_playground.captions.lexicon import plain_vocabulary, synonyms

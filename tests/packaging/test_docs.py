@@ -11,7 +11,7 @@ import typer
 
 from lingen_cli import errors
 from lingen_cli.app import app
-from lingen_cli.settings import Settings
+from lingen_cli.inputs.settings import Settings
 from lingen_models.sampling import params as sampling
 from lingen_playground import vocabulary
 

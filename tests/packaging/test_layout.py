@@ -24,17 +24,17 @@ LAYERS = (
     {"__main__"},
     {"app"},
     {"commands"},
-    {"batch", "planning", "doctor", "gallery"},
+    {"batch", "planning", "gallery"},
     {"generation"},
     {"requests"},
     {"inputs"},
     {"zoo", "datasets"},
-    {"plugin_admin"},
+    {"installation"},
     {"terminal"},
     {"media"},
     {"files"},
-    {"settings", "exit_codes", "interpreter", "help", "hints", "completion"},
-    {"errors", "user_folders"},
+    {"exit_codes", "usage"},
+    {"errors"},
     {"__init__"},
 )
 """The packages and root modules of lingen_cli, from top to bottom; neighbours in one layer do not
@@ -43,8 +43,6 @@ import each other."""
 MOST_MODULES = 12
 CROWDED = {
     "lingen_cli/commands",  # one file for each command: this one stays
-    "lingen_plugins",
-    "lingen_plugins/hub",
 }
 """Folders with more modules; each leaves this list when it is divided."""
 
@@ -196,3 +194,24 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
                 if vague.match(text):
                     found.append(f"{name}: {text.splitlines()[0]}")
     assert not found
+
+
+def test_a_file_name_stands_once() -> None:
+    """But for a command and the package that does its work."""
+    commands = {path.name for path in (SOURCES["lingen_cli"] / "commands").glob("*.py")}
+    found: dict[str, list[str]] = {}
+    for source in SOURCES.values():
+        for path in source.rglob("*.py"):
+            if not path.stem.startswith("__"):
+                found.setdefault(path.name, []).append(path.relative_to(source.parent).as_posix())
+    twice = {name: places for name, places in found.items() if len(places) > 1}
+    assert not {
+        name: places for name, places in twice.items() if len(places) > 2 or name not in commands
+    }
+
+
+def test_lingen_cli_has_few_units() -> None:
+    root = SOURCES["lingen_cli"]
+    units = {path.name for path in root.glob("*.py")} - {"__init__.py"}
+    units |= {path.parent.name for path in root.glob("*/__init__.py")}
+    assert len(units) <= 18

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import pytest
 
 from lingen_models.networks.space_filling_curves import CURVES
+from lingen_plugins.builtin.variants import register_model_variants
 from lingen_plugins.testing import check_model_variant, check_plugin
-from lingen_plugins.variants import register_model_variants
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 

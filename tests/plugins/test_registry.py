@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from lingen_models.config import SCAN_ORDERS
+from lingen_models.network_config import SCAN_ORDERS
 from lingen_plugins import (
     DuplicateNameError,
     ModelVariant,
@@ -177,7 +177,7 @@ def test_an_unknown_name_suggests_the_nearest_or_lists_all(manager: PluginManage
 def test_a_broken_built_in_is_a_bug_and_is_raised(
     manager: PluginManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lingen_plugins.variants.PRESETS", {})
+    monkeypatch.setattr("lingen_plugins.builtin.variants.PRESETS", {})
     with pytest.raises(KeyError, match="mini"):
         collect(manager)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lingen_models.checkpoints.safetensors import read_metadata
-from lingen_training.stages.autoencoder import clips, train_autoencoder, train_decoder
+from lingen_training.stages.train_autoencoder import clips, train_autoencoder, train_decoder
 from lingen_training.trainer import load_autoencoder
 from lingen_training.training_recipe import AutoencoderStage
 

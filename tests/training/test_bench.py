@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.config import PRESETS
 from lingen_models.flops import step_flops
-from lingen_plugins.variants import tiny
+from lingen_models.network_config import PRESETS
+from lingen_plugins.builtin.variants import tiny
 from lingen_training.bench import __main__ as script
 from lingen_training.bench import measure
+from lingen_training.bench.bench_report import draw, table
 from lingen_training.bench.cases import (
     LINGEN,
     PAPER,
@@ -25,7 +26,6 @@ from lingen_training.bench.cases import (
     paper_cases,
 )
 from lingen_training.bench.machine import attention_backends, describe
-from lingen_training.bench.report import draw, table
 from lingen_training.bench.shares import shares
 from lingen_training.bench.step import Step, build, growth, step_of, timed
 
@@ -219,7 +219,7 @@ def test_the_machine() -> None:
 
 
 def test_a_faster_twin_is_explained() -> None:
-    from lingen_training.bench.report import _twin_is_faster
+    from lingen_training.bench.bench_report import _twin_is_faster
 
     assert _twin_is_faster({"step_seconds": {"LinGen": 2.0, "DiT twin": 1.0}})
     assert not _twin_is_faster({"step_seconds": {"LinGen": 1.0, "DiT twin": 2.0}})

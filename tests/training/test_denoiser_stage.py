@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.config import LinGenConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.flow import REST

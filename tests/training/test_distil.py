@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors, save_network
-from lingen_models.config import LinGenConfig, WordsConfig
 from lingen_models.conversion.dit_to_lingen import lingen_of
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder

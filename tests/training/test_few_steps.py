@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors
-from lingen_models.config import LinGenConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.sampling.denoise import TextFeatures

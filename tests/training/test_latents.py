@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lingen_models.config import TAEConfig
+from lingen_models.network_config import TAEConfig
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_playground import Scene, extent, render, sample_scene
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches

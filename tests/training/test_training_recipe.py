@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lingen_models.config import PRESETS
+from lingen_models.network_config import PRESETS
 from lingen_training.training_recipe import AutoencoderStage, RecipeError, TextSection, read_recipe
 
 GOOD = """

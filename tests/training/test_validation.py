@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
 from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_plugins.contracts import Autoencoder, TextEncoder
-from lingen_plugins.errors import UnknownNameError
 from lingen_plugins.parts import PluginPart, digest_of, find_part
+from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
 from lingen_training.training_recipe import PartSection, Recipe, RecipeError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
@@ -25,15 +25,15 @@ from lingen_models.checkpoints.safetensors import (
     save_tensors,
 )
 from lingen_models.checkpoints.whole_file import write_whole
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.malloc import keep_freed_memory
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
 from lingen_plugins.registry import Registry
-from lingen_training.datasets.dataset import PLAYGROUND, FolderWorld, World, find_world
+from lingen_training.datasets.world import PLAYGROUND, FolderWorld, World, find_world
 from lingen_training.frozen_parts import (
     FoundParts,
     check_sizes,
@@ -46,9 +46,9 @@ from lingen_training.frozen_parts import (
 from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import Group, grouped
-from lingen_training.stages.autoencoder import train_autoencoder, train_decoder
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
+from lingen_training.stages.train_autoencoder import train_autoencoder, train_decoder
 from lingen_training.training_recipe import (
     AutoencoderStage,
     DataSection,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
-from lingen_models.config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.spelling import did_you_mean
 from lingen_models.toml_lines import TomlLines
 from lingen_training.text_file import TextError, parse_toml
@@ -251,7 +251,7 @@ class ModelSection(_Section):
     preset: Literal["mini", "small", "base", "1b", "4b"] = "mini"
     """Size of the network."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Fields of `LinGenConfig` (`lingen_models/config.py`) that differ from the preset."""
+    """Fields of `LinGenConfig` (`lingen_models/network_config.py`) that differ from the preset."""
 
     def config(self) -> LinGenConfig:
         """The denoiser's configuration."""

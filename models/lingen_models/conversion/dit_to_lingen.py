@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.attention import FullAttention, SelfAttention
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lingen_models.config import SCAN_ORDERS, LinGenConfig
 from lingen_models.conversion.dit_to_lingen import begin_mamba
+from lingen_models.network_config import SCAN_ORDERS, LinGenConfig
 from lingen_models.networks.mate import MambaBranch
 from lingen_models.networks.window_attention import Grid, Windows
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.attention import CrossAttention, FullAttention
 from lingen_models.networks.embeddings import PositionTables
 from lingen_models.networks.mate import Mate

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.block import Block
 from lingen_models.networks.embeddings import LayoutEmbedding, LayoutFeatures, TimestepEmbedding
 from lingen_models.networks.norms import modulate

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lingen_models.config import LinGenConfig
 from lingen_models.kernels import c_kernels, mamba_fused
 from lingen_models.kernels.dispatch import scan_with_review
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.norms import GatedRMSNorm
 
 

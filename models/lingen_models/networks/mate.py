@@ -7,7 +7,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.mamba2 import BidirectionalMamba2
 from lingen_models.networks.scan_orders import scan_of_layer
 from lingen_models.networks.window_attention import WindowAttention

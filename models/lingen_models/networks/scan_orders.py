@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lingen_models.config import ConfigError
+from lingen_models.network_config import ConfigError
 from lingen_models.networks.space_filling_curves import CURVES, Curve, Grid
 
 _AXIS = {"t": 1, "h": 2, "w": 3}

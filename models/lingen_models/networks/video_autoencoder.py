@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lingen_models.config import TAEConfig
+from lingen_models.network_config import TAEConfig
 
 TIME_STRIDE = 8
 SPACE_STRIDE = 8

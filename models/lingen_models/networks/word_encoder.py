@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from lingen_models.config import WordsConfig
+from lingen_models.network_config import WordsConfig
 from lingen_models.networks.attention import SelfAttention
 from lingen_models.networks.block import FeedForward
 

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoints.load import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.load_networks import TextEncoder, VideoAutoencoder, load_networks
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled

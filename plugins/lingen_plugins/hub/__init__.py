@@ -10,12 +10,12 @@ from __future__ import annotations
 from lingen_plugins.contracts import Autoencoder, HubModel, TextEncoder
 from lingen_plugins.hookspecs import hookimpl
 from lingen_plugins.hub.codecs import AUTOENCODERS
-from lingen_plugins.hub.helios import HELIOS
-from lingen_plugins.hub.ltx import LTX
-from lingen_plugins.hub.sana import SANA
-from lingen_plugins.hub.skyreels import SKYREELS
+from lingen_plugins.hub.families.helios import HELIOS
+from lingen_plugins.hub.families.ltx import LTX
+from lingen_plugins.hub.families.sana import SANA
+from lingen_plugins.hub.families.skyreels import SKYREELS
+from lingen_plugins.hub.families.wan import WAN
 from lingen_plugins.hub.text import TEXT_ENCODERS
-from lingen_plugins.hub.wan import WAN
 
 
 @hookimpl

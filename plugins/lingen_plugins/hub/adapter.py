@@ -15,10 +15,10 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.errors import DoesNotFitError, NotHereError
-from lingen_plugins.hub import fit
+from lingen_plugins.hub import fit_ladder as fit
 from lingen_plugins.hub.loading import one_line
 from lingen_plugins.hub.signatures import shift_name
+from lingen_plugins.plugin_errors import DoesNotFitError, NotHereError
 
 if TYPE_CHECKING:
     import torch

@@ -16,11 +16,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import FoundModel
-from lingen_plugins.errors import NotHereError
 from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.families.wan_codec import decode_plain, reach_of
 from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, in_tiles, one_line
 from lingen_plugins.hub.signatures import FRAMES, RATES, strides_of
-from lingen_plugins.hub.wan_codec import decode_plain, reach_of
+from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
     import torch

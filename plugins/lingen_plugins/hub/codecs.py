@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import Autoencoder, Config
-from lingen_plugins.hub import ltx_codec, wan_codec
+from lingen_plugins.hub.families import ltx_codec, wan_codec
+from lingen_plugins.hub.families.ltx import LTX
+from lingen_plugins.hub.families.wan import WAN
 from lingen_plugins.hub.folders import codec_folders
 from lingen_plugins.hub.loading import WAN_AUTOENCODER, load_network
-from lingen_plugins.hub.ltx import LTX
-from lingen_plugins.hub.wan import WAN
 
 if TYPE_CHECKING:
     from torch import Tensor

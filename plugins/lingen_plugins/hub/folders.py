@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.errors import MissingFolderError
+from lingen_plugins.plugin_errors import MissingFolderError
 
 CONFIG = "config.json"
 _TOKENIZER = ("tokenizer_config.json", "tokenizer.json", "spiece.model", "vocab.json")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from lingen_plugins.contracts import FoundModel, HubModel
-from lingen_plugins.errors import MissingFolderError, NotHereError
 from lingen_plugins.hub.loading import INDEX, class_of, networks_of, one_line, read_index
 from lingen_plugins.hub.signatures import FRAMES, RATES, shift_name, strides_of
 from lingen_plugins.hub_cache import cached_folder
+from lingen_plugins.plugin_errors import MissingFolderError, NotHereError
 from lingen_plugins.records import fits
 
 SETTINGS = "lingen-model.toml"

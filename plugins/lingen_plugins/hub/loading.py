@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import FoundModel, HubModel
-from lingen_plugins.errors import NotHereError
+from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_plugins.contracts import Config, TextEncoder
+from lingen_plugins.hub.families.ltx import LTX
+from lingen_plugins.hub.families.wan import WAN
 from lingen_plugins.hub.folders import text_folders
 from lingen_plugins.hub.loading import load_network
-from lingen_plugins.hub.ltx import LTX
-from lingen_plugins.hub.wan import WAN
 
 if TYPE_CHECKING:
     from lingen_models.checkpoints.pretrained import PretrainedText

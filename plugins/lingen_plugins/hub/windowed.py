@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.hub.on_wan import OnWanLatents
+from lingen_plugins.hub.families.on_wan import OnWanLatents
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import Component, Part
-from lingen_plugins.errors import PluginError
 from lingen_plugins.guard import describe
+from lingen_plugins.plugin_errors import PluginError
 from lingen_plugins.records import check_record
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import ModelVariant
-from lingen_plugins.errors import UnknownNameError
+from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing.claims import (
     build_network,
@@ -227,7 +227,7 @@ def _check_weights(whose: str, variant: ModelVariant) -> None:
     if variant.weights is None or not variant.weights.files()["denoiser"].is_file():
         return
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-    from lingen_models.config import ConfigError, LinGenConfig
+    from lingen_models.network_config import ConfigError, LinGenConfig
 
     path = variant.weights.files()["denoiser"]
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from lingen_models.config import is_scan
+from lingen_models.network_config import is_scan
 from lingen_plugins.contracts import ScanOrder
 from lingen_plugins.testing.claims import check_basics, expect
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lingen_plugins.hub.fit import Needs, Part
+from lingen_plugins.hub.fit_ladder import Needs, Part
 from tests.cli.protocols import Fails, RunHere
 
 pytestmark = [
@@ -89,7 +89,7 @@ def test_parts_and_decoding_are_counted_without_computing() -> None:
     import diffusers
     from accelerate import init_empty_weights
 
-    from lingen_plugins.hub.fit import needs_of
+    from lingen_plugins.hub.fit_ladder import needs_of
 
     with init_empty_weights():
         transformer = diffusers.WanTransformer3DModel(
@@ -116,12 +116,12 @@ class Card:
         import torch
         from diffusers import DiffusionPipeline
 
-        from lingen_plugins.hub import fit
+        from lingen_plugins.hub import fit_ladder as fit
 
         self.begin, self.free = "whole", 10**12
         self.seen: list[str] = []
         monkeypatch.setattr(fit, "free_of_card", lambda _: (self.free, self.free, "a small card"))
-        for module in ("lingen_cli.zoo.load", "lingen_cli.generation.generate"):
+        for module in ("lingen_cli.zoo.load_model", "lingen_cli.generation.generate"):
             monkeypatch.setattr(f"{module}.find_device", lambda name: name)
         put, move = fit.put, DiffusionPipeline.to
 
@@ -292,9 +292,11 @@ def test_a_plan_counts_what_a_card_must_hold(
     assert "run by diffusers" in told and "whole" in told and "not known" in told
     fails(hub(*command, "--fit", "8GB"), 69, "leave out --fit and --budget")
     free = int(1.06 * plan["places"]["model"])
-    monkeypatch.setattr("lingen_plugins.hub.fit.free_of_card", lambda _: (free, free, "small"))
+    monkeypatch.setattr(
+        "lingen_plugins.hub.fit_ladder.free_of_card", lambda _: (free, free, "small")
+    )
     monkeypatch.setattr("lingen_cli.planning.hub_plan.find_device", lambda _: "cuda")
-    monkeypatch.setattr("lingen_plugins.hub.fit.LIBRARIES_BYTES", 0)
+    monkeypatch.setattr("lingen_plugins.hub.fit_ladder.LIBRARIES_BYTES", 0)
     assert json.loads(hub(*command, "--json").stdout)["place"] == "model"
     away = json.loads(hub("plan", "a red cat", "--model", "wan-1.3b", "--json").stdout)
     assert away["places"] == {} and set(away["parts"]) == {"transformer", "text_encoder", "vae"}

@@ -100,8 +100,8 @@ def test_what_it_cannot_do(
 def test_long_videos_are_decoded_in_pieces(tiny_ltx: Path) -> None:
     import torch
 
-    from lingen_plugins.hub.ltx import build_ltx
-    from lingen_plugins.hub.ltx_codec import CONTEXT, PIECE
+    from lingen_plugins.hub.families.ltx import build_ltx
+    from lingen_plugins.hub.families.ltx_codec import CONTEXT, PIECE
 
     pipe = build_ltx(tiny_ltx, "cpu", torch.float32)
     count = 2 * PIECE + 3
@@ -123,7 +123,7 @@ def test_long_videos_are_decoded_in_pieces(tiny_ltx: Path) -> None:
 
 def one_piece(pipe: Any, latents: Any, frames: Any) -> Iterator[Any]:
     """As `decode`, with a piece that holds everything."""
-    import lingen_plugins.hub.ltx_codec as codec
+    import lingen_plugins.hub.families.ltx_codec as codec
 
     kept, codec.WHOLE = codec.WHOLE, latents.shape[2]
     try:

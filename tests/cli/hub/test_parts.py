@@ -11,9 +11,9 @@ import pytest
 
 from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins import parts
-from lingen_plugins.errors import MissingFolderError, NotHereError
 from lingen_plugins.hub.codecs import AUTOENCODERS
 from lingen_plugins.hub.text import TEXT_ENCODERS
+from lingen_plugins.plugin_errors import MissingFolderError, NotHereError
 
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"

@@ -122,7 +122,7 @@ def extended(
     import torch
 
     from lingen_models.sampling.windows import place_seed
-    from lingen_plugins.hub.wan_codec import decode_frames
+    from lingen_plugins.hub.families.wan_codec import decode_frames
 
     pipe = load("SkyReelsV2DiffusionForcingVideoToVideoPipeline", video)
     config = pipe.vae.config
@@ -154,7 +154,7 @@ def test_a_run_that_was_stopped_goes_on_between_windows(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from lingen_plugins.hub.skyreels import SkyReels
+    from lingen_plugins.hub.families.skyreels import SkyReels
 
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
     whole, video, call = tmp_path / "whole.mp4", tmp_path / "v.mp4", SkyReels._call

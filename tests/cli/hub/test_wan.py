@@ -83,7 +83,7 @@ def test_it_is_made_again_and_known_again(
 def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan: Path) -> None:
     import torch
 
-    from lingen_plugins.hub.wan import build_wan
+    from lingen_plugins.hub.families.wan import build_wan
 
     pipe = build_wan(tiny_wan, "cpu", torch.float32)
     latents = torch.randn(1, 16, pipe.reach + 4, 2, 2, generator=torch.Generator().manual_seed(0))
@@ -111,7 +111,7 @@ def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan: Path) -> None:
 def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan: Path) -> None:
     import torch
 
-    from lingen_plugins.hub.wan import build_wan
+    from lingen_plugins.hub.families.wan import build_wan
 
     pipe = build_wan(tiny_wan, "cpu", torch.float32)
     woken: list[Any] = []

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from lingen_models.config import PRESETS
 from lingen_models.malloc import keep_freed_memory
+from lingen_models.network_config import PRESETS
+from lingen_training.bench.bench_report import draw, table
 from lingen_training.bench.cases import PAPER, chosen
 from lingen_training.bench.measure import bench
-from lingen_training.bench.report import draw, table
 from lingen_training.bench.step import CLOCKS
 
 

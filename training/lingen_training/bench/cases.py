@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lingen_models.config import PRESETS, SCAN_ORDERS, LinGenConfig
 from lingen_models.flops import Shape, token_grid
+from lingen_models.network_config import PRESETS, SCAN_ORDERS, LinGenConfig
 
 FPS = 16
 STRIDE = 8

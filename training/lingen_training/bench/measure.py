@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lingen_models.config import LinGenConfig
 from lingen_models.flops import step_flops, token_grid
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_training.bench.cases import LINGEN, TWIN, Case
 from lingen_training.bench.machine import describe

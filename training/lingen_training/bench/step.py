@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from lingen_models.config import LinGenConfig
+from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures, row_by_row, sample_latents

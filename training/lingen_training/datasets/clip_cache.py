@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 from lingen_models.networks.video_autoencoder import TIME_STRIDE
 from lingen_playground import FPS, Scene, close_up_scene, extent
-from lingen_training.datasets.dataset import PLAYGROUND, World, rendered
+from lingen_training.datasets.world import PLAYGROUND, World, rendered
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import ALONE, Group
 

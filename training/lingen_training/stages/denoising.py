@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
@@ -19,7 +19,7 @@ from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
-from lingen_training.datasets.dataset import PLAYGROUND, World
+from lingen_training.datasets.world import PLAYGROUND, World
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import ALONE, Group

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.load import VideoAutoencoder
+from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.datasets.clip_cache import frame_boxes

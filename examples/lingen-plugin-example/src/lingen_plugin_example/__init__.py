@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lingen_models.config import PRESETS, LinGenConfig
+from lingen_models.network_config import PRESETS, LinGenConfig
 from lingen_plugins import ModelVariant, Sampler, ScanOrder, hookimpl
 
 AXES = ("wht", "htw", "thw")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import SUPPORTED, HubModel
-from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lingen_models.config import SCAN_ORDERS
+from lingen_models.network_config import SCAN_ORDERS
 from lingen_plugins.contracts import ScanOrder
 from lingen_plugins.hookspecs import hookimpl
 
@@ -18,7 +18,7 @@ SUMMARIES = {
 
 @hookimpl
 def register_scan_orders() -> list[ScanOrder]:
-    """The orders of `lingen_models.config.SCAN_ORDERS`."""
+    """The orders of `lingen_models.network_config.SCAN_ORDERS`."""
     return [
         ScanOrder(name=name, summary=SUMMARIES[name], axes=axes)
         for name, axes in SCAN_ORDERS.items()

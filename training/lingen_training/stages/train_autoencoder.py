@@ -14,11 +14,11 @@ from lingen_models.checkpoints.safetensors import (
     read_metadata,
     save_network,
 )
-from lingen_models.config import TAEConfig
+from lingen_models.network_config import TAEConfig
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_playground import close_up_scene
-from lingen_training.datasets.dataset import PLAYGROUND, World, rendered
+from lingen_training.datasets.world import PLAYGROUND, World, rendered
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.training_recipe import AutoencoderStage

@@ -30,7 +30,7 @@ from lingen_cli.errors import (
     LingenError,
     PermissionDeniedError,
 )
-from lingen_cli.user_folders import user_folder
+from lingen_cli.files.user_folders import user_folder
 from lingen_models.sampling import params
 from lingen_models.sampling.params import SamplingParams
 from lingen_models.spelling import did_you_mean, nearest

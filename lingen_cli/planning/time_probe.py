@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from lingen_cli.planning.peak_memory import WORDS
-from lingen_models.config import LinGenConfig, TAEConfig
 from lingen_models.flops import Shape, step_flops
+from lingen_models.network_config import LinGenConfig, TAEConfig
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_training.bench.step import Step, build, growth, timed
@@ -119,7 +119,7 @@ def probe_decoder(config: TAEConfig, shape: Shape, device: str, *, chunk: int) -
 
 def probe_writer(width: int, height: int, fps: Fraction, crf: int, preset: str) -> float:
     """Seconds per frame for encoding and reading back, of a disk that moves over a plain ground."""
-    from lingen_cli.media.verify import verify_video
+    from lingen_cli.media.verify_video import verify_video
     from lingen_cli.media.writer import VideoWriter
 
     high, wide = np.mgrid[0:height, 0:width]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub.adapter import HubPipeline, to_uint8
+from lingen_plugins.hub.families.ltx_codec import STRIDE, decode_pieces, first_of_piece
 from lingen_plugins.hub.loading import check_strides, load_pipeline
-from lingen_plugins.hub.ltx_codec import STRIDE, decode_pieces, first_of_piece
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from lingen_cli.errors import NotAvailableError
-from lingen_cli.interpreter import python_module
+from lingen_cli.installation.interpreter import python_module
 from lingen_cli.terminal import console
 
 QUIET = ("--disable-pip-version-check", "--no-color", "--no-input")

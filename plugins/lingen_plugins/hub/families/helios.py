@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
-from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
-from lingen_plugins.hub.wan_codec import decode_frames
+from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.hub.families.wan_codec import decode_frames
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import Any
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
 from lingen_cli.files.printable import printable
-from lingen_cli.plugin_admin.pip import run_pip
-from lingen_plugins.errors import UnknownNameError
+from lingen_cli.installation.pip import run_pip
 from lingen_plugins.installed import (
     GROUP,
     InstalledPlugin,
@@ -25,6 +24,7 @@ from lingen_plugins.installed import (
     short,
 )
 from lingen_plugins.manager import BUILTIN_PLUGINS
+from lingen_plugins.plugin_errors import UnknownNameError
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _BUILT_IN = frozenset({"lingen", *(module.rpartition(".")[2] for module in BUILTIN_PLUGINS)})

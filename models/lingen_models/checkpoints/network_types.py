@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from lingen_models.config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from lingen_plugins.contracts import SUPPORTED, HubModel
-from lingen_plugins.hub.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, OnWanLatents, load_wan_like
+from lingen_plugins.hub.families.on_wan import (
+    NEGATIVE,
+    UMT5_XXL,
+    WAN_VAE,
+    OnWanLatents,
+    load_wan_like,
+)
 
 
 def build_wan(folder: Path, device: str, dtype: Any) -> OnWanLatents:

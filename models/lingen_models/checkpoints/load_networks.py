@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lingen_models.checkpoints.network_types import NETWORKS
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
-from lingen_models.checkpoints.registry import NETWORKS
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     build_network,

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError, OutOfMemory
-from lingen_plugins.errors import DoesNotFitError, MissingFolderError, NotHereError
+from lingen_plugins.plugin_errors import DoesNotFitError, MissingFolderError, NotHereError
 
 
 @contextlib.contextmanager

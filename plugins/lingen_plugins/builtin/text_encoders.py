@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lingen_models.config import WordsConfig
+from lingen_models.network_config import WordsConfig
 from lingen_plugins.contracts import Config, TextEncoder
 from lingen_plugins.hookspecs import hookimpl
 

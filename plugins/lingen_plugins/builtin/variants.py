@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lingen_models.config import PRESETS, SCAN_ORDERS, LinGenConfig, WordsConfig
+from lingen_models.network_config import PRESETS, SCAN_ORDERS, LinGenConfig, WordsConfig
 from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import SUPPORTED, HubModel
-from lingen_plugins.hub.on_wan import WAN_VAE, OnWanLatents, load_wan_like
+from lingen_plugins.hub.families.on_wan import WAN_VAE, OnWanLatents, load_wan_like
 
 if TYPE_CHECKING:
     from torch import Tensor

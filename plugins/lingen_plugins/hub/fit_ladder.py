@@ -14,7 +14,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.hub.wan_codec import decode_plain
+from lingen_plugins.hub.families.wan_codec import decode_plain
 
 if TYPE_CHECKING:
     from torch import nn

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
-from lingen_cli.plugin_admin import plugin_parts
+from lingen_cli.installation import plugin_parts
 from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:

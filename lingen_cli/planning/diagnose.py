@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from lingen_cli import __version__
 from lingen_cli.errors import LingenError
-from lingen_cli.settings import Settings
+from lingen_cli.inputs.settings import Settings
 
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
 
@@ -165,7 +165,7 @@ def _hub_models() -> Iterator[Finding]:
     for name, model in collect().hub_models.items():
         if cached(model) is None:
             continue
-        from lingen_plugins.hub.fit import free_memory
+        from lingen_plugins.hub.fit_ladder import free_memory
 
         size, free = model.weight_bytes / 1e9, free_memory() / 1e9
         detail = f"weights are here, {size:.1f} GB in memory, of which {free:.1f} GB are free"
@@ -189,9 +189,9 @@ def _self_test() -> Iterator[Finding]:
     import time
     from fractions import Fraction
 
-    from lingen_cli.media.verify import verify_video
+    from lingen_cli.media.verify_video import verify_video
     from lingen_cli.media.writer import VideoWriter
-    from lingen_cli.zoo.load import load_model
+    from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate
     from lingen_models.sampling.conditioning import Conditioning
     from lingen_models.sampling.params import SamplingParams

@@ -9,8 +9,8 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 import lingen_playground as playground
-from lingen_plugins.errors import UnknownNameError
 from lingen_plugins.guard import describe
+from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
 from lingen_training.training_recipe import Recipe, RecipeError
 

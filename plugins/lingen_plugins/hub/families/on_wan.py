@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.families.wan_codec import (
+    decode_frames,
+    decode_in_tiles,
+    encode_frames,
+    reach_of,
+)
 from lingen_plugins.hub.loading import check_strides, load_pipeline
-from lingen_plugins.hub.wan_codec import decode_frames, decode_in_tiles, encode_frames, reach_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lingen_models.config import TAEConfig
+from lingen_models.network_config import TAEConfig
 from lingen_plugins.contracts import Autoencoder, Config
 from lingen_plugins.hookspecs import hookimpl
 

@@ -58,7 +58,7 @@ def _samplers(incomplete: str) -> list[str]:
 
 
 def _presets(incomplete: str) -> list[str]:
-    from lingen_models.config import PRESETS
+    from lingen_models.network_config import PRESETS
 
     return _begun([*PRESETS, "paper"], incomplete)
 

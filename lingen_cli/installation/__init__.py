@@ -1,0 +1,1 @@
+"""Python, the packages, and the plugins that lingen runs with."""

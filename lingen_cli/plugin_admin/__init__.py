@@ -1,1 +1,0 @@
-"""Installing and removing plugins, and what can be wrong with their parts."""

@@ -1,0 +1,1 @@
+"""Help texts, examples, hints after errors, and completion of values."""

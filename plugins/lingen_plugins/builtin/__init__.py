@@ -1,0 +1,1 @@
+"""The parts of the zoo that come with lingen: models, samplers, encoders, datasets."""
