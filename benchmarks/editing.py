@@ -1,7 +1,7 @@
-"""How well a model goes on with a video: chains of extensions, new prompts, given pictures.
+"""How well a model goes on with a video: chains of extensions, new prompts, given images.
 
     python benchmarks/editing.py
-    python benchmarks/editing.py --chains 2 --links 3 --prompts 4 --pictures 4
+    python benchmarks/editing.py --chains 2 --links 3 --prompts 4 --images 4
 
 A chain is a clip that is extended again and again, once over its latents, as `lingen extend` does,
 and once by decoding it and encoding its end, as tools without a cache of latents must. The oracle
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,6 +54,8 @@ class Model:
     variant: ModelVariant
     sampler: Sampler
     params: SamplingParams
+    """Where no layout is planned."""
+    planned: SamplingParams
 
     def begin(
         self,
@@ -64,9 +67,10 @@ class Model:
     ) -> Tensor:
         """Latents of a clip."""
         side = self.variant.size
+        params = self.planned if last_frame is None else self.params
         return self.pipe.sample(
             Conditioning(prompt, first_frame, last_frame),
-            replace(self.params, seed=seed),
+            replace(params, seed=seed),
             frames=frames,
             height=side,
             width=side,
@@ -81,7 +85,7 @@ class Model:
             history,
             count,
             Conditioning(prompt, layout=layout),
-            replace(self.params, seed=seed),
+            replace(self.params if layout is None else self.planned, seed=seed),
             windows=self.variant.windows,
             method=self.sampler.method(),
         )
@@ -113,22 +117,38 @@ def chain(model: Model, scene: Scene, links: int, seconds: float, seed: int, way
     return video
 
 
-def seam_ratios(video: Tensor, seams: Sequence[int], stride: int) -> tuple[float, float]:
-    """The largest change at a seam over the median change from frame to frame, and the median
-    change at the seams over that at all first frames of a latent frame, of `stride` frames: what
-    seams are beyond the joints that every video of the model has."""
+@dataclass(frozen=True)
+class Seams:
+    """Change from frame to frame at the seams of a chain, over the median inside: the median and
+    the largest seam; and the largest of as many first frames of latent frames that are no seams,
+    drawn at random: how large the largest is without any seam."""
+
+    median: float
+    largest: float
+    largest_inside: float
+
+
+def seams_of(video: Tensor, seams: Sequence[int], stride: int) -> Seams:
+    """Measure a video (T, H, W, 3) with seams before these frames and latent frames of `stride`."""
     frames = video.float()
     change = (frames[1:] - frames[:-1]).abs().mean((1, 2, 3)).clamp(min=1e-3)
     at_seams = change[[seam - 1 for seam in seams]]
-    joints = change[::stride].median()
-    return float(at_seams.max() / change.median()), float(at_seams.median() / joints)
+    rng = random.Random(0)
+    joints = [at for at in range(0, len(change), stride) if at + 1 not in seams]
+    inside = [
+        float(change[rng.sample(joints, len(seams))].max() / change.median()) for _ in range(200)
+    ]
+    return Seams(
+        float(at_seams.median() / change.median()),
+        float(at_seams.max() / change.median()),
+        median(inside),
+    )
 
 
 def chains(model: Model, count: int, links: int, seconds: float, way: str) -> dict[str, Any]:
     """Judge `count` chains of one way."""
     kept: Tally = {"color": [], "size": [], "background": []}
-    ratios: list[float] = []
-    joints: list[float] = []
+    found: list[Seams] = []
     for number in range(count):
         scene = steady_scene(0, number)
         video = chain(model, scene, links, seconds, number, way)
@@ -138,12 +158,9 @@ def chains(model: Model, count: int, links: int, seconds: float, way: str) -> di
         kept["background"].append(same.first.background == same.last.background)
         frames = round(seconds * FPS)
         seams = [1 + frames * link for link in range(1, links)]
-        largest, beyond = seam_ratios(video, seams, model.pipe.time_stride)
-        ratios.append(largest)
-        joints.append(beyond)
-        told = f"{shares(kept)}, seam {largest:.2f}, {beyond:.2f} of a joint"
-        print(f"{way} {number + 1}/{count}: {told}", file=sys.stderr)
-    return {"kept": kept, "seams": ratios, "joints": joints}
+        found.append(seams_of(video, seams, model.pipe.time_stride))
+        print(f"{way} {number + 1}/{count}: {shares(kept)}, {found[-1]}", file=sys.stderr)
+    return {"kept": kept, "seams": [asdict(one) for one in found]}
 
 
 def prompts(model: Model, count: int, seconds: float) -> dict[str, Any]:
@@ -190,19 +207,24 @@ def canonical_place(scene: Scene) -> str:
     return lexicon.PLACE[scene.background][0]
 
 
-def pictures(model: Model, count: int) -> dict[str, Any]:
-    """Begin with a picture, and end in one: how near the video comes to it, in decibels."""
-    found: Tally = {"first": [], "last": []}
+def images(model: Model, count: int) -> dict[str, Any]:
+    """Begin with an image, and end in one: how near the video comes to it, in decibels, and whether
+    the object of a first image is there, in its color, in the second 2 s later."""
+    found: Tally = {"first": [], "last": [], "kept": []}
     for number in range(count):
         scene = replace(steady_scene(1, number), camera="still")
-        clip = as_frames(render([scene], 33, model.variant.size)[0])
-        for name, picture in (("first", clip[0]), ("last", clip[-1])):
-            first, last = (picture, None) if name == "first" else (None, picture)
+        clip = as_frames(render([scene], 3 * FPS + 1, model.variant.size)[0])
+        for name, image in (("first", clip[0]), ("last", clip[-1])):
+            first, last = (image, None) if name == "first" else (None, image)
             latents = model.begin(canonical_caption(scene), len(clip), number, first, last)
-            shown = model.pixels(latents)[0 if name == "first" else -1]
-            error = (shown.float() - picture.float()).square().mean().clamp(min=1e-3)
+            video = model.pixels(latents)
+            shown = video[0 if name == "first" else -1]
+            error = (shown.float() - image.float()).square().mean().clamp(min=1e-3)
             found[name].append(float(10 * torch.log10(255**2 / error)))
-        print(f"pictures {number + 1}/{count}: {found}", file=sys.stderr)
+            if name == "first":
+                verdict = judge(video[2 * FPS :], scene, fps=FPS)
+                found["kept"].append(bool(verdict.color and verdict.count))
+        print(f"images {number + 1}/{count}: {found}", file=sys.stderr)
     return found
 
 
@@ -214,23 +236,31 @@ def shares(tally: Tally) -> str:
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
     lines = [
-        "| measured | color | size | background | largest seam / median | seams / joints inside |",
-        "|---|---|---|---|---|---|",
+        "| measured | color | size | background | seams: median | largest | largest elsewhere |",
+        "|---|---|---|---|---|---|---|",
     ]
     for way, found in result["chains"].items():
         kept = found["kept"]
         cells = [f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("color", "size", "background")]
-        cells += [f"{median(found[name]):.2f}" for name in ("seams", "joints")]
+        cells += [
+            f"{median(one[name] for one in found['seams']):.2f}"
+            for name in ("median", "largest", "largest_inside")
+        ]
         lines.append(f"| chain over {way} | {' | '.join(cells)} |")
     obeys = result["prompts"]["obeys"]
     lines += ["", f"A new prompt that names no background: {shares(obeys)}.", ""]
-    for name, found in result["pictures"].items():
-        lines.append(f"A given {name} picture: {min(found):.1f} to {max(found):.1f} dB.")
+    for name in ("first", "last"):
+        found = result["images"][name]
+        lines.append(f"A given {name} image: {min(found):.1f} to {max(found):.1f} dB.")
+    kept = result["images"]["kept"]
+    lines.append(f"The object of a first image is there after 2 s: {sum(kept)}/{len(kept)}.")
     return "\n".join(lines)
 
 
 def load(weights: Path | None, name: str, steps: int | None, guidance: float | None) -> Model:
     """The model as `lingen generate` would use it."""
+    from lingen_cli.inputs.settings import SamplingOverrides
+    from lingen_cli.requests.capabilities import overridden, params_of
     from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate, open_registry
 
@@ -239,16 +269,14 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
     variant = located.variant
     if not isinstance(variant, ModelVariant):
         raise SystemExit(f"{name} is no LinGen model: choose one that `lingen train` can train")
-    return Model(
-        load_model(located, "auto"),
-        variant,
-        registry.samplers[variant.sampler],
-        SamplingParams(
-            steps=variant.steps if steps is None else steps,
-            guidance_scale=variant.guidance if guidance is None else guidance,
-            sampler=variant.sampler,
-        ),
+    chosen = {"steps": steps, "guidance_scale": guidance}
+    given = SamplingOverrides({key: one for key, one in chosen.items() if one is not None})
+    params, planned = (
+        overridden(params_of(variant, planned=one and weights is None), given)
+        for one in (False, True)
     )
+    sampler = registry.samplers[variant.sampler]
+    return Model(load_model(located, "auto"), variant, sampler, params, planned)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -260,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--links", type=int, default=10, help="clips in a chain")
     parser.add_argument("--seconds", type=float, default=10.0, help="of a clip in a chain")
     parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
@@ -277,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for way in ("latents", "pixels")
             },
             "prompts": prompts(model, options.prompts, 4.0),
-            "pictures": pictures(model, options.pictures),
+            "images": images(model, options.images),
         }
     options.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result, indent=2) + "\n"

@@ -11,7 +11,9 @@ from lingen_cli.commands.options import GivenSampling, grouped_options
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
+    from lingen_cli.inputs.settings import SamplingOverrides
     from lingen_cli.zoo.locate import LocatedModel
+    from lingen_models.sampling.params import SamplingParams
 
 
 @grouped_options
@@ -75,7 +77,6 @@ def evaluate(
     from lingen_cli.gallery.clips import ClipFolder
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.inputs.settings import sampling_given
-    from lingen_cli.requests.capabilities import overridden, params_of
     from lingen_cli.requests.new_video import check_device, parse_size
     from lingen_cli.terminal import console
     from lingen_cli.terminal import signals as stopping
@@ -104,8 +105,9 @@ def evaluate(
         for name, folder in named.values():
             parse_size(size, side_step(registry, registry.model_variants[name], folder))
     given = sampling_given(sampling or {})
-    for name, _ in named.values():
-        registry.samplers[overridden(params_of(registry.model_variants[name]), given).sampler]
+    sampled = {label: _params_of(one, given) for label, one in located.items()}
+    for params in sampled.values():
+        registry.samplers[params.sampler]
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None
@@ -128,7 +130,7 @@ def evaluate(
 
         def measured(name: str, one: LocatedModel) -> None:
             variant = registry.model_variants[one.variant.name]
-            params = overridden(params_of(variant), given)
+            params = sampled[name]
             pipe = load_model(one, device)
             side = variant.size if size is None else size
             results[name] = found = {
@@ -191,6 +193,15 @@ def evaluate(
     console.note(f"lingen: full result in {output}")
     if clip_folder is not None and clip_folder.page.exists():
         console.note(f"lingen: all clips in {clip_folder.page}")
+
+
+def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
+    """Sampling parameters of a model for prompts of the playground."""
+    from lingen_cli.requests.capabilities import overridden, params_of
+
+    plans = getattr(model.variant, "plans", None) is not None and model.folder is None
+    planned = plans and given.values.get("plan_layout", True)
+    return overridden(params_of(model.variant, planned=planned), given)
 
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:

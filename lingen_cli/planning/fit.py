@@ -84,7 +84,7 @@ def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
         least = needed, one
     assert least is not None
     raise NotAvailableError(
-        f"--fit: it takes {_bytes(least[0])} even with {_told(least[1])}, and {_bytes(limit)} are "
+        f"--fit: it takes {_bytes(least[0])}{_even_with(least[1])}, and {_bytes(limit)} are "
         "there; make a shorter video"
     )
 
@@ -105,8 +105,7 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
         least = needed, one
     assert least is not None
     raise NotAvailableError(
-        f"--budget: it takes {math.ceil(least[0])} s even with {_told(least[1])}; make a shorter "
-        "video"
+        f"--budget: it takes {math.ceil(least[0])} s{_even_with(least[1])}; make a shorter video"
     )
 
 
@@ -121,8 +120,8 @@ def _smaller(planner: Planner, choice: Choice) -> Iterator[Choice]:
             yield choice.with_size(*size)
 
 
-def _told(choice: Choice) -> str:
-    return " ".join(choice.options) or "what was asked for"
+def _even_with(choice: Choice) -> str:
+    return f" even with {' '.join(choice.options)}" if choice.options else ""
 
 
 def _bytes(count: int) -> str:

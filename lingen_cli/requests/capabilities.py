@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.frame_rates import Grid
@@ -22,9 +23,11 @@ def sampler_of(registry: Registry, model: ModelVariant | HubModel, name: str) ->
     return registry.samplers[name] if isinstance(model, ModelVariant) else SCHEDULER
 
 
-def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
-    """Sampling parameters of `model` where nothing else is said."""
-    return SamplingParams(
+def params_of(
+    model: ModelVariant | HubModel, seed: int = 0, planned: bool = False
+) -> SamplingParams:
+    """Sampling parameters of `model` where nothing else is said; `planned`: with a layout."""
+    params = SamplingParams(
         steps=model.steps,
         guidance_scale=model.guidance,
         sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
@@ -32,6 +35,29 @@ def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
         shift=0.0 if isinstance(model, ModelVariant) else model.shift,
         seed=seed,
     )
+    if planned and isinstance(model, ModelVariant):
+        params = replace(params, **model.planned_sampling)
+    return params
+
+
+def plans_prompts(
+    model: ModelVariant | HubModel, weights: Path | None, prompts: Iterable[str]
+) -> bool:
+    """Tell whether a model, without `weights` of the user, plans a layout for each prompt."""
+    if not isinstance(model, ModelVariant) or weights is not None or model.plans is None:
+        return False
+    return all(model.plans(prompt) for prompt in prompts)
+
+
+def defaults_for(
+    model: ModelVariant | HubModel, before: SamplingParams, planned: bool
+) -> SamplingParams:
+    """Sampling parameters of an edit that goes on as `before`. Where those are defaults of the
+    model, they are its defaults for what follows, which is `planned` or not."""
+    for was in (True, False):
+        if before == replace(params_of(model, before.seed, was), plan_layout=before.plan_layout):
+            return replace(params_of(model, before.seed, planned), plan_layout=before.plan_layout)
+    return before
 
 
 def overridden(base: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:

@@ -17,7 +17,13 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.media.metadata import read_recipe
-from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    defaults_for,
+    overridden,
+    plans_prompts,
+    sampler_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
@@ -135,7 +141,7 @@ class Finished:
                 f"not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
-        stretch = replace(self._stretch(part, 0), at=(first, last))
+        stretch = replace(self._stretch(part, 0, again=True), at=(first, last))
         if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
             return self._with(stretch, part=part, copy=False)
         # The old seed would give the old part.
@@ -160,19 +166,38 @@ class Finished:
         draws = before.draws_seeds or part.draws_seed
         return replace(before, edits=whole, origin=origin, beside=self.video, draws_seeds=draws)
 
-    def _stretch(self, part: NewPart, frames: int) -> Stretch:
+    def _stretch(self, part: NewPart, frames: int, again: bool = False) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
-        sampling = overridden(last.sampling, part.sampling)
+        model = self.job.model
+        prompt = last.prompt if part.prompt is None else check_prompt(part.prompt)
+        sampling = overridden(
+            defaults_for(model.variant, last.sampling, self._plans(prompt, part, again)),
+            part.sampling,
+        )
         if part.draws_seed:
             sampling = replace(sampling, seed=random_seed())
         return Stretch(
-            prompt=last.prompt if part.prompt is None else check_prompt(part.prompt),
+            prompt=prompt,
             sampling=sampling,
-            sampler=sampler_of(self.registry, self.job.model.variant, sampling.sampler),
+            sampler=sampler_of(self.registry, model.variant, sampling.sampler),
             frames=frames,
             crossfade=part.crossfade,
-            windows=self.job.model.variant.windows,
+            windows=model.variant.windows,
         )
+
+    def _plans(self, prompt: str, part: NewPart, again: bool) -> bool:
+        """Tell whether the layout of a new part is planned; of one that is made `again`, only
+        where the prompt stays."""
+        job = self.job
+        stretches = [one for one in job.edits if isinstance(one, Stretch)]
+        if job.base is not None or job.last_image is not None:
+            return False
+        if not part.sampling.values.get("plan_layout", stretches[-1].sampling.plan_layout):
+            return False
+        if again and prompt != stretches[-1].prompt:
+            return False
+        prompts = [*(one.prompt for one in stretches), prompt]
+        return plans_prompts(job.model.variant, job.model.folder, prompts)
 
     def _frame(self, option: str, text: str) -> int:
         return round(parse_moment(text, option) * self.job.rate)

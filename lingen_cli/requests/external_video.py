@@ -10,7 +10,13 @@ from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
-from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    defaults_for,
+    overridden,
+    params_of,
+    sampler_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Destination, Job, Stretch
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
@@ -95,7 +101,8 @@ def extend_external(
     )
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     if before is not None and before.model == variant.name:
-        sampling = overridden(replace(before.last.sampling, seed=random_seed()), part.sampling)
+        again = defaults_for(variant, before.last.sampling, planned=False)
+        sampling = overridden(replace(again, seed=random_seed()), part.sampling)
     stretch = Stretch(
         prompt=prompt,
         sampling=sampling,

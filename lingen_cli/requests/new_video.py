@@ -18,7 +18,13 @@ from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
-from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    overridden,
+    params_of,
+    plans_prompts,
+    sampler_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import file_or_folder
@@ -61,7 +67,13 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
+    prompts = [shot.prompt for shot in shots] or [prompt]
+    planned = (
+        loaded.sampling.values.get("plan_layout", True)
+        and request.last_image is None
+        and (request.layout is not None or plans_prompts(variant, settings.weights, prompts))
+    )
+    sampling = overridden(params_of(variant, random_seed(), planned), loaded.sampling)
     streams = request.output == "-"
     path, folder = file_or_folder(None if streams else request.output, settings.output_folder)
     destination = Destination(

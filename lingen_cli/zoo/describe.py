@@ -62,6 +62,7 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "weights": parts,
         "steps": variant.steps,
         "guidance": variant.guidance,
+        "with a layout": dict(variant.planned_sampling) or None,
         "autoencoder": variant.autoencoder,
         "text encoders": list(variant.text_encoders),
         "scan order": variant.scan_order,

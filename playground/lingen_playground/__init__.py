@@ -9,26 +9,30 @@ prompt = caption(scene, seed=7)
 
 from __future__ import annotations
 
-from lingen_playground.captions.caption import canonical_caption, caption, object_phrase
-from lingen_playground.captions.lexicon import vocabulary
-from lingen_playground.captions.natural_prompts import Said, SaidObject, natural_prompts
-from lingen_playground.captions.prompt_reader import read_prompt
-from lingen_playground.oracle.judge import (
-    Consistency,
-    Measurement,
-    SaidVerdict,
-    Sighting,
-    Verdict,
-    consistency,
-    judge,
-    judge_said,
-    measure,
-)
-from lingen_playground.rendering.render import FPS, as_frames, course_of, extent, render
-from lingen_playground.scenes.close_up import close_up_scene
-from lingen_playground.scenes.heldout import combinations, is_heldout
-from lingen_playground.scenes.scene import Scene, SceneObject
-from lingen_playground.scenes.scene_sampler import sample_scene, scene_for
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lingen_playground.captions.caption import canonical_caption, caption, object_phrase
+    from lingen_playground.captions.lexicon import vocabulary
+    from lingen_playground.captions.natural_prompts import Said, SaidObject, natural_prompts
+    from lingen_playground.captions.prompt_reader import read_prompt
+    from lingen_playground.oracle.judge import (
+        Consistency,
+        Measurement,
+        SaidVerdict,
+        Sighting,
+        Verdict,
+        consistency,
+        judge,
+        judge_said,
+        measure,
+    )
+    from lingen_playground.rendering.render import FPS, as_frames, course_of, extent, render
+    from lingen_playground.scenes.close_up import close_up_scene
+    from lingen_playground.scenes.heldout import combinations, is_heldout
+    from lingen_playground.scenes.scene import Scene, SceneObject
+    from lingen_playground.scenes.scene_sampler import sample_scene, scene_for
 
 __all__ = [
     "FPS",
@@ -61,3 +65,58 @@ __all__ = [
     "scene_for",
     "vocabulary",
 ]
+
+_MODULES = {
+    "captions.caption": (
+        "canonical_caption",
+        "caption",
+        "object_phrase",
+    ),
+    "captions.lexicon": ("vocabulary",),
+    "captions.natural_prompts": (
+        "Said",
+        "SaidObject",
+        "natural_prompts",
+    ),
+    "captions.prompt_reader": ("read_prompt",),
+    "oracle.judge": (
+        "Consistency",
+        "Measurement",
+        "SaidVerdict",
+        "Sighting",
+        "Verdict",
+        "consistency",
+        "judge",
+        "judge_said",
+        "measure",
+    ),
+    "rendering.render": (
+        "FPS",
+        "as_frames",
+        "course_of",
+        "extent",
+        "render",
+    ),
+    "scenes.close_up": ("close_up_scene",),
+    "scenes.heldout": (
+        "combinations",
+        "is_heldout",
+    ),
+    "scenes.scene": (
+        "Scene",
+        "SceneObject",
+    ),
+    "scenes.scene_sampler": (
+        "sample_scene",
+        "scene_for",
+    ),
+}
+"""Where each name is. Modules are imported when a name of theirs is used, since only some of them
+need torch."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -151,6 +151,11 @@ class ModelVariant(Component):
     plan_layout: LayoutPlanner | None = None
     """Where the objects of a prompt are. Used where a video is made from a prompt alone, or goes on
     with one that was, with weights that take a layout."""
+    plans: Callable[[str], bool] | None = None
+    """Whether `plan_layout` has a plan for a prompt. It is asked before torch is imported."""
+    planned_sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Defaults of fields of `SamplingParams`, such as fewer steps, for its own weights and prompts
+    that it plans."""
     planned_words: Callable[[], Collection[str]] | None = None
     """Words that `plan_layout` reads. A prompt with another word that the weights know, as after a
     training on other captions, is not planned."""

@@ -158,6 +158,8 @@ def test_a_denoiser_that_is_nothing_like_ours_passes() -> None:
         (small(sampler="rk4"), "unknown sampler 'rk4'"),
         (small(size=100), "size 100 is not a multiple of 8"),
         (small(windows=(9, 9)), "windows is \\(9, 9\\)"),
+        (small(planned_sampling={"stpes": 4}, plans=bool), "planned_sampling is .*stpes"),
+        (small(planned_sampling={"steps": 4}, plans=None), "planned_sampling without plans"),
         (small(steps=0), "steps is 0; it must be above 0"),
         (small(summary=" "), "it has no summary"),
         (replace(MINI, config={**MINI.config, "ffn_ratio": 2.0}), "another configuration than"),

@@ -32,6 +32,13 @@ def planned_words() -> Collection[str]:
     return vocabulary()
 
 
+def plans(prompt: str) -> bool:
+    """Tell whether `plan_layout` has a plan for a prompt."""
+    from lingen_playground import read_prompt
+
+    return read_prompt(prompt) is not None
+
+
 def plan_layout(
     prompt: str, seed: int, frames: Sequence[float], before: Layout | None
 ) -> Layout | None:
@@ -144,6 +151,8 @@ def register_model_variants() -> list[ModelVariant]:
         weights=Weights(package="lingen_models", folder="weights/lingen-mini"),
         license="Apache-2.0",
         plan_layout=plan_layout,
+        plans=plans,
+        planned_sampling={"steps": 3},
         planned_words=planned_words,
         locate_objects=locate_objects,
     )
@@ -154,6 +163,7 @@ def register_model_variants() -> list[ModelVariant]:
         sampler="euler-shifted",
         steps=4,
         guidance=1.0,
+        planned_sampling={},
         weights=None,
         recipe="lingen-mini-4step",
     )

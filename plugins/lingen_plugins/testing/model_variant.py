@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
@@ -49,6 +50,19 @@ def _check_numbers(whose: str, variant: ModelVariant) -> None:
     for name in ("fps", "size", "trained_seconds", "steps"):
         value = getattr(variant, name)
         expect(value > 0, whose, f"{name} is {value}", "it must be above 0")
+    try:
+        SamplingParams(**variant.planned_sampling)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(
+            f"{whose}: planned_sampling is {dict(variant.planned_sampling)}: {error}; give fields "
+            "of SamplingParams within their limits"
+        ) from error
+    expect(
+        variant.plans is not None or not variant.planned_sampling,
+        whose,
+        "planned_sampling without plans",
+        "nothing tells which prompts it is for",
+    )
     expect(variant.text_encoders, whose, "it names no text encoder", "name at least one")
     frames, past = variant.windows
     expect(
