@@ -15,8 +15,8 @@ from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import sealed, sum_of, unsealed
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_cli.requests.job import Edit, Job, Origin, Stretch
-from lingen_cli.requests.recipe import Dropped, Recipe, recipe_from_video
+from lingen_cli.requests.job import Job, Origin
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_cli.requests.write_recipe import asked_in, asked_of
 
 JOB = "job.json"
@@ -180,13 +180,7 @@ def taken_over(folder: Path, job: Job) -> Job | None:
         return None
     if not job.draws_seeds:
         return job
-    edits: list[Edit] = []
-    for edit, part in zip(job.edits, (begun.recipe, *begun.recipe.edits), strict=True):
-        if isinstance(edit, Stretch) and not isinstance(part, Dropped):
-            seed = part.sampling.seed
-            edit = replace(edit, sampling=replace(edit.sampling, seed=seed))
-        edits.append(edit)
-    return replace(job, edits=tuple(edits))
+    return replace(job, edits=begun.recipe.all_edits)
 
 
 def same_work(recipe: Recipe, job: Job) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lingen_cli.requests.job import Cut, Job, Stretch
+from lingen_cli.requests.edits import Added, Dropped, Retaken
+from lingen_cli.requests.job import Job
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -41,12 +42,12 @@ def _plans(job: Job, pipe: VideoPipeline) -> Iterator[tuple[Plan, int]]:
     parts: list[_Part] = []
     frames = 0
     for edit in job.edits:
-        if isinstance(edit, Cut):
+        if isinstance(edit, Dropped):
             frames = edit.keep
             parts = [part for part in parts if part.begin < frames]
             yield _unknown, frames
-        elif edit.at is not None:
-            covering = [part for part in parts if part.begin <= edit.at[0]]
+        elif isinstance(edit, Retaken):
+            covering = [part for part in parts if part.begin <= edit.begin]
             same = covering and covering[-1].prompt == edit.prompt
             yield covering[-1].plan if same and edit.sampling.plan_layout else _unknown, frames
         else:
@@ -56,7 +57,7 @@ def _plans(job: Job, pipe: VideoPipeline) -> Iterator[tuple[Plan, int]]:
             yield parts[-1].plan, frames
 
 
-def _plan(job: Job, pipe: VideoPipeline, edit: Stretch, frames: int, last: _Part | None) -> Plan:
+def _plan(job: Job, pipe: VideoPipeline, edit: Added, frames: int, last: _Part | None) -> Plan:
     """The plan of a stretch that is added after so many frames."""
     params = edit.sampling
     if edit.layout is not None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.layouts import layouts_of
-from lingen_cli.requests.job import Base, Cut, Job, Stretch
+from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
+from lingen_cli.requests.job import Base, Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
@@ -92,7 +93,7 @@ def latents_of(
 class _Step:
     """An edit in latent frames: those from `begin` to `end` are made, or are all that is kept."""
 
-    edit: Stretch | Cut
+    edit: Edit
     begin: int
     end: int
     steps: int
@@ -107,12 +108,11 @@ def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
         return pipe.latent_frames(grid.source(count - 1) + 1 - shift)
 
     for edit in job.making:
-        if isinstance(edit, Cut):
+        if isinstance(edit, Dropped):
             frames, have = edit.keep, needed(edit.keep)
             found.append(_Step(edit, 0, have, 0))
-        elif edit.at is not None:
-            first, last = edit.at
-            begin, end = needed(first + 1) - 1, needed(last)
+        elif isinstance(edit, Retaken):
+            begin, end = needed(edit.begin + 1) - 1, needed(edit.end)
             if end - begin > pipe.positions:
                 most = pipe.positions * pipe.time_stride / job.model.variant.fps
                 raise BadDataError(f"this model can make at most {most:g} s anew at a time")
@@ -126,8 +126,8 @@ def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
     return found
 
 
-def _past(stretch: Stretch) -> int:
-    return 0 if stretch.windows is None else stretch.windows[1]
+def _past(part: Sampled) -> int:
+    return 0 if part.windows is None else part.windows[1]
 
 
 class _Work:
@@ -158,20 +158,20 @@ class _Work:
         from lingen_models.sampling.conditioning import Conditioning
 
         edit, pipe = step.edit, self.pipe
-        if isinstance(edit, Cut):
+        if isinstance(edit, Dropped):
             return values[:, :, : step.end]
         if edit.layout is not None and not pipe.takes_layout:
             raise NotAvailableError(
                 "these weights take no layout: leave out --layout, or use weights that were "
                 "trained with `layout` (lingen models list)"
             )
-        params, sampler = edit.sampling, edit.sampler
+        params, sampler = edit.sampling, self.job.samplers[edit.sampling.sampler]
         if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
         method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()
         place = next(number for number, one in enumerate(self.job.edits) if one is edit)
         layout = self.layouts[place]
-        if edit.at is not None:
+        if isinstance(edit, Retaken):
             return pipe.inpaint(
                 values,
                 (step.begin, step.end),
@@ -223,10 +223,10 @@ class _Work:
             self.on_final(found[-1])
         return torch.cat(found, 2)
 
-    def _fade(self, edit: Stretch, place: int) -> tuple[str, int] | None:
+    def _fade(self, edit: Added, place: int) -> tuple[str, int] | None:
         """The prompt before, and in how many latent frames it gives way to this one's, which is
         that of the edit of this number."""
-        before = [one for one in self.job.edits[:place] if isinstance(one, Stretch) and one.frames]
+        before = [one for one in self.job.edits[:place] if isinstance(one, Added)]
         if not edit.crossfade or not before or before[-1].prompt == edit.prompt:
             return None
         frames = edit.crossfade * self.job.model.variant.fps / self.pipe.time_stride
@@ -298,14 +298,14 @@ def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> 
 def _base_begin(job: Job, base: Base, pipe: VideoPipeline) -> int:
     """The model's frame with which the latents of a video begin that has such a base."""
     first, last = job.edits[0], job.grid.source(base.frames - 1)
-    assert isinstance(first, Stretch)
+    assert isinstance(first, Added)
     return last - _groups(last, first, pipe) * pipe.time_stride
 
 
-def _groups(last: int, stretch: Stretch, pipe: VideoPipeline) -> int:
+def _groups(last: int, part: Sampled, pipe: VideoPipeline) -> int:
     """Latent frames before the model's frame `last` that are encoded, so that the past of the
-    stretch and what its decoding depends on is there."""
-    return min(last // pipe.time_stride, _past(stretch) + pipe.reach)
+    part and what its decoding depends on is there."""
+    return min(last // pipe.time_stride, _past(part) + pipe.reach)
 
 
 def _pictures(

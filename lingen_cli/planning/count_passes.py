@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from lingen_cli.generation.sample import latents_of
 from lingen_cli.generation.stream import NoJournal
-from lingen_cli.requests.job import Job, Stretch
+from lingen_cli.requests.edits import Sampled
+from lingen_cli.requests.job import Job
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 from lingen_models.network_config import LinGenConfig
@@ -82,9 +83,7 @@ def count_passes(
     not counted. Raises as `latents_of` does.
     """
     edits = tuple(
-        replace(edit, sampling=replace(edit.sampling, step_cache=0.0))
-        if isinstance(edit, Stretch)
-        else edit
+        edit.sampled_with(step_cache=0.0) if isinstance(edit, Sampled) else edit
         for edit in job.edits
     )
     denoiser = _Silent(config)

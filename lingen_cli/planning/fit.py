@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError, NotAvailableError
 from lingen_cli.inputs.frame_rates import parse_moment
-from lingen_cli.requests.job import Job, Stretch
+from lingen_cli.requests.edits import Sampled
+from lingen_cli.requests.job import Job
 
 if TYPE_CHECKING:
     from lingen_cli.planning.plan import Planner
 
-FEWEST_STEPS = 4
+FEWEST_STEPS = 2
 SMALLEST = 64
 _UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZE = re.compile(r"(\d{1,6}(?:\.\d{1,3})?) ?([kmgt])(i?)b?", re.IGNORECASE | re.ASCII)
@@ -31,9 +32,7 @@ class Choice:
     def with_steps(self, steps: int) -> Choice:
         """Fewer steps."""
         edits = tuple(
-            replace(edit, sampling=replace(edit.sampling, steps=steps))
-            if isinstance(edit, Stretch)
-            else edit
+            edit.sampled_with(steps=steps) if isinstance(edit, Sampled) else edit
             for edit in self.job.edits
         )
         return self._but(replace(self.job, edits=edits), "--steps", str(steps))

@@ -11,16 +11,22 @@ from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.settings import SamplingOverrides
-from lingen_cli.requests.job import Edit, Stretch
+from lingen_cli.requests.edits import Added, Edit, Retaken, Sampled
 from lingen_models.sampling.params import SamplingParams, options
 from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.registry import Registry
 
 
-def sampler_of(registry: Registry, model: ModelVariant | HubModel, name: str) -> Sampler:
-    """Record of the sampler `name`; a hub model has its own. Raises UnknownNameError (2)."""
-    return registry.samplers[name] if isinstance(model, ModelVariant) else SCHEDULER
+def samplers_of(
+    registry: Registry, model: ModelVariant | HubModel, edits: Iterable[Edit]
+) -> dict[str, Sampler]:
+    """Records of the samplers that edits name; a hub model has its own. Raises UnknownNameError
+    (2)."""
+    names = {edit.sampling.sampler for edit in edits if isinstance(edit, Sampled)}
+    if isinstance(model, HubModel):
+        return dict.fromkeys(names, SCHEDULER)
+    return {name: registry.samplers[name] for name in names}
 
 
 def params_of(
@@ -88,10 +94,10 @@ def check_edits(
     """
     edits = tuple(edits)
     takes = isinstance(model, ModelVariant) and model.config.get("layout", False)
-    if not takes and any(isinstance(edit, Stretch) and edit.layout for edit in edits):
+    if not takes and any(isinstance(edit, Sampled) and edit.layout for edit in edits):
         raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
     if isinstance(model, ModelVariant):
-        if any(isinstance(edit, Stretch) and edit.sampling.shift for edit in edits):
+        if any(isinstance(edit, Sampled) and edit.sampling.shift for edit in edits):
             raise InvalidOptionError(
                 f"{model.name} samples with a schedule of its own: leave out --shift"
             )
@@ -100,10 +106,10 @@ def check_edits(
         _check_pictures(model, pictures)
     frames = 0
     for edit in edits:
-        if not isinstance(edit, Stretch):
+        if not isinstance(edit, Sampled):
             continue
         _check_supported(model, edit.sampling, sources or {})
-        if edit.at is not None:
+        if isinstance(edit, Retaken):
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
         if edit.cut and model.needs:
             raise InvalidOptionError(f"{model.name} begins with a picture: no shot can be cut to")
@@ -149,7 +155,7 @@ def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[st
         )
 
 
-def _check_length(model: HubModel, edit: Stretch, rate: Fraction) -> None:
+def _check_length(model: HubModel, edit: Added, rate: Fraction) -> None:
     """One piece is all that there is."""
     grid = Grid(rate, Fraction(model.fps))
     if grid.source(edit.frames - 1) >= model.frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.files.printable import printable
@@ -22,11 +23,12 @@ from lingen_cli.requests.capabilities import (
     defaults_for,
     overridden,
     plans_prompts,
-    sampler_of,
+    samplers_of,
 )
 from lingen_cli.requests.context import Context
+from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
 from lingen_cli.requests.external_video import extend_external
-from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
+from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import random_seed
 from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
@@ -118,7 +120,7 @@ class Finished:
     def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
         frames = more_frames(length, self.job.frames, self.job.rate, self._foreign)
-        return self._with(self._stretch(part, frames), part=part, copy=True)
+        return self._with(self._added(part, frames), part=part, copy=True)
 
     def branch(self, at: str, length: Length, part: NewPart) -> Job:
         """The video up to `at`, and something else after it. Raises as `extend`."""
@@ -129,7 +131,7 @@ class Finished:
                 f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
             )
         frames = more_frames(length, keep, self.job.rate, self._foreign)
-        return self._with(Cut(keep=keep), self._stretch(part, frames), part=part, copy=False)
+        return self._with(Dropped(keep=keep), self._added(part, frames), part=part, copy=False)
 
     def retake(self, begin: str, end: str | None, part: NewPart) -> Job:
         """The video with the stretch from `begin` to `end` (or its end) made anew."""
@@ -141,12 +143,12 @@ class Finished:
                 f"not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
-        stretch = replace(self._stretch(part, 0, again=True), at=(first, last))
+        edit = Retaken(begin=first, frames=last - first, **self._inputs(part, again=True))
         if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
-            return self._with(stretch, part=part, copy=False)
+            return self._with(edit, part=part, copy=False)
         # The old seed would give the old part.
-        stretch = replace(stretch, sampling=replace(stretch.sampling, seed=random_seed()))
-        return replace(self._with(stretch, part=part, copy=False), draws_seeds=True)
+        edit = edit.sampled_with(seed=random_seed())
+        return replace(self._with(edit, part=part, copy=False), draws_seeds=True)
 
     def _with(self, *edits: Edit, part: NewPart, copy: bool) -> Job:
         before, recipe = self.job, self.recipe
@@ -163,11 +165,21 @@ class Finished:
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        draws = before.draws_seeds or part.draws_seed
-        return replace(before, edits=whole, origin=origin, beside=self.video, draws_seeds=draws)
+        return replace(
+            before,
+            edits=whole,
+            samplers=samplers_of(self.registry, before.model.variant, whole),
+            origin=origin,
+            beside=self.video,
+            draws_seeds=before.draws_seeds or part.draws_seed,
+        )
 
-    def _stretch(self, part: NewPart, frames: int, again: bool = False) -> Stretch:
-        last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
+    def _added(self, part: NewPart, frames: int) -> Added:
+        return Added(frames=frames, crossfade=part.crossfade, **self._inputs(part))
+
+    def _inputs(self, part: NewPart, again: bool = False) -> dict[str, Any]:
+        """What a new part is sampled with; `again`: in the place of what is there."""
+        last = next(one for one in reversed(self.job.edits) if isinstance(one, Sampled))
         model = self.job.model
         prompt = last.prompt if part.prompt is None else check_prompt(part.prompt)
         sampling = overridden(
@@ -176,27 +188,20 @@ class Finished:
         )
         if part.draws_seed:
             sampling = replace(sampling, seed=random_seed())
-        return Stretch(
-            prompt=prompt,
-            sampling=sampling,
-            sampler=sampler_of(self.registry, model.variant, sampling.sampler),
-            frames=frames,
-            crossfade=part.crossfade,
-            windows=model.variant.windows,
-        )
+        return {"prompt": prompt, "sampling": sampling, "windows": model.variant.windows}
 
     def _plans(self, prompt: str, part: NewPart, again: bool) -> bool:
         """Tell whether the layout of a new part is planned; of one that is made `again`, only
         where the prompt stays."""
         job = self.job
-        stretches = [one for one in job.edits if isinstance(one, Stretch)]
+        parts = [one for one in job.edits if isinstance(one, Sampled)]
         if job.base is not None or job.last_image is not None:
             return False
-        if not part.sampling.values.get("plan_layout", stretches[-1].sampling.plan_layout):
+        if not part.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
             return False
-        if again and prompt != stretches[-1].prompt:
+        if again and prompt != parts[-1].prompt:
             return False
-        prompts = [*(one.prompt for one in stretches), prompt]
+        prompts = [*(one.prompt for one in parts), prompt]
         return plans_prompts(job.model.variant, job.model.folder, prompts)
 
     def _frame(self, option: str, text: str) -> int:

@@ -15,10 +15,11 @@ from lingen_cli.requests.capabilities import (
     defaults_for,
     overridden,
     params_of,
-    sampler_of,
+    samplers_of,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Base, Destination, Job, Stretch
+from lingen_cli.requests.edits import Added
+from lingen_cli.requests.job import Base, Destination, Job
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.output_path import file_or_folder
@@ -103,10 +104,9 @@ def extend_external(
     if before is not None and before.model == variant.name:
         again = defaults_for(variant, before.last.sampling, planned=False)
         sampling = overridden(replace(again, seed=random_seed()), part.sampling)
-    stretch = Stretch(
+    edit = Added(
         prompt=prompt,
         sampling=sampling,
-        sampler=sampler_of(registry, variant, sampling.sampler),
         frames=more_frames(length, found.frames, found.rate, found.frames),
         windows=variant.windows,
     )
@@ -114,12 +114,13 @@ def extend_external(
         raise InvalidOptionError(f"{variant.name} cannot go on with a video (lingen extend)")
     if isinstance(variant, HubModel) and not variant.from_pixels:
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
-    check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
+    check_edits(variant, (edit,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     path, folder = file_or_folder(changes.output, Path())
     return Job(
-        edits=(stretch,),
+        edits=(edit,),
+        samplers=samplers_of(registry, variant, (edit,)),
         model=context.locate(settings.model, weights or settings.weights),
         rate=found.rate,
         width=canvas[0],

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.settings import CacheLimit
+from lingen_cli.requests.edits import Added, Dropped, Edit, Sampled
 from lingen_cli.zoo.locate import LocatedModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
 
-    from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.inputs.loras import Lora
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
-    from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -51,39 +50,6 @@ class Destination:
     overwrite: bool = False
     streams: bool = False
     """To standard output, in place of a file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stretch:
-    """A part of a video that is sampled with one prompt and one seed."""
-
-    prompt: str
-    sampling: SamplingParams
-    sampler: Sampler
-    """Record of the sampler that `sampling` names."""
-    frames: int
-    """Frames that it adds to the video; 0 where it is sampled in the place of others."""
-    windows: tuple[int, int] | None
-    """Latent frames of a window, and of its past; None samples the stretch in one piece."""
-    cut: bool = False
-    """It begins anew: nothing of what was before is its past."""
-    crossfade: float = 0.0
-    """Seconds in which the prompt of the stretch before gives way to this one's."""
-    at: tuple[int, int] | None = None
-    """The frames, the second excluded, that it takes the place of."""
-    layout: DrawnLayout | None = None
-    """Where the objects are, as the user has drawn it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cut:
-    """Everything after the first `keep` frames is dropped."""
-
-    keep: int
-
-
-Edit = Stretch | Cut
-"""One step in the making of a video."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +91,8 @@ class Job:
     """The settled choices of `generate`, `rerun` and `extend`."""
 
     edits: tuple[Edit, ...]
+    samplers: Mapping[str, Sampler]
+    """Those that the edits name."""
     model: LocatedModel
     rate: Fraction
     width: int
@@ -197,10 +165,10 @@ class Job:
         found: list[tuple[int, int, str]] = []
         place = 0 if self.base is None else self.base.frames
         for edit in self.edits:
-            if isinstance(edit, Cut):
+            if isinstance(edit, Dropped):
                 found = [(a, min(b, edit.keep), text) for a, b, text in found if a < edit.keep]
                 place = edit.keep
-            elif edit.frames:
+            elif isinstance(edit, Added):
                 if found and found[-1][2] == edit.prompt and not edit.cut:
                     found[-1] = (found[-1][0], place + edit.frames, edit.prompt)
                 else:
@@ -240,7 +208,7 @@ class Job:
     def _frames_beside(self) -> int:
         """Frames of the video `beside` that are in this one."""
         if self.origin is not None:
-            cuts = (edit.keep for edit in self.making if isinstance(edit, Cut))
+            cuts = (edit.keep for edit in self.making if isinstance(edit, Dropped))
             return min([self.frames_before, *cuts])
         if self.base is not None and self.base.path == self.beside:
             return self.base.frames
@@ -271,9 +239,9 @@ class Job:
         return self.edits if self.origin is None else self.edits[self.origin.done :]
 
     @property
-    def sampled(self) -> tuple[Stretch, ...]:
-        """The stretches among `making`."""
-        return tuple(edit for edit in self.making if isinstance(edit, Stretch))
+    def sampled(self) -> tuple[Sampled, ...]:
+        """Those of them that are sampled."""
+        return tuple(edit for edit in self.making if isinstance(edit, Sampled))
 
     @property
     def seconds(self) -> float:
@@ -317,8 +285,8 @@ def _starts(chapters: Sequence[Chapter]) -> list[tuple[int, str]]:
 def _bounds(edits: tuple[Edit, ...], base: Base | None) -> list[int]:
     ends = [] if base is None else [base.frames]
     for edit in edits:
-        if isinstance(edit, Cut):
+        if isinstance(edit, Dropped):
             ends = [*(end for end in ends if end < edit.keep), edit.keep]
-        elif edit.frames:
+        elif isinstance(edit, Added):
             ends.append((ends[-1] if ends else 0) + edit.frames)
     return ends

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +22,11 @@ from lingen_cli.requests.capabilities import (
     overridden,
     params_of,
     plans_prompts,
-    sampler_of,
+    samplers_of,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
+from lingen_cli.requests.edits import Added
+from lingen_cli.requests.job import Destination, GivenImage, Job
 from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
@@ -86,15 +86,14 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     check_encoder(
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
     )
-    stretch = Stretch(
+    first = Added(
         prompt=prompt,
         sampling=sampling,
-        sampler=sampler_of(registry, variant, sampling.sampler),
         frames=frames,
         windows=variant.windows if float(frames / rate) > variant.trained_seconds else None,
         layout=None if request.layout is None else read_layout(request.layout),
     )
-    edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
+    edits = (first, *(_later(first, shot, rate, variant.windows) for shot in shots[1:]))
     pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
     if request.lora and not isinstance(variant, HubModel):
@@ -111,6 +110,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         last_image = given_image(request.last_image, width, height)
     return Job(
         edits=edits,
+        samplers=samplers_of(registry, variant, edits),
         model=model,
         rate=rate,
         width=width,
@@ -155,16 +155,17 @@ def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
     return read_story(story)
 
 
-def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Stretch:
+def _later(first: Added, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Added:
     """A shot that is not the first; its noise is its own."""
     begin, end = round(shot.begin * rate), round(shot.end * rate)
     if begin == end:
         raise InvalidOptionError(f"line {shot.line} of the story: a shot shorter than a frame")
-    return replace(
-        first,
+    return Added(
         prompt=shot.prompt,
+        sampling=first.sampling,
         frames=end - begin,
         windows=windows,
+        layout=first.layout,
         cut=shot.cut,
         crossfade=shot.crossfade,
     )

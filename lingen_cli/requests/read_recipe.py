@@ -12,27 +12,19 @@ from lingen_cli.inputs.loras import find_again
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
-from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, samplers_of
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
+from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
+from lingen_cli.requests.job import Base, Destination, GivenImage, Job
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
 from lingen_cli.requests.output_path import file_or_folder
-from lingen_cli.requests.recipe import (
-    MAX_FRAMES,
-    Added,
-    Dropped,
-    ForeignBase,
-    GivenPicture,
-    Recipe,
-    Retaken,
-    recipe_from_video,
-)
+from lingen_cli.requests.recipe import ForeignBase, GivenPicture, Recipe, recipe_from_video
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
-    from lingen_plugins.registry import Registry
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +111,7 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
-    edits = edits_of(recipe, registry, variant)
+    edits = edits_of(recipe)
     given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_license and isinstance(variant, HubModel):
@@ -127,6 +119,7 @@ def prepare_again(
     path, into = file_or_folder(changes.output, Path())
     return Job(
         edits=edits,
+        samplers=samplers_of(registry, variant, edits),
         model=context.locate(recipe.model, folder),
         rate=recipe.rate,
         width=width,
@@ -153,29 +146,24 @@ def prepare_again(
     )
 
 
-def edits_of(
-    recipe: Recipe, registry: Registry, model: ModelVariant | HubModel
-) -> tuple[Edit, ...]:
+def edits_of(recipe: Recipe) -> tuple[Edit, ...]:
     """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
-    edits: list[Edit] = [_stretch(recipe, registry, model)]
-    total = recipe.frames
-    for later in recipe.edits:
-        if isinstance(later, Dropped):
-            if later.keep >= total:
-                raise BadDataError(f"damaged recipe: {total} frames are not cut to {later.keep}")
-            edits.append(Cut(keep=later.keep))
-            total = later.keep
-        elif isinstance(later, Retaken):
-            end = later.begin + later.frames
-            if end > total:
-                raise BadDataError(f"damaged recipe: frame {end} is beyond {total}")
-            edits.append(replace(_stretch(later, registry, model), frames=0, at=(later.begin, end)))
-        else:
-            stretch = _stretch(later, registry, model)
-            edits.append(replace(stretch, cut=later.cut, crossfade=later.crossfade))
-            total += later.frames
+    edits: list[Edit] = []
+    total = 0
+    for edit in recipe.all_edits:
+        if isinstance(edit, Dropped):
+            if edit.keep >= total:
+                raise BadDataError(f"damaged recipe: {total} frames are not cut to {edit.keep}")
+            total = edit.keep
+            edits.append(edit)
+            continue
+        if isinstance(edit, Added):
+            total += edit.frames
+        elif edit.end > total:
+            raise BadDataError(f"damaged recipe: frame {edit.end} is beyond {total}")
         if total > MAX_FRAMES:
             raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")
+        edits.append(_checked(edit))
     return tuple(edits)
 
 
@@ -205,20 +193,12 @@ def check_inputs(job: Job) -> None:
         raise BadDataError(f"{printable(origin.path)} was changed since this run began")
 
 
-def _stretch(
-    part: Recipe | Added | Retaken, registry: Registry, model: ModelVariant | HubModel
-) -> Stretch:
-    windows = part.windows
+def _checked(edit: Added | Retaken) -> Added | Retaken:
+    windows = edit.windows
     if windows is not None and windows[1] >= windows[0]:
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
-    return Stretch(
-        prompt=check_prompt(part.prompt),
-        sampling=overridden(part.sampling, SamplingOverrides()),
-        sampler=sampler_of(registry, model, part.sampling.sampler),
-        frames=part.frames,
-        windows=windows,
-        layout=part.layout,
-    )
+    sampling = overridden(edit.sampling, SamplingOverrides())
+    return edit.model_copy(update={"prompt": check_prompt(edit.prompt), "sampling": sampling})
 
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.inputs.layout_file import DrawnLayout
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_models.sampling.params import (
-    MAX_PROMPT_CHARACTERS,
-    SamplingParams,
-    described,
-    options,
-)
+from lingen_cli.requests.edits import Added, Edit, Sampled
 
-WindowSizes = tuple[Annotated[int, Field(ge=2, le=4096)], Annotated[int, Field(ge=1, le=4095)]]
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
-MAX_FRAMES = 1_000_000
 MAX_BASE_FRAMES = 100_000_000
 MAX_SIDE = 8192
-_NEVER_LEFT_OUT = ("steps", "guidance_scale", "sampler", "seed")
-"""Sampling parameters that every recipe has; later ones may be missing, and are as they were."""
 
 
 class GivenPicture(BaseModel):
@@ -65,74 +54,10 @@ class ForeignBase(BaseModel):
     """Number of the new parameter sets beside its own; 0: it was encoded again."""
 
 
-class _Sampled(BaseModel):
-    """Inputs that one stretch of a video was sampled with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
-    sampling: SamplingParams
-    frames: int = Field(ge=1, le=MAX_FRAMES)
-    windows: WindowSizes | None = None
-    """Latent frames of a window and of its past; None: sampled in one piece."""
-    layout: DrawnLayout | None = None
-    """Where the objects are, as the user has drawn it; its times count from the video's begin."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lift(cls, values: Any) -> Any:
-        """Read a recipe of format 1, in which the sampling parameters lay beside the prompt."""
-        if not isinstance(values, Mapping):
-            return values
-        if values.get("format") not in (None, 1, 2):
-            raise ValueError(f"format {str(values['format'])[:20]!r} is not known")
-        if "sampling" not in values and values.get("format") != 2:
-            old = options()
-            sampling = {old[key]: value for key, value in values.items() if key in old}
-            values = {key: value for key, value in values.items() if key not in old}
-            values["sampling"] = sampling
-            if "format" in values:
-                values["format"] = 2
-        given = values.get("sampling")
-        if isinstance(given, Mapping):
-            for name in _NEVER_LEFT_OUT:
-                if name not in given:
-                    raise ValueError(f"{name} is missing")
-            if unknown := sorted(map(str, set(given) - set(described()))):
-                raise ValueError(f"unknown sampling parameter {unknown[0][:40]!r}")
-        return values
+Later = Annotated[Edit, Field(discriminator="kind")]
 
 
-class Added(_Sampled):
-    """A stretch that was added at the end."""
-
-    kind: Literal["add"] = "add"
-    cut: bool = False
-    """It begins anew, without a past."""
-    crossfade: float = Field(0.0, ge=0, le=3600, allow_inf_nan=False)
-    """Seconds in which the prompt before gives way to this one."""
-
-
-class Retaken(_Sampled):
-    """A stretch that was sampled anew between its neighbours: `frames` of them from `begin` on."""
-
-    kind: Literal["retake"] = "retake"
-    begin: int = Field(ge=0, le=MAX_FRAMES)
-
-
-class Dropped(BaseModel):
-    """The end after the first `keep` frames was dropped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["cut"] = "cut"
-    keep: int = Field(ge=1, le=MAX_FRAMES)
-
-
-Later = Annotated[Added | Retaken | Dropped, Field(discriminator="kind")]
-
-
-class Recipe(_Sampled):
+class Recipe(Sampled):
     """Record of what was asked for, and on what it ran: same recipe, same machine, same frames."""
 
     format: Literal[2] = 2
@@ -180,9 +105,14 @@ class Recipe(_Sampled):
         return one.width, one.height
 
     @property
-    def last(self) -> Recipe | Added | Retaken:
+    def all_edits(self) -> tuple[Edit, ...]:
+        """The first sampling, and what came later."""
+        return (Added(**{name: getattr(self, name) for name in Sampled.model_fields}), *self.edits)
+
+    @property
+    def last(self) -> Sampled:
         """The part that was sampled last."""
-        return next((one for one in reversed(self.edits) if not isinstance(one, Dropped)), self)
+        return next(one for one in reversed(self.all_edits) if isinstance(one, Sampled))
 
 
 def recipe_from_video(path: Path) -> Recipe:

@@ -8,16 +8,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import __version__
-from lingen_cli.requests.job import Base, Cut, Edit, GivenImage, Job, Stretch
-from lingen_cli.requests.recipe import (
-    Added,
-    Dropped,
-    ForeignBase,
-    GivenLora,
-    GivenPicture,
-    Recipe,
-    Retaken,
-)
+from lingen_cli.requests.edits import Added, Sampled
+from lingen_cli.requests.job import Base, GivenImage, Job
+from lingen_cli.requests.recipe import ForeignBase, GivenLora, GivenPicture, Recipe
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -54,15 +47,15 @@ def asked_in(recipe: Recipe) -> dict[str, Any]:
 
 def _asked(job: Job) -> dict[str, Any]:
     first, *rest = job.edits
-    assert isinstance(first, Stretch)
-    return _sampled(first) | {
+    assert isinstance(first, Added)
+    return {name: getattr(first, name) for name in Sampled.model_fields} | {
         "model": job.model.variant.name,
         "weights": job.model.hashes,
         "weights_folder": None if job.model.folder is None else str(job.model.folder),
         "loras": tuple(
             GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
         ),
-        "edits": tuple(_later(edit) for edit in rest),
+        "edits": tuple(rest),
         "fps": str(job.rate),
         "width": job.width,
         "height": job.height,
@@ -74,15 +67,6 @@ def _asked(job: Job) -> dict[str, Any]:
     }
 
 
-def _later(edit: Edit) -> Added | Retaken | Dropped:
-    if isinstance(edit, Cut):
-        return Dropped(keep=edit.keep)
-    if edit.at is None:
-        return Added(**_sampled(edit), cut=edit.cut, crossfade=edit.crossfade)
-    begin, end = edit.at
-    return Retaken(**_sampled(edit) | {"begin": begin, "frames": end - begin})
-
-
 def _picture(image: GivenImage | None) -> GivenPicture | None:
     return None if image is None else GivenPicture(path=str(image.path), sha256=image.sha256)
 
@@ -90,16 +74,6 @@ def _picture(image: GivenImage | None) -> GivenPicture | None:
 def _plain(base: Base) -> dict[str, Any]:
     plain = {field.name: getattr(base, field.name) for field in fields(base)}
     return plain | {"path": str(base.path)}
-
-
-def _sampled(stretch: Stretch) -> dict[str, Any]:
-    return {
-        "prompt": stretch.prompt,
-        "sampling": stretch.sampling,
-        "frames": stretch.frames,
-        "windows": stretch.windows,
-        "layout": stretch.layout,
-    }
 
 
 def versions() -> dict[str, str]:

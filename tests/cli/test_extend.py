@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lingen_cli.generation import latent_cache
 from lingen_cli.media.verify_video import verify_video
-from lingen_cli.requests.recipe import Added, Retaken, recipe_from_video
+from lingen_cli.requests.edits import Added, Retaken
+from lingen_cli.requests.recipe import recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import Registry

@@ -14,7 +14,8 @@ import av
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
-from lingen_cli.requests.recipe import Added, recipe_from_video
+from lingen_cli.requests.edits import Added
+from lingen_cli.requests.recipe import recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 from tests.cli.protocols import Fails, RunHere
 

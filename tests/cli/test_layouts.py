@@ -11,7 +11,7 @@ import pytest
 
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.inputs.frame_rates import Grid
-from lingen_cli.requests.job import Cut, Stretch
+from lingen_cli.requests.edits import Added, Dropped
 from lingen_models.sampling.params import SamplingParams
 
 
@@ -27,13 +27,10 @@ class Pipe:
         return None if prompt == "unreadable" else (prompt, seed, latent_frames, begin, before)
 
 
-def stretch(prompt: str = "a ball", frames: int = 64, seed: int = 1, **more: Any) -> Stretch:
+def stretch(prompt: str = "a ball", frames: int = 64, seed: int = 1, **more: Any) -> Added:
     plan = more.pop("plan", True)
     params = SamplingParams(seed=seed, plan_layout=plan)
-    no_solver: Any = None
-    return Stretch(
-        prompt=prompt, sampling=params, sampler=no_solver, frames=frames, windows=None, **more
-    )
+    return Added(prompt=prompt, sampling=params, frames=frames, **more)
 
 
 def layouts(*edits: object, **more: Any) -> Any:
@@ -77,7 +74,7 @@ def test_what_is_made_anew_keeps_its_plan_unless_the_prompt_is_another() -> None
 
 def test_after_its_end_is_cut_off_a_video_goes_on_with_what_is_left() -> None:
     found = layouts(
-        stretch(frames=65), stretch("a star", seed=7), Cut(keep=33), stretch(frames=32, seed=9)
+        stretch(frames=65), stretch("a star", seed=7), Dropped(keep=33), stretch(frames=32, seed=9)
     )
     assert found[2:] == [None, ("a ball", 1, 9, 0, None)]
 

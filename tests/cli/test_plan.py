@@ -153,8 +153,8 @@ def test_what_is_chosen_can_be_made(
     ("options", "code", "part"),
     [
         (["--fit", "1MB"], 69, "even with --save-memory"),
-        (["--budget", "0.001", "--steps", "10"], 69, "even with --steps 4"),
-        (["--budget", "0.001", "--steps", "4"], 69, "it takes 1 s; make a shorter video"),
+        (["--budget", "0.001", "--steps", "10"], 69, "even with --steps 2"),
+        (["--budget", "0.001", "--steps", "2"], 69, "it takes 1 s; make a shorter video"),
         (["--fit", "3"], 2, "such as 12GB"),
         (["--budget", "soon"], 2, "--budget must be a time"),
         (["--budget", "0"], 2, "--budget must be above 0"),

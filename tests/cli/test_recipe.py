@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.requests.recipe import Added, Dropped, Recipe, recipe_from_video
+from lingen_cli.requests.edits import Added, Dropped
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_models.sampling.params import SamplingParams
 
 GOOD = {

@@ -11,7 +11,8 @@ import typer
 
 from lingen_cli.app import app
 from lingen_cli.inputs.settings import load, sampling_given
-from lingen_cli.requests.recipe import Added, Recipe, Retaken, recipe_from_video
+from lingen_cli.requests.edits import Added, Retaken
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_models.sampling.params import SamplingParams, options
 from tests.cli.protocols import RunHere
 

@@ -10,7 +10,8 @@ import av
 import pytest
 
 from lingen_cli.inputs.story import StoryError, read_story, subtitles
-from lingen_cli.requests.recipe import Added, recipe_from_video
+from lingen_cli.requests.edits import Added
+from lingen_cli.requests.recipe import recipe_from_video
 from tests.cli.protocols import Fails, RunHere
 
 STORY = """

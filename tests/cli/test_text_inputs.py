@@ -251,7 +251,8 @@ def test_a_home_that_cannot_be_read(
 
 
 def test_a_seed_of_minus_one_is_random(lingen_here: RunHere, tiny_weights: Path) -> None:
-    from lingen_cli.requests.recipe import Added, recipe_from_video
+    from lingen_cli.requests.edits import Added
+    from lingen_cli.requests.recipe import recipe_from_video
 
     file = user_file()
     assert file is not None

@@ -152,7 +152,7 @@ def register_model_variants() -> list[ModelVariant]:
         license="Apache-2.0",
         plan_layout=plan_layout,
         plans=plans,
-        planned_sampling={"steps": 3},
+        planned_sampling={"steps": 3, "guidance_interval": (0.05, 0.4)},
         planned_words=planned_words,
         locate_objects=locate_objects,
     )
