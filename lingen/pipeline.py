@@ -224,7 +224,7 @@ class Video:
         from lingen_cli.generation.begun import Begun
         from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
         from lingen_cli.generation.output import FinishedBefore, held
-        from lingen_cli.requests.output_path import check_output
+        from lingen_cli.inputs.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
         destination = replace(

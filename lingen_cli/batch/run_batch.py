@@ -29,11 +29,11 @@ from lingen_cli.files.names import slug
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import check_target
 from lingen_cli.generation.output import is_made
+from lingen_cli.inputs.output_path import SUFFIX, SUFFIXES
 from lingen_cli.inputs.request import Request
 from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
-from lingen_cli.requests.output_path import SUFFIX, SUFFIXES
 from lingen_cli.requests.resolve import resolve
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress

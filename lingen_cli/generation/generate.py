@@ -213,8 +213,8 @@ def _complete(job: Job, video: Path, progress: Progress) -> None:
 def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -> Path:
     """The file that the name of the output asks for, made of the mp4."""
     from lingen_cli.generation.encode import tags_of
+    from lingen_cli.inputs.output_path import SUFFIX
     from lingen_cli.media.metadata import tags_in
-    from lingen_cli.requests.output_path import SUFFIX
 
     suffix = work.target.suffix.lower()
     if suffix == SUFFIX:

@@ -18,8 +18,8 @@ from lingen_cli.files.names import free_names
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.generation.begun import DamagedJournalError, read_begun, same_work, taken_over
+from lingen_cli.inputs.output_path import SUFFIX
 from lingen_cli.requests.job import Job
-from lingen_cli.requests.output_path import SUFFIX
 from lingen_cli.requests.write_recipe import asked_in
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.inputs.output_path import file_or_folder
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
@@ -22,7 +23,6 @@ from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Base, Destination, Job
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
 from lingen_cli.zoo import licenses

@@ -14,6 +14,7 @@ from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.loras import parse_lora
+from lingen_cli.inputs.output_path import file_or_folder
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
@@ -27,7 +28,6 @@ from lingen_cli.requests.capabilities import (
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Destination, GivenImage, Job
-from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel

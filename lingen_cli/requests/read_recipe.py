@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.inputs.loras import find_again
+from lingen_cli.inputs.output_path import file_or_folder
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
@@ -17,7 +18,6 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
 from lingen_cli.requests.job import Base, Destination, GivenImage, Job
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
-from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.recipe import ForeignBase, GivenPicture, Recipe, recipe_from_video
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step

@@ -13,7 +13,7 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.edit import branch, extend, retake
+from lingen_cli.requests.edit_video import branch, extend, retake
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.new_video import new_video
 from lingen_cli.requests.read_recipe import rerun

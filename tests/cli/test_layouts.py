@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.inputs.frame_rates import Grid
-from lingen_cli.requests.edits import Added, Dropped
+from lingen_cli.requests.edits import Added, Dropped, Retaken
 from lingen_models.sampling.params import SamplingParams
 
 
@@ -31,6 +30,10 @@ def stretch(prompt: str = "a ball", frames: int = 64, seed: int = 1, **more: Any
     plan = more.pop("plan", True)
     params = SamplingParams(seed=seed, plan_layout=plan)
     return Added(prompt=prompt, sampling=params, frames=frames, **more)
+
+
+def retake(prompt: str = "a ball", seed: int = 1) -> Retaken:
+    return Retaken(prompt=prompt, sampling=SamplingParams(seed=seed), begin=30, frames=20)
 
 
 def layouts(*edits: object, **more: Any) -> Any:
@@ -66,8 +69,8 @@ def test_a_cut_begins_anew() -> None:
 
 
 def test_what_is_made_anew_keeps_its_plan_unless_the_prompt_is_another() -> None:
-    again = stretch(frames=0, at=(30, 50), seed=5)
-    other = replace(again, prompt="a star")
+    again = retake(seed=5)
+    other = retake("a star", seed=5)
     whole = ("a ball", 1, 9, 0, None)
     assert layouts(stretch(frames=65), again, other) == [whole, whole, None]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from lingen_cli.inputs.output_path import SUFFIX, SUFFIXES
 from lingen_cli.media.formats.convert_video import FORMATS
 from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.reader import frames_at
-from lingen_cli.requests.output_path import SUFFIX, SUFFIXES
 from lingen_cli.requests.recipe import recipe_from_video
 from tests.cli.protocols import Fails, RunHere
 
