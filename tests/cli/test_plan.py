@@ -124,11 +124,11 @@ def test_fewer_steps_and_smaller_pictures(
     asked = ("--seconds", 1, "--size", 128, "--steps", 10)
     whole = planned(*asked)
     half = planned(*asked, "--budget", f"{whole['total_seconds'] / 2:.3f}")
-    assert 4 <= half["steps"] < 10
+    assert 2 <= half["steps"] < 10
     assert half["width"] == 128
     assert shlex.split(half["command"])[-2:] == ["--steps", str(half["steps"])]
     small = planned(*asked, "--budget", f"{whole['total_seconds'] / 8:.3f}")
-    assert small["steps"] == 4
+    assert small["steps"] == 2
     assert 64 <= small["width"] < 128
     assert small["total_seconds"] <= whole["total_seconds"] / 8
     thrifty = planned(*asked, "--fit", f"{whole['ram'] / 1e6 * 0.8:.3f}MB")
