@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,6 +70,14 @@ def train(
             show_default="one per thread",
         ),
     ] = None,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Divide parameters, gradients and optimizer state over the processes (FSDP2), "
+            "for models larger than one device.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
@@ -116,6 +125,7 @@ def train(
                     teacher=teacher,
                     registry=registry,
                     processes=processes,
+                    shard=shard,
                     footage=footage,
                 )
         except RecipeError as error:
@@ -127,7 +137,8 @@ def train(
                 f"{error}, as the system does when memory runs out; the same command goes on "
                 "from the last saved step, with --processes 1 in less memory"
             ) from error
-    console.path(folder)
+    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first
+        console.path(folder)
 
 
 def _footage(folder: Path) -> VideoFolder:

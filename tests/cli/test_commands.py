@@ -76,10 +76,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         teacher: Any,
         registry: Any,
         processes: Any,
+        shard: Any,
         footage: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
-        calls.append((recipe, folder, device, resume, start_from, model, teacher, processes))
+        calls.append(
+            (recipe, folder, device, resume, start_from, model, teacher, processes, shard)
+        )
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
@@ -99,14 +102,14 @@ def test_training_is_handed_what_was_asked_for(
     for part in ("denoiser", "text_encoder"):
         Path(f"{part}.safetensors").write_bytes(b"")
     again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume", "--teacher", ".")
-    assert lingen_here("train", recipe, *again, "--processes", "3").returncode == 0
+    assert lingen_here("train", recipe, *again, "--processes", "3", "--shard").returncode == 0
     assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
     dit = collect().model_variants["dit-mini"].config
     assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None),
-        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3),
-        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False),
+        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3, True),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None, False),
     ]
 
 

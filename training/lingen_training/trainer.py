@@ -45,7 +45,7 @@ from lingen_training.frozen_parts import (
 )
 from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
-from lingen_training.optimization.parallel import Group, grouped
+from lingen_training.optimization.parallel import Group, grouped, launched, launched_group
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
 from lingen_training.stages.train_autoencoder import train_autoencoder, train_decoder
@@ -74,6 +74,7 @@ def train(
     teacher: Path | None = None,
     registry: Registry | None = None,
     processes: int | None = None,
+    shard: bool = False,
     footage: FolderWorld | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
@@ -85,8 +86,10 @@ def train(
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
-    are threads, and never more than a step of every stage has batches. `footage` is what a recipe
-    with `[data] folder` trains on.
+    are threads, and never more than a step of every stage has batches. `shard` divides parameters,
+    gradients and optimizer state over the processes. Where a launcher such as torchrun has started
+    this process among others, they are the processes, and all call this. `footage` is what a
+    recipe with `[data] folder` trains on.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
@@ -98,13 +101,27 @@ def train(
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
     out.mkdir(parents=True, exist_ok=True)
-    _agree(recipe, recipe_path, out, resume)
-    run = _prepare(inputs, recipe, parts, world)
-    if isinstance(recipe.autoencoder, AutoencoderStage):
-        torch.manual_seed(recipe.seed)
-        _autoencoder(recipe, out, device, report, start_from, run.world)
+
+    def prepared() -> TrainingRun:
+        _agree(recipe, recipe_path, out, resume)
+        run = _prepare(inputs, recipe, parts, world)
+        if isinstance(recipe.autoencoder, AutoencoderStage):
+            torch.manual_seed(recipe.seed)
+            _autoencoder(recipe, out, device, report, start_from, run.world)
+        return run
+
+    if launched():
+        with launched_group(device, sharded=shard) as group:
+            _check_shares(recipe, recipe_path, group)
+            run = prepared() if group.leads else None
+            group.wait()  # for the autoencoder
+            run = run or _prepare(inputs, recipe, parts, world)
+            _train_stages(run, report if group.leads else (lambda line: None), group)
+        return out
     count = _processes(recipe, device, processes)
-    with grouped(count, _take_part, {"inputs": inputs}) as group:
+    _check_shares(recipe, recipe_path, Group(0, count, shard))
+    run = prepared()
+    with grouped(count, _take_part, {"inputs": inputs}, sharded=shard) as group:
         _train_stages(run, report, group)
     return out
 
@@ -192,7 +209,8 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
-    pair.to(device)
+    if not group.sharded:  # else copies of it are trained there
+        pair.to(device)
     began = time.monotonic()
     for stage in recipe.stage:
         done = out / f"{stage.name}.averaged.safetensors"
@@ -217,6 +235,27 @@ def _processes(recipe: Recipe, device: str, asked: int | None) -> int:
         return 1
     least = min(stage.batches for stage in recipe.stage)
     return min(least, torch.get_num_threads() if asked is None else asked)
+
+
+def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
+    """Raise RecipeError for stages that the processes of a sharded training cannot share."""
+    if not group.sharded:
+        return
+    for stage in recipe.stage:
+        if stage.batches % group.size:
+            raise RecipeError(
+                f"{path}: stage {stage.name} has {stage.batches} batches in a step, which "
+                f"{group.size} processes do not share evenly: batches = {group.size}"
+            )
+        if stage.distil is not None:
+            raise RecipeError(
+                f"{path}: stage {stage.name} distils, which --shard cannot: leave out --shard"
+            )
+        if stage.layout and any(source.replay for source in stage.source):
+            raise RecipeError(
+                f"{path}: stage {stage.name} has layouts in some of its sources alone, which "
+                "--shard cannot: layout = 0, or leave out --shard"
+            )
 
 
 def write_weights(

@@ -17,6 +17,7 @@ from lingen_models.checkpoints.whole_file import write_whole
 from lingen_training.optimization.curves import read_log
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import Group
+from lingen_training.optimization.state_files import find_state
 
 Report = Callable[[str], None]
 """Takes one line of progress; the caller decides where it goes."""
@@ -65,11 +66,11 @@ def run_loop(
     Raises FloatingPointError when 20 steps in a row have no finite gradient.
     """
     group = weights.group
-    state = folder / f"{name}.state.safetensors"
+    state, begun = folder / f"{name}{weights.state_suffix}", find_state(folder, name)
     log, checks = folder / f"{name}.jsonl", folder / f"{name}.validation.jsonl"
     elapsed, tokens = 0.0, 0.0
-    if state.exists():
-        metadata = weights.load(state)
+    if begun is not None:
+        metadata = weights.load(begun)
         elapsed, tokens = float(metadata.get("seconds", "0")), float(metadata.get("tokens", "0"))
         if group.leads:
             report(f"{name}: going on at step {weights.steps} of {schedule.steps}")
@@ -121,7 +122,7 @@ def run_loop(
             if group.leads:
                 _append(checks, {"step": done, "tokens": int(tokens), **_rounded(marks)})
                 report(f"{name} {done}: " + " ".join(f"{k} {v:.4f}" for k, v in marks.items()))
-        if group.leads and (done % save_every == 0 or done == schedule.steps):
+        if (group.leads or group.sharded) and (done % save_every == 0 or done == schedule.steps):
             seconds = elapsed + time.monotonic() - began
             weights.save(state, {"seconds": f"{seconds:.1f}", "tokens": f"{tokens:.0f}"})
 

@@ -39,8 +39,11 @@ class Muon(torch.optim.Muon):
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
-            updates = [self._momentum(matrix, group["momentum"]) for matrix in matrices]
-            for owner, members in enumerate(_shared_out(matrices, self.group.size)):
+            updates = [
+                self._whole(matrix, self._momentum(matrix, group["momentum"]))
+                for matrix in matrices
+            ]
+            for owner, members in enumerate(_shared_out(updates, self.group.size)):
                 if owner == self.group.rank:
                     for at in members:
                         updates[at] = orthogonal(
@@ -48,10 +51,18 @@ class Muon(torch.optim.Muon):
                         )
                 self._send([updates[at] for at in members], owner)
             for matrix, update in zip(matrices, updates, strict=True):
-                size: float = 0.2 * max(matrix.shape) ** 0.5
+                size: float = 0.2 * max(update.shape) ** 0.5
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                matrix.add_(update, alpha=-group["lr"] * size)
+                matrix.add_(self._own(update), alpha=-group["lr"] * size)
         return loss
+
+    def _whole(self, matrix: Tensor, update: Tensor) -> Tensor:
+        """The update of a whole matrix, from that of what this process holds of it."""
+        return update
+
+    def _own(self, update: Tensor) -> Tensor:
+        """Of the update of a whole matrix that of what this process holds."""
+        return update
 
     def _momentum(self, matrix: Tensor, rate: float) -> Tensor:
         """Nesterov's momentum of a matrix with its gradient, in the dtype of the products."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+from lingen_models.checkpoints.safetensors import save_tensors
 from lingen_training.optimization.muon import Muon
 from lingen_training.optimization.parallel import ALONE, Group, pieces_like
+from lingen_training.optimization.state_files import read_state
 
 _NO_MUON = ("embedding", "position", "modulation", "patch_in", "patch_out", "decoder.out")
 """Tables, and the first and last layers, whose rows are not a map between hidden features."""
@@ -31,6 +33,9 @@ class MasterWeights:
     that are frozen when it is made stay as they are.
     """
 
+    state_suffix = ".state.safetensors"
+    """Of the name under which a state is saved."""
+
     def __init__(
         self,
         network: nn.Module,
@@ -46,24 +51,28 @@ class MasterWeights:
         self.group = group
         self.ema_rate = ema
         self.clip = clip
-        self.names = [name for name, part in network.named_parameters() if part.requires_grad]
-        self.master = [p.detach().float().clone() for p in network.parameters() if p.requires_grad]
+        trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+        self.names = [name for name, _ in trained]
+        self.shapes = [part.shape for _, part in trained]
+        self.master = [own(part.detach()).float().clone() for _, part in trained]
+        """What this process holds of the parameters: all, or its shards."""
         self.average = [part.clone() for part in self.master]
-        network.to(compute_dtype)
+        self.compute_dtype = compute_dtype
+        self._cast()
         self.live: list[Tensor] = [part for part in network.parameters() if part.requires_grad]
-        self.stepped = [
-            part.flatten(1) if _is_hidden_matrix(name, part) else part
-            for name, part in zip(self.names, self.master, strict=True)
-        ]
-        """What the optimisers step: views of the masters."""
         kinds = [
             "muon"
-            if _is_hidden_matrix(name, part)
+            if _is_hidden_matrix(name, shape)
             else "bare"
             if any(key in name for key in _NO_DECAY)
             else "decayed"
-            for name, part in zip(self.names, self.master, strict=True)
+            for name, shape in zip(self.names, self.shapes, strict=True)
         ]
+        self.stepped = [
+            part.flatten(1) if kind == "muon" else part
+            for kind, part in zip(kinds, self.master, strict=True)
+        ]
+        """What the optimizers step: views of the masters."""
         chosen = {
             kind: [part for part, its in zip(self.stepped, kinds, strict=True) if its == kind]
             for kind in ("muon", "bare", "decayed")
@@ -83,28 +92,45 @@ class MasterWeights:
                 )
             )
         if chosen["muon"]:
-            self.optimisers.append(
-                Muon(
-                    chosen["muon"],
-                    lr=learning_rate,
-                    weight_decay=weight_decay,
-                    dtype=compute_dtype,
-                    group=group,
-                )
-            )
+            self.optimisers.append(self._muon(chosen["muon"], learning_rate, weight_decay))
         self.steps = 0
 
-    @torch.no_grad()
-    def step(self, learning_rate: float, batches: int = 1) -> float:
-        """Apply the mean of the gradients that backward left on the network in every process of the
-        group, after `batches` batches in all; returns its norm."""
+    def _cast(self) -> None:
+        """Have the network compute in its dtype."""
+        self.network.to(self.compute_dtype)
+
+    def _muon(
+        self, matrices: list[Tensor], learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        return Muon(
+            matrices,
+            lr=learning_rate,
+            weight_decay=weight_decay,
+            dtype=self.compute_dtype,
+            group=self.group,
+        )
+
+    def _gradients(self) -> list[Tensor]:
+        """The sum over all processes of the gradients, as far as this one holds the parameters."""
         found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.live]
         if self.group.size > 1:
             flat = torch.cat([gradient.flatten() for gradient in found])
             self.group.sum(flat)
             found = pieces_like(flat, found)
-        norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in found]
-        norm = torch.linalg.vector_norm(torch.stack(norms)) / batches
+        return found
+
+    def _norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The norm of all of them together."""
+        norms = [torch.linalg.vector_norm(tensor, dtype=torch.float32) for tensor in tensors]
+        found: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return found
+
+    @torch.no_grad()
+    def step(self, learning_rate: float, batches: int = 1) -> float:
+        """Apply the mean of the gradients that backward left on the network in every process of the
+        group, after `batches` batches in all; returns its norm."""
+        found = self._gradients()
+        norm = self._norm(found) / batches
         if torch.isfinite(norm):
             scale = (self.clip / (norm + 1e-6)).clamp(max=1.0) / batches
             for part, gradient in zip(self.stepped, found, strict=True):
@@ -116,7 +142,7 @@ class MasterWeights:
             self.steps += 1
             rate = min(self.ema_rate, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(self.average, self.master, 1 - rate)
-            torch._foreach_copy_(self.live, self.master)
+            self.use(self.master)
         for stepped, live in zip(self.stepped, self.live, strict=True):
             stepped.grad = live.grad = None
         return float(norm)
@@ -128,7 +154,7 @@ class MasterWeights:
     @torch.no_grad()
     def use(self, values: Iterable[Tensor]) -> None:
         """Put these parameters into the network (the average to evaluate, the master to go on)."""
-        torch._foreach_copy_(self.live, list(values))
+        torch._foreach_copy_([own(part) for part in self.live], list(values))
 
     @torch.no_grad()
     def start_from(self, tensors: dict[str, Tensor]) -> None:
@@ -138,8 +164,9 @@ class MasterWeights:
             average.copy_(tensors[name])
         self.use(self.master)
 
-    def save(self, path: Path, metadata: dict[str, str]) -> None:
-        """Write everything that resuming needs, atomically."""
+    def state(self) -> dict[str, Tensor]:
+        """Return masters, average and what the optimizers remember, by name, as far as this
+        process holds them."""
         tensors: dict[str, Tensor] = {}
         for name, master, average in zip(self.names, self.master, self.average, strict=True):
             tensors[f"master.{name}"] = master
@@ -149,12 +176,21 @@ class MasterWeights:
                 for key in _MOMENTS:
                     if key in optimiser.state.get(part, {}):
                         tensors[f"{key}.{name}"] = optimiser.state[part][key]
-        save_tensors(path, tensors, {**metadata, "steps": str(self.steps)})
+        return tensors
 
-    @torch.no_grad()
+    def save(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write everything that resuming needs, atomically."""
+        save_tensors(path, self.state(), {**metadata, "steps": str(self.steps)})
+
     def load(self, path: Path) -> dict[str, str]:
         """Continue from `save`; returns its metadata."""
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = read_state(path)
+        self.continue_from(tensors, metadata)
+        return metadata
+
+    @torch.no_grad()
+    def continue_from(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Take over a `state`, of which `metadata` has the number of steps."""
         for name, master, average in zip(self.names, self.master, self.average, strict=True):
             master.copy_(tensors[f"master.{name}"])
             average.copy_(tensors[f"average.{name}"])
@@ -174,10 +210,14 @@ class MasterWeights:
                     state["step"] = torch.tensor(float(metadata["steps"]), device=part.device)
         self.steps = int(metadata["steps"])
         self.use(self.master)
-        return metadata
 
 
-def _is_hidden_matrix(name: str, part: Tensor) -> bool:
-    if part.ndim < 2 or any(key in name for key in _NO_MUON):
+def own(part: Tensor) -> Tensor:
+    """What this process holds of a parameter."""
+    return part.to_local() if isinstance(part, DTensor) else part
+
+
+def _is_hidden_matrix(name: str, shape: torch.Size) -> bool:
+    if len(shape) < 2 or any(key in name for key in _NO_MUON):
         return False
-    return min(part.shape[0], part[0].numel()) >= _LEAST_SIDE
+    return min(shape[0], shape[1:].numel()) >= _LEAST_SIDE

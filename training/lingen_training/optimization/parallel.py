@@ -7,6 +7,7 @@ small operations do not spread over threads. Gradients are summed by torch.distr
 from __future__ import annotations
 
 import datetime
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,8 @@ class Group:
 
     rank: int = 0
     size: int = 1
+    sharded: bool = False
+    """Parameters and optimizer state are divided over the processes."""
 
     @property
     def leads(self) -> bool:
@@ -71,14 +74,19 @@ def pieces_like(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 @contextmanager
 def grouped(
-    processes: int, work: Callable[..., Any], arguments: Mapping[str, Any]
+    processes: int,
+    work: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    sharded: bool = False,
 ) -> Iterator[Group]:
     """Start processes that call `work(**arguments, group=...)`, and yield the group to this one.
 
+    `sharded` is a mark of the group, and makes one even of a single process.
     They share the threads of this process evenly. Each sees the same `arguments`, which have to
     be picklable. When the block ends, or fails, they are ended.
     """
-    if processes == 1:
+    if processes == 1 and not sharded:
         yield ALONE
         return
     before = torch.get_num_threads()
@@ -89,7 +97,7 @@ def grouped(
         others = [
             context.Process(
                 target=_join,
-                args=(store, rank, processes, threads, work, dict(arguments)),
+                args=(store, Group(rank, processes, sharded), threads, work, dict(arguments)),
                 daemon=True,
             )
             for rank in range(1, processes)
@@ -97,8 +105,9 @@ def grouped(
         for other in others:
             other.start()
         try:
-            _open(store, 0, processes, threads)
-            yield Group(0, processes)
+            group = Group(0, processes, sharded)
+            _open(store, group, threads)
+            yield group
             distributed.barrier()
         except RuntimeError as error:  # as gloo raises for a connection that was cut
             for rank, other in enumerate(others, start=1):
@@ -116,17 +125,40 @@ def grouped(
             torch.set_num_threads(before)
 
 
-def _open(store: Path, rank: int, size: int, threads: int) -> None:
+def launched() -> bool:
+    """Tell whether a launcher such as torchrun has started this process as one of several."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+@contextmanager
+def launched_group(device: str, *, sharded: bool = False) -> Iterator[Group]:
+    """Join the processes that a launcher has started, each with a GPU of its own where `device` is
+    cuda, and yield their group."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if device != "cpu":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_PATIENCE)
+    try:
+        yield Group(rank, size, sharded)
+        distributed.barrier()
+    finally:
+        distributed.destroy_process_group()
+
+
+def _open(store: Path, group: Group, threads: int) -> None:
     torch.set_num_threads(threads)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{store}", rank=rank, world_size=size, timeout=_PATIENCE
+        "gloo",
+        init_method=f"file://{store}",
+        rank=group.rank,
+        world_size=group.size,
+        timeout=_PATIENCE,
     )
 
 
 def _join(
     store: Path,
-    rank: int,
-    size: int,
+    group: Group,
     threads: int,
     work: Callable[..., Any],
     arguments: dict[str, Any],
@@ -135,6 +167,6 @@ def _join(
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
-    _open(store, rank, size, threads)
-    work(**arguments, group=Group(rank, size))
+    _open(store, group, threads)
+    work(**arguments, group=group)
     distributed.barrier()

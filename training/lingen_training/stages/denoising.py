@@ -145,18 +145,24 @@ def train_stage(
     are measured. A stage that distils needs the network that it learns from.
     """
     supply = Supply(stage, data, report, group)
-    device = pair.denoiser.patch_in.weight.device
+    device = next(data.autoencoder.parameters()).device
     begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
     train_only(pair, stage.distil)
     if stage.alignment:
         torch.manual_seed(data.seed)
         pair.alignment = AlignmentHead(pair.denoiser.config.width).to(device)
-    weights = MasterWeights(
-        pair,
+    dtype = compute_dtype(device.type)
+    trained, kind = pair, MasterWeights
+    if group.sharded:
+        from lingen_training.optimization.sharded import ShardedWeights, shard
+
+        trained, kind = shard(pair, str(device), dtype, group), ShardedWeights
+    weights = kind(
+        trained,
         learning_rate=stage.learning_rate,
         weight_decay=0.01,
         ema=stage.ema,
-        compute_dtype=compute_dtype(device.type),
+        compute_dtype=dtype,
         group=group,
     )
     config = pair.denoiser.config
@@ -174,7 +180,7 @@ def train_stage(
         )
         tokens = torch.tensor(batch.tokens(config.patch))
         if stage.distil is None:
-            return {**flow_losses(pair, stage, batch, rng), "tokens": tokens}
+            return {**flow_losses(trained, stage, batch, rng), "tokens": tokens}
         assert teacher is not None
         if stage.few_steps is not None:
             jump = jump_of(pair, stage, stage.few_steps, batch, rng)
@@ -185,12 +191,16 @@ def train_stage(
 
     validate: Callable[[], dict[str, float]] | None = None
     if stage.validate_every:
-        clips = fixed_clips(data.autoencoder, 24, group)
+        # All processes of a sharded network call it at the same time.
+        sharing = ALONE if group.sharded else group
+        clips = fixed_clips(data.autoencoder, 24, sharing)
 
         def validate() -> dict[str, float]:
+            if group.sharded:
+                pair.load_state_dict(pair.state_dict() | weights.averaged())
             if group.leads:
                 keep()
-            return object_loss(pair, clips, group, layout=stage.layout > 0)
+            return object_loss(trained, clips, sharing, layout=stage.layout > 0)
 
     run_loop(
         name=stage.name,
@@ -205,8 +215,8 @@ def train_stage(
     )
     pair.alignment = None
     pair.requires_grad_(True)
-    trained = weights.averaged()
-    return {name: trained.get(name, value) for name, value in begun.items()}
+    average = weights.averaged()
+    return {name: average.get(name, value) for name, value in begun.items()}
 
 
 def draw_batch(

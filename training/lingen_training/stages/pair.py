@@ -29,6 +29,8 @@ class Pair(nn.Module):
         """Of a stage that aligns with the ground truth."""
         self.frozen = tuple(frozen)
         """Not registered: they are neither trained, nor saved, nor cast."""
+        self.dtype: torch.dtype | None = None
+        """The dtype of the computation, where parameters are kept in another."""
 
     def read(self, prompts: Sequence[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Features and masks of prompts, by text encoder."""
@@ -39,4 +41,5 @@ class Pair(nn.Module):
             pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
         like = self.denoiser.patch_in.weight
         masks = [mask.to(like.device) for _, mask in pairs]
-        return [features.to(like) for features, _ in pairs], masks
+        dtype = like.dtype if self.dtype is None else self.dtype
+        return [features.to(like.device, dtype) for features, _ in pairs], masks

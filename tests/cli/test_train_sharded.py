@@ -1,0 +1,107 @@
+"""`lingen train --shard`: processes that share one network, alone and under torchrun."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lingen_models.checkpoints.safetensors import load_tensors
+from lingen_training.optimization.state_files import find_state
+from tests.cli.protocols import Fails, RunHere
+
+RECIPE = """
+name = "tiny"
+[autoencoder]
+widths = [8, 8, 8]
+depths = [1, 1, 1]
+steps = 1
+batch = 1
+full_size = 64
+full_batch = 1
+frames = 9
+[text]
+width = 64
+depth = 1
+[model]
+preset = "mini"
+overrides = { width = 32, depth = 2, head_dim = 16, ssm_head_dim = 16, state_size = 4, \
+text_dims = [64], position_grid = [8, 8, 8], layout = true }
+[[stage]]
+name = "short"
+steps = 3
+batches = 2
+layout = 0.5
+alignment = 0.1
+learning_rate = 1e-3
+validate_every = 2
+[[stage.source]]
+size = 64
+latent_frames = 2
+batch = 2
+clips = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes the recipe, with some text replaced."""
+
+    def write(*changes: tuple[str, str]) -> Path:
+        text = RECIPE
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "tiny.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_torchrun_starts_the_processes(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    """What two processes have trained is what one has, as far as bf16 goes, and it has a state of
+    two parts."""
+    path = recipe()
+    runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    runner += ["--master-port", "29411"]
+    for name, start, more in (
+        ("one", [sys.executable], ["--processes", "1"]),
+        ("two", runner, ["--shard"]),
+    ):
+        command = [*start, "-m", "lingen_cli", "train", str(path), "--device", "cpu"]
+        result = subprocess.run(
+            [*command, "-o", str(tmp_path / name), *more],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count(str(tmp_path / name)) == 1
+    one, two = (
+        load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        assert torch.allclose(values.float(), two[name].float(), atol=4e-3), name
+    state = find_state(tmp_path / "two", "short")
+    assert state is not None
+    assert len(list(state.glob("*.distcp"))) == 2
+
+
+def test_what_shards_cannot(
+    recipe: Callable[..., Path], lingen_here: RunHere, fails: Fails, tmp_path: Path
+) -> None:
+    def refused(*words: str) -> None:
+        command = ("train", str(tmp_path / "tiny.toml"), "-o", str(tmp_path / "out"), "--shard")
+        fails(lingen_here(*command, "--processes", "2"), 65, *words)
+        assert not (tmp_path / "out" / "recipe.json").exists()
+
+    recipe(("batches = 2", "batches = 3"))
+    refused("stage short has 3 batches in a step", "batches = 2")
+    recipe(("clips = 2\n", "clips = 2\nreplay = true\n"))
+    refused("stage short has layouts in some of its sources alone", "leave out --shard")
