@@ -208,7 +208,7 @@ def markdown_table(result: dict[str, Any]) -> str:
     settings = result["settings"]
     lines = [
         f"{settings['clips']} clips of {settings['seconds']:g} s from held-out prompts, "
-        f"{settings['steps']} steps, guidance {settings['guidance']:g}, seed {settings['seed']}, "
+        f"{settings['steps']} steps, {_guidance(settings)}, seed {settings['seed']}, "
         + ("layouts planned from the prompts." if settings.get("plan_layout") else "no layouts."),
         "",
         "| judged | right | 95% interval | target | through the autoencoder | real renders |",
@@ -269,6 +269,12 @@ def _split_rows(splits: dict[str, dict[str, dict[str, list[int]]]]) -> list[str]
         "|---" * (1 + len(SPLIT_MARKS)) + "|",
     ]
     return head + rows
+
+
+def _guidance(settings: dict[str, Any]) -> str:
+    between = settings.get("guidance_interval")
+    where = "" if between is None else " between {:g} and {:g}".format(*between)
+    return f"guidance {settings['guidance']:g}{where}"
 
 
 class _Generator:
