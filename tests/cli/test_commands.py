@@ -80,9 +80,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         footage: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
-        calls.append(
-            (recipe, folder, device, resume, start_from, model, teacher, processes, shard)
-        )
+        calls.append((recipe, folder, device, resume, start_from, model, teacher, processes, shard))
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise FloatingPointError("images: no finite gradient since step 3")
