@@ -172,8 +172,8 @@ def test_many_videos(lingen_here: RunHere) -> None:
     found = lingen_here("check", "text.mp4", "video.mp4", "still.mp4")
     assert found.returncode == 65
     assert [line for line in found.stdout.splitlines() if line.startswith("file")] == [
-        "file          video.mp4",
-        "file          still.mp4",
+        "file         video.mp4",
+        "file         still.mp4",
     ]
     assert "1 of 3 videos cannot be read" in found.stderr
     found = lingen_here("check", "video.mp4", "text.mp4", "still.mp4", "--max-drift", 2, "--json")
@@ -185,4 +185,4 @@ def test_many_videos(lingen_here: RunHere) -> None:
 
 def test_objects_are_said_not_to_be_looked_at(lingen_here: RunHere) -> None:
     written(scene(20))
-    assert "objects       not looked at" in lingen_here("check", "video.mp4").stdout
+    assert "objects      not looked at" in lingen_here("check", "video.mp4").stdout
