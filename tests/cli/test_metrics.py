@@ -18,6 +18,7 @@ from lingen_cli.media.reader import every_frame
 from lingen_cli.media.writer import VideoWriter
 from lingen_training.metrics.metric_names import METRICS
 from tests.cli.protocols import Fails, RunHere
+from tests.training.tiny_vision import tiny_clip, tiny_dino
 
 UNWEIGHTED = [name for name, one in METRICS.items() if not one.needs]
 
@@ -162,6 +163,33 @@ def test_without_transformers(
     Path("clip").mkdir()
     found = lingen_here("metrics", written("video.mp4", 4), "--clip", "clip")
     fails(found, 69, "pip install 'lingen[hub]'")
+
+
+def test_dino_and_clip(lingen_here: RunHere, tmp_path: Path) -> None:
+    dino, clip = tiny_dino(tmp_path / "dino"), tiny_clip(tmp_path / "clip")
+    videos = [written("a.mp4"), written("b.mp4", 36, speed=4)]
+    Path("b.txt").write_text("a red ball")
+    words = ("--dino", dino, "--clip", clip, "--json")
+    found = lingen_here("metrics", *videos, *words, "--vbench", "out")
+    assert found.returncode == 0, found.stderr
+    first, second, mean = objects(found.stdout)
+    assert list(second["scores"]) == list(METRICS)
+    for one in (first, second):
+        for name, score in one["scores"].items():
+            if name.endswith(("consistency", "across_clips")):
+                assert 0 < score <= 1 + 1e-5
+    assert first["prompt"] is None and "clip_score" not in first["scores"]
+    assert second["prompt"] == "a red ball" and 0 <= second["scores"]["clip_score"] <= 100
+    assert mean["mean"]["clip_score"] == second["scores"]["clip_score"]
+    warning, end = found.stderr.splitlines()
+    assert warning.startswith("lingen: warning: no prompt") and "a.txt" in warning
+    assert end == "lingen: results in out/lingen_eval_results.json"
+    results = json.loads(Path("out/lingen_eval_results.json").read_text())
+    assert len(results["clip_score"][1]) == 1 and len(results["subject_consistency"][1]) == 2
+    info = json.loads(Path("out/lingen_full_info.json").read_text())
+    assert [one["prompt_en"] for one in info] == ["", "a red ball"]
+    one = lingen_here("metrics", "a.mp4", *words[2:], "--metrics", "clip_score", "--prompt", "ball")
+    assert list(objects(one.stdout)[0]["scores"]) == ["clip_score"] and one.stderr == ""
 
 
 def test_files_of_vbench(lingen_here: RunHere, fails: Fails) -> None:

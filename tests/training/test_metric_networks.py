@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,7 @@ from lingen_training.metrics.feature_networks import (
 from lingen_training.metrics.frechet import ClipFeatures
 from lingen_training.metrics.score_video import Networks, UnmeasurableError, score_video
 from lingen_training.metrics.seen_frame import SeenFrame
-
-SIDE = 32
-WORDS = ["<|startoftext|>", "<|endoftext|>", "a</w>", "red</w>", "ball</w>"]
-PARTS = ["r", "e", "d</w>", "re", "b", "a", "l", "l</w>", "ba", "bal"]
-MERGES = ["r e", "re d</w>", "b a", "ba l", "bal l</w>"]
+from tests.training.tiny_vision import SIDE, tiny_clip, tiny_dino
 
 
 class Angles:
@@ -94,52 +89,12 @@ def test_clip_score_is_a_hundred_times_the_cosine() -> None:
 
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as that of facebook/dino-vitb16, with a tiny random network."""
-    from transformers import ViTConfig, ViTModel
-
-    torch.manual_seed(1)
-    folder = tmp_path_factory.mktemp("dino")
-    config = ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size=SIDE,
-        patch_size=8,
-        initializer_range=0.5,
-    )
-    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+    return tiny_dino(tmp_path_factory.mktemp("dino"))
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as that of openai/clip-vit-base-patch32, with a tiny random network."""
-    from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
-
-    torch.manual_seed(2)
-    folder = tmp_path_factory.mktemp("clip")
-    shared = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    text = {"vocab_size": len(WORDS + PARTS), "max_position_embeddings": 8, "eos_token_id": 1}
-    config = CLIPConfig(
-        text_config=shared | text | {"bos_token_id": 0, "pad_token_id": 1},
-        vision_config=shared | {"image_size": SIDE, "patch_size": 8},
-        projection_dim=8,
-    )
-    CLIPModel(config).save_pretrained(folder)
-    source = tmp_path_factory.mktemp("words")
-    vocabulary = {word: number for number, word in enumerate(WORDS + PARTS)}
-    (source / "vocab.json").write_text(json.dumps(vocabulary))
-    (source / "merges.txt").write_text("\n".join(["#version: 0.2", *MERGES, ""]))
-    CLIPTokenizer(
-        str(source / "vocab.json"), str(source / "merges.txt"), unk_token=WORDS[1]
-    ).save_pretrained(folder)
-    return folder
+    return tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 def frames(count: int, size: tuple[int, int] = (SIDE, SIDE), seed: int = 0) -> np.ndarray:
