@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lingen_training.metrics.frechet import ClipFeatures
     from lingen_training.metrics.score_video import Networks, VideoScores
 
+_FULL_INFO = "lingen_full_info.json"
 _LONGEST_CLIP = 60.0
 """Seconds; the features of so many frames are held, to end with a clip as long as the others."""
 
@@ -98,7 +99,7 @@ def metrics(
 
     from lingen_cli.datasets.measured_video import measure, prompt_of
     from lingen_cli.errors import InvalidOptionError, LingenError
-    from lingen_cli.files.work_folder import WorkFolder
+    from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.gallery.collect import find_videos
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import signals as stopping
@@ -122,6 +123,7 @@ def metrics(
         if vbench is not None:
             vbench.mkdir(parents=True, exist_ok=True)
             target = vbench / "lingen_eval_results.json"
+            check_target(vbench / _FULL_INFO, overwrite)
             work = stack.enter_context(WorkFolder(target, overwrite=overwrite))
         networks, encoder = _networks(asked, dino, clip, fvd_network, fvd_frames, device)
         features = None
@@ -351,5 +353,5 @@ def _write_vbench(
     files = [work.temporary(".json") for _ in contents]
     for file, content in zip(files, contents, strict=True):
         file.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-    info = work.target.with_name("lingen_full_info.json")
+    info = work.target.with_name(_FULL_INFO)
     work.publish(files[0], beside=[(files[1], info)])

@@ -219,6 +219,9 @@ def test_files_of_vbench(lingen_here: RunHere, fails: Fails) -> None:
     assert again.returncode == 0
     again_read = json.loads(Path("out/results/lingen_eval_results.json").read_text())
     assert list(again_read) == UNWEIGHTED and len(again_read["sharpness"][1]) == 1
+    Path("out/results/lingen_eval_results.json").unlink()
+    fails(lingen_here("metrics", "a.mp4", "--vbench", "out/results"), 73, "lingen_full_info.json")
+    assert os.listdir("out/results") == ["lingen_full_info.json"]
     Path("file").touch()
     fails(lingen_here("metrics", "a.mp4", "--vbench", "file"), 74, "file")
 
