@@ -31,6 +31,7 @@ from lingen_cli.commands import (
     generate,
     kernels,
     layout,
+    metrics,
     models,
     plan,
     plugins,
@@ -93,6 +94,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
         "recipes": recipes.app,
         "convert": convert.convert,
         "evaluate": evaluate.evaluate,
+        "metrics": metrics.metrics,
         "bench": bench.bench,
     },
     help.SETUP: {

@@ -35,7 +35,7 @@ MOST_BYTES = 400 << 20
 FOUL = ("exception", "ended", "hung", "memory")
 
 _STORY = """\
-seconds = 4
+seconds = 6
 [[shot]]
 prompt = "a red ball bounces"
 seconds = 4
@@ -240,7 +240,7 @@ def _read_project(path: Path) -> None:
 _JOBS = (
     b'{"prompt": "a red ball", "seconds": 4, "seed": 3}\n{"command": "extend", "video": "a.mp4"}\n'
 )
-_TABLE = 'prompt;seconds;seed\na red ball;4,5;1\n"a; b";2;TRUE\n'.encode("utf-16")
+_TABLE = 'prompt;seconds;seed\na red ball;4,5;1\n"a; b";2;7\n'.encode("utf-16")
 
 KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], None]]] = {
     "own": ("a.mp4", _own_video, _read_video),

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from lingen_training.metrics.frame_statistics import Array, mean_gradient, mean_lab
 
 BOX = (160, 160)
 """Frames are scaled to fit this before anything is measured."""
@@ -68,9 +67,8 @@ def look(frames: Iterable[Array], times: Array) -> Series:
     before: Array | None = None
     for frame in frames:
         levels = frame.astype(np.float32)
-        grey = levels.mean(-1)
-        color.append(_lab(levels.reshape(-1, 3).mean(0)))
-        sharpness.append(float(np.abs(np.diff(grey, axis=0)).mean() + _across(grey)))
+        color.append(mean_lab(levels))
+        sharpness.append(mean_gradient(levels))
         change.append(0.0 if before is None else float(np.abs(levels - before).mean()))
         thumbs.append(_thumb(levels))
         before = levels
@@ -157,10 +155,6 @@ def _rate(times: Array) -> float:
     return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 1.0
 
 
-def _across(grey: Array) -> float:
-    return float(np.abs(np.diff(grey, axis=1)).mean())
-
-
 def _thumb(levels: Array) -> Array:
     """(h, w, 3) -> 16 x 16 block means, flat."""
     height, width = (min(side, _THUMB) for side in levels.shape[:2])
@@ -168,15 +162,3 @@ def _thumb(levels: Array) -> Array:
     cells = np.add.reduceat(rows, np.arange(width) * levels.shape[1] // width, axis=1)
     small: Array = cells / (levels.shape[0] * levels.shape[1] / (height * width))
     return small.reshape(-1)
-
-
-def _lab(rgb: Array) -> Array:
-    """Mean sRGB (0..255) to CIE L*a*b* under D65."""
-    part = rgb / 255
-    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
-    matrix = np.array(
-        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    )
-    xyz = matrix @ linear / np.array([0.9505, 1.0, 1.089])
-    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])

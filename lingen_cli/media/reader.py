@@ -51,6 +51,30 @@ def frames_at(
             on_damage(reader.damaged)
 
 
+def every_frame(
+    path: Path, *, on_damage: Callable[[int], None] = lambda count: None
+) -> Iterator[Image]:
+    """Yield all frames in order, upright, uint8 (h, w, 3), in the size of the first.
+
+    Damage is met, and told, as by `frames_at`. Raises like it.
+    """
+    with open_video(path) as video:
+        reader = _Reader(video)
+        scaler = _Scaler((MAX_PIXELS, MAX_PIXELS), None)
+        sized = False
+        for frame in reader.frames():
+            image = scaler.image(frame)
+            if not sized:
+                size = (image.shape[1], image.shape[0])
+                scaler = _Scaler(None, Fit(name="stretch", seen=size, size=size))
+                sized = True
+            yield image
+        if not sized:
+            raise BadDataError(f"video has no readable frame: {printable(path)}")
+        if reader.damaged:
+            on_damage(reader.damaged)
+
+
 def first_frame(video: InputVideo) -> VideoFrame:
     """The first frame that decodes. Raises BadDataError (65)."""
     return _Reader(video).frame_at(0.0)
@@ -77,6 +101,13 @@ class _Reader:
         if self._current is None:
             raise BadDataError(f"video has no readable frame: {printable(self._video.path)}")
         return self._current
+
+    def frames(self) -> Iterator[VideoFrame]:
+        """Yield this frame and all after it."""
+        while self._next is not None:
+            self._advance()
+            if self._current is not None:
+                yield self._current
 
     def _restart(self, time: float) -> None:
         self._frames = self._decode()

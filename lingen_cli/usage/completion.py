@@ -57,6 +57,14 @@ def _samplers(incomplete: str) -> list[str]:
     return _begun(collect().samplers, incomplete)
 
 
+def _metrics(incomplete: str) -> list[str]:
+    """The last of several names between commas."""
+    from lingen_training.metrics.metric_names import METRICS
+
+    before, comma, begun = incomplete.rpartition(",")
+    return [before + comma + name for name in _begun(METRICS, begun)]
+
+
 def _presets(incomplete: str) -> list[str]:
     from lingen_models.network_config import PRESETS
 
@@ -77,6 +85,7 @@ _KINDS: dict[str, Complete] = {
     "model": _models,
     "sampler": _samplers,
     "preset": _presets,
+    "metrics": _metrics,
     "device": _one_of("auto", "cpu", "cuda"),
     "clock": _one_of("wall", "processor"),
     "fit": _one_of("stretch", "pad", "crop"),

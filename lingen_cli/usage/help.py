@@ -44,6 +44,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "recipes copy": ("lingen recipes copy short-clips -o mine.toml",),
     "convert": ("lingen convert dit-mini --weights runs/dit-mini -o runs/converted",),
     "evaluate": ("lingen evaluate --clips 40 --long-clips 0 -o results.json",),
+    "metrics": (
+        "lingen metrics ball.mp4 star.mp4",
+        "lingen metrics videos/ --json --vbench results/",
+        "lingen metrics videos/ --dino dino-vitb16/ --clip clip-vit-base-patch32/",
+    ),
     "bench": ("lingen bench --lengths 4,17 --rounds 1",),
     "doctor": ("lingen doctor",),
     "models list": ("lingen models list",),

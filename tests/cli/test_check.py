@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lingen_cli.media.drift import Report, _lab, judge, look
+from lingen_cli.media.drift import Report, judge, look
 from lingen_cli.media.images.image_files import read_image
 from lingen_cli.media.writer import VideoWriter
+from lingen_training.metrics.frame_statistics import lab
 from tests.cli.protocols import Fails, Run, RunHere
 
 FPS = 16
@@ -62,9 +63,9 @@ def written(images: np.ndarray, name: str = "video.mp4") -> str:
 
 
 def test_lab_is_that_of_the_standard() -> None:
-    np.testing.assert_allclose(_lab(np.array([255.0, 0, 0])), [53.24, 80.09, 67.20], atol=0.03)
-    np.testing.assert_allclose(_lab(np.array([255.0, 255, 255])), [100, 0, 0], atol=0.03)
-    np.testing.assert_allclose(_lab(np.array([4.0, 4, 4])), [1.1, 0, 0], atol=0.03)
+    np.testing.assert_allclose(lab(np.array([255.0, 0, 0])), [53.24, 80.09, 67.20], atol=0.03)
+    np.testing.assert_allclose(lab(np.array([255.0, 255, 255])), [100, 0, 0], atol=0.03)
+    np.testing.assert_allclose(lab(np.array([4.0, 4, 4])), [1.1, 0, 0], atol=0.03)
 
 
 def test_a_steady_video_has_nothing() -> None:
@@ -76,7 +77,7 @@ def test_a_steady_video_has_nothing() -> None:
 
 def test_color_that_drifts() -> None:
     report = measured(scene(160, tint=60))
-    grey, end = (_lab(np.array([120.0, 120, 120 + blue])) for blue in (60 * 0.075, 60 * 0.925))
+    grey, end = (lab(np.array([120.0, 120, 120 + blue])) for blue in (60 * 0.075, 60 * 0.925))
     assert report.color_drift == pytest.approx(np.linalg.norm(end - grey), rel=0.25)
     assert report.drift >= report.color_drift
 
@@ -171,8 +172,8 @@ def test_many_videos(lingen_here: RunHere) -> None:
     found = lingen_here("check", "text.mp4", "video.mp4", "still.mp4")
     assert found.returncode == 65
     assert [line for line in found.stdout.splitlines() if line.startswith("file")] == [
-        "file          video.mp4",
-        "file          still.mp4",
+        "file         video.mp4",
+        "file         still.mp4",
     ]
     assert "1 of 3 videos cannot be read" in found.stderr
     found = lingen_here("check", "video.mp4", "text.mp4", "still.mp4", "--max-drift", 2, "--json")
@@ -184,4 +185,4 @@ def test_many_videos(lingen_here: RunHere) -> None:
 
 def test_objects_are_said_not_to_be_looked_at(lingen_here: RunHere) -> None:
     written(scene(20))
-    assert "objects       not looked at" in lingen_here("check", "video.mp4").stdout
+    assert "objects      not looked at" in lingen_here("check", "video.mp4").stdout

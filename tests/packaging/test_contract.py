@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
+_PLANTED = "attacks/test_planted_files.py"
 CASES = {
     # A: reading a video
     "A1 missing file": "cli/test_foreign_bad_input.py::test_what_is_no_video[A1 missing]",
@@ -36,15 +37,15 @@ CASES = {
     "B3 protocols": "cli/test_foreign_bad_input.py::test_addresses_are_names_of_missing_files",
     "B4 odd names": "cli/test_foreign_bad_input.py::test_odd_names_of_real_files",
     "B5 address as output": "cli/test_bad_input.py::test_arguments",
-    "B6 template fields": "attacks/test_planted_files.py::test_templates_know_names_only",
-    "B7 prompt as path": "attacks/test_planted_files.py::test_a_line_of_a_batch_stays_in_its_folder",
+    "B6 template fields": f"{_PLANTED}::test_templates_know_names_only",
+    "B7 prompt as path": f"{_PLANTED}::test_a_line_of_a_batch_stays_in_its_folder",
     "B8 pickled weights": "cli/test_bad_input.py::test_broken_weights",
     "B9 damaged weights": "models/test_checkpoint.py::test_damaged_files",
     "B10 weights that are not finite": "models/test_checkpoint.py::test_tensors_that_do_not_fit",
     # C: prompts, options, configuration
     "C1 empty prompt": "cli/test_bad_input.py::test_arguments",
     "C2 invalid UTF-8": "cli/test_joblist.py::test_what_is_no_list",
-    "C3 control characters": "attacks/test_planted_files.py::test_a_line_of_a_batch_stays_in_its_folder",
+    "C3 control characters": f"{_PLANTED}::test_a_line_of_a_batch_stays_in_its_folder",
     "C4 BOM, CRLF, blank lines": "cli/test_joblist.py::test_a_prompt_a_line",
     "C5 broken line": "cli/test_batch.py::test_bad_lines_are_all_named_before_anything_is_made",
     "C6 endless line": "cli/test_contract_runs.py::test_c6_an_endless_line",

@@ -1,0 +1,1 @@
+"""Metrics of any videos, after VBench and VBench-Long (docs/metrics.md)."""
