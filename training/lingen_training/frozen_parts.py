@@ -54,6 +54,31 @@ def find_parts(recipe: Recipe, path: Path, registry: Registry | None) -> FoundPa
     )
 
 
+def part_records(
+    recipe: Recipe, path: Path, registry: Registry | None
+) -> tuple[Autoencoder | None, list[TextEncoder]]:
+    """Look up the records of the parts that the recipe in `path` names, and none of their weights.
+
+    Raises RecipeError for a name that no plugin registers.
+    """
+    codec = recipe.autoencoder
+    if not recipe.texts and not isinstance(codec, PartSection):
+        return None, []
+    offered = collect() if registry is None else registry
+    try:
+        field = "text"
+        texts = [offered.text_encoders[text.plugin] for text in recipe.texts]
+        texts = [
+            replace(record, config={**record.config, **text.config})
+            for record, text in zip(texts, recipe.texts, strict=True)
+        ]
+        field = "autoencoder"
+        named = offered.autoencoders[codec.plugin] if isinstance(codec, PartSection) else None
+    except UnknownNameError as error:
+        raise RecipeError(f"{path}: {field}.plugin: {error}") from None
+    return named, texts
+
+
 def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
     """Build `part`, and write the weights file that names it.
 

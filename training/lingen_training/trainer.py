@@ -94,7 +94,7 @@ def train(
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
     inputs = Inputs(recipe_path, out, device, start_from, model, teacher, footage)
-    recipe = _read(inputs)
+    recipe = read_inputs(inputs)
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
     out.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ def train(
     if isinstance(recipe.autoencoder, AutoencoderStage):
         torch.manual_seed(recipe.seed)
         _autoencoder(recipe, out, device, report, start_from, run.world)
-    count = _processes(recipe, device, processes)
+    count = processes_of(recipe, device, processes)
     with grouped(count, _take_part, {"inputs": inputs}) as group:
         _train_stages(run, report, group)
     return out
@@ -147,7 +147,8 @@ class TrainingRun:
         return data.model_dump_json(exclude=plain) if data != DataSection() else ""
 
 
-def _read(inputs: Inputs) -> Recipe:
+def read_inputs(inputs: Inputs) -> Recipe:
+    """Read the recipe, with the model and the data that are given in place of its own."""
     data, footage = None, inputs.footage
     if footage is not None:
         data = DataSection(folder=str(footage.folder), fingerprint=footage.fingerprint)
@@ -166,7 +167,7 @@ def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) ->
 
 def _take_part(inputs: Inputs, group: Group) -> None:
     """Train beside the process that called `train`, once it has an autoencoder."""
-    recipe = _read(inputs)
+    recipe = read_inputs(inputs)
     path = inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
@@ -185,7 +186,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     )
     data = StageData(autoencoder, content_hash(path), recipe.seed, out, run.world, run.world_name)
     torch.manual_seed(recipe.seed)  # a resumed run skips what the autoencoder has drawn
-    pair = _pair(run)
+    pair = pair_of(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in.")):
@@ -211,7 +212,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
-def _processes(recipe: Recipe, device: str, asked: int | None) -> int:
+def processes_of(recipe: Recipe, device: str, asked: int | None) -> int:
     """Processes that train together: one on a GPU; else `asked`, or as many as have work."""
     if device != "cpu":
         return 1
@@ -253,7 +254,8 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _pair(run: TrainingRun) -> Pair:
+def pair_of(run: TrainingRun) -> Pair:
+    """Build the networks that `run` trains, with weights that were drawn."""
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
@@ -294,23 +296,39 @@ def _teacher(
     recipe: Recipe, path: Path, folder: Path | None, own: LinGenConfig, device: str
 ) -> LinGen | None:
     """The frozen network that stages with `distil` learn from; None where there are none."""
-    if all(stage.distil is None for stage in recipe.stage):
+    if teacher_config(recipe, path, folder, own) is None:
         return None
-    if folder is None:
-        raise RecipeError(f"{path}: has a stage that distils: name a folder with --teacher")
+    assert folder is not None
     file = folder / "denoiser.safetensors"
     network = build_network(
         file, read_metadata(file), lambda config: LinGen(LinGenConfig.from_dict(config))
     )
     assert isinstance(network, LinGen)
     load_network(file, network)
+    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+
+
+def teacher_config(
+    recipe: Recipe, path: Path, folder: Path | None, own: LinGenConfig
+) -> LinGenConfig | None:
+    """Read the configuration of the network that stages with `distil` learn from; None where there
+    are none.
+
+    Raises RecipeError without a folder, and for a network of another size than `own`.
+    """
+    if all(stage.distil is None for stage in recipe.stage):
+        return None
+    if folder is None:
+        raise RecipeError(f"{path}: has a stage that distils: name a folder with --teacher")
+    file = folder / "denoiser.safetensors"
+    found = LinGenConfig.from_dict(read_metadata(file)["config"])
     for name in ("width", "depth", "patch", "latent_channels", "text_dims"):
-        if getattr(network.config, name) != getattr(own, name):
+        if getattr(found, name) != getattr(own, name):
             raise RecipeError(
-                f"{file}: its {name} is {getattr(network.config, name)}, that of the model to "
+                f"{file}: its {name} is {getattr(found, name)}, that of the model to "
                 f"train is {getattr(own, name)}"
             )
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return found
 
 
 def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:

@@ -226,6 +226,9 @@ class DenoiserStage(_Section):
     """Share of clips with a layout: the places of their objects (`datasets.clip_layouts`)."""
     batches: int = Field(default=1, ge=1)
     """Batches in a step, each from a source that is drawn for it. Several processes share them."""
+    checkpoint_blocks: bool = False
+    """Blocks are computed again for their gradients: a fraction of the memory of activations, for a
+    third more operations."""
     alignment: float = Field(default=0.0, ge=0)
     """Weight of the alignment with the ground truth (`lingen_training.stages.alignment`)."""
     refresh: int = Field(default=0, ge=0)

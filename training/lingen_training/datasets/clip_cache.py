@@ -200,7 +200,7 @@ class ClipCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         device = next(self.network.parameters()).device
         scenes, starts = self._drawn(shard)
-        group = _group(self.frames, self.size)
+        group = clips_at_once(self.frames, self.size)
         latents = []
         for at in range(0, shard.count, group):
             part = scenes[at : at + group]
@@ -217,7 +217,7 @@ class ClipCache:
         more = {"alike": self.alike} if self.alike else {}
         scenes = [sample(rng.randrange(2**31), **more) for rng in rngs]
         begins = [rng.uniform(0, 20) for rng in rngs]
-        group = _group(self.frames, self.size)
+        group = clips_at_once(self.frames, self.size)
         starts: list[float] = []
         for at in range(0, shard.count, group):
             part = scenes[at : at + group]
@@ -249,8 +249,8 @@ def _pixels(cache: ClipCache, shard: Shard) -> int:
     return shard.count * cache.frames * cache.size * cache.size
 
 
-def _group(frames: int, size: int) -> int:
-    """Clips that are rendered together."""
+def clips_at_once(frames: int, size: int) -> int:
+    """Count the clips that are rendered and encoded together."""
     return max(1, int(_FRAMES_AT_ONCE * 64 * 64 / (frames * size * size)))
 
 

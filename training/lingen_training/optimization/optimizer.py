@@ -52,13 +52,13 @@ class MasterWeights:
         network.to(compute_dtype)
         self.live: list[Tensor] = [part for part in network.parameters() if part.requires_grad]
         self.stepped = [
-            part.flatten(1) if _is_hidden_matrix(name, part) else part
+            part.flatten(1) if is_hidden_matrix(name, part) else part
             for name, part in zip(self.names, self.master, strict=True)
         ]
         """What the optimisers step: views of the masters."""
         kinds = [
             "muon"
-            if _is_hidden_matrix(name, part)
+            if is_hidden_matrix(name, part)
             else "bare"
             if any(key in name for key in _NO_DECAY)
             else "decayed"
@@ -177,7 +177,8 @@ class MasterWeights:
         return metadata
 
 
-def _is_hidden_matrix(name: str, part: Tensor) -> bool:
+def is_hidden_matrix(name: str, part: Tensor) -> bool:
+    """Tell whether Muon steps the parameter `part`, and not AdamW."""
     if part.ndim < 2 or any(key in name for key in _NO_MUON):
         return False
     return min(part.shape[0], part[0].numel()) >= _LEAST_SIDE

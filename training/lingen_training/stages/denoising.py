@@ -146,8 +146,14 @@ def train_stage(
     """
     supply = Supply(stage, data, report, group)
     device = pair.denoiser.patch_in.weight.device
-    begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
     train_only(pair, stage.distil)
+    names = [name for name, _ in pair.named_parameters()]
+    frozen = {
+        name: part.detach().float().clone()
+        for name, part in pair.named_parameters()
+        if not part.requires_grad
+    }
+    pair.denoiser.checkpoint_blocks = stage.checkpoint_blocks
     if stage.alignment:
         torch.manual_seed(data.seed)
         pair.alignment = AlignmentHead(pair.denoiser.config.width).to(device)
@@ -205,8 +211,8 @@ def train_stage(
     )
     pair.alignment = None
     pair.requires_grad_(True)
-    trained = weights.averaged()
-    return {name: trained.get(name, value) for name, value in begun.items()}
+    kept = frozen | weights.averaged()
+    return {name: kept[name] for name in names}
 
 
 def draw_batch(
