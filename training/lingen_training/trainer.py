@@ -28,6 +28,7 @@ from lingen_models.checkpoints.whole_file import write_whole
 from lingen_models.malloc import keep_freed_memory
 from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.embeddings import grown_positions
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
@@ -81,7 +82,8 @@ def train(
     `start_from` is a folder with an earlier `denoiser.safetensors` and `text_encoder.safetensors`
     to begin from (and `autoencoder.safetensors`, which is then kept as it is). `model` is the
     denoiser's configuration in place of the recipe's. Where its mixers differ from those of
-    `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
+    `start_from`, they begin anew, and all else from there; its position tables may be smaller
+    (`lingen_models.networks.embeddings.grown_positions`). `teacher` is the folder with the
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
@@ -189,7 +191,8 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     pair = pair_of(run)
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
-        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in.")):
+        anew = (".mixer.", "layout_in.")
+        if new := load_network(begun, pair.denoiser, anew=anew, fit=grown_positions):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)

@@ -8,7 +8,7 @@ GPU_UTILIZATION = 0.35
 """Share of a GPU's peak that a training is assumed to reach. Not measured: common for transformers
 of this size in bf16."""
 CPU_UTILIZATION = 0.2
-"""Share of the speed of a large matrix product that a training is assumed to reach on a processor."""
+"""Share of a large matrix product's speed that a training is assumed to reach on a processor."""
 
 
 @dataclass(frozen=True)

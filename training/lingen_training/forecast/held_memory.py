@@ -17,9 +17,9 @@ from lingen_models.network_config import LinGenConfig, TAEConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
-_COUNTED_TOKENS = 16384
-_FRAMES = (16, 32)
-"""Whole windows of the presets, in which longer clips are counted."""
+_COUNTED_TOKENS = 8192
+_SIDES, _FRAMES = (16, 16), (32, 64)
+"""Latents of whole windows of the presets, in which larger clips are counted."""
 _CLIP_FRAMES = (9, 17)
 
 
@@ -34,17 +34,19 @@ def held_by_step(
 ) -> int:
     """Count what a forward and a backward pass over `rows` rows of latents of `shape` hold at most,
     with the gradients and without the weights."""
-    tokens = shape[0] * shape[1] * shape[2] // (config.patch[1] * config.patch[2])
     count = partial(_counted_step, config, dtype, text_tokens, checkpoint)
-    by_frames = {
-        many: partial(_linear, _FRAMES, shape[0], partial(count, many, sides=shape[1:]))
-        if tokens > _COUNTED_TOKENS and shape[0] > _FRAMES[1]
-        else partial(count, many, shape[0], shape[1:])
-        for many in (1, 2, rows)
-    }
-    if rows <= 2 or rows * tokens <= _COUNTED_TOKENS:
-        return by_frames[rows]()
-    return _linear((1, 2), rows, lambda many: by_frames[many]())
+    patch = config.patch[1] * config.patch[2]
+    tokens, small = (area[0] * area[1] // patch for area in (shape[1:], _SIDES))
+
+    def of_rows(many: int) -> int:
+        if many * shape[0] * tokens <= _COUNTED_TOKENS:
+            return count(many, shape[0], shape[1:])
+        points = (small * _FRAMES[0], small * _FRAMES[1])
+        return _linear(points, shape[0] * tokens, lambda at: count(many, at // small, _SIDES))
+
+    if rows <= 2 or rows * shape[0] * tokens <= _COUNTED_TOKENS:
+        return of_rows(rows)
+    return _linear((1, 2), rows, of_rows)
 
 
 def _linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> int:

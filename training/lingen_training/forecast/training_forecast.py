@@ -332,8 +332,8 @@ class _Costs:
         the process, and a file that is being written."""
         size = self.dtype.itemsize
         gradients = counted.trained * size
-        update = counted.trained * 4 + counted.muon * size  # while the optimizers step
-        activations = max(int(held) - gradients, update)
+        update = (counted.trained * 4 + counted.muon * size) // self.devices
+        activations = max(int(held) - gradients, update)  # of a batch, or while optimizers step
         memory = {
             "weights": counted.all * size,
             "gradients": gradients,
