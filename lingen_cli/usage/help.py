@@ -36,6 +36,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "lingen train recipe.toml -o runs/mine",
         "lingen train finetune --data my_clips/ --start-from lingen-mini -o runs/mine",
+        "lingen train finetune-lora --data my_clips/ --start-from lingen-mini -o runs/style",
         "lingen train ablation --model dit-mini --start-from lingen-mini",
         "lingen train lingen-mini --dry-run --device-kind h100 --json",
     ),

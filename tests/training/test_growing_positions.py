@@ -22,7 +22,7 @@ LARGE = replace(SMALL, position_grid=(7, 5, 5))
 def test_frames_keep_their_rows_and_pictures_are_stretched(tmp_path: Path) -> None:
     torch.manual_seed(0)
     begun, grown = LinGen(SMALL), LinGen(LARGE)
-    fresh = grown.blocks[0].position.time.detach().clone()  # type: ignore[union-attr]
+    fresh = grown.get_parameter("blocks.0.position.time").detach().clone()
     for part in begun.parameters():
         torch.nn.init.normal_(part)
     path = tmp_path / "denoiser.safetensors"

@@ -143,7 +143,12 @@ def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -
     unit = stride * max(config.patch[1:])
     for index, stage in enumerate(recipe.stage):
         for number, source in enumerate(stage.source):
-            for side in (source.size, *(source.crop or ())):
+            several = [] if source.buckets is None else source.buckets.sides
+            for side in (
+                source.size,
+                *(source.crop or ()),
+                *(one for pair in several for one in pair),
+            ):
                 if side % unit:
                     raise RecipeError(
                         f"{path}: stage.{index}.source.{number}: {side} pixels are no multiple of "

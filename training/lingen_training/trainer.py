@@ -34,6 +34,7 @@ from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
 from lingen_plugins.registry import Registry
+from lingen_training.datasets.buckets import check_buckets
 from lingen_training.datasets.world import PLAYGROUND, FolderWorld, World, find_world
 from lingen_training.frozen_parts import (
     FoundParts,
@@ -47,6 +48,7 @@ from lingen_training.frozen_parts import (
 from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import Group, grouped
+from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
 from lingen_training.stages.train_autoencoder import train_autoencoder, train_decoder
@@ -99,6 +101,8 @@ def train(
     recipe = read_inputs(inputs)
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
+    check_buckets(recipe, recipe_path, world)
+    check_lora(recipe, inputs)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
     run = _prepare(inputs, recipe, parts, world)
@@ -109,6 +113,24 @@ def train(
     with grouped(count, _take_part, {"inputs": inputs}) as group:
         _train_stages(run, report, group)
     return out
+
+
+def check_lora(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError for a LoRA without a base, or on layers that the network does not have, and
+    NotHereError without peft."""
+    if recipe.lora is None:
+        return
+    path = inputs.recipe_path
+    if inputs.start_from is None:
+        raise RecipeError(f"{path}: lora: name the weights that it is for, with --start-from")
+    if recipe.texts:
+        raise RecipeError(f"{path}: lora: not with text encoders of plugins")
+    with torch.device("meta"):
+        pair = Pair(LinGen(recipe.model.config()), None)
+        try:
+            add_adapter(pair, recipe.lora)
+        except ValueError as error:
+            raise RecipeError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     data = StageData(autoencoder, content_hash(path), recipe.seed, out, run.world, run.world_name)
     torch.manual_seed(recipe.seed)  # a resumed run skips what the autoencoder has drawn
     pair = pair_of(run)
+    base = None
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
         anew = (".mixer.", "layout_in.")
@@ -196,6 +219,13 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
+        if recipe.lora is not None:
+            base = content_hash(begun)
+            add_adapter(pair, recipe.lora)
+            own = run.world is not PLAYGROUND
+            if own and (unknown := unknown_words(pair, run.world)):
+                some = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+                report(f"{len(unknown)} words of the captions mean nothing to {begun}: {some}")
     pair.to(device)
     began = time.monotonic()
     for stage in recipe.stage:
@@ -203,7 +233,9 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
         if not trained:
-            keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out)
+            keep = partial(
+                write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
+            )
             average = train_stage(pair, stage, data, report, keep, run.teacher, group)
             if group.leads:
                 save_tensors(done, average, {})
@@ -211,7 +243,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
-            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out)
+            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out, base)
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
@@ -224,9 +256,19 @@ def processes_of(recipe: Recipe, device: str, asked: int | None) -> int:
 
 
 def write_weights(
-    pair: Pair, recipe: Recipe, last_stage: str, autoencoder_hash: str, out: Path
+    pair: Pair,
+    recipe: Recipe,
+    last_stage: str,
+    autoencoder_hash: str,
+    out: Path,
+    base_sha256: str | None = None,
 ) -> None:
-    """Write the denoiser and its own text encoder in bf16, with what made them in the metadata."""
+    """Write the denoiser and its own text encoder in bf16, with what made them in the metadata; of
+    a pair with a LoRA, only that, with the hash of the denoiser that it is for."""
+    if pair.has_adapter:
+        assert base_sha256 is not None
+        write_adapter(pair, recipe, last_stage, base_sha256, out)
+        return
     training: dict[str, Any] = {
         "recipe": json.loads(recipe.model_dump_json()),
         "last_stage": last_stage,
@@ -267,11 +309,20 @@ def pair_of(run: TrainingRun) -> Pair:
         words = set(lexicon.plain_vocabulary())
     else:
         words = set(run.world.vocabulary())
-    if any(source.replay for stage in run.recipe.stage for source in stage.source):
+    if run.recipe.lora is not None:
+        words = set()  # a LoRA brings no words: those of its base are all there are
+    elif any(source.replay for stage in run.recipe.stage for source in stage.source):
         words |= set(PLAYGROUND.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
     return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
+
+
+def unknown_words(pair: Pair, world: World) -> list[str]:
+    """Words of a world's captions that mean nothing to the text encoder of `pair`."""
+    if pair.text_encoder is None:
+        return []
+    return [word for word in world.vocabulary() if pair.text_encoder.unknown_words(word)]
 
 
 def _words_of(path: Path) -> tuple[str, ...]:
@@ -347,7 +398,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
         old = {stage.name: stage for stage in begun.stage}
         changed = [
             name
-            for name in ("seed", "data", "autoencoder", "text", "model")
+            for name in ("seed", "data", "autoencoder", "text", "model", "lora")
             if _said(getattr(begun, name)) != _said(getattr(recipe, name))
         ]
         changed += [

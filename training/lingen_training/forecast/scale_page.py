@@ -41,10 +41,10 @@ def scale_tables() -> str:
         named = f"`{stage.name}` | {stage.steps:,}"
         lines.append(f"| {named} | {tokens} | {stage.flops:.1e} | {held} | {taken} |")
     sums = " | ".join(_days(sum(one.seconds for one in found[devices])) for devices in DEVICES)
-    tokens = sum(one.tokens for one in found[DEVICES[0]]) / 1e9
+    seen = sum(one.tokens for one in found[DEVICES[0]]) / 1e9
     flops = sum(one.flops for one in found[DEVICES[0]])
     blank = " | ".join("" for _ in DEVICES)
-    lines.append(f"| in all | | | {tokens:.0f} G | {flops:.1e} | {blank} | {sums} |")
+    lines.append(f"| in all | | | {seen:.0f} G | {flops:.1e} | {blank} | {sums} |")
     lines += ["", f"At {kind.utilization:.0%} of {kind.peak_flops / 1e12:.0f} TFLOP/s."]
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -16,8 +17,9 @@ from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.registry import Registry
+from lingen_training.datasets.buckets import Draw, check_buckets, draws_of
 from lingen_training.datasets.clip_cache import Shard, clips_at_once
-from lingen_training.datasets.world import find_world
+from lingen_training.datasets.world import find_world, sides
 from lingen_training.forecast import held_memory
 from lingen_training.forecast.device_kinds import DeviceKind
 from lingen_training.forecast.stage_costs import (
@@ -27,18 +29,20 @@ from lingen_training.forecast.stage_costs import (
     parameters_of,
 )
 from lingen_training.frozen_parts import check_sizes, part_records
+from lingen_training.stages.adapters import add_adapter
 from lingen_training.stages.denoising import StageData
 from lingen_training.stages.distillation import train_only
 from lingen_training.stages.pair import Pair
 from lingen_training.trainer import (
     Inputs,
     TrainingRun,
+    check_lora,
     pair_of,
     processes_of,
     read_inputs,
     teacher_config,
 )
-from lingen_training.training_recipe import AutoencoderStage, DenoiserStage, Source
+from lingen_training.training_recipe import AutoencoderStage, DenoiserStage
 
 _WORDS = 12
 """Words of a caption of the playground."""
@@ -163,16 +167,16 @@ def forecast(
             )
     teacher = teacher_config(recipe, path, inputs.teacher, config)
     world = find_world(recipe, path, registry, inputs.footage)
+    check_buckets(recipe, path, world)
+    check_lora(recipe, inputs)
     run = TrainingRun(inputs, recipe, world, config, None, (), None)
     dtype = torch.bfloat16 if not kind.is_cpu else compute_dtype("cpu")
     costs = _Costs(run, kind, devices, dtype, teacher, _text_tokens(texts), codec)
     first = costs.autoencoder()
     stages = [*([] if first is None else [first]), *map(costs.stage, recipe.stage)]
-    files = {
-        shard: source for stage in recipe.stage for shard, source in costs.shards(stage).items()
-    }
-    latents = sum(costs.latent_bytes(shard, source) for shard, source in files.items())
-    counted = parameters_of(costs.pair())
+    files = {shard: draw for stage in recipe.stage for shard, draw in costs.shards(stage).items()}
+    latents = sum(costs.latent_bytes(shard, draw) for shard, draw in files.items())
+    counted = parameters_of(costs.pair)
     own = isinstance(recipe.autoencoder, AutoencoderStage)
     missing = [f"text encoder {record.name}" for record in texts]
     missing += [] if own else ["encoding clips, and the autoencoder that does"]
@@ -219,10 +223,14 @@ class _Costs:
     codec: Autoencoder | None
     """The record of a plugin's autoencoder."""
 
+    @cached_property
     def pair(self) -> Pair:
         """The networks that are trained, on the meta device."""
         with torch.device("meta"):
-            return pair_of(self.run)
+            pair = pair_of(self.run)
+            if self.run.recipe.lora is not None:
+                add_adapter(pair, self.run.recipe.lora)
+            return pair
 
     def own_codec(self) -> tuple[TAEConfig, int] | None:
         """The configuration of the recipe's own autoencoder, and its parameters."""
@@ -259,13 +267,14 @@ class _Costs:
 
     def stage(self, stage: DenoiserStage) -> StageForecast:
         """One stage of the denoiser."""
-        config, pair = self.run.config, self.pair()
+        config, pair = self.run.config, self.pair
         train_only(pair, stage.distil)
-        shares = sum(source.share for source in stage.source)
+        draws = draws_of(stage, self.run.world, self.run.world_name)
+        shares = sum(draw.source.share for draw in draws)
         tokens = flops = held = clips = 0.0
-        for source in stage.source:
-            part = source.share / shares
-            shape = self.shape(source)
+        for draw in draws:
+            source = draw.source
+            part, shape = source.share / shares, self.shape(draw)
             count = shape[0] * shape[1] * shape[2] // (config.patch[1] * config.patch[2])
             tokens += part * source.batch * count
             flops += part * batch_flops(
@@ -274,10 +283,8 @@ class _Costs:
             step = held_memory.held_by_step(
                 config, source.batch, shape, self.dtype, self.text_tokens, stage.checkpoint_blocks
             )
-            held = max(held, step, self.encoding(source))
-        clips = sum(
-            self.latent_bytes(shard, source) for shard, source in self.shards(stage).items()
-        )
+            held = max(held, step, self.encoding(draw))
+        clips = sum(self.latent_bytes(shard, draw) for shard, draw in self.shards(stage).items())
         flops *= stage.batches
         rounds = -(-stage.batches // self.devices) / stage.batches  # of what one device would do
         seconds = stage.steps * flops * rounds / self.kind.flops
@@ -293,23 +300,24 @@ class _Costs:
             stage.name, stage.steps, tokens * stage.batches, stage.steps * flops, seconds, memory
         )
 
-    def shape(self, source: Source) -> Shape:
-        """Latents of a clip of a source."""
-        wide, high = source.crop or (source.size, source.size)
+    def shape(self, draw: Draw) -> Shape:
+        """Latents of a clip."""
+        source = draw.source
+        wide, high = source.crop or sides(draw.size)
         stride = 8 if self.codec is None else self.codec.space_stride
         return source.latent_frames, high // stride, wide // stride
 
-    def encoding(self, source: Source) -> int:
+    def encoding(self, draw: Draw) -> int:
         """Bytes that are held while clips are encoded; 0 where a plugin's autoencoder does it."""
         own = self.own_codec()
         if own is None:
             return 0
-        frames = 1 + 8 * (source.cached_frames - 1)
-        at_once = min(source.clips, clips_at_once(frames, source.size))
-        size = (source.size, source.size)
+        frames = 1 + 8 * (draw.source.cached_frames - 1)
+        at_once = min(draw.source.clips, clips_at_once(frames, draw.size))
+        size = sides(draw.size)
         return held_memory.held_by_encoding(own[0], at_once, frames, size, self.dtype)
 
-    def shards(self, stage: DenoiserStage) -> dict[Shard, Source]:
+    def shards(self, stage: DenoiserStage) -> dict[Shard, Draw]:
         """Files of encoded clips; sources may share some."""
         data = StageData(
             cast(VideoAutoencoder, None),  # asked for nothing: names and numbers of clips alone
@@ -319,13 +327,14 @@ class _Costs:
             self.run.world,
             self.run.world_name,
         )
-        return {shard: source for source in stage.source for shard in data.cache(source).shards()}
+        return {shard: draw for draw in data.draws(stage) for shard in data.cache(draw).shards()}
 
-    def latent_bytes(self, shard: Shard, source: Source) -> int:
+    def latent_bytes(self, shard: Shard, draw: Draw) -> int:
         """Size of a file of encoded clips."""
         stride = 8 if self.codec is None else self.codec.space_stride
-        area = (source.size // stride) ** 2
-        return 2 * shard.count * source.cached_frames * area * self.run.config.latent_channels
+        wide, high = (side // stride for side in sides(draw.size))
+        numbers = shard.count * draw.source.cached_frames * wide * high
+        return 2 * numbers * self.run.config.latent_channels
 
     def memory(self, counted: Parameters, held: int, clips: int, others: int) -> dict[str, int]:
         """Bytes on a device by what holds them. What is only of the CPU is not on a GPU: clips,
