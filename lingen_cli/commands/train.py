@@ -132,14 +132,15 @@ def train(
                 from lingen_cli.planning.training_plan import tell_training
 
                 chosen = find_device(device)
-                tell_training(
-                    Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
-                    registry,
-                    kind=device_kind,
-                    devices=devices or 1,
-                    processes=processes,
-                    as_json=as_json,
-                )
+                with plugin_parts.found():
+                    tell_training(
+                        Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
+                        registry,
+                        kind=device_kind,
+                        devices=devices or 1,
+                        processes=processes,
+                        as_json=as_json,
+                    )
                 return
             with plugin_parts.found():
                 run_stages(

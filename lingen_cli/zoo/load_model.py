@@ -42,8 +42,9 @@ def load_pipeline(
         return _load_hub(model, model.variant, device, dtype, loras)
     check_loras(model, loras)
     pipe = load_model(model, device, dtype)
-    with plugin_parts.found():
-        pipe.add_loras([(one.path, one.scale) for one in loras])
+    if loras:
+        with plugin_parts.found():
+            pipe.add_loras([(one.path, one.scale) for one in loras])
     return pipe
 
 

@@ -219,3 +219,8 @@ def test_a_forecast_counts_what_a_lora_trains(lingen_here: RunHere) -> None:
     assert done.returncode == 0, done.stderr
     (stage,) = json.loads(done.stdout)["stages"]
     assert stage["memory"]["optimizer"] < 0.2 * stage["memory"]["weights"]
+    written(Path(), RECIPE.splitlines()[3] + "\n", "")
+    done = lingen_here(*command, "--device-kind", "h100")
+    (whole,) = json.loads(done.stdout)["stages"]
+    assert stage["flops"] / whole["flops"] == pytest.approx(2 / 3)
+    assert stage["memory"]["total"] < 0.8 * whole["memory"]["total"]

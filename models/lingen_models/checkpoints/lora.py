@@ -63,7 +63,9 @@ def read_lora(path: Path) -> LoraFacts:
     if found.get("kind") != KIND:
         raise CheckpointError(f"{path} is no LoRA that lingen train wrote")
     base, rank, alpha = (found.get(key) for key in ("base_sha256", "rank", "alpha"))
-    if type(base) is str and type(rank) is int and rank > 0 and type(alpha) in (int, float):
+    known = isinstance(base, str) and isinstance(rank, int) and rank > 0
+    if known and isinstance(alpha, int | float):
+        assert isinstance(base, str) and isinstance(rank, int)
         return LoraFacts(base, rank, float(alpha))
     raise CheckpointError(f"damaged LoRA: {path}: its metadata say no base, rank or alpha")
 

@@ -60,16 +60,19 @@ def batch_flops(
     rows: int,
     shape: Shape,
     text_tokens: Sequence[int],
+    *,
+    frozen: bool = False,
 ) -> int:
     """Count the operations of one batch: of the denoiser, and of the teacher of a stage that
-    distils. Text encoders, alignment and validation are not counted."""
+    distils. Weights that are `frozen` under a LoRA have no gradients. Text encoders, alignment,
+    validation and the LoRA itself are not counted."""
 
     def forward(network: LinGenConfig, parts: Iterable[str] = PARTS) -> int:
         found = step_flops(network, shape, text_tokens=text_tokens, batch=rows)
         return sum(found[part] for part in parts)
 
     if stage.distil is None:
-        return (_BACKWARD + stage.checkpoint_blocks) * forward(config)
+        return (_BACKWARD - frozen + stage.checkpoint_blocks) * forward(config)
     assert teacher is not None
     if stage.few_steps is None:
         return _BACKWARD * forward(config, _MIXER) + forward(teacher)

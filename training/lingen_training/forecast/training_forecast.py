@@ -254,14 +254,15 @@ class _Costs:
         with torch.device("meta"):
             counted = parameters_of(TemporalAutoencoder(section.config()))
         sizes = ((section.batch, section.size), (section.full_batch, section.full_size))
+        cases = [(batch, section.frames, size) for batch, size in sizes]
+        if section.decoder_steps:
+            cases += [(max(1, batch // 2), section.decoder_frames, size) for batch, size in sizes]
         held = max(
-            held_memory.held_by_autoencoder_step(
-                section.config(), batch, section.frames, size, self.dtype
-            )
-            for batch, size in sizes
+            held_memory.held_by_autoencoder_step(section.config(), *case, self.dtype)
+            for case in cases
         )
         flops = autoencoder_flops(section)
-        memory = self.memory(counted, held, 0, 0)
+        memory = self.memory(counted, held - counted.all * self.dtype.itemsize, 0, 0)
         steps = section.steps + section.decoder_steps
         return StageForecast("autoencoder", steps, 0, flops, flops / self.kind.flops, memory)
 
@@ -271,6 +272,8 @@ class _Costs:
         train_only(pair, stage.distil)
         draws = draws_of(stage, self.run.world, self.run.world_name)
         shares = sum(draw.source.share for draw in draws)
+        counted = parameters_of(pair)
+        gradients = counted.all * self.dtype.itemsize  # those that a step of the network leaves
         tokens = flops = held = clips = 0.0
         for draw in draws:
             source = draw.source
@@ -278,12 +281,18 @@ class _Costs:
             count = shape[0] * shape[1] * shape[2] // (config.patch[1] * config.patch[2])
             tokens += part * source.batch * count
             flops += part * batch_flops(
-                stage, config, self.teacher, source.batch, shape, self.text_tokens
+                stage,
+                config,
+                self.teacher,
+                source.batch,
+                shape,
+                self.text_tokens,
+                frozen=pair.has_adapter,
             )
             step = held_memory.held_by_step(
                 config, source.batch, shape, self.dtype, self.text_tokens, stage.checkpoint_blocks
             )
-            held = max(held, step, self.encoding(draw))
+            held = max(held, step - gradients, self.encoding(draw))
         clips = sum(self.latent_bytes(shard, draw) for shard, draw in self.shards(stage).items())
         flops *= stage.batches
         rounds = -(-stage.batches // self.devices) / stage.batches  # of what one device would do
@@ -295,7 +304,7 @@ class _Costs:
             with torch.device("meta"):
                 teacher = LinGen(self.teacher)
             others += sum(part.numel() for part in teacher.parameters()) * self.dtype.itemsize
-        memory = self.memory(parameters_of(pair), int(held), int(clips), others)
+        memory = self.memory(counted, int(held), int(clips), others)
         return StageForecast(
             stage.name, stage.steps, tokens * stage.batches, stage.steps * flops, seconds, memory
         )
@@ -337,12 +346,14 @@ class _Costs:
         return 2 * numbers * self.run.config.latent_channels
 
     def memory(self, counted: Parameters, held: int, clips: int, others: int) -> dict[str, int]:
-        """Bytes on a device by what holds them. What is only of the CPU is not on a GPU: clips,
-        the process, and a file that is being written."""
+        """Bytes on a device by what holds them; `held` are those of a step, without gradients.
+
+        Clips, the process, and a file that is being written are not in the memory of a GPU.
+        """
         size = self.dtype.itemsize
         gradients = counted.trained * size
         update = (counted.trained * 4 + counted.muon * size) // self.devices
-        activations = max(int(held) - gradients, update)  # of a batch, or while optimizers step
+        activations = max(held, update)  # of a batch, or while optimizers step
         memory = {
             "weights": counted.all * size,
             "gradients": gradients,

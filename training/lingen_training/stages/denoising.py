@@ -66,7 +66,7 @@ class StageData:
     world_name: str = ""
 
     def draws(self, stage: DenoiserStage) -> list[Draw]:
-        """What the batches of a stage are drawn from."""
+        """Sizes and lengths that the batches of a stage are drawn from."""
         return draws_of(stage, self.world, self.world_name)
 
     def cache(self, draw: Draw) -> ClipCache:
