@@ -82,17 +82,40 @@ def train(
         bool,
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
     ] = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print tokens, FLOPs, memory, disk and time; train nothing."
+        ),
+    ] = False,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --dry-run: how many devices.", show_default="1"),
+    ] = None,
+    device_kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help="With --dry-run: a100, h100, h200, b200, l40s, mi300x or rtx4090.",
+            show_default="this machine",
+            autocompletion=completed("device kind"),
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print JSON.")] = False,
 ) -> None:
     """Train a model from a recipe.
 
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
-    from lingen_cli.errors import BadDataError, OutOfMemory
+    from lingen_cli.errors import BadDataError, InvalidOptionError, OutOfMemory
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
 
+    planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}
+    if not dry_run and (given := [name for name, value in planned.items() if value]):
+        raise InvalidOptionError(f"{given[0]} belongs to --dry-run")
     recipe = _find_recipe(recipe)
     check_device(device)
     registry = open_registry(console.warning)
@@ -106,6 +129,7 @@ def train(
         from lingen_cli.installation import plugin_parts
         from lingen_cli.zoo.load_model import find_device
         from lingen_training.optimization.parallel import LostProcessError
+        from lingen_training.trainer import Inputs
         from lingen_training.trainer import train as run_stages
         from lingen_training.training_recipe import RecipeError, read_recipe
 
@@ -113,6 +137,20 @@ def train(
             if data is None and (named := read_recipe(recipe).data.folder) is not None:
                 data = recipe.parent / named
             footage = None if data is None else _footage(data)
+            if dry_run:
+                from lingen_cli.planning.training_plan import tell_training
+
+                chosen = find_device(device)
+                with plugin_parts.found():
+                    tell_training(
+                        Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
+                        registry,
+                        kind=device_kind,
+                        devices=devices or 1,
+                        processes=processes,
+                        as_json=as_json,
+                    )
+                return
             with plugin_parts.found():
                 run_stages(
                     recipe,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lingen_cli.datasets.footage import Clip, Footage
@@ -29,7 +30,7 @@ class Excerpt:
 
 
 class VideoFolder:
-    """Excerpts of a folder's clips, cut to squares about their centres, at 16 frames per second.
+    """Excerpts of a folder's clips, cut to size about their centres, at 16 frames per second.
 
     An image, and a video that is shorter than what is asked for, stands still at its end. It has
     the methods of `lingen_training.datasets.world.World`.
@@ -42,6 +43,33 @@ class VideoFolder:
         self.footage = footage
         self.folder = footage.folder.resolve()
         self.fingerprint = footage.fingerprint
+        self.clips = len(footage.clips)
+
+    def divided(
+        self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]
+    ) -> dict[tuple[tuple[int, int], int], VideoFolder]:
+        """Parts of the folder by width and height, and latent frames.
+
+        A clip is in the part whose proportions are the nearest, with the longest clips that it
+        fills; one that fills none is among the shortest, and images among those of one frame.
+        """
+        clips: dict[tuple[tuple[int, int], int], list[Clip]] = {
+            (size, length): [] for size in sizes for length in (1, *sorted(lengths))
+        }
+        for clip in self.footage.clips:
+            seen = math.log(clip.width / clip.height)
+            size = min(sizes, key=lambda one: abs(math.log(one[0] / one[1]) - seen))
+            length = 1
+            if clip.seconds is not None:
+                # What is cached of a video is a latent frame longer than what is trained on.
+                filled = [one for one in lengths if (1 + 8 * one) / FPS <= clip.seconds]
+                length = max(filled, default=min(lengths))
+            clips[size, length].append(clip)
+        return {
+            key: VideoFolder(replace(self.footage, clips=tuple(some)))
+            for key, some in clips.items()
+            if some
+        }
 
     def sample_scene(self, seed: int) -> Excerpt:
         """Draw an excerpt."""
@@ -60,26 +88,33 @@ class VideoFolder:
         return tuple(sorted({word for one in captions for word in split_words(one)}))
 
     def render(
-        self, scenes: Sequence[Excerpt], frames: int, size: int, *, start: float = 0
+        self,
+        scenes: Sequence[Excerpt],
+        frames: int,
+        size: int | tuple[int, int],
+        *,
+        start: float = 0,
     ) -> Tensor:
-        """Decode excerpts, (B, 3, frames, size, size) in [-1, 1]; `start` has no effect."""
+        """Decode excerpts, (B, 3, frames, height, width) in [-1, 1], of squares or of a width and
+        height; `start` has no effect."""
         import numpy as np
         import torch
 
-        videos = [np.stack(self._frames(one, frames, size)) for one in scenes]
+        sides = (size, size) if isinstance(size, int) else size
+        videos = [np.stack(self._frames(one, frames, sides)) for one in scenes]
         pixels = torch.from_numpy(np.stack(videos)).permute(0, 4, 1, 2, 3)
         return pixels.float() / 127.5 - 1
 
-    def _frames(self, scene: Excerpt, frames: int, size: int) -> list[Image]:
+    def _frames(self, scene: Excerpt, frames: int, size: tuple[int, int]) -> list[Image]:
         from lingen_cli.media.images.image_files import fit_image, read_image
         from lingen_cli.media.images.resize import Fit
         from lingen_cli.media.reader import frames_at
 
         clip = scene.clip
         if clip.seconds is None:
-            return [fit_image(read_image(clip.path), size, size)] * frames
+            return [fit_image(read_image(clip.path), *size)] * frames
         begin = scene.begin * max(0.0, clip.seconds - frames / FPS)
-        fit = Fit(name="crop", seen=(clip.width, clip.height), size=(size, size))
+        fit = Fit(name="crop", seen=(clip.width, clip.height), size=size)
         times = [begin + number / FPS for number in range(frames)]
         try:
             return list(frames_at(clip.path, times, fit=fit))

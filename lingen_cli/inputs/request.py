@@ -151,8 +151,8 @@ class GenerateRequest(Request):
     lora: Annotated[
         list[str] | None,
         Option(
-            help="A LoRA for a model that diffusers runs: FILE[:SCALE], or owner/name of the hub. "
-            "May be given again.",
+            help="A LoRA for the model: FILE[:SCALE], as `lingen train` or others made it, or "
+            "owner/name of the hub. May be given again.",
             metavar="FILE[:SCALE]",
             panel=MODEL,
         ),

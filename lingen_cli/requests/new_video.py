@@ -29,6 +29,7 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Destination, GivenImage, Job
 from lingen_cli.zoo import licenses
+from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
 
@@ -96,12 +97,11 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     edits = (first, *(_later(first, shot, rate, variant.windows) for shot in shots[1:]))
     pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
-    if request.lora and not isinstance(variant, HubModel):
-        raise InvalidOptionError(f"{variant.name} takes no LoRA: leave out --lora")
     loras = tuple(parse_lora(one) for one in request.lora or ())
     if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = context.locate(settings.model, settings.weights)
+    check_loras(model, loras)
     image = None if request.image is None else given_image(request.image, width, height)
     last_image = None
     if request.last_image is not None:

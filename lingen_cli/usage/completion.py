@@ -81,7 +81,14 @@ def _recipes(incomplete: str) -> list[str]:
     return [*_files({".toml"})(incomplete), *_shipped_recipes(incomplete)]
 
 
+def _device_kinds(incomplete: str) -> list[str]:
+    from lingen_training.forecast.device_kinds import DEVICE_KINDS
+
+    return _begun(DEVICE_KINDS, incomplete)
+
+
 _KINDS: dict[str, Complete] = {
+    "device kind": _device_kinds,
     "model": _models,
     "sampler": _samplers,
     "preset": _presets,

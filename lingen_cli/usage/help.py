@@ -36,7 +36,9 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "lingen train recipe.toml -o runs/mine",
         "lingen train finetune --data my_clips/ --start-from lingen-mini -o runs/mine",
+        "lingen train finetune-lora --data my_clips/ --start-from lingen-mini -o runs/style",
         "lingen train ablation --model dit-mini --start-from lingen-mini",
+        "lingen train lingen-mini --dry-run --device-kind h100 --json",
     ),
     "data check": ("lingen data check my_clips/ --sheet clips.png",),
     "recipes list": ("lingen recipes list",),

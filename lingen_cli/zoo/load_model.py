@@ -36,11 +36,28 @@ def load_pipeline(
 ) -> VideoPipeline:
     """Read the weights of `model`, whichever kind of model that is; else as `load_model`.
 
-    One from elsewhere gets its LoRAs: BadDataError (65) for those of another model.
+    It gets its LoRAs: BadDataError (65) for those of another model.
     """
     if isinstance(model.variant, HubModel):
         return _load_hub(model, model.variant, device, dtype, loras)
-    return load_model(model, device, dtype)
+    check_loras(model, loras)
+    pipe = load_model(model, device, dtype)
+    if loras:
+        with plugin_parts.found():
+            pipe.add_loras([(one.path, one.scale) for one in loras])
+    return pipe
+
+
+def check_loras(model: LocatedModel, loras: Sequence[GivenLora]) -> None:
+    """Raise BadDataError (65) for LoRAs that were trained on other weights than those of a model of
+    lingen; diffusers looks at those of its models."""
+    if not loras or isinstance(model.variant, HubModel) or "denoiser" not in model.hashes:
+        return
+    from lingen_models.checkpoints.lora import check_base
+
+    with plugin_parts.found():
+        for one in loras:
+            check_base(one.path, model.hashes["denoiser"])
 
 
 def _load_hub(

@@ -54,6 +54,31 @@ def find_parts(recipe: Recipe, path: Path, registry: Registry | None) -> FoundPa
     )
 
 
+def part_records(
+    recipe: Recipe, path: Path, registry: Registry | None
+) -> tuple[Autoencoder | None, list[TextEncoder]]:
+    """Look up the records of the parts that the recipe in `path` names, and none of their weights.
+
+    Raises RecipeError for a name that no plugin registers.
+    """
+    codec = recipe.autoencoder
+    if not recipe.texts and not isinstance(codec, PartSection):
+        return None, []
+    offered = collect() if registry is None else registry
+    try:
+        field = "text"
+        texts = [offered.text_encoders[text.plugin] for text in recipe.texts]
+        texts = [
+            replace(record, config={**record.config, **text.config})
+            for record, text in zip(texts, recipe.texts, strict=True)
+        ]
+        field = "autoencoder"
+        named = offered.autoencoders[codec.plugin] if isinstance(codec, PartSection) else None
+    except UnknownNameError as error:
+        raise RecipeError(f"{path}: {field}.plugin: {error}") from None
+    return named, texts
+
+
 def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
     """Build `part`, and write the weights file that names it.
 
@@ -118,7 +143,12 @@ def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -
     unit = stride * max(config.patch[1:])
     for index, stage in enumerate(recipe.stage):
         for number, source in enumerate(stage.source):
-            for side in (source.size, *(source.crop or ())):
+            several = [] if source.buckets is None else source.buckets.sides
+            for side in (
+                source.size,
+                *(source.crop or ()),
+                *(one for pair in several for one in pair),
+            ):
                 if side % unit:
                     raise RecipeError(
                         f"{path}: stage.{index}.source.{number}: {side} pixels are no multiple of "

@@ -13,9 +13,11 @@ from pydantic_core import PydanticUndefined
 
 from lingen_training.training_recipe import (
     AutoencoderStage,
+    Buckets,
     DataSection,
     DenoiserStage,
     FewSteps,
+    LoraSection,
     ModelSection,
     PartSection,
     Recipe,
@@ -31,8 +33,10 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[text]": TextSection,
     "[autoencoder] or [text] of a plugin": PartSection,
     "[model]": ModelSection,
+    "lora": LoraSection,
     "[[stage]]": DenoiserStage,
     "[[stage.source]]": Source,
+    "[stage.source.buckets]": Buckets,
     "[stage.few_steps]": FewSteps,
 }
 """Heading -> the section whose keys stand below it."""

@@ -28,11 +28,13 @@ from lingen_models.checkpoints.whole_file import write_whole
 from lingen_models.malloc import keep_freed_memory
 from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.embeddings import grown_positions
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
 from lingen_plugins.registry import Registry
+from lingen_training.datasets.buckets import check_buckets
 from lingen_training.datasets.world import PLAYGROUND, FolderWorld, World, find_world
 from lingen_training.frozen_parts import (
     FoundParts,
@@ -46,6 +48,7 @@ from lingen_training.frozen_parts import (
 from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import Group, grouped, launched, launched_group
+from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
 from lingen_training.stages.train_autoencoder import train_autoencoder, train_decoder
@@ -82,7 +85,8 @@ def train(
     `start_from` is a folder with an earlier `denoiser.safetensors` and `text_encoder.safetensors`
     to begin from (and `autoencoder.safetensors`, which is then kept as it is). `model` is the
     denoiser's configuration in place of the recipe's. Where its mixers differ from those of
-    `start_from`, they begin anew, and all else from there. `teacher` is the folder with the
+    `start_from`, they begin anew, and all else from there; its position tables may be smaller
+    (`lingen_models.networks.embeddings.grown_positions`). `teacher` is the folder with the
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
@@ -97,9 +101,11 @@ def train(
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
     inputs = Inputs(recipe_path, out, device, start_from, model, teacher, footage)
-    recipe = _read(inputs)
+    recipe = read_inputs(inputs)
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
+    check_buckets(recipe, recipe_path, world)
+    check_lora(recipe, inputs)
     out.mkdir(parents=True, exist_ok=True)
 
     def prepared() -> TrainingRun:
@@ -118,12 +124,30 @@ def train(
             run = run or _prepare(inputs, recipe, parts, world)
             _train_stages(run, report if group.leads else (lambda line: None), group)
         return out
-    count = _processes(recipe, device, processes)
+    count = processes_of(recipe, device, processes)
     _check_shares(recipe, recipe_path, Group(0, count, shard))
     run = prepared()
     with grouped(count, _take_part, {"inputs": inputs}, sharded=shard) as group:
         _train_stages(run, report, group)
     return out
+
+
+def check_lora(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError for a LoRA without a base, or on layers that the network does not have, and
+    NotHereError without peft."""
+    if recipe.lora is None:
+        return
+    path = inputs.recipe_path
+    if inputs.start_from is None:
+        raise RecipeError(f"{path}: lora: name the weights that it is for, with --start-from")
+    if recipe.texts:
+        raise RecipeError(f"{path}: lora: not with text encoders of plugins")
+    with torch.device("meta"):
+        pair = Pair(LinGen(recipe.model.config()), None)
+        try:
+            add_adapter(pair, recipe.lora)
+        except ValueError as error:
+            raise RecipeError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -164,7 +188,8 @@ class TrainingRun:
         return data.model_dump_json(exclude=plain) if data != DataSection() else ""
 
 
-def _read(inputs: Inputs) -> Recipe:
+def read_inputs(inputs: Inputs) -> Recipe:
+    """Read the recipe, with the model and the data that are given in place of its own."""
     data, footage = None, inputs.footage
     if footage is not None:
         data = DataSection(folder=str(footage.folder), fingerprint=footage.fingerprint)
@@ -183,7 +208,7 @@ def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) ->
 
 def _take_part(inputs: Inputs, group: Group) -> None:
     """Train beside the process that called `train`, once it has an autoencoder."""
-    recipe = _read(inputs)
+    recipe = read_inputs(inputs)
     path = inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
@@ -202,13 +227,22 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     )
     data = StageData(autoencoder, content_hash(path), recipe.seed, out, run.world, run.world_name)
     torch.manual_seed(recipe.seed)  # a resumed run skips what the autoencoder has drawn
-    pair = _pair(run)
+    pair = pair_of(run)
+    base = None
     if start_from is not None:
         begun = start_from / "denoiser.safetensors"
-        if new := load_network(begun, pair.denoiser, anew=(".mixer.", "layout_in.")):
+        anew = (".mixer.", "layout_in.")
+        if new := load_network(begun, pair.denoiser, anew=anew, fit=grown_positions):
             report(f"{len(new)} tensors that {begun} lacks begin anew: {new[0]}, ...")
         if pair.text_encoder is not None:
             _load_words(start_from / _WORDS, pair.text_encoder, run.world)
+        if recipe.lora is not None:
+            base = content_hash(begun)
+            add_adapter(pair, recipe.lora)
+            own = run.world is not PLAYGROUND
+            if own and (unknown := unknown_words(pair, run.world)):
+                some = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+                report(f"{len(unknown)} words of the captions mean nothing to {begun}: {some}")
     if not group.sharded:  # else copies of it are trained there
         pair.to(device)
     began = time.monotonic()
@@ -217,7 +251,9 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
         if not trained:
-            keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out)
+            keep = partial(
+                write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
+            )
             average = train_stage(pair, stage, data, report, keep, run.teacher, group)
             if group.leads:
                 save_tensors(done, average, {})
@@ -225,11 +261,11 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
-            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out)
+            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out, base)
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
-def _processes(recipe: Recipe, device: str, asked: int | None) -> int:
+def processes_of(recipe: Recipe, device: str, asked: int | None) -> int:
     """Processes that train together: one on a GPU; else `asked`, or as many as have work."""
     if device != "cpu":
         return 1
@@ -241,6 +277,8 @@ def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
     """Raise RecipeError for stages that the processes of a sharded training cannot share."""
     if not group.sharded:
         return
+    if recipe.lora is not None:
+        raise RecipeError(f"{path}: a LoRA is small, and not divided: leave out --shard")
     for stage in recipe.stage:
         if stage.batches % group.size:
             raise RecipeError(
@@ -259,9 +297,19 @@ def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
 
 
 def write_weights(
-    pair: Pair, recipe: Recipe, last_stage: str, autoencoder_hash: str, out: Path
+    pair: Pair,
+    recipe: Recipe,
+    last_stage: str,
+    autoencoder_hash: str,
+    out: Path,
+    base_sha256: str | None = None,
 ) -> None:
-    """Write the denoiser and its own text encoder in bf16, with what made them in the metadata."""
+    """Write the denoiser and its own text encoder in bf16, with what made them in the metadata; of
+    a pair with a LoRA, only that, with the hash of the denoiser that it is for."""
+    if pair.has_adapter:
+        assert base_sha256 is not None
+        write_adapter(pair, recipe, last_stage, base_sha256, out)
+        return
     training: dict[str, Any] = {
         "recipe": json.loads(recipe.model_dump_json()),
         "last_stage": last_stage,
@@ -292,7 +340,8 @@ def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _pair(run: TrainingRun) -> Pair:
+def pair_of(run: TrainingRun) -> Pair:
+    """Build the networks that `run` trains, with weights that were drawn."""
     denoiser = LinGen(run.config)
     if not isinstance(run.recipe.text, TextSection):
         return Pair(denoiser, None, run.texts)
@@ -301,11 +350,20 @@ def _pair(run: TrainingRun) -> Pair:
         words = set(lexicon.plain_vocabulary())
     else:
         words = set(run.world.vocabulary())
-    if any(source.replay for stage in run.recipe.stage for source in stage.source):
+    if run.recipe.lora is not None:
+        words = set()  # a LoRA brings no words: those of its base are all there are
+    elif any(source.replay for stage in run.recipe.stage for source in stage.source):
         words |= set(PLAYGROUND.vocabulary())
     if run.inputs.start_from is not None:
         words |= set(_words_of(run.inputs.start_from / _WORDS))
     return Pair(denoiser, WordEncoder(run.recipe.text.config(tuple(sorted(words)))))
+
+
+def unknown_words(pair: Pair, world: World) -> list[str]:
+    """Words of a world's captions that mean nothing to the text encoder of `pair`."""
+    if pair.text_encoder is None:
+        return []
+    return [word for word in world.vocabulary() if pair.text_encoder.unknown_words(word)]
 
 
 def _words_of(path: Path) -> tuple[str, ...]:
@@ -333,23 +391,39 @@ def _teacher(
     recipe: Recipe, path: Path, folder: Path | None, own: LinGenConfig, device: str
 ) -> LinGen | None:
     """The frozen network that stages with `distil` learn from; None where there are none."""
-    if all(stage.distil is None for stage in recipe.stage):
+    if teacher_config(recipe, path, folder, own) is None:
         return None
-    if folder is None:
-        raise RecipeError(f"{path}: has a stage that distils: name a folder with --teacher")
+    assert folder is not None
     file = folder / "denoiser.safetensors"
     network = build_network(
         file, read_metadata(file), lambda config: LinGen(LinGenConfig.from_dict(config))
     )
     assert isinstance(network, LinGen)
     load_network(file, network)
+    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+
+
+def teacher_config(
+    recipe: Recipe, path: Path, folder: Path | None, own: LinGenConfig
+) -> LinGenConfig | None:
+    """Read the configuration of the network that stages with `distil` learn from; None where there
+    are none.
+
+    Raises RecipeError without a folder, and for a network of another size than `own`.
+    """
+    if all(stage.distil is None for stage in recipe.stage):
+        return None
+    if folder is None:
+        raise RecipeError(f"{path}: has a stage that distils: name a folder with --teacher")
+    file = folder / "denoiser.safetensors"
+    found = LinGenConfig.from_dict(read_metadata(file)["config"])
     for name in ("width", "depth", "patch", "latent_channels", "text_dims"):
-        if getattr(network.config, name) != getattr(own, name):
+        if getattr(found, name) != getattr(own, name):
             raise RecipeError(
-                f"{file}: its {name} is {getattr(network.config, name)}, that of the model to "
+                f"{file}: its {name} is {getattr(found, name)}, that of the model to "
                 f"train is {getattr(own, name)}"
             )
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return found
 
 
 def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
@@ -365,7 +439,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
         old = {stage.name: stage for stage in begun.stage}
         changed = [
             name
-            for name in ("seed", "data", "autoencoder", "text", "model")
+            for name in ("seed", "data", "autoencoder", "text", "model", "lora")
             if _said(getattr(begun, name)) != _said(getattr(recipe, name))
         ]
         changed += [

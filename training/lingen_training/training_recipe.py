@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from lingen_models.network_config import PRESETS, LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.spelling import did_you_mean
@@ -137,20 +146,56 @@ Distilled = Literal["mamba", "mixer", "steps"]
 Motion = Literal["moves", "bounces", "circles", "zigzags", "spins", "grows", "still"]
 
 
+class Buckets(_Section):
+    """`[stage.source.buckets]`: sizes and lengths among which the clips of a folder are divided."""
+
+    sizes: tuple[str, ...] = Field(min_length=1)
+    """Width and height in pixels, such as "176x96", multiples of 16. A clip goes to the one whose
+    proportions are the nearest, and is cut to them."""
+    latent_frames: tuple[int, ...] = Field(min_length=1)
+    """Lengths, each at least 2. A video goes to the longest that it fills, or to the shortest.
+    Images are clips of one latent frame."""
+    images: float | None = Field(default=None, ge=0, le=1)
+    """Share of the batches that are images; without it by their number among the files."""
+
+    @property
+    def sides(self) -> list[tuple[int, int]]:
+        """Widths and heights."""
+        pairs = (one.split("x") for one in self.sizes)
+        return [(int(width), int(height)) for width, height in pairs]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for size in self.sizes:
+            if not re.fullmatch(r"[0-9]{2,5}x[0-9]{2,5}", size):
+                raise ValueError(f"sizes: {size!r} is not WIDTHxHEIGHT, such as 176x96")
+        for side in (side for pair in self.sides for side in pair):
+            if side % 16 or side < 64:
+                raise ValueError(f"sizes: {side} is no multiple of 16, or below 64")
+        if min(self.latent_frames) < 2:
+            raise ValueError("latent_frames: at least 2, images have buckets of their own")
+        return self
+
+
 class Source(_Section):
     """One `[[stage.source]]`: clips of one size and length, or images, which are clips of one
     latent frame (paper.md 3.1, 3.2)."""
 
     share: float = Field(default=1.0, gt=0)
     """How often this source is drawn from: its part in the sum of the stage's shares."""
-    size: int = Field(ge=64, multiple_of=16)
-    """Side of the pictures in pixels."""
-    latent_frames: int = Field(ge=1)
-    """Length: 1 is images, and each further one stands for 8 frames (half a second)."""
+    size: int = Field(default=0, ge=0, multiple_of=16)
+    """Side of the pictures in pixels, at least 64; needed without `buckets`."""
+    latent_frames: int = Field(default=0, ge=0)
+    """Length, needed without `buckets`: 1 is images, and each further one stands for 8 frames (half
+    a second)."""
+    buckets: Buckets | None = None
+    """Sizes and lengths in place of one: clips of a folder are not all cut to one square. A batch
+    is of one bucket."""
     batch: int = Field(ge=1)
-    """Clips in a batch."""
+    """Clips in a batch; of the largest of `buckets`, and of others as many as hold as many
+    tokens."""
     clips: int = Field(ge=1)
-    """Clips in the latent cache of this source."""
+    """Clips in the latent cache of this source, of all its buckets together."""
     cut_from: int = Field(default=0, ge=0)
     """Latent frames of the cached clips, from which windows are cut; 0 is one more than needed.
     Sources that cut from clips of one length and size share their cache."""
@@ -179,6 +224,17 @@ class Source(_Section):
         """Latent frames of the cached clips: for clips at least one more than is needed, since
         what begins later is from inside a clip."""
         return 1 if self.latent_frames == 1 else max(self.cut_from, self.latent_frames + 1)
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        missing = [name for name in ("size", "latent_frames") if not getattr(self, name)]
+        if self.buckets is None and missing:
+            raise ValueError(f"{missing[0]} is missing")
+        if 0 < self.size < 64:
+            raise ValueError(f"size: {self.size} is less than 64")
+        if self.buckets is not None and len(missing) < 2:
+            raise ValueError("buckets stand in place of size and latent_frames")
+        return self
 
 
 class FewSteps(_Section):
@@ -226,6 +282,9 @@ class DenoiserStage(_Section):
     """Share of clips with a layout: the places of their objects (`datasets.clip_layouts`)."""
     batches: int = Field(default=1, ge=1)
     """Batches in a step, each from a source that is drawn for it. Several processes share them."""
+    checkpoint_blocks: bool = False
+    """Blocks are computed again for their gradients: a fraction of the memory of activations, for a
+    third more operations."""
     alignment: float = Field(default=0.0, ge=0)
     """Weight of the alignment with the ground truth (`lingen_training.stages.alignment`)."""
     refresh: int = Field(default=0, ge=0)
@@ -256,6 +315,20 @@ class ModelSection(_Section):
     def config(self) -> LinGenConfig:
         """The denoiser's configuration."""
         return LinGenConfig.from_dict({**PRESETS[self.preset].to_dict(), **self.overrides})
+
+
+class LoraSection(_Section):
+    """`lora`: a LoRA on the weights of `--start-from` is trained, in place of the weights."""
+
+    rank: int = Field(default=16, ge=1, le=1024)
+    """Rank of its matrices."""
+    alpha: int = Field(default=16, ge=1)
+    """What it adds is `alpha / rank` times the product of its matrices."""
+    targets: tuple[str, ...] = Field(
+        default=("qkv", "q", "kv", "out", "in_proj", "out_proj"), min_length=1
+    )
+    """Names of the layers of a block that get one: those of attention and Mamba2; `up` and `down`
+    are the feed-forward's."""
 
 
 class DataSection(_Section):
@@ -292,6 +365,8 @@ class Recipe(_Section):
     """`[text]`."""
     model: ModelSection = ModelSection()
     """`[model]`."""
+    lora: LoraSection | None = None
+    """`lora = { rank = 16 }`: a LoRA is trained, and written as `lora.safetensors`."""
     stage: tuple[DenoiserStage, ...] = Field(min_length=1)
     """`[[stage]]`: at least one, in their order."""
 
@@ -387,6 +462,10 @@ def _check(recipe: Recipe) -> None:
             raise ValueError(f"stage.{index}.name: {stage.name!r} is taken")
         names.append(stage.name)
         _check_data(recipe, stage, f"stage.{index}")
+        if recipe.lora is not None:
+            for key in ("distil", "alignment", "validate_every"):
+                if getattr(stage, key):
+                    raise ValueError(f"stage.{index}.{key}: not with a lora")
         if (stage.distil == "steps") != (stage.few_steps is not None):
             raise ValueError(
                 f'stage.{index}: distil = "steps" and [stage.few_steps] belong together'
@@ -401,6 +480,12 @@ def _check(recipe: Recipe) -> None:
 
 def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
     """Raise ValueError for settings of the playground where none of its clips are drawn."""
+    for number, source in enumerate(stage.source):
+        if source.buckets is not None and (recipe.data.folder is None or source.replay):
+            raise ValueError(
+                f"{where}.source.{number}.buckets: only a folder has clips of several sizes: name "
+                "one with --data, or as `folder` in [data]"
+            )
     if recipe.data.knows_scenes:
         return
     for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):

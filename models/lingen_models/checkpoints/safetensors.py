@@ -192,12 +192,19 @@ def check_network(path: Path, network: nn.Module) -> None:
             check_finite(path, name, file.get_tensor(name))
 
 
-def load_network(path: Path, network: nn.Module, *, anew: Sequence[str] = ()) -> list[str]:
+def load_network(
+    path: Path,
+    network: nn.Module,
+    *,
+    anew: Sequence[str] = (),
+    fit: Callable[[str, Tensor, Tensor], Tensor] | None = None,
+) -> list[str]:
     """Fill `network` (built on any device but meta), keeping its dtype.
 
     Tensors with one of `anew` in their names may be missing, and stay as they are: those are
-    returned. Foreign ones with it are passed over. Raises CheckpointError for any other missing or
-    foreign tensors, other shapes, NaN or infinity.
+    returned. Foreign ones with it are passed over. `fit` takes a name, a tensor of the file and the
+    network's, and returns what is loaded. Raises CheckpointError for any other missing or foreign
+    tensors, other shapes, NaN or infinity.
     """
     tensors, _ = load_tensors(path)
     wanted = network.state_dict()
@@ -207,6 +214,10 @@ def load_network(path: Path, network: nn.Module, *, anew: Sequence[str] = ()) ->
 
     kept = sorted(name for name in wanted.keys() - tensors.keys() if free(name))
     tensors = {name: tensors[name] for name in tensors if name in wanted or not free(name)}
+    if fit is not None:
+        tensors |= {
+            name: fit(name, tensors[name], wanted[name]) for name in tensors.keys() & wanted
+        }
     check_shapes(path, {name: tuple(one.shape) for name, one in tensors.items()}, network, kept)
     for name, tensor in tensors.items():
         check_finite(path, name, tensor)

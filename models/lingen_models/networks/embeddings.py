@@ -66,6 +66,21 @@ def _rows(table: Tensor, count: int) -> Tensor:
     return stretched.squeeze(0).T.to(table.dtype)
 
 
+def grown_positions(name: str, given: Tensor, fresh: Tensor) -> Tensor:
+    """The table `fresh` of a network that goes on from a smaller one, whose table was `given`.
+
+    Frames keep their rows, and later ones begin as in a fresh network: a longer clip goes on. Lines
+    and columns are stretched: in a larger picture, the same place is at the same share of it.
+    Tables that are not smaller, and all other tensors, are `given`.
+    """
+    axis = name.rpartition(".position.")[2] if ".position." in name else ""
+    if not axis or given.shape[1:] != fresh.shape[1:] or len(given) >= len(fresh):
+        return given
+    if axis == "time":
+        return torch.cat((given, fresh[len(given) :].to(given.dtype)))
+    return _rows(given, len(fresh))
+
+
 _SHARPNESS = 4.0
 _RIM = 0.3
 """Tokens around a disc that count as occupied, too."""

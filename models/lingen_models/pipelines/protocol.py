@@ -147,8 +147,8 @@ class VideoPipeline(Protocol):
         """
 
     def add_loras(self, loras: Sequence[tuple[Path, float]]) -> None:
-        """Put LoRAs, each with its scale, on the networks; only where the model's record is one of
-        diffusers."""
+        """Put LoRAs, each with its scale, on the networks. Raises CheckpointError for those of
+        another model."""
 
     def save_memory(self) -> None:
         """Be `frugal` from now on."""

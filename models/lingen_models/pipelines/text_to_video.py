@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoints.load_networks import TextEncoder, VideoAutoencoder, load_networks
+from lingen_models.checkpoints.lora import merge_lora
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
@@ -147,8 +148,10 @@ class TextToVideo:
         return None
 
     def add_loras(self, loras: Sequence[tuple[Path, float]]) -> None:
-        """Never: the command line has refused them before."""
-        raise NotImplementedError
+        """Add LoRAs, each with its scale, to the weights of the denoiser. Raises CheckpointError
+        for those of another network."""
+        for path, scale in loras:
+            merge_lora(self.denoiser, path, scale)
 
     def save_memory(self) -> None:
         """From now on, prompts are asked one after the other, and decoding takes smaller parts.

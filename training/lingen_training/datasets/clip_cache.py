@@ -19,7 +19,7 @@ from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 from lingen_models.networks.video_autoencoder import TIME_STRIDE
 from lingen_playground import FPS, Scene, close_up_scene, extent
-from lingen_training.datasets.world import PLAYGROUND, World, rendered
+from lingen_training.datasets.world import PLAYGROUND, Size, World, rendered, sides
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import ALONE, Group
 
@@ -147,7 +147,7 @@ class ClipCache:
     autoencoder_hash: str
     clips: int
     latent_frames: int
-    size: int
+    size: Size
     seed: int
     folder: Path
     world: World = PLAYGROUND
@@ -166,7 +166,8 @@ class ClipCache:
     def shards(self, generation: int = 0) -> list[Shard]:
         """Files of the cache. Each generation begins a file later than the one before it, so that
         the oldest clips make room for new ones."""
-        key = f"{self.autoencoder_hash}/{self.latent_frames}/{self.size}/{self.seed}"
+        size = self.size if isinstance(self.size, int) else f"{self.size[0]}x{self.size[1]}"
+        key = f"{self.autoencoder_hash}/{self.latent_frames}/{size}/{self.seed}"
         key += self.world_name + ("/close-up" if self.close_up else "")
         if self.alike:
             key += f"/alike {self.alike}"
@@ -200,7 +201,7 @@ class ClipCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         device = next(self.network.parameters()).device
         scenes, starts = self._drawn(shard)
-        group = _group(self.frames, self.size)
+        group = clips_at_once(self.frames, self.size)
         latents = []
         for at in range(0, shard.count, group):
             part = scenes[at : at + group]
@@ -217,7 +218,7 @@ class ClipCache:
         more = {"alike": self.alike} if self.alike else {}
         scenes = [sample(rng.randrange(2**31), **more) for rng in rngs]
         begins = [rng.uniform(0, 20) for rng in rngs]
-        group = _group(self.frames, self.size)
+        group = clips_at_once(self.frames, self.size)
         starts: list[float] = []
         for at in range(0, shard.count, group):
             part = scenes[at : at + group]
@@ -246,12 +247,12 @@ def fill_caches(
 
 
 def _pixels(cache: ClipCache, shard: Shard) -> int:
-    return shard.count * cache.frames * cache.size * cache.size
+    return shard.count * cache.frames * math.prod(sides(cache.size))
 
 
-def _group(frames: int, size: int) -> int:
-    """Clips that are rendered together."""
-    return max(1, int(_FRAMES_AT_ONCE * 64 * 64 / (frames * size * size)))
+def clips_at_once(frames: int, size: Size) -> int:
+    """Count the clips that are rendered and encoded together."""
+    return max(1, int(_FRAMES_AT_ONCE * 64 * 64 / (frames * math.prod(sides(size)))))
 
 
 def _place(rng: random.Random, low: float, high: float, grid: int, side: int) -> int | None:

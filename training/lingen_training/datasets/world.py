@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -13,6 +13,14 @@ from lingen_plugins.guard import describe
 from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
 from lingen_training.training_recipe import Recipe, RecipeError
+
+Size = int | tuple[int, int]
+"""Side of square pictures in pixels, or width and height."""
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Width and height in pixels."""
+    return (size, size) if isinstance(size, int) else size
 
 
 class World(Protocol):
@@ -40,6 +48,17 @@ class FolderWorld(World, Protocol):
     folder: Path
     fingerprint: str
     """Hash of all clips and captions."""
+    clips: int
+    """Files that can be trained on."""
+
+    def render(self, scenes: Sequence[Any], frames: int, size: Size, *, start: float = 0) -> Tensor:
+        """(B, 3, frames, height, width) in [-1, 1]."""
+
+    def divided(
+        self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]
+    ) -> Mapping[tuple[tuple[int, int], int], FolderWorld]:
+        """Parts of it by width and height, and latent frames: each clip is in the one whose
+        proportions are the nearest, with the longest clips that it fills; images have one."""
 
 
 def find_world(
@@ -68,9 +87,12 @@ def find_world(
 
 
 def rendered(
-    world: World, scenes: Sequence[Any], frames: int, size: int, start: float, device: Any
+    world: World, scenes: Sequence[Any], frames: int, size: Size, start: float, device: Any
 ) -> Tensor:
-    """A batch of clips on `device`, where the playground renders them."""
-    if world is PLAYGROUND:
-        return playground.render(scenes, frames, size, start=start, device=device)
-    return world.render(scenes, frames, size, start=start).to(device)
+    """A batch of clips on `device`, where the playground renders them. Only a FolderWorld has
+    pictures that are not square."""
+    if isinstance(size, int):
+        if world is PLAYGROUND:
+            return playground.render(scenes, frames, size, start=start, device=device)
+        return world.render(scenes, frames, size, start=start).to(device)
+    return cast(FolderWorld, world).render(scenes, frames, size, start=start).to(device)

@@ -62,7 +62,7 @@ class MasterWeights:
         self.live: list[Tensor] = [part for part in network.parameters() if part.requires_grad]
         kinds = [
             "muon"
-            if _is_hidden_matrix(name, shape)
+            if is_hidden_matrix(name, shape)
             else "bare"
             if any(key in name for key in _NO_DECAY)
             else "decayed"
@@ -217,7 +217,8 @@ def own(part: Tensor) -> Tensor:
     return part.to_local() if isinstance(part, DTensor) else part
 
 
-def _is_hidden_matrix(name: str, shape: torch.Size) -> bool:
+def is_hidden_matrix(name: str, shape: torch.Size) -> bool:
+    """Tell whether Muon steps a parameter of this shape, and not AdamW."""
     if len(shape) < 2 or any(key in name for key in _NO_MUON):
         return False
     return min(shape[0], shape[1:].numel()) >= _LEAST_SIDE

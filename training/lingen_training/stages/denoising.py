@@ -17,6 +17,7 @@ from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
+from lingen_training.datasets.buckets import Draw, draws_of, told
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
 from lingen_training.datasets.world import PLAYGROUND, World
@@ -64,38 +65,46 @@ class StageData:
     world: World = PLAYGROUND
     world_name: str = ""
 
-    def cache(self, source: Source) -> ClipCache:
-        """The encoded clips of a source."""
+    def draws(self, stage: DenoiserStage) -> list[Draw]:
+        """Sizes and lengths that the batches of a stage are drawn from."""
+        return draws_of(stage, self.world, self.world_name)
+
+    def cache(self, draw: Draw) -> ClipCache:
+        """The encoded clips of a draw."""
         return ClipCache(
             self.autoencoder,
             self.autoencoder_hash,
-            source.clips,
-            source.cached_frames,
-            source.size,
+            draw.source.clips,
+            draw.source.cached_frames,
+            draw.size,
             self.seed,
             self.folder / "latents",
-            PLAYGROUND if source.replay else self.world,
-            "" if source.replay else self.world_name,
-            source.close_up,
-            source.alike,
+            draw.world,
+            draw.world_name,
+            draw.source.close_up,
+            draw.source.alike,
         )
 
 
 class Supply:
-    """Encoded clips of each source of a stage, of which some are replaced while it trains."""
+    """Encoded clips of each draw of a stage, of which some are replaced while it trains."""
 
     def __init__(self, stage: DenoiserStage, data: StageData, report: Report, group: Group) -> None:
         self.stage = stage
-        self.caches = [data.cache(source) for source in stage.source]
+        draws = data.draws(stage)
+        self.sources = [draw.source for draw in draws]
+        self.caches = [data.cache(draw) for draw in draws]
+        for line in told(draws):
+            report(f"{stage.name}: {line}")
         self.report = report
         self.group = group
         self._generations: list[int] = []
         self._clips: list[LatentClips] = []
 
     def at(self, step: int) -> list[LatentClips]:
-        """Clips of the sources at a step; renders those that are new. A collective call."""
+        """Clips of `sources` at a step; renders those that are new. A collective call."""
         turns = step // self.stage.refresh if self.stage.refresh else 0
-        generations = [turns * source.fresh for source in self.stage.source]
+        generations = [turns * source.fresh for source in self.sources]
         if generations == self._generations:
             return self._clips
         self.report(f"{self.stage.name}: clips for step {step} on")
@@ -103,7 +112,7 @@ class Supply:
         before = self._generations or [-1] * len(generations)
         clips = []
         files: dict[tuple[Shard, ...], LatentClips] = {}  # sources may share them
-        for at, (source, cache) in enumerate(zip(self.stage.source, self.caches, strict=True)):
+        for at, (source, cache) in enumerate(zip(self.sources, self.caches, strict=True)):
             if before[at] == generations[at]:
                 clips.append(self._clips[at])
                 continue
@@ -146,8 +155,14 @@ def train_stage(
     """
     supply = Supply(stage, data, report, group)
     device = next(data.autoencoder.parameters()).device
-    begun = {name: part.detach().float().clone() for name, part in pair.named_parameters()}
     train_only(pair, stage.distil)
+    names = [name for name, _ in pair.named_parameters()]
+    frozen = {
+        name: part.detach().float().clone()
+        for name, part in pair.named_parameters()
+        if not part.requires_grad
+    }
+    pair.denoiser.checkpoint_blocks = stage.checkpoint_blocks
     if stage.alignment:
         torch.manual_seed(data.seed)
         pair.alignment = AlignmentHead(pair.denoiser.config.width).to(device)
@@ -177,6 +192,7 @@ def train_stage(
             rng,
             data.autoencoder.space_stride,
             data.world,
+            supply.sources,
         )
         tokens = torch.tensor(batch.tokens(config.patch))
         if stage.distil is None:
@@ -215,8 +231,8 @@ def train_stage(
     )
     pair.alignment = None
     pair.requires_grad_(True)
-    average = weights.averaged()
-    return {name: average.get(name, value) for name, value in begun.items()}
+    kept = frozen | weights.averaged()
+    return {name: kept[name] for name in names}
 
 
 def draw_batch(
@@ -226,15 +242,17 @@ def draw_batch(
     rng: random.Random,
     space_stride: int = SPACE_STRIDE,
     world: World = PLAYGROUND,
+    sources: Sequence[Source] | None = None,
 ) -> Batch:
-    """A batch from one of the stage's sources, whose cached clips are `clips`; half of those that
-    are no images are windows from inside a longer clip.
+    """A batch from one of `sources`, by default the stage's, whose cached clips are `clips`; half
+    of those that are no images are windows from inside a longer clip.
 
     A window may stand anywhere in a clip of up to `positions` latent frames, since the world is
     the same at all times: so every time position is trained from the first short clips on.
     """
-    shares = [source.share for source in stage.source]
-    ((source, cached),) = rng.choices(list(zip(stage.source, clips, strict=True)), shares)
+    sources = stage.source if sources is None else sources
+    shares = [source.share for source in sources]
+    ((source, cached),) = rng.choices(list(zip(sources, clips, strict=True)), shares)
     frames = source.latent_frames
     last = positions - frames
     inside = frames > 1 and last >= 1 and rng.random() < 0.5

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures
+from lingen_training.stages.pair import Pair
 from lingen_training.training_recipe import Distilled
 
 TRAINED: dict[Distilled | None, str] = {
@@ -46,10 +47,11 @@ class Question:
         return found
 
 
-def train_only(pair: nn.Module, distil: Distilled | None) -> None:
+def train_only(pair: Pair, distil: Distilled | None) -> None:
     """Freeze all of `pair` that such a stage does not train."""
+    trained = ".lora_" if pair.has_adapter else TRAINED[distil]
     for name, part in pair.named_parameters():
-        part.requires_grad_(TRAINED[distil] in name)
+        part.requires_grad_(trained in name)
 
 
 def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:

@@ -27,6 +27,8 @@ class Pair(nn.Module):
         self.text_encoder = text_encoder
         self.alignment: AlignmentHead | None = None
         """Of a stage that aligns with the ground truth."""
+        self.has_adapter = False
+        """A LoRA is on the denoiser, and nothing else is trained (`stages.adapters`)."""
         self.frozen = tuple(frozen)
         """Not registered: they are neither trained, nor saved, nor cast."""
         self.dtype: torch.dtype | None = None

@@ -1,0 +1,1 @@
+"""Tokens, FLOPs, memory, disk and time of a training, before it begins."""

@@ -1,0 +1,122 @@
+"""Bytes that a training step and an encoding hold, counted on the meta device: nothing is computed.
+
+LinGen's memory is linear in layers, rows and frames: large cases are counted in small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+
+import torch
+
+from lingen_models.flops import Shape
+from lingen_models.live_bytes import LiveBytes
+from lingen_models.network_config import LinGenConfig, TAEConfig
+from lingen_models.networks.denoiser import LinGen
+from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+
+_COUNTED_TOKENS = 8192
+_SIDES, _FRAMES = (16, 16), (32, 64)
+"""Latents of whole windows of the presets, in which larger clips are counted."""
+_CLIP_FRAMES = (9, 17)
+
+
+@cache
+def held_by_step(
+    config: LinGenConfig,
+    rows: int,
+    shape: Shape,
+    dtype: torch.dtype,
+    text_tokens: tuple[int, ...],
+    checkpoint: bool,
+) -> int:
+    """Count what a forward and a backward pass over `rows` rows of latents of `shape` hold at most,
+    with the gradients and without the weights."""
+    count = partial(_counted_step, config, dtype, text_tokens, checkpoint)
+    patch = config.patch[1] * config.patch[2]
+    tokens, small = (area[0] * area[1] // patch for area in (shape[1:], _SIDES))
+
+    def of_rows(many: int) -> int:
+        if many * shape[0] * tokens <= _COUNTED_TOKENS:
+            return count(many, shape[0], shape[1:])
+        points = (small * _FRAMES[0], small * _FRAMES[1])
+        return _linear(points, shape[0] * tokens, lambda at: count(many, at // small, _SIDES))
+
+    if rows <= 2 or rows * shape[0] * tokens <= _COUNTED_TOKENS:
+        return of_rows(rows)
+    return _linear((1, 2), rows, of_rows)
+
+
+def _linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> int:
+    """A straight line through what is counted at two points."""
+    low, high = points
+    first, second = count(low), count(high)
+    return first + (second - first) * (at - low) // (high - low)
+
+
+def _counted_step(
+    config: LinGenConfig,
+    dtype: torch.dtype,
+    text_tokens: tuple[int, ...],
+    checkpoint: bool,
+    rows: int,
+    frames: int,
+    sides: tuple[int, int],
+) -> int:
+    def of_depth(depth: int) -> int:
+        with torch.device("meta"):
+            network = LinGen(replace(config, depth=depth)).to(dtype)
+            network.checkpoint_blocks = checkpoint
+            latents = torch.zeros(rows, config.latent_channels, frames, *sides)
+            times = torch.zeros(rows, frames)
+            texts = [
+                torch.zeros(rows, count, size, dtype=dtype)
+                for count, size in zip(text_tokens, config.text_dims, strict=True)
+            ]
+            masks = [torch.ones(rows, count, dtype=torch.bool) for count in text_tokens]
+        live = LiveBytes()
+        with live:
+            found = network(latents, times, texts, masks).float()
+            (found - torch.zeros_like(found)).square().mean().backward()
+        return live.peak
+
+    return _linear((1, 2), config.depth, of_depth) if config.depth > 2 else of_depth(config.depth)
+
+
+@cache
+def held_by_encoding(
+    config: TAEConfig, clips: int, frames: int, size: tuple[int, int], dtype: torch.dtype
+) -> int:
+    """Count what encoding `clips` clips of `frames` frames of `size` pixels, width and height,
+    holds."""
+    if frames > _CLIP_FRAMES[1]:
+        return _linear(
+            _CLIP_FRAMES, frames, lambda few: held_by_encoding(config, clips, few, size, dtype)
+        )
+    with torch.device("meta"):
+        network = TemporalAutoencoder(config).to(dtype).eval()
+        video = torch.zeros(clips, 3, frames, size[1], size[0])
+    live = LiveBytes()
+    with torch.inference_mode(), live:
+        network.encode(video)
+    return live.peak + video.nbytes
+
+
+@cache
+def held_by_autoencoder_step(
+    config: TAEConfig, clips: int, frames: int, size: int, dtype: torch.dtype
+) -> int:
+    """Count what a training step of the autoencoder holds, with the gradients and without the
+    weights."""
+    with torch.device("meta"):
+        network = TemporalAutoencoder(config).to(dtype)
+        video = torch.zeros(clips, 3, frames, size, size)
+    live = LiveBytes()
+    with live:
+        mean, log_variance = network.posterior(video.to(dtype))
+        latents = mean + (0.5 * log_variance).exp().to(mean.dtype)
+        difference = network.decoder(latents).float() - video
+        (difference.abs().mean() + difference.square().mean() + mean.float().mean()).backward()
+    return live.peak + video.nbytes
