@@ -41,6 +41,8 @@ _NAMES = (
     "unlink",
     "rmdir",
 )
+_NEW = ("generate", "story", "overwrite", "pictures")
+"""Kinds that go on with no other video."""
 _NEVER_FULL = ("unlink", "rmdir")
 _FILES = "files"
 """The folder in which a job runs; its cache and what it says lie beside it."""
@@ -54,6 +56,7 @@ COMMANDS = {
     "extend": ("extend", "old.mp4", "--seconds", "0.5", "-o", "a.mp4"),
     "retake": ("retake", "old.mp4", "--from", "0.2", "--to", "0.4", "-o", "a.mp4"),
     "in-place": ("extend", "old.mp4", "--seconds", "0.5", "-o", "old.mp4", "--overwrite"),
+    "pictures": ("generate", "a red ball", "--frames", "9", "-o", "frames/%05d.png"),
     "batch": ("batch", "jobs.jsonl", "-o", "out", "--wait", "0"),
 }
 
@@ -64,9 +67,9 @@ class Job:
     def __init__(self, kind: str, root: Path, weights: str | None) -> None:
         self.kind, self.root, self.start = kind, root, root / f"{kind}-start"
         options = ["--steps", "2", "--seed", "1"]
-        if weights is not None and kind in ("generate", "story", "overwrite"):
+        if weights is not None and kind in _NEW:
             options += ["--weights", weights]
-        if kind in ("generate", "story", "overwrite"):
+        if kind in _NEW:
             options += ["--size", "64"]
         self.command = [*COMMANDS[kind], *(options if kind != "batch" else [])]
         self._prepare(weights)
@@ -129,6 +132,9 @@ class Job:
                 continue
             if content not in (self.begun.get(name), self.whole.get(name)):
                 return "wrong", f"{name} is half or another; ended with {code}"
+        shown = {name for name in between if "/." not in f"/{name}"}
+        if self.kind == "pictures" and shown not in (self.begun.keys(), self.whole.keys()):
+            return "wrong", f"half a folder: {', '.join(sorted(shown))}"
         if code == 70:
             return "wrong", said.strip().splitlines()[-1]
         if code == 0 and between == self.whole:

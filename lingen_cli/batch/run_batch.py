@@ -118,15 +118,17 @@ def plan(
         try:
             if line.problem is not None:
                 raise BadDataError(line.problem)
-            output = _output(line, folder, template)
+            request = _request(line, _output(line, folder, template))
+            job = resolve(request, Context.open(progress))
+            output, pattern = job.destination.path, job.destination.pattern
+            assert output is not None
             place = output.resolve()
             if place in taken:
                 raise BadDataError(f"the output {output.name} is that of line {taken[place]} too")
-            task = Task(line.number, output, _request(line, output))
-            job = task.job(progress)
+            task = Task(line.number, output, request)
             _check_folder(output.parent)
             if outputs and not is_made(job):
-                check_target(output, overwrite=False)
+                check_target(output, overwrite=False, pattern=pattern)
         except Exception as error:
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))

@@ -89,7 +89,7 @@ def _go_on(
         target = folder / begun.name
         changes = replace(
             moved,
-            output=str(target),
+            output=str(target if begun.pattern is None else target / begun.pattern),
             overwrite=begun.may_replace(target),
             cache=context.cache,
             offload=context.settings.offload,
@@ -120,9 +120,12 @@ def _go_on(
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
+    from lingen_cli.files.numbered import PATTERN, PICTURES
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import read_begun
 
+    if PATTERN.search(target.name) and target.suffix.lower() == PICTURES:
+        target = target.parent
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
         raise MissingInputError(f"no interrupted run for {target}")

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.files.numbered import fingerprint_of
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import sealed, sum_of, unsealed
 from lingen_cli.files.write_errors import write_error
@@ -67,6 +68,8 @@ class Begun(BaseModel):
     format: Literal[2] = 2
     name: str
     """Of the output, which lies beside the work folder."""
+    pattern: str | None = None
+    """Of the names of numbered pictures, which are the output."""
     overwrite: bool
     replaces: Sha256 | None
     """Fingerprint of the file that was there when the run began: that one may be overwritten."""
@@ -86,6 +89,7 @@ class Begun(BaseModel):
         """The record of a job that begins now."""
         return cls(
             name=target.name,
+            pattern=job.destination.pattern,
             overwrite=job.destination.overwrite,
             replaces=print_of(target),
             subtitles=job.subtitles,
@@ -124,12 +128,12 @@ class DamagedJournalError(BadDataError):
 
 
 def print_of(path: Path) -> str | None:
-    """Fingerprint of a file, None where there is none."""
+    """Fingerprint of a file or of a folder of pictures, None where there is none."""
     from lingen_cli.media.probe import fingerprint
 
     try:
-        return fingerprint(path)
-    except LingenError:
+        return fingerprint_of(path) if path.is_dir() else fingerprint(path)
+    except (LingenError, OSError):
         return None
 
 

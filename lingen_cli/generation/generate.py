@@ -99,7 +99,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.generation.sample import check_history, latents_of
 
     check_history(job)
-    work.reserve(2 * job.expected_bytes)  # its pieces, and what they make
+    work.reserve(2 * job.expected_bytes + job.picture_bytes)  # its pieces, and what they make
     _beside(job, work)
     tell_start(job, str(work.target), progress)
     tracks = tracks_of(job, progress)
@@ -217,19 +217,29 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
     from lingen_cli.requests.output_path import SUFFIX
 
     suffix = work.target.suffix.lower()
-    if suffix == SUFFIX:
+    if work.pattern is None and suffix == SUFFIX:
         return made.path
-    from lingen_cli.media.formats.convert_video import FORMATS, Source, convert
+    from lingen_cli.media.formats.convert_video import FORMATS, NUMBERED, Source, convert
     from lingen_cli.media.verify_video import differences
 
-    path, copies = work.temporary(suffix), FORMATS[suffix].copies
+    if work.pattern is None:
+        path, kind = work.temporary(suffix), FORMATS[suffix]
+    else:
+        path, kind = work.temporary_folder(), NUMBERED
     tags, recipe = tags_in(made.path), made.recipe
-    if job.metadata and not copies:  # hashes are of pictures that are not in there
+    if job.metadata and not kind.copies:  # hashes are of pictures that are not in there
         tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
-    source = Source(path=made.path, size=job.size, rate=job.rate, frames=job.frames, tags=tags)
-    for lost in convert(source, suffix, path, work.target):
+    source = Source(
+        path=made.path,
+        size=job.size,
+        rate=job.rate,
+        frames=job.frames,
+        tags=tags,
+        pattern=work.pattern,
+    )
+    for lost in convert(source, kind, path, work.target):
         progress.warn(lost)
-    if copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
+    if kind.copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
         raise WriteFailedError(
             f"written video is not what was encoded ({found[0]}), write it again"
         )

@@ -29,11 +29,12 @@ def is_made(job: Job) -> bool:
 
     Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
+    from lingen_cli.media.formats.numbered_pictures import are_whole
     from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 
-    path = job.destination.path
-    if path is None or job.destination.overwrite or not path.is_file():
+    path, pattern = job.destination.path, job.destination.pattern
+    if path is None or job.destination.overwrite or not path.exists():
         return False
     try:
         recipe = recipe_from_video(path)
@@ -41,7 +42,11 @@ def is_made(job: Job) -> bool:
         return False
     if not same_work(recipe, job):
         return False
-    if not is_whole(path, recipe.frame_hashes, job.frames):
+    if pattern is None:
+        whole = is_whole(path, recipe.frame_hashes, job.frames)
+    else:
+        whole = are_whole(path, pattern, job.frames)
+    if not whole:
         raise OutputExistsError(
             "output is this video, but damaged or edited since; --overwrite makes it again: "
             f"{printable(path)}"
@@ -51,11 +56,16 @@ def is_made(job: Job) -> bool:
 
 def tidy(job: Job) -> None:
     """Remove what a run that was killed after it had published its video left beside it."""
-    assert job.destination.path is not None
-    work = WorkFolder(job.destination.path, overwrite=True)
+    work = _work_folder(job, overwrite=True)
     if work.path.is_dir():
         with contextlib.suppress(LingenError), work:
             work.drop_journal()
+
+
+def _work_folder(job: Job, *, overwrite: bool) -> WorkFolder:
+    destination = job.destination
+    assert destination.path is not None
+    return WorkFolder(destination.path, overwrite=overwrite, pattern=destination.pattern)
 
 
 def subtitles_path(video: Path) -> Path:
@@ -75,7 +85,7 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     """
     destination = job.destination
     if destination.path is not None:
-        with WorkFolder(destination.path, overwrite=destination.overwrite) as work:
+        with _work_folder(job, overwrite=destination.overwrite) as work:
             settled = _settled(work, job, warn)
             if settled is None and destination.overwrite:
                 if _had_published(work, job):

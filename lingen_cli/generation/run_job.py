@@ -66,7 +66,8 @@ def _tell_end(result: Result, took: float, progress: Progress) -> None:
     """Say how long it took, how large the video is, and how to look at it."""
     from rich.filesize import decimal
 
-    size = decimal(result.path.stat().st_size)
+    files = result.path.iterdir() if result.path.is_dir() else [result.path]
+    size = decimal(sum(path.stat().st_size for path in files))
     name = shlex.quote(printable(result.path))
     progress.note(
         f"{result.seconds:g} s of video ({size}) in {took:.0f} s; to look at it: lingen show {name}"

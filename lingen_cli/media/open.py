@@ -18,7 +18,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.errors import BadDataError, LingenError, MissingInputError
+from lingen_cli.files.numbered import pictures_at
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
 from lingen_cli.media.mp4_index import IndexBombError, check_index
@@ -55,6 +56,11 @@ def open_video(path: Path) -> Iterator[InputVideo]:
     picture stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
     damaged data become BadDataError as well.
     """
+    if path.is_dir() and pictures_at(path):
+        raise MissingInputError(
+            "a folder of pictures is read by `lingen show` and `lingen rerun` alone; to make a "
+            f"video of it: lingen rerun {shlex.quote(printable(path))} -o x.mp4"
+        )
     with open_file(path) as file:
         container = _open_container(file, path)
         try:

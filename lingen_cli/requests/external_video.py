@@ -12,10 +12,10 @@ from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Base, Destination, Job, Stretch
+from lingen_cli.requests.job import Base, Job, Stretch
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.output_path import file_or_folder
+from lingen_cli.requests.output_path import destination
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
 from lingen_cli.zoo import licenses
@@ -110,7 +110,7 @@ def extend_external(
     check_edits(variant, (stretch,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
-    path, folder = file_or_folder(changes.output, Path())
+    stem = f"{video.stem}-longer"
     return Job(
         edits=(stretch,),
         model=context.locate(settings.model, weights or settings.weights),
@@ -123,12 +123,7 @@ def extend_external(
         device=check_device(changes.device or settings.device),
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
-        destination=Destination(
-            path=path,
-            folder=folder,
-            stem=f"{video.stem}-longer",
-            overwrite=changes.overwrite,
-        ),
+        destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
         preview=changes.preview,
         offload=changes.offload,
         cache=changes.cache,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _BYTES_PER_PIXEL = 0.2
 """H.264 at crf 18 took 0.015 to 0.13 bytes per pixel in tests; better quality takes more."""
+_BYTES_PER_PNG_PIXEL = 1.5
 _CONTAINER_BYTES = 1 << 20
 _TITLE = 60
 """Characters of a chapter's title that are compared: one box of mp4 holds 255 bytes."""
@@ -46,8 +47,11 @@ class Destination:
     """Output of a video: a name of the user's own, or the first free one like `stem`."""
 
     path: Path | None
+    """Of the file; of numbered pictures, of their folder."""
     folder: Path
     stem: str
+    pattern: str | None = None
+    """Of the names of numbered pictures, such as `%05d.png`."""
     overwrite: bool = False
     streams: bool = False
     """To standard output, in place of a file."""
@@ -307,6 +311,13 @@ class Job:
             frames, old = frames - self.base.frames, self.base.path.stat().st_size
         pixels = frames * width * height
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
+
+    @property
+    def picture_bytes(self) -> int:
+        """A guess at the size of the numbered pictures, 0 where none are asked for."""
+        width, height = self.size
+        pixels = self.frames * width * height
+        return int(pixels * _BYTES_PER_PNG_PIXEL) if self.destination.pattern else 0
 
 
 def _starts(chapters: Sequence[Chapter]) -> list[tuple[int, str]]:

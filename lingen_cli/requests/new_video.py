@@ -20,8 +20,8 @@ from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
 from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
-from lingen_cli.requests.output_path import file_or_folder
+from lingen_cli.requests.job import GivenImage, Job, Stretch
+from lingen_cli.requests.output_path import destination
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
@@ -63,13 +63,11 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
     streams = request.output == "-"
-    path, folder = file_or_folder(None if streams else request.output, settings.output_folder)
-    destination = Destination(
-        path=path,
-        folder=folder,
+    into = destination(
+        None if streams else request.output,
+        settings.output_folder,
         stem=slug(prompt) if request.story is None else slug(request.story.stem),
         overwrite=request.overwrite,
-        streams=streams,
     )
     check_encoder(
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
@@ -108,7 +106,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
-        destination=destination,
+        destination=replace(into, streams=streams),
         cache=loaded.cache,
         preview=settings.preview,
         subtitles=bool(shots) and not streams,

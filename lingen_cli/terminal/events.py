@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from lingen_cli.exit_codes import failure_of
+from lingen_cli.files.numbered import pictures_at
 from lingen_cli.files.write_errors import write_error
 
 VERSION = 1
@@ -53,11 +54,12 @@ class Events:
             self._stream = None
 
     def finish(self, output: Path, frames: int, seconds: float, *, skipped: bool = False) -> None:
-        """Tell what the `end` event will say about the published file."""
+        """Tell what the `end` event will say about the published file, or folder of pictures."""
         digest = hashlib.sha256()
-        with output.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        for path in pictures_at(output) or [output]:
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
         self._end = {
             "output": str(output),
             "sha256": digest.hexdigest(),
