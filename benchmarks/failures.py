@@ -126,14 +126,13 @@ class Job:
         """Run with a fault, and again without: the verdict, and what to say of it."""
         self._begin()
         code, _, said = self.run(fault, moment)
+        told = bool((self.place / "out").read_text())
         between = self.found()
-        for name, content in between.items():
-            if "/." in f"/{name}":
-                continue
+        shown = {name: data for name, data in between.items() if "/." not in f"/{name}"}
+        for name, content in shown.items():
             if content not in (self.begun.get(name), self.whole.get(name)):
                 return "wrong", f"{name} is half or another; ended with {code}"
-        shown = {name for name in between if "/." not in f"/{name}"}
-        if self.kind == "pictures" and shown not in (self.begun.keys(), self.whole.keys()):
+        if self.kind == "pictures" and shown.keys() not in (self.begun.keys(), self.whole.keys()):
             return "wrong", f"half a folder: {', '.join(sorted(shown))}"
         if code == 70:
             return "wrong", said.strip().splitlines()[-1]
@@ -143,8 +142,8 @@ class Job:
         if again:
             return f"refused with {again}", said.strip().splitlines()[-1]
         after = self.found()
-        if self.kind == "in-place" and between == self.whole != after:
-            return "made again", ""  # it died after its work: nothing is left that could tell
+        if self.kind == "in-place" and shown == self.whole != after and told:
+            return "made again", ""  # whoever gave it knew that it was done
         if after != self.whole:
             differing = {
                 name
@@ -179,8 +178,8 @@ def _run(place: Path, fault: str | None, moment: int, command: Sequence[str], wr
     os.environ["LINGEN_CACHE_DIR"] = str(place / "cache")
     os.environ["LINGEN_STATE_DIR"] = str(place / "state")
     os.chdir(place / _FILES)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    for descriptor, name in ((1, "out"), (2, "log")):
+        os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     calls = _Calls(fault, moment)
     if fault is not None:
         calls.watch()

@@ -224,7 +224,7 @@ class Video:
         """
         from lingen_cli.generation.begun import Begun
         from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
-        from lingen_cli.generation.output import FinishedBefore, held
+        from lingen_cli.generation.output import FinishedBefore, held, told
         from lingen_cli.requests.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
@@ -245,6 +245,7 @@ class Video:
                     settled, work, self._networks, self._latents, journal, tracks, progress
                 )
             publish_video(settled, work, self._latents, made, progress)
+        told(job)
         self.path = target
         return target
 

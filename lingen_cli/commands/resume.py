@@ -76,7 +76,9 @@ def _go_on(
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError, OutputExistsError
+    from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import same_work
+    from lingen_cli.generation.output import published
     from lingen_cli.generation.run_job import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
@@ -105,7 +107,8 @@ def _go_on(
             metadata=begun.metadata,
             decode_only=decode_only,
         )
-        check_inputs(job)
+        if published(WorkFolder(target), job) is None:  # else it has replaced what it goes on with
+            check_inputs(job)
         if not same_work(begun.recipe, job):
             changed = "; ".join(changed_files(begun.recipe, job)) or "something is not what it was"
             raise OutputExistsError(

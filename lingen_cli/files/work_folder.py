@@ -86,6 +86,8 @@ class WorkFolder:
         self._scratch: Path | None = None
         self._room = contextlib.ExitStack()
         self._published = False
+        self.remembers = False
+        """Whether the journal stays after `publish`: somebody drops it later."""
 
     @property
     def journal(self) -> Path:
@@ -103,7 +105,9 @@ class WorkFolder:
         """Forget what a run before has left. Raises WriteFailedError (74)."""
         try:
             if self.journal.is_dir():
-                shutil.rmtree(self.journal)
+                aside = self._new_name("")
+                self.journal.rename(aside)  # in one step it is no journal any more
+                shutil.rmtree(aside)
         except OSError as error:
             raise write_error(error, self.target) from error
 
@@ -275,9 +279,10 @@ class WorkFolder:
             time.sleep(_LOCK_POLL)
 
     def _empty(self) -> None:
+        keeps = self.holds_journal or self.remembers
         with os.scandir(self.path) as entries:
             for entry in entries:
-                if entry.name == JOURNAL and self.holds_journal and _holds_no_link(self.journal):
+                if entry.name == JOURNAL and keeps and _holds_no_link(self.journal):
                     continue
                 if entry.name.startswith(_SET_ASIDE) and not self._published:
                     continue

@@ -203,11 +203,34 @@ def same_work(recipe: Recipe, job: Job) -> bool:
     return then == now
 
 
+def same_edit(begun: Begun, job: Job) -> bool:
+    """Tell whether `job` asks for the edit again that a run has begun with: it goes on with what
+    came of that run, or with what that went on with."""
+    assert job.origin is not None
+    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.origin.done - 1 :]
+    if begun.origin is None:  # of a video from elsewhere
+        made = [then | {"kind": "add"}]
+    else:
+        made = then["edits"][begun.origin.done - 1 :]
+    if len(made) != len(now):
+        return False
+    for old, new in zip(made, now, strict=True):
+        for key in new.keys() & old.keys():
+            drawn = key == "sampling" and job.draws_seeds
+            if old[key] != new[key] and not (drawn and _seedless(old[key]) == _seedless(new[key])):
+                return False
+    return True
+
+
+def _seedless(sampling: dict[str, Any]) -> dict[str, Any]:
+    return sampling | {"seed": 0}
+
+
 def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
 
     def without(edit: dict[str, Any]) -> dict[str, Any]:
-        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
+        return edit | {"sampling": _seedless(edit["sampling"])} if "sampling" in edit else edit
 
     later = [
         without(edit) if number >= made else edit

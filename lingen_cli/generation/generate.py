@@ -62,9 +62,10 @@ class Result:
 def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     """Make the video of `job`, with networks that `load` gives (by default, reads) for it.
 
-    Where the output is that very video, nothing is done. Raises BadDataError (65),
-    NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
-    PermissionDeniedError (77); the output is whole or absent.
+    Where the output is that very video, nothing is done. Whoever calls this tells the user, and
+    then calls `told`. Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73),
+    WriteFailedError (74), LockedError (75), PermissionDeniedError (77); the output is whole or
+    absent.
     """
     seconds_between()
     try:
@@ -86,8 +87,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
         _complete(job, path, progress)
         tidy(job)
         frames = job.frames
-    except FinishedBefore:
-        path, frames = job.destination.path, job.frames_before
+    except FinishedBefore as before:
+        path, frames = job.destination.path, before.frames
         assert path is not None
     progress.note(f"made already: {path}")
     seconds = float(frames / job.rate)
@@ -146,6 +147,8 @@ def filmed(
     work.release_space()
     try:
         made = film(job, pipe, latents, work, journal, recipe, tracks, progress)
+        if job.in_place:  # then nothing else tells whether the edit is made
+            journal.record()
     except Exception:
         check_inputs(job)  # what came of that says less
         raise

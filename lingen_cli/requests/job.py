@@ -180,6 +180,13 @@ class Job:
         return (self.width, self.height) if base is None else (base.width, base.height)
 
     @property
+    def in_place(self) -> bool:
+        """Tell whether the video takes the place of the one that it goes on with."""
+        old = self.base if self.origin is None else self.origin
+        path = self.destination.path
+        return old is not None and path is not None and _place(old.path) == _place(path)
+
+    @property
     def must_encode(self) -> bool:
         """Tell whether what is kept is known to be no neighbour for new packets."""
         return self.base is not None and not self.base.headers and self.origin is None
@@ -318,6 +325,11 @@ class Job:
         width, height = self.size
         pixels = self.frames * width * height
         return int(pixels * _BYTES_PER_PNG_PIXEL) if self.destination.pattern else 0
+
+
+def _place(path: Path) -> Path:
+    """Return the one path of a name, which may be that of a link."""
+    return path.parent.resolve() / path.name
 
 
 def _starts(chapters: Sequence[Chapter]) -> list[tuple[int, str]]:
