@@ -31,13 +31,13 @@ def holds_only(folder: Path, pattern: str) -> bool:
 def pictures_at(path: Path) -> list[Path]:
     """Return the numbered pictures that `path` names, by their numbers: those in a folder, or
     those of a pattern such as `frames/%05d.png`. Empty where there are none."""
-    pattern = None if path.is_dir() else path.name
+    pattern = None if os.path.isdir(path) else path.name
     folder = path if pattern is None else path.parent
     if pattern is not None and not PATTERN.search(pattern):
         return []
     try:
         names = [one for one in os.listdir(folder) if one.lower().endswith(PICTURES)]
-    except OSError:
+    except (OSError, ValueError):
         return []
     wanted = (
         one

@@ -132,7 +132,7 @@ def print_of(path: Path) -> str | None:
     from lingen_cli.media.probe import fingerprint
 
     try:
-        return fingerprint_of(path) if path.is_dir() else fingerprint(path)
+        return fingerprint_of(path) if os.path.isdir(path) else fingerprint(path)
     except (LingenError, OSError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def is_made(job: Job) -> bool:
     from lingen_cli.requests.recipe import recipe_from_video
 
     path, pattern = job.destination.path, job.destination.pattern
-    if path is None or job.destination.overwrite or not path.exists():
+    if path is None or job.destination.overwrite or not os.path.exists(path):
         return False
     try:
         recipe = recipe_from_video(path)
