@@ -98,12 +98,9 @@ def train(
         from lingen_cli.zoo.load_model import find_device
         from lingen_training.optimization.parallel import LostProcessError
         from lingen_training.trainer import train as run_stages
-        from lingen_training.training_recipe import RecipeError, read_recipe
+        from lingen_training.training_recipe import RecipeError
 
         try:
-            if data is None and (named := read_recipe(recipe).data.folder) is not None:
-                data = recipe.parent / named
-            footage = None if data is None else _footage(data)
             with plugin_parts.found():
                 run_stages(
                     recipe,
@@ -116,7 +113,8 @@ def train(
                     teacher=teacher,
                     registry=registry,
                     processes=processes,
-                    footage=footage,
+                    data=data,
+                    look=_footage,
                 )
         except RecipeError as error:
             raise BadDataError(str(error)) from error

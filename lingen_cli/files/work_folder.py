@@ -240,8 +240,7 @@ class WorkFolder:
         """
         until = time.monotonic() + _PATIENCE
         while True:
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
+            self._make()
             try:
                 self._check_own()
                 self._lock.acquire(poll_interval=_LOCK_POLL)
@@ -257,6 +256,18 @@ class WorkFolder:
                 self._lock.release(force=True)
                 raise
             time.sleep(_LOCK_POLL)
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            if not os.path.isdir(self.target.parent):
+                raise
+            raise WriteFailedError(  # such as /proc
+                f"this folder takes no new files, choose another: {printable(self.target)}"
+            ) from None
 
     def _held(self) -> LockedError:
         return LockedError(f"another lingen run is writing this output: {printable(self.target)}")

@@ -21,35 +21,12 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.writer import VideoWriter
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
+from tests.tiny_recipe import tiny_recipe
 
 pytestmark = pytest.mark.e2e
 
-RECIPE = """
-name = "own"
-seed = 3
-
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 1
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-
-[text]
-width = 64
-depth = 1
-
-[model.overrides]
-width = 32
-depth = 1
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-text_dims = [64]
-position_grid = [8, 8, 8]
-
+RECIPE = tiny_recipe(
+    """
 [[stage]]
 name = "own"
 steps = 30
@@ -67,7 +44,10 @@ size = 64
 latent_frames = 1
 batch = 2
 clips = 2
-"""
+""",
+    name="own",
+    depth=1,
+)
 
 
 def write_video(
@@ -133,7 +113,7 @@ def test_every_file_is_used_or_named(folder: Path, tmp_path: Path) -> None:
         "empty.mp4": "file is empty",
         "text.mp4": "not a supported video file",
         "bare.png": "no caption, write bare.txt beside it",
-        "latin.txt": "not UTF-8",
+        "latin.txt:1": "not valid UTF-8: save it as UTF-8",
         "mute.txt": "empty caption",
         "gone.mp4": "no such file, but it has a caption",
     }.items():

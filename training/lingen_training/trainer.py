@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ def train(
     teacher: Path | None = None,
     registry: Registry | None = None,
     processes: int | None = None,
-    footage: FolderWorld | None = None,
+    data: Path | None = None,
+    look: Callable[[Path], FolderWorld] | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -85,21 +86,21 @@ def train(
     `denoiser.safetensors` that stages with `distil` learn from. `registry` has the text encoders
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
-    are threads, and never more than a step of every stage has batches. `footage` is what a recipe
-    with `[data] folder` trains on.
+    are threads, and never more than a step of every stage has batches. `data` is a folder to train
+    on in place of the recipe's data; `look` reads it, or the one that the recipe names.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False;
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
-    inputs = Inputs(recipe_path, out, device, start_from, model, teacher, footage)
-    recipe = _read(inputs)
+    recipe, footage = _read(recipe_path, model, data, look)
+    inputs = Inputs(recipe_path, recipe, out, device, start_from, teacher, footage)
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
-    run = _prepare(inputs, recipe, parts, world)
+    run = _prepare(inputs, parts, world)
     if isinstance(recipe.autoencoder, AutoencoderStage):
         torch.manual_seed(recipe.seed)
         _autoencoder(recipe, out, device, report, start_from, run.world)
@@ -114,10 +115,10 @@ class Inputs:
     """Inputs of `train`, as far as other processes need them."""
 
     recipe_path: Path
+    recipe: Recipe
     out: Path
     device: str
     start_from: Path | None
-    model: Mapping[str, Any] | None
     teacher: Path | None
     footage: FolderWorld | None = None
 
@@ -127,7 +128,6 @@ class TrainingRun:
     """A recipe with everything that it names."""
 
     inputs: Inputs
-    recipe: Recipe
     world: World
     config: LinGenConfig
     """The denoiser's."""
@@ -136,6 +136,11 @@ class TrainingRun:
     texts: Sequence[FrozenText]
     """The text encoders of plugins; empty where the recipe trains one."""
     teacher: LinGen | None
+
+    @property
+    def recipe(self) -> Recipe:
+        """Recipe of the run."""
+        return self.inputs.recipe
 
     @property
     def world_name(self) -> str:
@@ -147,29 +152,41 @@ class TrainingRun:
         return data.model_dump_json(exclude=plain) if data != DataSection() else ""
 
 
-def _read(inputs: Inputs) -> Recipe:
-    data, footage = None, inputs.footage
-    if footage is not None:
-        data = DataSection(folder=str(footage.folder), fingerprint=footage.fingerprint)
-    return read_recipe(inputs.recipe_path, inputs.model, data)
+def _read(
+    path: Path,
+    model: Mapping[str, Any] | None,
+    data: Path | None,
+    look: Callable[[Path], FolderWorld] | None,
+) -> tuple[Recipe, FolderWorld | None]:
+    """Read a recipe, and the folder that it is to be trained on, if there is one."""
+    found: list[FolderWorld] = []
+
+    def settle(said: DataSection) -> DataSection:
+        folder = path.parent / said.folder if data is None and said.folder is not None else data
+        if folder is None or look is None:
+            return said
+        footage = look(folder)
+        found.append(footage)
+        return DataSection(folder=str(footage.folder), fingerprint=footage.fingerprint)
+
+    return read_recipe(path, model, settle), found[0] if found else None
 
 
-def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
-    path, out, device = inputs.recipe_path, inputs.out, inputs.device
+def _prepare(inputs: Inputs, parts: FoundParts, world: World) -> TrainingRun:
+    path, out, device, recipe = inputs.recipe_path, inputs.out, inputs.device, inputs.recipe
     codec = settle_codec(parts, out)
     texts = [text.to(device, compute_dtype(device)) for text in settle_texts(parts, out)]
     config = fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, SPACE_STRIDE if codec is None else codec.space_stride)
     teacher = _teacher(recipe, path, inputs.teacher, config, device)
-    return TrainingRun(inputs, recipe, world, config, codec, texts, teacher)
+    return TrainingRun(inputs, world, config, codec, texts, teacher)
 
 
 def _take_part(inputs: Inputs, group: Group) -> None:
     """Train beside the process that called `train`, once it has an autoencoder."""
-    recipe = _read(inputs)
-    path = inputs.recipe_path
+    recipe, path = inputs.recipe, inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
-    run = _prepare(inputs, recipe, parts, world)
+    run = _prepare(inputs, parts, world)
     _train_stages(run, lambda line: None, group)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -304,10 +304,12 @@ class Recipe(_Section):
 
 
 def read_recipe(
-    path: Path, model: Mapping[str, Any] | None = None, data: DataSection | None = None
+    path: Path,
+    model: Mapping[str, Any] | None = None,
+    settle: Callable[[DataSection], DataSection] = lambda data: data,
 ) -> Recipe:
-    """Read and check a recipe, with the denoiser's configuration `model`, and `data`, in place of
-    its own.
+    """Read and check a recipe, with the denoiser's configuration `model` in place of its own, and
+    the data that `settle` makes of what it says.
 
     Raises RecipeError with one line, OSError if it can't be read.
     """
@@ -319,8 +321,7 @@ def read_recipe(
         recipe = Recipe.model_validate(read.values)
         if model is not None:
             recipe = recipe.model_copy(update={"model": ModelSection(overrides=dict(model))})
-        if data is not None:
-            recipe = recipe.model_copy(update={"data": data})
+        recipe = recipe.model_copy(update={"data": settle(recipe.data)})
         _check(recipe)
     except ValidationError as error:
         raise RecipeError(f"{path}:{_complaint(error, read.text, read.values)}") from None
