@@ -268,8 +268,8 @@ def test_a_video_from_elsewhere_is_made_longer_once_in_its_place(
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    command = ("extend", "plain.mp4", "--prompt", "a ball", "--seconds", 1, "--steps", 1)
-    command = (*command, "--weights", tiny_weights, "-o", "plain.mp4", "--overwrite")
+    wish = ("--prompt", "a ball", "--seconds", 1, "--steps", 1, "--weights", tiny_weights)
+    command = ("extend", "plain.mp4", *wish, "-o", "plain.mp4", "--overwrite")
     with monkeypatch.context() as patch:
         killed_as_it_leaves(patch, tidied=True)
         assert lingen_here(*command).returncode == 70

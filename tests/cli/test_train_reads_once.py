@@ -1,12 +1,13 @@
 """`lingen train` reads its recipe once, whatever it trains on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lingen_cli.media.images.image_files import write_png
-from lingen_training import trainer
+from lingen_training import trainer, training_recipe
 from tests.cli.protocols import RunHere
 from tests.tiny_recipe import tiny_recipe
 
@@ -25,14 +26,14 @@ def test_the_recipe_is_read_once(
     text = tiny_recipe().replace("latent_frames = 2", "latent_frames = 1")
     Path("own.toml").write_text(text.replace("seed = 3\n", f"seed = 3\n{said}"))
     reads = []
-    read = trainer.read_recipe
 
-    def counted(path: Path, *more: object) -> object:
+    def counted(path: Path, *more: Any) -> training_recipe.Recipe:
         reads.append(path)
-        return read(path, *more)
+        return read_recipe(path, *more)
 
+    read_recipe = training_recipe.read_recipe
     monkeypatch.setattr(trainer, "read_recipe", counted)
-    monkeypatch.setattr("lingen_training.training_recipe.read_recipe", counted)
+    monkeypatch.setattr(training_recipe, "read_recipe", counted)
     result = lingen_here("train", "own.toml", *options, "--processes", "1", "-o", "out")
     assert result.returncode == 0, result.stderr
     assert reads == [Path("own.toml")]
