@@ -41,6 +41,8 @@ _NAMES = (
     "unlink",
     "rmdir",
 )
+_NEW = ("generate", "story", "overwrite", "pictures")
+"""Kinds that go on with no other video."""
 _NEVER_FULL = ("unlink", "rmdir")
 _FILES = "files"
 """The folder in which a job runs; its cache and what it says lie beside it."""
@@ -54,6 +56,7 @@ COMMANDS = {
     "extend": ("extend", "old.mp4", "--seconds", "0.5", "-o", "a.mp4"),
     "retake": ("retake", "old.mp4", "--from", "0.2", "--to", "0.4", "-o", "a.mp4"),
     "in-place": ("extend", "old.mp4", "--seconds", "0.5", "-o", "old.mp4", "--overwrite"),
+    "pictures": ("generate", "a red ball", "--frames", "9", "-o", "frames/%05d.png"),
     "batch": ("batch", "jobs.jsonl", "-o", "out", "--wait", "0"),
 }
 
@@ -64,9 +67,9 @@ class Job:
     def __init__(self, kind: str, root: Path, weights: str | None) -> None:
         self.kind, self.root, self.start = kind, root, root / f"{kind}-start"
         options = ["--steps", "2", "--seed", "1"]
-        if weights is not None and kind in ("generate", "story", "overwrite"):
+        if weights is not None and kind in _NEW:
             options += ["--weights", weights]
-        if kind in ("generate", "story", "overwrite"):
+        if kind in _NEW:
             options += ["--size", "64"]
         self.command = [*COMMANDS[kind], *(options if kind != "batch" else [])]
         self._prepare(weights)
@@ -123,12 +126,14 @@ class Job:
         """Run with a fault, and again without: the verdict, and what to say of it."""
         self._begin()
         code, _, said = self.run(fault, moment)
+        told = bool((self.place / "out").read_text())
         between = self.found()
-        for name, content in between.items():
-            if "/." in f"/{name}":
-                continue
+        shown = {name: data for name, data in between.items() if "/." not in f"/{name}"}
+        for name, content in shown.items():
             if content not in (self.begun.get(name), self.whole.get(name)):
                 return "wrong", f"{name} is half or another; ended with {code}"
+        if self.kind == "pictures" and shown.keys() not in (self.begun.keys(), self.whole.keys()):
+            return "wrong", f"half a folder: {', '.join(sorted(shown))}"
         if code == 70:
             return "wrong", said.strip().splitlines()[-1]
         if code == 0 and between == self.whole:
@@ -137,8 +142,8 @@ class Job:
         if again:
             return f"refused with {again}", said.strip().splitlines()[-1]
         after = self.found()
-        if self.kind == "in-place" and between == self.whole != after:
-            return "made again", ""  # it died after its work: nothing is left that could tell
+        if self.kind == "in-place" and shown == self.whole != after and told:
+            return "made again", ""  # whoever gave it knew that it was done
         if after != self.whole:
             differing = {
                 name
@@ -173,8 +178,8 @@ def _run(place: Path, fault: str | None, moment: int, command: Sequence[str], wr
     os.environ["LINGEN_CACHE_DIR"] = str(place / "cache")
     os.environ["LINGEN_STATE_DIR"] = str(place / "state")
     os.chdir(place / _FILES)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    os.dup2(os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+    for descriptor, name in ((1, "out"), (2, "log")):
+        os.dup2(os.open(place / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     calls = _Calls(fault, moment)
     if fault is not None:
         calls.watch()

@@ -216,19 +216,21 @@ class Video:
         return torch.cat([torch.from_numpy(batch) for batch in batches])
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write an .mp4 file with the recipe inside, as the command does, and return its path.
+        """Write a file with the recipe inside, in the format of its name, as the command does, and
+        return its path; of numbered pictures (`frames/%05d.png`) that of their folder.
 
         Raises LingenError where the file exists (without `overwrite`) or cannot be written; it is
         whole or absent.
         """
         from lingen_cli.generation.begun import Begun
         from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
-        from lingen_cli.generation.output import FinishedBefore, held
+        from lingen_cli.generation.output import FinishedBefore, held, told
         from lingen_cli.inputs.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
+        target, pattern = check_output(str(path))
         destination = replace(
-            self._job.destination, path=check_output(str(path)), overwrite=overwrite
+            self._job.destination, path=target, pattern=pattern, overwrite=overwrite
         )
         job = replace(self._job, destination=destination, draws_seeds=False)
         with (
@@ -243,8 +245,9 @@ class Video:
                     settled, work, self._networks, self._latents, journal, tracks, progress
                 )
             publish_video(settled, work, self._latents, made, progress)
-        self.path = Path(path)
-        return self.path
+        told(job)
+        self.path = target
+        return target
 
 
 @contextmanager

@@ -7,12 +7,25 @@ END_TO_END = {
     "api",
     "benchmarks",
     "cli",
+    "media/test_decoders.py",
+    "media/test_full_disk.py",
+    "media/test_mutations.py",
+    "media/test_show.py",
+    "media/test_work_folder_owners.py",
+    "models/test_malloc.py",
+    "models/test_triton_ssd.py",
     "packaging/test_example_plugin.py",
     "packaging/test_wheel.py",
+    "playground/test_close_up.py",
+    "playground/test_oracle.py",
+    "plugins/test_ending_plugins.py",
+    "training/test_bench.py",
+    "training/test_distil.py",
+    "training/test_few_steps.py",
     "training/test_parallel.py",
     "training/test_run.py",
 }
-"""Folders and files of tests that take seconds each."""
+"""Folders and files of tests that take seconds each; single tests are marked where they stand."""
 
 # Before anything imports torch, and inherited by every process that a test starts: the networks
 # here are so small that threads cost more than they give, and wait for each other.

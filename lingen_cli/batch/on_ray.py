@@ -131,7 +131,8 @@ def _spread(
                 held.append(outcome)
             else:
                 tally.add(outcome)
-                progress.note(f"{len(tally.outcomes)} are ready: {outcome.output}")
+                left = tally.left(tasks)
+                progress.note(f"{len(tally.outcomes)} are ready: {outcome.output}{left}")
             if waiting and not lost:
                 task = waiting.pop()
                 running[actor.make.remote(task.line)] = (actor, task)

@@ -161,7 +161,8 @@ def _collect(
             if event["event"] == "job" and event["status"] in ("done", "failed"):
                 outcome = _outcome(event)
                 _count(outcome, tally)
-                progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}")
+                left = tally.left(tasks)
+                progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}{left}")
     for worker in workers:
         worker.wait()
 

@@ -56,6 +56,8 @@ class Task:
     line: int
     output: Path
     request: Request
+    work: int = 1
+    """Pixels that are computed, a guess at how long it takes beside the others."""
 
     def job(self, progress: Progress) -> Job:
         """The job of the line. Raises as `resolve`."""
@@ -81,6 +83,7 @@ class Tally:
     events: Events
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     """By their lines."""
+    begin: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """One more; what is done stays done."""
@@ -89,6 +92,18 @@ class Tally:
         if outcome.status not in ("failed", "held"):
             del facts["code"], facts["message"]
         self.events.emit("job", **facts)
+
+    def left(self, tasks: Sequence[Task]) -> str:
+        """Tell how long all that is not made yet will take, as `, 1:05 left for all`; empty before
+        the first is made."""
+        from lingen_cli.terminal.clock import minutes
+
+        made = {one.line for one in self.those("done")}
+        done = sum(task.work for task in tasks if task.line in made)
+        open_ = sum(task.work for task in tasks if task.line not in self.outcomes)
+        if not done or not open_:
+            return ""
+        return f", {minutes((time.monotonic() - self.begin) * open_ / done)} left for all"
 
     def those(self, status: str) -> list[Outcome]:
         """The lines that came to `status`, in their order."""
@@ -118,15 +133,17 @@ def plan(
         try:
             if line.problem is not None:
                 raise BadDataError(line.problem)
-            output = _output(line, folder, template)
+            request = _request(line, _output(line, folder, template))
+            job = resolve(request, Context.open(progress))
+            output, pattern = job.destination.path, job.destination.pattern
+            assert output is not None
             place = output.resolve()
             if place in taken:
                 raise BadDataError(f"the output {output.name} is that of line {taken[place]} too")
-            task = Task(line.number, output, _request(line, output))
-            job = task.job(progress)
+            task = Task(line.number, output, request, _work_of(job))
             _check_folder(output.parent)
             if outputs and not is_made(job):
-                check_target(output, overwrite=False)
+                check_target(output, overwrite=False, pattern=pattern)
         except Exception as error:
             failure = failure_of(error)
             problems.append((line.number, failure.code, failure.message))
@@ -134,6 +151,11 @@ def plan(
             taken[place] = line.number
             tasks.append(task)
     return tasks, problems
+
+
+def _work_of(job: Job) -> int:
+    frames = sum(one.frames * one.sampling.steps for one in job.sampled)
+    return max(1, frames * job.width * job.height)
 
 
 def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
@@ -148,7 +170,8 @@ def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait:
         held = []
         for number, task in enumerate(some, start=1):
             with Progress(tally.events, quiet=quiet) as progress:
-                progress.note(f"job {number} of {len(some)}, line {task.line}: {task.output}")
+                left = tally.left(tasks)
+                progress.note(f"job {number} of {len(some)}, line {task.line}: {task.output}{left}")
                 outcome = make_one(task, progress, load, retries)
                 if outcome.status == "failed":
                     progress.note(f"line {task.line} failed: {outcome.message}")

@@ -9,6 +9,9 @@ import typer
 
 from lingen_cli.usage.completion import completed
 
+_FULL = "attention"
+"""Mixer of a diffusion transformer."""
+
 
 def convert(
     model: Annotated[
@@ -41,12 +44,22 @@ def convert(
     result is where a short distillation begins, no finished model: `lingen train
     convert --start-from OUTPUT --teacher WEIGHTS`.
     """
+    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.convert import convert_weights
     from lingen_cli.zoo.locate import locate, open_registry
 
     registry = open_registry(console.warning)
     wanted = registry.model_variants[to]
+    transformers = [
+        name for name, one in registry.model_variants.items() if one.config.get("mixer") == _FULL
+    ]
+    if model in registry.model_variants and model not in transformers:
+        raise InvalidOptionError(
+            f"{model} is a LinGen already; convert turns a diffusion transformer into one, such as "
+            f"{' or '.join(transformers)}. To train {model} further: lingen train RECIPE "
+            f"--start-from {model}"
+        )
     with signals.announced():
         located = locate(registry, model, weights)
         folder = output or Path("runs") / f"{model}-as-{to}"

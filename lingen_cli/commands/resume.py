@@ -76,7 +76,9 @@ def _go_on(
     from dataclasses import replace
 
     from lingen_cli.errors import BadDataError, OutputExistsError
+    from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import same_work
+    from lingen_cli.generation.output import published
     from lingen_cli.generation.run_job import run_job
     from lingen_cli.requests.context import Context
     from lingen_cli.requests.job import Job
@@ -89,7 +91,7 @@ def _go_on(
         target = folder / begun.name
         changes = replace(
             moved,
-            output=str(target),
+            output=str(target if begun.pattern is None else target / begun.pattern),
             overwrite=begun.may_replace(target),
             cache=context.cache,
             offload=context.settings.offload,
@@ -105,7 +107,8 @@ def _go_on(
             metadata=begun.metadata,
             decode_only=decode_only,
         )
-        check_inputs(job)
+        if published(WorkFolder(target), job) is None:  # else it has replaced what it goes on with
+            check_inputs(job)
         if not same_work(begun.recipe, job):
             changed = "; ".join(changed_files(begun.recipe, job)) or "something is not what it was"
             raise OutputExistsError(
@@ -120,9 +123,12 @@ def _go_on(
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
+    from lingen_cli.files.numbered import PATTERN, PICTURES
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import read_begun
 
+    if PATTERN.search(target.name) and target.suffix.lower() == PICTURES:
+        target = target.parent
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:
         raise MissingInputError(f"no interrupted run for {target}")

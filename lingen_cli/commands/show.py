@@ -83,11 +83,14 @@ def _show(
     as_json: bool,
     verbose: bool,
 ) -> None:
+    from lingen_cli.files.numbered import pictures_at
+    from lingen_cli.media.formats.numbered_pictures import picture_info
     from lingen_cli.media.images.image_files import publish_png
     from lingen_cli.media.metadata import read_recipe
     from lingen_cli.media.probe import video_info
 
-    info, recipe = video_info(video), read_recipe(video)
+    recipe, pictures = read_recipe(video), pictures_at(video)
+    info = picture_info(pictures, recipe) if pictures else video_info(video)
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
     if sheet is not None:
         publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
@@ -112,11 +115,15 @@ def _contact_sheet(
 ) -> tuple["Image", list[float]]:
     """The sheet and the times of its frames; as labels, these need more pixels than a terminal
     has."""
+    from lingen_cli.media.formats.numbered_pictures import some_of
     from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
     from lingen_cli.media.reader import frames_at
 
     count = min(count, info.frames or count)
     times = sheet_times(info.duration or 0.0, count) if info.duration else [0.0]
+    if info.codec == "png":
+        images = some_of(video, count, _SHEET_FRAME)
+        return contact_sheet(images, times if labels and info.duration else None), times
     images = list(frames_at(video, times, box=_SHEET_FRAME))
     return contact_sheet(images, times if labels else None), times
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from lingen_cli.errors import BadDataError, LingenError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_training.text_file import TextError, decode_text
 
 TABLES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
 _FILE_KEYS = ("file_name", "file", "path", "video", "image")
@@ -54,7 +55,7 @@ def read_tables(folder: Path) -> tuple[dict[Path, str], list[str]]:
 def caption_beside(path: Path) -> str | None:
     """Read the caption in `clip.txt` beside `clip.mp4`; None without one.
 
-    Raises BadDataError (65) for one that is no UTF-8 text, empty or too long.
+    Raises BadDataError (65) for one that is no text, empty or too long.
     """
     beside = path.with_suffix(".txt")
     return checked(_text(beside), beside) if beside.is_file() else None
@@ -76,9 +77,9 @@ def _text(path: Path) -> str:
     if len(data) > _MAX_BYTES:
         raise BadDataError(f"larger than {_MAX_BYTES >> 20} MB: {printable(path)}")
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise BadDataError(f"not UTF-8, save it as UTF-8: {printable(path)}") from None
+        return decode_text(data)
+    except TextError as error:
+        raise BadDataError(f"{printable(path)}:{error.line}: {error}") from None
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:

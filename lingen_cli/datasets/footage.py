@@ -11,10 +11,8 @@ from pathlib import Path
 from lingen_cli.datasets.captions import TABLES, caption_beside, checked, read_tables
 from lingen_cli.errors import BadDataError, LingenError, MissingInputError
 from lingen_cli.files.printable import printable
+from lingen_cli.usage.completion import VIDEOS
 
-VIDEOS = frozenset(
-    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".flv", ".ogv", ".gif"}
-)
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 

@@ -28,6 +28,7 @@ from lingen_cli.errors import (
     WriteFailedError,
 )
 from lingen_cli.files.names import LONGEST_NAME
+from lingen_cli.files.numbered import holds_only
 from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
@@ -37,11 +38,14 @@ _LOCK = "lock"
 JOURNAL = "journal"
 """The part of a work folder that outlives a stopped run."""
 _SET_ASIDE = "journal-set-aside-"
+_REPLACED = "replaced"
 _MARK_OF_A_JOURNAL = "job.json"
 _LOCK_SECONDS = 0.2  # long enough to outlast a run that is just removing its folder
 _LOCK_POLL = 0.02
 _LOOKS = 10
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS, errno.EXDEV})
+_TAKEN = frozenset({errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR})
+"""Errors of a rename onto what is there already."""
 _PATIENCE = 5.0
 """Seconds for a folder that other runs are making and removing."""
 
@@ -62,20 +66,28 @@ class WorkFolder:
     files lie in a folder of a name that nobody can guess: what others have put there, or put in its
     place, is neither read nor followed.
 
-    Entering raises OutputExistsError (73: target is there and `overwrite` is False, or is a
-    folder), LockedError (75), MissingInputError (66: the folder is missing), PermissionDeniedError
-    (77), WriteFailedError (74).
+    With `pattern`, the target is a folder of numbered files with such names, which are published
+    together.
+
+    Entering raises OutputExistsError (73: target is there and `overwrite` is False, or is a folder
+    that holds something else), LockedError (75), MissingInputError (66: the folder is missing),
+    PermissionDeniedError (77), WriteFailedError (74).
     """
 
-    def __init__(self, target: Path, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, target: Path, *, overwrite: bool = False, pattern: str | None = None
+    ) -> None:
         self.target = target
         self.overwrite = overwrite
+        self.pattern = pattern
         self.path = target.parent / _work_name(target.name)
         self._lock = FileLock(self.path / _LOCK, timeout=_LOCK_SECONDS, thread_local=False)
         self._count = 0
         self._scratch: Path | None = None
         self._room = contextlib.ExitStack()
         self._published = False
+        self.remembers = False
+        """Whether the journal stays after `publish`: somebody drops it later."""
 
     @property
     def journal(self) -> Path:
@@ -93,7 +105,9 @@ class WorkFolder:
         """Forget what a run before has left. Raises WriteFailedError (74)."""
         try:
             if self.journal.is_dir():
-                shutil.rmtree(self.journal)
+                aside = self._new_name("")
+                self.journal.rename(aside)  # in one step it is no journal any more
+                shutil.rmtree(aside)
         except OSError as error:
             raise write_error(error, self.target) from error
 
@@ -124,7 +138,8 @@ class WorkFolder:
         except OSError as error:
             raise write_error(error, self.target) from error
         try:
-            check_target(self.target, self.overwrite)
+            self._put_back()
+            check_target(self.target, self.overwrite, self.pattern)
             self._empty()
         except OSError as error:
             self._remove()
@@ -144,17 +159,29 @@ class WorkFolder:
 
     def temporary(self, suffix: str = "") -> Path:
         """A new, empty file inside the folder. Raises WriteFailedError (74)."""
-        self._count += 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
         try:
-            if self._scratch is None:
-                self._scratch = self.path / f"tmp-{secrets.token_hex(8)}"
-                self._scratch.mkdir(mode=0o700)
-            path = self._scratch / f"{self._count}{suffix}"
+            path = self._new_name(suffix)
             os.close(os.open(path, flags, 0o666))
         except OSError as error:
             raise write_error(error, self.target) from error
         return path
+
+    def temporary_folder(self) -> Path:
+        """A new, empty folder inside the folder. Raises WriteFailedError (74)."""
+        try:
+            path = self._new_name("")
+            path.mkdir()
+        except OSError as error:
+            raise write_error(error, self.target) from error
+        return path
+
+    def _new_name(self, suffix: str) -> Path:
+        self._count += 1
+        if self._scratch is None:
+            self._scratch = self.path / f"tmp-{secrets.token_hex(8)}"
+            self._scratch.mkdir(mode=0o700)
+        return self._scratch / f"{self._count}{suffix}"
 
     def publish(
         self,
@@ -169,10 +196,42 @@ class WorkFolder:
         given again.
         """
         replace = self.overwrite if overwrite is None else overwrite
-        publish(temporary, self.target, replace)
+        if self.pattern is None:
+            publish(temporary, self.target, replace)
+        else:
+            self._publish_folder(temporary, replace)
         for part, path in beside:
             publish(part, path, replace)
         self._published = True
+
+    def _publish_folder(self, temporary: Path, overwrite: bool) -> None:
+        """Move a folder of finished files to the target, durably.
+
+        One that it takes the place of is out of the way for a moment, inside the work folder: a run
+        that dies then has it put back by the next.
+        """
+        try:
+            for path in temporary.iterdir():
+                sync(path, getattr(os, "O_NOFOLLOW", 0))
+            sync_folder(temporary)
+            check_target(self.target, overwrite, self.pattern)
+            if os.path.lexists(self.target):
+                os.rename(self.target, self.path / _REPLACED)
+            try:
+                os.rename(temporary, self.target)
+            except OSError:
+                self._put_back()
+                raise
+            sync_folder(self.target.parent)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                raise _exists(self.target) from error
+            raise write_error(error, self.target) from error
+
+    def _put_back(self) -> None:
+        replaced = self.path / _REPLACED
+        if replaced.is_dir() and not os.path.lexists(self.target):
+            os.rename(replaced, self.target)
 
     def _open(self) -> None:
         """Make the folder and take its lock, while other runs may be making and removing both.
@@ -181,8 +240,7 @@ class WorkFolder:
         """
         until = time.monotonic() + _PATIENCE
         while True:
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(mode=0o700)
+            self._make()
             try:
                 self._check_own()
                 self._lock.acquire(poll_interval=_LOCK_POLL)
@@ -198,6 +256,18 @@ class WorkFolder:
                 self._lock.release(force=True)
                 raise
             time.sleep(_LOCK_POLL)
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            if not os.path.isdir(self.target.parent):
+                raise
+            raise WriteFailedError(  # such as /proc
+                f"this folder takes no new files, choose another: {printable(self.target)}"
+            ) from None
 
     def _held(self) -> LockedError:
         return LockedError(f"another lingen run is writing this output: {printable(self.target)}")
@@ -220,9 +290,10 @@ class WorkFolder:
             time.sleep(_LOCK_POLL)
 
     def _empty(self) -> None:
+        keeps = self.holds_journal or self.remembers
         with os.scandir(self.path) as entries:
             for entry in entries:
-                if entry.name == JOURNAL and self.holds_journal and _holds_no_link(self.journal):
+                if entry.name == JOURNAL and keeps and _holds_no_link(self.journal):
                     continue
                 if entry.name.startswith(_SET_ASIDE) and not self._published:
                     continue
@@ -298,13 +369,26 @@ def _no_space(error: OSError, folder: Path, size: int) -> LingenError:
     return told
 
 
-def check_target(target: Path, overwrite: bool) -> None:
+def check_target(target: Path, overwrite: bool, pattern: str | None = None) -> None:
+    """Check that an output may be written there, as `WorkFolder` says.
+
+    Raises OutputExistsError (73) and what `write_error` gives.
+    """
     try:
         mode = target.lstat().st_mode
     except FileNotFoundError:
         return
     except OSError as error:
         raise write_error(error, target) from error
+    if pattern is not None:
+        if not overwrite:
+            raise _exists(target)
+        if not holds_only(target, pattern):
+            raise OutputExistsError(
+                f"output is not a folder of pictures named {pattern} alone, choose another name: "
+                f"{printable(target)}"
+            )
+        return
     if target.is_dir():
         raise write_error(IsADirectoryError(errno.EISDIR, ""), target)
     if not overwrite or not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _BOX = (256, 256)
 """Largest size of a thumbnail in pixels."""
+_PLAYED = VIDEOS - {".gif"}
+"""Suffixes of files that a browser may play in a `video` element."""
 Kind = Literal["lingen", "other", "broken"]
 
 
@@ -71,7 +73,7 @@ def _below(folder: Path) -> Iterator[Path]:
     for root, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if Path(name).suffix.lower() in VIDEOS and not name.startswith("."):
+            if Path(name).suffix.lower() in _PLAYED and not name.startswith("."):
                 yield Path(root) / name
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.files.numbered import fingerprint_of
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import sealed, sum_of, unsealed
 from lingen_cli.files.write_errors import write_error
@@ -67,6 +68,8 @@ class Begun(BaseModel):
     format: Literal[2] = 2
     name: str
     """Of the output, which lies beside the work folder."""
+    pattern: str | None = None
+    """Of the names of numbered pictures, which are the output."""
     overwrite: bool
     replaces: Sha256 | None
     """Fingerprint of the file that was there when the run began: that one may be overwritten."""
@@ -86,6 +89,7 @@ class Begun(BaseModel):
         """The record of a job that begins now."""
         return cls(
             name=target.name,
+            pattern=job.destination.pattern,
             overwrite=job.destination.overwrite,
             replaces=print_of(target),
             subtitles=job.subtitles,
@@ -124,12 +128,12 @@ class DamagedJournalError(BadDataError):
 
 
 def print_of(path: Path) -> str | None:
-    """Fingerprint of a file, None where there is none."""
+    """Fingerprint of a file or of a folder of pictures, None where there is none."""
     from lingen_cli.media.probe import fingerprint
 
     try:
-        return fingerprint(path)
-    except LingenError:
+        return fingerprint_of(path) if os.path.isdir(path) else fingerprint(path)
+    except (LingenError, OSError):
         return None
 
 
@@ -193,11 +197,34 @@ def same_work(recipe: Recipe, job: Job) -> bool:
     return then == now
 
 
+def same_edit(begun: Begun, job: Job) -> bool:
+    """Tell whether `job` asks for the edit again that a run has begun with: it goes on with what
+    came of that run, or with what that went on with."""
+    assert job.origin is not None
+    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.origin.done - 1 :]
+    if begun.origin is None:  # of a video from elsewhere
+        made = [then | {"kind": "add"}]
+    else:
+        made = then["edits"][begun.origin.done - 1 :]
+    if len(made) != len(now):
+        return False
+    for old, new in zip(made, now, strict=True):
+        for key in new.keys() & old.keys():
+            drawn = key == "sampling" and job.draws_seeds
+            if old[key] != new[key] and not (drawn and _seedless(old[key]) == _seedless(new[key])):
+                return False
+    return True
+
+
+def _seedless(sampling: dict[str, Any]) -> dict[str, Any]:
+    return sampling | {"seed": 0}
+
+
 def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
 
     def without(edit: dict[str, Any]) -> dict[str, Any]:
-        return edit | {"sampling": edit["sampling"] | {"seed": 0}} if "sampling" in edit else edit
+        return edit | {"sampling": _seedless(edit["sampling"])} if "sampling" in edit else edit
 
     later = [
         without(edit) if number >= made else edit

@@ -62,9 +62,10 @@ class Result:
 def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     """Make the video of `job`, with networks that `load` gives (by default, reads) for it.
 
-    Where the output is that very video, nothing is done. Raises BadDataError (65),
-    NotAvailableError (69), OutputExistsError (73), WriteFailedError (74), LockedError (75),
-    PermissionDeniedError (77); the output is whole or absent.
+    Where the output is that very video, nothing is done. Whoever calls this tells the user, and
+    then calls `told`. Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73),
+    WriteFailedError (74), LockedError (75), PermissionDeniedError (77); the output is whole or
+    absent.
     """
     seconds_between()
     try:
@@ -86,8 +87,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
         _complete(job, path, progress)
         tidy(job)
         frames = job.frames
-    except FinishedBefore:
-        path, frames = job.destination.path, job.frames_before
+    except FinishedBefore as before:
+        path, frames = job.destination.path, before.frames
         assert path is not None
     progress.note(f"made already: {path}")
     seconds = float(frames / job.rate)
@@ -99,7 +100,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.generation.sample import check_history, latents_of
 
     check_history(job)
-    work.reserve(2 * job.expected_bytes)  # its pieces, and what they make
+    work.reserve(2 * job.expected_bytes + job.picture_bytes)  # its pieces, and what they make
     _beside(job, work)
     tell_start(job, str(work.target), progress)
     tracks = tracks_of(job, progress)
@@ -146,6 +147,8 @@ def filmed(
     work.release_space()
     try:
         made = film(job, pipe, latents, work, journal, recipe, tracks, progress)
+        if job.in_place:  # then nothing else tells whether the edit is made
+            journal.record()
     except Exception:
         check_inputs(job)  # what came of that says less
         raise
@@ -217,19 +220,29 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
     from lingen_cli.media.metadata import tags_in
 
     suffix = work.target.suffix.lower()
-    if suffix == SUFFIX:
+    if work.pattern is None and suffix == SUFFIX:
         return made.path
-    from lingen_cli.media.formats.convert_video import FORMATS, Source, convert
+    from lingen_cli.media.formats.convert_video import FORMATS, NUMBERED, Source, convert
     from lingen_cli.media.verify_video import differences
 
-    path, copies = work.temporary(suffix), FORMATS[suffix].copies
+    if work.pattern is None:
+        path, kind = work.temporary(suffix), FORMATS[suffix]
+    else:
+        path, kind = work.temporary_folder(), NUMBERED
     tags, recipe = tags_in(made.path), made.recipe
-    if job.metadata and not copies:  # hashes are of pictures that are not in there
+    if job.metadata and not kind.copies:  # hashes are of pictures that are not in there
         tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
-    source = Source(path=made.path, size=job.size, rate=job.rate, frames=job.frames, tags=tags)
-    for lost in convert(source, suffix, path, work.target):
+    source = Source(
+        path=made.path,
+        size=job.size,
+        rate=job.rate,
+        frames=job.frames,
+        tags=tags,
+        pattern=work.pattern,
+    )
+    for lost in convert(source, kind, path, work.target):
         progress.warn(lost)
-    if copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
+    if kind.copies and (found := differences(path, recipe.frame_hashes, job.rate, job.size)):
         raise WriteFailedError(
             f"written video is not what was encoded ({found[0]}), write it again"
         )

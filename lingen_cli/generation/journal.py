@@ -201,10 +201,14 @@ class Journal:
             self._write()
         return self.folder.is_dir() and not self.folder.is_symlink()
 
+    def record(self) -> None:
+        """Write down that the run has begun, whatever else there is to keep."""
+        self._write(calls=False)
+
     def _due(self) -> bool:
         return signals.journal_asked() or time.monotonic() - self._last >= self._every
 
-    def _write(self) -> None:
+    def _write(self, *, calls: bool = True) -> None:
         """All calls that are finished, then where the present one stands: each in a file that is
         whole or absent. What cannot be written waits for the next time."""
         try:
@@ -216,6 +220,8 @@ class Journal:
                 raise OSError(errno.ELOOP, "it is a link to elsewhere")
             if not (self.folder / JOB).exists():
                 write_whole(self.folder / JOB, self._begun.to_bytes())
+            if not calls:
+                return
             for name, latents in list(self._waiting.items()):
                 self._save(name, latents)
                 del self._waiting[name]

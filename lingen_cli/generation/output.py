@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import (
     BadDataError,
@@ -17,10 +18,19 @@ from lingen_cli.errors import (
 from lingen_cli.files.names import free_names
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.generation.begun import DamagedJournalError, read_begun, same_work, taken_over
+from lingen_cli.generation.begun import (
+    DamagedJournalError,
+    read_begun,
+    same_edit,
+    same_work,
+    taken_over,
+)
 from lingen_cli.inputs.output_path import SUFFIX
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import asked_in
+
+if TYPE_CHECKING:
+    from lingen_cli.requests.recipe import Recipe
 
 
 def is_made(job: Job) -> bool:
@@ -29,11 +39,12 @@ def is_made(job: Job) -> bool:
 
     Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
+    from lingen_cli.media.formats.numbered_pictures import are_whole
     from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 
-    path = job.destination.path
-    if path is None or job.destination.overwrite or not path.is_file():
+    path, pattern = job.destination.path, job.destination.pattern
+    if path is None or job.destination.overwrite or not os.path.exists(path):
         return False
     try:
         recipe = recipe_from_video(path)
@@ -41,7 +52,11 @@ def is_made(job: Job) -> bool:
         return False
     if not same_work(recipe, job):
         return False
-    if not is_whole(path, recipe.frame_hashes, job.frames):
+    if pattern is None:
+        whole = is_whole(path, recipe.frame_hashes, job.frames)
+    else:
+        whole = are_whole(path, pattern, job.frames)
+    if not whole:
         raise OutputExistsError(
             "output is this video, but damaged or edited since; --overwrite makes it again: "
             f"{printable(path)}"
@@ -50,12 +65,17 @@ def is_made(job: Job) -> bool:
 
 
 def tidy(job: Job) -> None:
-    """Remove what a run that was killed after it had published its video left beside it."""
-    assert job.destination.path is not None
-    work = WorkFolder(job.destination.path, overwrite=True)
+    """Remove what is left of a run beside the video that it has published."""
+    work = _work_folder(job, overwrite=True)
     if work.path.is_dir():
         with contextlib.suppress(LingenError), work:
             work.drop_journal()
+
+
+def _work_folder(job: Job, *, overwrite: bool) -> WorkFolder:
+    destination = job.destination
+    assert destination.path is not None
+    return WorkFolder(destination.path, overwrite=overwrite, pattern=destination.pattern)
 
 
 def subtitles_path(video: Path) -> Path:
@@ -74,20 +94,22 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     `warn` is told. Raises FinishedBefore too.
     """
     destination = job.destination
+    if destination.path is not None and job.in_place:
+        with _work_folder(job, overwrite=destination.overwrite) as work:
+            if (made := published(work, job)) is not None:
+                raise FinishedBefore(job.frames if same_work(made, job) else job.frames_before)
+            work.remembers = True
+            yield work, _settled(work, job, warn) or _anew(work, job)
+        return
     if destination.path is not None:
-        with WorkFolder(destination.path, overwrite=destination.overwrite) as work:
+        with _work_folder(job, overwrite=destination.overwrite) as work:
             settled = _settled(work, job, warn)
-            if settled is None and destination.overwrite:
-                if _had_published(work, job):
-                    work.drop_journal()
-                    raise FinishedBefore
-                work.drop_journal()
-            elif settled is None:
+            if settled is None and not destination.overwrite:
                 raise OutputExistsError(
                     f"a run with other settings was stopped there: lingen resume {work.target} "
                     "goes on with it, --overwrite drops it"
                 )
-            yield work, settled or job
+            yield work, settled or _anew(work, job)
         return
     if not destination.folder.is_dir():
         raise MissingInputError(f"no such folder: {destination.folder}")
@@ -107,21 +129,40 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
 
 class FinishedBefore(Exception):
     """A video that is edited in its own place has the edit already: the run that made it was
-    killed after it had published."""
+    killed after it had published, and before it had told so (`told`)."""
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        super().__init__()
 
 
-def _had_published(work: WorkFolder, job: Job) -> bool:
-    """Tell whether the journal is of this edit of the same file, and the file what came of it."""
+def published(work: WorkFolder, job: Job) -> Recipe | None:
+    """Return the recipe of the output where the journal is of the same edit of this file, and the
+    file what came of it; else None."""
     from lingen_cli.requests.recipe import recipe_from_video
 
     try:
         begun, made = read_begun(work.journal), recipe_from_video(work.target)
     except LingenError:
-        return False
-    if job.origin is None or begun is None or begun.origin is None:
-        return False
-    places = {os.path.abspath(one) for one in (job.origin.path, begun.origin.path, work.target)}
-    return len(places) == 1 and asked_in(made) == asked_in(begun.recipe)
+        return None
+    if begun is None or job.origin is None or asked_in(made) != asked_in(begun.recipe):
+        return None
+    return made if same_edit(begun, job) else None
+
+
+def told(job: Job) -> None:
+    """Forget the run of a job whose user knows that the video is there.
+
+    Until then the same edit of a video in its own place is known by its journal. After that it is
+    another edit, of the longer video.
+    """
+    if job.in_place:
+        tidy(job)
+
+
+def _anew(work: WorkFolder, job: Job) -> Job:
+    work.drop_journal()
+    return job
 
 
 def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | None:

@@ -52,6 +52,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
             send(job, progress)
             return
         from lingen_cli.generation.generate import generate
+        from lingen_cli.generation.output import told
 
         begin = time.monotonic()
         result = generate(job, progress)
@@ -60,13 +61,15 @@ def run_job(prepare: Prepare, report: Report) -> None:
     log(f"made {result.path}")
     if target != "-":
         console.path(result.path)
+    told(job)
 
 
 def _tell_end(result: Result, took: float, progress: Progress) -> None:
     """Say how long it took, how large the video is, and how to look at it."""
     from rich.filesize import decimal
 
-    size = decimal(result.path.stat().st_size)
+    files = result.path.iterdir() if result.path.is_dir() else [result.path]
+    size = decimal(sum(path.stat().st_size for path in files))
     name = shlex.quote(printable(result.path))
     progress.note(
         f"{result.seconds:g} s of video ({size}) in {took:.0f} s; to look at it: lingen show {name}"

@@ -67,7 +67,8 @@ class Request:
     output: Annotated[
         str | None,
         Option(
-            help="An .mp4, .mov, .mkv, .webm, .gif or .png file, or a folder for an .mp4.",
+            help="An .mp4, .mov, .mkv, .webm, .gif or .png file, a folder for an .mp4, or "
+            "frames/%05d.png for all frames.",
             panel=OUTPUT,
             short="o",
             default="a free name in the output folder",

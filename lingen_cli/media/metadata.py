@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from lingen_cli.files.numbered import pictures_at
+from lingen_cli.media.images.image_files import read_texts
 from lingen_cli.media.open import InputVideo, open_video
 
 _MARK = "lingen"  # {"lingen": {recipe}} tells ours from anybody's comment
@@ -32,9 +34,12 @@ def recipe_tags(recipe: Mapping[str, object], title: str | None = None) -> dict[
 
 def read_recipe(path: Path) -> dict[str, object] | None:
     """The recipe of a video that lingen wrote, None for any other video. Errors: see `open_video`.
+    Of numbered pictures it is in the first.
 
     The content is as trustworthy as the file: check every value before use.
     """
+    if pictures := pictures_at(path):
+        return _recipe_in(read_texts(pictures[0]))
     with open_video(path) as video:
         return recipe_of(video)
 
@@ -48,9 +53,11 @@ def tags_in(path: Path) -> dict[str, str]:
 
 def recipe_of(video: InputVideo) -> dict[str, object] | None:
     """Read as `read_recipe` does from a video that is open."""
-    tags = {
-        name.lower(): text for name, text in video.container.metadata.items()
-    }  # Matroska: COMMENT
+    return _recipe_in({name.lower(): text for name, text in video.container.metadata.items()})
+
+
+def _recipe_in(tags: Mapping[str, str]) -> dict[str, object] | None:
+    """Find the recipe in tags by their names in lower case: in Matroska they are in capitals."""
     comment = tags.get("comment", "")
     if not comment.startswith("{") or len(comment) > _MAX_CHARACTERS:
         return None

@@ -2,7 +2,7 @@
 
 A video file can be a playlist, a pipe, a device or a bomb. Three guards keep libav from opening
 anything but the one regular file it was handed: a list of formats without playlists, no protocols
-at all, and a refusal of nested opens.
+at all, and a refusal of nested opens. Of its 500 decoders only those in use are ever opened.
 """
 
 import os
@@ -18,7 +18,8 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from lingen_cli.errors import BadDataError, LingenError
+from lingen_cli.errors import BadDataError, LingenError, MissingInputError
+from lingen_cli.files.numbered import pictures_at
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
 from lingen_cli.media.mp4_index import IndexBombError, check_index
@@ -28,6 +29,22 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif,"
     "mxf,dv,yuv4mpegpipe,apng,h264,hevc"
 )
+PICTURE_DECODERS = (
+    *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"),
+    *("msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1", "flv", "h263", "vp6", "vp6f"),
+    *("theora", "mjpeg", "prores", "dnxhd", "cfhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff"),
+    *("utvideo", "rawvideo", "v210", "png", "qtrle", "gif", "apng"),
+)
+"""Decoders of libav for pictures, by its names; no other is reached by any file."""
+SOUND_DECODERS = (
+    *("aac", "aac_latm", "mp3float", "mp3", "mp2float", "mp2", "ac3", "eac3", "dca", "opus"),
+    *("libopus", "vorbis", "flac", "alac", "wmav1", "wmav2", "wmapro", "amrnb", "amrwb"),
+    *("speex", "nellymoser", "truehd", "adpcm_ima_wav", "adpcm_ima_qt", "adpcm_ms", "adpcm_swf"),
+    *("pcm_alaw", "pcm_mulaw", "pcm_bluray", "pcm_dvd", "pcm_u8", "pcm_s8"),
+    *(f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")),
+)
+TEXT_DECODERS = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
+DECODERS = ",".join((*PICTURE_DECODERS, *SOUND_DECODERS, *TEXT_DECODERS))
 _PROBE_BYTES = 16 << 20
 _THREADS = 2  # frame threads hold frames: four cost 75 MB more at 4K
 _STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
@@ -55,6 +72,11 @@ def open_video(path: Path) -> Iterator[InputVideo]:
     picture stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
     damaged data become BadDataError as well.
     """
+    if os.path.isdir(path) and pictures_at(path):
+        raise MissingInputError(
+            "a folder of pictures is read by `lingen show` and `lingen rerun` alone; to make a "
+            f"video of it: lingen rerun {shlex.quote(printable(path))} -o x.mp4"
+        )
     with open_file(path) as file:
         container = _open_container(file, path)
         try:
@@ -108,7 +130,11 @@ def _open_container(file: BinaryIO, path: Path) -> InputContainer:
             _NamelessFile(file),
             "r",
             options={"max_pixels": str(MAX_PIXELS), "probesize": str(_PROBE_BYTES)},
-            container_options={"format_whitelist": FORMATS, "protocol_whitelist": "none"},
+            container_options={
+                "format_whitelist": FORMATS,
+                "protocol_whitelist": "none",
+                "codec_whitelist": DECODERS,
+            },
             io_open=_refuse_nested,
             metadata_errors="replace",
             buffer_size=1 << 18,
@@ -141,12 +167,21 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         raise BadDataError(f"file has no video stream: {printable(path)}")
     stream = max(streams, key=lambda stream: stream.width * stream.height)
+    if (codec := stream.codec_context.codec).name not in PICTURE_DECODERS:
+        shown = printable(path)
+        raise BadDataError(
+            f"lingen decodes no {codec.canonical_name} video: {shown}; make an mp4 of it first: "
+            f"ffmpeg -i {shlex.quote(shown)} x.mp4"
+        )
     size = f"{stream.width}x{stream.height}"
     if stream.width <= 0 or stream.height <= 0:
         raise BadDataError(f"video has no readable frame size: {printable(path)}")
     if stream.width * stream.height > MAX_PIXELS:
         raise BadDataError(f"frame size {size} is above the limit: {printable(path)}")
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    for other in container.streams:
+        if other.codec_context is not None:
+            other.codec_context.options = {"codec_whitelist": DECODERS}
+    stream.codec_context.options = {"codec_whitelist": DECODERS, "max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = _THREADS
     return stream

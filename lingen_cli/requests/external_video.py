@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.inputs.output_path import file_or_folder
+from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
@@ -20,7 +20,7 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Base, Destination, Job
+from lingen_cli.requests.job import Base, Job
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.read_recipe import Changes
@@ -117,7 +117,7 @@ def extend_external(
     check_edits(variant, (edit,), found.rate, sources=loaded.sampling.sources)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
-    path, folder = file_or_folder(changes.output, Path())
+    stem = f"{video.stem}-longer"
     return Job(
         edits=(edit,),
         samplers=samplers_of(registry, variant, (edit,)),
@@ -131,12 +131,7 @@ def extend_external(
         device=check_device(changes.device or settings.device),
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
-        destination=Destination(
-            path=path,
-            folder=folder,
-            stem=f"{video.stem}-longer",
-            overwrite=changes.overwrite,
-        ),
+        destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
         preview=changes.preview,
         offload=changes.offload,
         cache=changes.cache,

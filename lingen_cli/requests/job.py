@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
+from lingen_cli.inputs.output_path import Destination
 from lingen_cli.inputs.settings import CacheLimit
 from lingen_cli.requests.edits import Added, Dropped, Edit, Sampled
 from lingen_cli.zoo.locate import LocatedModel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _BYTES_PER_PIXEL = 0.2
 """H.264 at crf 18 took 0.015 to 0.13 bytes per pixel in tests; better quality takes more."""
+_BYTES_PER_PNG_PIXEL = 1.5
 _CONTAINER_BYTES = 1 << 20
 _TITLE = 60
 """Characters of a chapter's title that are compared: one box of mp4 holds 255 bytes."""
@@ -38,18 +40,6 @@ class GivenImage:
     sha256: str
     pixels: np.ndarray[Any, Any] | None
     """uint8 (H, W, 3); None where the part that it belongs to is there already."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Output of a video: a name of the user's own, or the first free one like `stem`."""
-
-    path: Path | None
-    folder: Path
-    stem: str
-    overwrite: bool = False
-    streams: bool = False
-    """To standard output, in place of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +132,13 @@ class Job:
         """Width and height of the video."""
         base = self.base
         return (self.width, self.height) if base is None else (base.width, base.height)
+
+    @property
+    def in_place(self) -> bool:
+        """Tell whether the video takes the place of the one that it goes on with."""
+        old = self.base if self.origin is None else self.origin
+        path = self.destination.path
+        return old is not None and path is not None and _place(old.path) == _place(path)
 
     @property
     def must_encode(self) -> bool:
@@ -275,6 +272,18 @@ class Job:
             frames, old = frames - self.base.frames, self.base.path.stat().st_size
         pixels = frames * width * height
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
+
+    @property
+    def picture_bytes(self) -> int:
+        """A guess at the size of the numbered pictures, 0 where none are asked for."""
+        width, height = self.size
+        pixels = self.frames * width * height
+        return int(pixels * _BYTES_PER_PNG_PIXEL) if self.destination.pattern else 0
+
+
+def _place(path: Path) -> Path:
+    """Return the one path of a name, which may be that of a link."""
+    return path.parent.resolve() / path.name
 
 
 def _starts(chapters: Sequence[Chapter]) -> list[tuple[int, str]]:

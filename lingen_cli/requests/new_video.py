@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.loras import parse_lora
-from lingen_cli.inputs.output_path import file_or_folder
+from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
@@ -27,7 +28,7 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Destination, GivenImage, Job
+from lingen_cli.requests.job import GivenImage, Job
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
@@ -76,13 +77,11 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     )
     sampling = overridden(params_of(variant, random_seed(), planned), loaded.sampling)
     streams = request.output == "-"
-    path, folder = file_or_folder(None if streams else request.output, settings.output_folder)
-    destination = Destination(
-        path=path,
-        folder=folder,
+    into = destination(
+        None if streams else request.output,
+        settings.output_folder,
         stem=slug(prompt) if request.story is None else slug(request.story.stem),
         overwrite=request.overwrite,
-        streams=streams,
     )
     check_encoder(
         width=width, height=height, fps=rate, crf=settings.crf, preset=settings.encoder_preset
@@ -120,7 +119,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
-        destination=destination,
+        destination=replace(into, streams=streams),
         cache=loaded.cache,
         preview=settings.preview,
         subtitles=bool(shots) and not streams,

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.files.numbered import pictures_at
 from lingen_cli.inputs.loras import find_again
-from lingen_cli.inputs.output_path import file_or_folder
+from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.requests.capabilities import check_edits, overridden, samplers_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
-from lingen_cli.requests.job import Base, Destination, GivenImage, Job
+from lingen_cli.requests.job import Base, GivenImage, Job
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
 from lingen_cli.requests.recipe import ForeignBase, GivenPicture, Recipe, recipe_from_video
 from lingen_cli.zoo import licenses
@@ -62,9 +63,12 @@ class Changes:
 
 def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
-    recipe, changes = recipe_from_video(request.video), Changes.of(request, context)
-    again = prepare_again(recipe, changes, context, stem=f"{request.video.stem}-again")
-    again = replace(again, beside=request.video)
+    video, changes = request.video, Changes.of(request, context)
+    recipe, pictures = recipe_from_video(video), pictures_at(video)
+    stem = pictures[0].parent.name if pictures else video.stem
+    again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
+    if not pictures:
+        again = replace(again, beside=video)
     if again.base is not None:
         check_base(again.base)
     for difference in differences(recipe, again):
@@ -116,7 +120,7 @@ def prepare_again(
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
-    path, into = file_or_folder(changes.output, Path())
+    into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
     return Job(
         edits=edits,
         samplers=samplers_of(registry, variant, edits),
@@ -132,12 +136,7 @@ def prepare_again(
         threads=recipe.threads,
         crf=recipe.crf,
         encoder_preset=recipe.encoder_preset,
-        destination=Destination(
-            path=path,
-            folder=into,
-            stem=stem,
-            overwrite=changes.overwrite,
-        ),
+        destination=into,
         preview=changes.preview,
         loras=tuple(find_again(one.name, one.sha256, one.scale) for one in recipe.loras),
         offload=changes.offload,

@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Complete = Callable[[str], list[str]]
-VIDEOS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
-"""Suffixes of files that are offered as videos, and found in folders."""
+VIDEOS = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
+        *(".mpg", ".mpeg", ".flv", ".ogv", ".wmv", ".mxf", ".gif"),
+    )
+)
+"""Suffixes of files that are taken for videos in folders, and offered as such."""
 _PICTURES = frozenset({".png", ".jpg", ".jpeg"})
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,35 +21,13 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.writer import VideoWriter
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
+from tests.cli import forked
+from tests.tiny_recipe import tiny_recipe
 
 pytestmark = pytest.mark.e2e
 
-RECIPE = """
-name = "own"
-seed = 3
-
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 1
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-
-[text]
-width = 64
-depth = 1
-
-[model.overrides]
-width = 32
-depth = 1
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-text_dims = [64]
-position_grid = [8, 8, 8]
-
+RECIPE = tiny_recipe(
+    """
 [[stage]]
 name = "own"
 steps = 30
@@ -67,7 +45,10 @@ size = 64
 latent_frames = 1
 batch = 2
 clips = 2
-"""
+""",
+    name="own",
+    depth=1,
+)
 
 
 def write_video(
@@ -111,9 +92,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of lingen to its end."""
-    command: Sequence[str | Path] = [sys.executable, "-m", "lingen_cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """Run a command of lingen to its end, in this process."""
+    from lingen_cli.app import run as run_here
+
+    words = [str(argument) for argument in arguments]
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = run_here(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def test_every_file_is_used_or_named(folder: Path, tmp_path: Path) -> None:
@@ -133,7 +118,7 @@ def test_every_file_is_used_or_named(folder: Path, tmp_path: Path) -> None:
         "empty.mp4": "file is empty",
         "text.mp4": "not a supported video file",
         "bare.png": "no caption, write bare.txt beside it",
-        "latin.txt": "not UTF-8",
+        "latin.txt:1": "not valid UTF-8: save it as UTF-8",
         "mute.txt": "empty caption",
         "gone.mp4": "no such file, but it has a caption",
     }.items():
@@ -206,18 +191,21 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
 def test_a_killed_training_on_a_folder_ends_the_same(folder: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text(RECIPE, encoding="utf-8")
-    arguments = [sys.executable, "-m", "lingen_cli", "train", str(recipe), "--data", str(folder)]
-    arguments += ["--processes", "1"]
+    arguments = ("train", str(recipe), "--data", str(folder), "--processes", "1", "-o")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run([*arguments, "-o", str(whole)], check=True, capture_output=True)
-    process = subprocess.Popen([*arguments, "-o", str(cut)], stderr=subprocess.DEVNULL)
+    assert run(*arguments, whole).returncode == 0
+    process, output = forked.start([*arguments, str(cut)], os.environ)
     deadline = time.monotonic() + 200
     while not (cut / "own.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.join()
+    output.close()
+    assert process.exitcode == -signal.SIGKILL
     assert not (cut / "own.averaged.safetensors").exists()
-    done = subprocess.run([*arguments, "-o", str(cut)], capture_output=True, text=True, check=True)
+    done = run(*arguments, cut)
+    assert done.returncode == 0
     assert "warning" in done.stderr and "3 clips in" in done.stderr
     for name in ("denoiser", "text_encoder"):
         one, other = (load_tensors(place / f"{name}.safetensors")[0] for place in (whole, cut))
@@ -225,9 +213,7 @@ def test_a_killed_training_on_a_folder_ends_the_same(folder: Path, tmp_path: Pat
     words = read_metadata(whole / "text_encoder.safetensors")["config"]["words"]
     assert {"brightness", "tall", "bounces"} <= set(words)
     (folder / "a.txt").write_text("another wall", encoding="utf-8")
-    again = subprocess.run(
-        [*arguments, "-o", str(cut)], capture_output=True, text=True, check=False
-    )
+    again = run(*arguments, cut)
     assert again.returncode == 65 and "data differs from what" in again.stderr
 
 

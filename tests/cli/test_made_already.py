@@ -166,25 +166,114 @@ def test_a_video_from_elsewhere_made_longer(
     assert lingen_here(*command).returncode == 73
 
 
+class Killed(BaseException):
+    """The end of a process."""
+
+
+EDITS: dict[str, tuple[object, ...]] = {
+    "extend": ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2),
+    "the old seed": ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1),
+    "a new seed": ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", -1),
+    "branch": ("branch", "out/a.mp4", "a ball", "--at", "1s", "--seconds", 1, "--steps", 1),
+    "retake": ("retake", "out/a.mp4", "--from", "1s", "--steps", 1),
+}
+
+
+def killed_as_it_leaves(patch: pytest.MonkeyPatch, *, tidied: bool) -> None:
+    """Have a run end after it has published: before its work folder is removed, or after that."""
+    from lingen_cli.files.work_folder import WorkFolder
+
+    leave = WorkFolder._remove
+
+    def dies(self: WorkFolder) -> None:
+        if tidied:
+            leave(self)
+        else:
+            self._lock.release(force=True)
+        raise Killed
+
+    patch.setattr(WorkFolder, "_remove", dies)
+
+
+@pytest.mark.parametrize("tidied", [False, True])
+@pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_in_its_own_place_is_made_once(
     run: Callable[..., subprocess.CompletedProcess[str]],
     lingen_here: RunHere,
     monkeypatch: pytest.MonkeyPatch,
+    edit: str,
+    tidied: bool,
 ) -> None:
-    """A run that was killed after it had published, and before it had tidied up."""
-    from lingen_cli.files.work_folder import WorkFolder
-
-    monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
-    edit = ("extend", "out/a.mp4", "--seconds", 1, "--steps", 1, "--seed", 2)
-    command = (*edit, "-o", "out/a.mp4", "--overwrite")
+    """A run that was killed after it had published, wherever it was in its tidying up."""
+    command = (*EDITS[edit], "-o", "out/a.mp4", "--overwrite")
     with monkeypatch.context() as patch:
-        patch.setattr(WorkFolder, "_remove", lambda self: self._lock.release(force=True))
-        assert lingen_here(*command).returncode == 0
+        killed_as_it_leaves(patch, tidied=tidied)
+        assert lingen_here(*command).returncode == 70
     made = Path("out/a.mp4").read_bytes()
     again = lingen_here(*command)
-    assert (again.returncode, "made already" in again.stderr) == (0, True)
+    assert (again.returncode, "made already" in again.stderr) == (0, True), again.stderr
+    assert again.stdout == "out/a.mp4\n"
     assert Path("out/a.mp4").read_bytes() == made
     assert [path.name for path in Path("out").iterdir()] == ["a.mp4"]
+    if edit != "extend":
+        return
     assert lingen_here(*command).returncode == 0  # asked for anew, it is made longer once more
     recipe: Any = read_recipe(Path("out/a.mp4"))
     assert recipe["edits"][1:]
+
+
+def test_another_edit_of_what_was_published_is_made(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    into = ("-o", "out/a.mp4", "--overwrite")
+    with monkeypatch.context() as patch:
+        killed_as_it_leaves(patch, tidied=True)
+        assert lingen_here(*EDITS["extend"], *into).returncode == 70
+    for option in (("--seed", 3), ("--prompt", "a ball"), ("--seconds", 2)):
+        before: Any = read_recipe(Path("out/a.mp4"))
+        result = lingen_here(*EDITS["extend"], *option, *into)
+        assert result.returncode == 0 and "made already" not in result.stderr
+        after: Any = read_recipe(Path("out/a.mp4"))
+        assert len(after["edits"]) == len(before["edits"]) + 1
+
+
+def test_what_was_published_in_place_is_resumed(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        killed_as_it_leaves(patch, tidied=True)
+        command = (*EDITS["extend"], "-o", "out/a.mp4", "--overwrite")
+        assert lingen_here(*command).returncode == 70
+    made = Path("out/a.mp4").read_bytes()
+    resumed = lingen_here("resume", "out/a.mp4", "--events", "events.jsonl")
+    assert (resumed.returncode, "made already" in resumed.stderr) == (0, True), resumed.stderr
+    assert json.loads(Path("events.jsonl").read_text().splitlines()[-1])["frames"] == 49
+    assert Path("out/a.mp4").read_bytes() == made
+    assert [path.name for path in Path("out").iterdir()] == ["a.mp4"]
+
+
+def test_a_video_from_elsewhere_is_made_longer_once_in_its_place(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    lingen_here: RunHere,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with av.open("out/a.mp4") as source, av.open("plain.mp4", "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    wish = ("--prompt", "a ball", "--seconds", 1, "--steps", 1, "--weights", tiny_weights)
+    command = ("extend", "plain.mp4", *wish, "-o", "plain.mp4", "--overwrite")
+    with monkeypatch.context() as patch:
+        killed_as_it_leaves(patch, tidied=True)
+        assert lingen_here(*command).returncode == 70
+    made = Path("plain.mp4").read_bytes()
+    assert "made already" in lingen_here(*command).stderr
+    assert Path("plain.mp4").read_bytes() == made
+    assert not list(Path().glob(".*.lingen"))

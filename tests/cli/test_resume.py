@@ -20,6 +20,7 @@ import pytest
 from lingen_cli.files.sealed import sealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.media.images.image_files import write_png
+from tests.cli import forked
 from tests.cli.protocols import Fails, RunHere
 
 PROMPT = "a red ball"
@@ -36,22 +37,18 @@ def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., int]:
     """Return a function that kills a run of `lingen` after a few of its sampling steps."""
 
     def stop(*arguments: object, number: signal.Signals = signal.SIGKILL) -> int:
-        command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
-        process = subprocess.Popen(
-            [*command, "--weights", tiny_weights, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {SECONDS_VARIABLE: "0"},
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            if event.get("phase") == "sample" and event["done"] >= 4:
-                break
-        process.send_signal(number)
-        process.communicate(timeout=60)
-        return process.returncode
+        words = [*map(str, arguments), "--weights", str(tiny_weights), "--json"]
+        process, output = forked.start(words, os.environ | {SECONDS_VARIABLE: "0"})
+        with output:
+            for line in output:
+                event = json.loads(line)
+                if event.get("phase") == "sample" and event["done"] >= 4:
+                    break
+            assert process.pid is not None
+            os.kill(process.pid, number)
+            process.join(60)
+        assert process.exitcode is not None
+        return process.exitcode
 
     return stop
 

@@ -332,3 +332,13 @@ def test_reserving_in_a_missing_folder(tmp_path: Path) -> None:
 
 def test_names_are_shown_on_one_harmless_line() -> None:
     assert printable("a\nb\x1b[31m\udcff é.mp4") == "a\\nb\\x1b[31m\\udcff é.mp4"
+
+
+def test_a_folder_that_takes_no_files(tmp_path: Path) -> None:
+    if not Path("/proc/self").is_dir():
+        pytest.skip("no /proc")
+    with pytest.raises(
+        LingenError, match=r"^this folder takes no new files.*: /proc/x.mp4$"
+    ) as one:
+        WorkFolder(Path("/proc/x.mp4")).__enter__()
+    assert one.value.exit_code == 74

@@ -188,6 +188,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.e2e
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     peaks = []
     for frames in (600, 3000):

@@ -293,6 +293,7 @@ def test_a_compiler_that_fails_is_told_once(
 
 @needs_compiler
 @pytest.mark.usefixtures("fresh_library")
+@pytest.mark.e2e
 def test_the_library_is_made_once_and_only_ours_is_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -311,6 +312,7 @@ def test_the_library_is_made_once_and_only_ours_is_loaded(
 
 @needs_compiler
 @pytest.mark.usefixtures("fresh_library")
+@pytest.mark.e2e
 def test_a_folder_that_others_may_write_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -325,6 +327,7 @@ def test_a_folder_that_others_may_write_is_not_used(
 
 
 @needs_compiler
+@pytest.mark.e2e
 def test_two_processes_at_once(tmp_path: Path) -> None:
     script = "from lingen_models.kernels import c_kernels; assert c_kernels.library() is not None"
     environment = {

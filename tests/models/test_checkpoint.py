@@ -220,6 +220,7 @@ def test_views_are_saved_as_they_look(tmp_path: Path) -> None:
     assert torch.equal(loaded["part"], base[:, 1])
 
 
+@pytest.mark.e2e
 def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path: Path) -> None:
     """Its length is the first bytes of the file: 0x0280 bytes look like the start of a pickle."""
     for padding in range(1200):

@@ -34,6 +34,7 @@ def asked() -> dict[str, Any]:
 
 
 @torch.no_grad()
+@pytest.mark.e2e
 def test_names_and_tensors_stay_and_branches_are_added() -> None:
     before = {name: part.clone() for name, part in tiny_wan().state_dict().items()}
     after = wan_with_mate(tiny_wan(), window=(2, 4, 4), state_size=8).state_dict()

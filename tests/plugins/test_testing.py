@@ -465,6 +465,7 @@ def test_whole_plugins(plugin: object, message: str) -> None:
         ("", None),
     ],
 )
+@pytest.mark.e2e
 def test_torch_is_not_imported_before_build_is_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str | None
 ) -> None:

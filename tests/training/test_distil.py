@@ -21,6 +21,7 @@ from lingen_training.stages.distillation import Question, distil_loss, train_onl
 from lingen_training.stages.pair import Pair
 from lingen_training.trainer import train
 from lingen_training.training_recipe import RecipeError
+from tests.tiny_recipe import STAGE, tiny_recipe
 
 LINGEN = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),
@@ -111,43 +112,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _recipe(folder: Path, mixer: str, distil: str) -> Path:
     path = folder / f"{mixer}-{distil}.toml"
-    path.write_text(
-        f"""
-name = "tiny"
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 1
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-[text]
-width = 64
-depth = 1
-[model]
-[model.overrides]
-width = 32
-depth = 2
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-text_dims = [64]
-position_grid = [8, 8, 8]
-mixer = "{mixer}"
-[[stage]]
-name = "one"
-steps = 2
-learning_rate = 1e-2
-warmup = 0
-{f'distil = "{distil}"' if distil else ""}
-[[stage.source]]
-size = 64
-latent_frames = 2
-batch = 1
-clips = 1
-"""
-    )
+    more = f'distil = "{distil}"' if distil else ""
+    path.write_text(tiny_recipe(STAGE.format(more=more), mixer=mixer))
     return path
 
 

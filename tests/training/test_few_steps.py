@@ -24,6 +24,7 @@ from lingen_training.stages.few_steps import Jump, begin_of, jump_loss
 from lingen_training.stages.pair import Pair
 from lingen_training.trainer import train
 from lingen_training.training_recipe import DenoiserStage, FewSteps, RecipeError, read_recipe
+from tests.tiny_recipe import STAGE, tiny_recipe
 
 TINY = LinGenConfig(
     width=32, depth=2, head_dim=16, ssm_head_dim=16, state_size=4, text_dims=(64,),
@@ -178,46 +179,13 @@ def test_jumps_are_drawn_as_the_stage_says() -> None:
     torch.testing.assert_close(kept[:, :, end:], one.data[:, :, end:], atol=1e-3, rtol=0)
 
 
-RECIPE = """
-name = "tiny"
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 1
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-[text]
-width = 64
-depth = 1
-[model.overrides]
-width = 32
-depth = 2
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-text_dims = [64]
-position_grid = [8, 8, 8]
-[[stage]]
-name = "one"
-steps = 2
-learning_rate = 1e-2
-warmup = 0
-{more}
-[[stage.source]]
-size = 64
-latent_frames = 2
-batch = 1
-clips = 1
-"""
 STEPS = 'distil = "steps"\n[stage.few_steps]\nsteps = 2\nsubsteps = 2'
 
 
 def test_a_stage_of_a_recipe_distils_to_few_steps(tmp_path: Path) -> None:
     plain, few = tmp_path / "plain.toml", tmp_path / "few.toml"
-    plain.write_text(RECIPE.format(more=""))
-    few.write_text(RECIPE.format(more=STEPS))
+    plain.write_text(tiny_recipe())
+    few.write_text(tiny_recipe(STAGE.format(more=STEPS)))
     begun = train(plain, tmp_path / "begun", report=lambda line: None)
     with pytest.raises(RecipeError, match="distils: name a folder with --teacher"):
         train(few, tmp_path / "none", start_from=begun)
@@ -231,7 +199,7 @@ def test_a_stage_of_a_recipe_distils_to_few_steps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("more", ['distil = "steps"', "[stage.few_steps]\nsteps = 2"])
 def test_the_grid_and_the_way_to_distil_belong_together(tmp_path: Path, more: str) -> None:
     path = tmp_path / "half.toml"
-    path.write_text(RECIPE.format(more=more))
+    path.write_text(tiny_recipe(STAGE.format(more=more)))
     with pytest.raises(RecipeError, match=r"few_steps\] belong together"):
         read_recipe(path)
 

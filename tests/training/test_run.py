@@ -18,36 +18,10 @@ from lingen_playground.captions.lexicon import plain_vocabulary
 from lingen_training.optimization.curves import read_log
 from lingen_training.trainer import train
 from lingen_training.training_recipe import RecipeError
+from tests.tiny_recipe import PARTS, tiny_recipe
 
-RECIPE = """
-name = "tiny"
-seed = 3
-
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 2
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-
-[text]
-width = 64
-depth = 1
-
-[model]
-preset = "mini"
-
-[model.overrides]
-width = 32
-depth = 2
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-text_dims = [64]
-position_grid = [8, 8, 8]
-
+RECIPE = tiny_recipe(
+    """
 [[stage]]
 name = "images"
 steps = 2
@@ -75,7 +49,9 @@ size = 64
 latent_frames = 1
 batch = 2
 clips = 2
-"""
+""",
+    parts=PARTS.replace("steps = 1", "steps = 2"),
+)
 RESULTS = ("autoencoder", "denoiser", "text_encoder")
 
 

@@ -15,9 +15,11 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from lingen_cli.files.write_errors import write_error
+from lingen_cli.media.formats.numbered_pictures import write_pictures
 from lingen_cli.media.formats.pictures import write_gif, write_sheet
 from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import open_video
+from lingen_cli.media.reader import frames_at
 from lingen_cli.media.tracks.inspect import Track, Tracks
 from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
 from lingen_cli.media.writer import BITEXACT
@@ -27,14 +29,15 @@ _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "2"}
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A finished video: an mp4, its width and height, its rate, its frames, and the tags that it
-    gets."""
+    """A finished video: an mp4, its width and height, its rate, its frames, the tags that it gets,
+    and the pattern of the names of its frames, where they become pictures."""
 
     path: Path
     size: tuple[int, int]
     rate: Fraction
     frames: int
     tags: Mapping[str, str]
+    pattern: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,13 @@ class Format:
     copies: bool = False
 
 
-def convert(source: Source, suffix: str, path: Path, target: Path) -> list[str]:
-    """Write `source` to `path` in the format of `suffix`, one of `FORMATS`.
+def convert(source: Source, kind: Format, path: Path, target: Path) -> list[str]:
+    """Write `source` to `path`, an empty file or folder, in a format.
 
     Returns what the format cannot hold. Raises WriteFailedError (74), which names `target`.
     """
     try:
-        return FORMATS[suffix].write(source, path)
+        return kind.write(source, path)
     except (OSError, av.FFmpegError) as error:
         plain = error if isinstance(error, OSError) else OSError(None, str(error))
         raise write_error(plain, target) from error
@@ -166,8 +169,12 @@ def _frames(source: Source) -> Iterator[VideoFrame]:
 
 def _gif(source: Source, path: Path) -> list[str]:
     write_gif(lambda: _frames(source), source.rate, source.size, path)
+    return _no_tracks(source, "a GIF holds")
+
+
+def _no_tracks(source: Source, what_holds: str) -> list[str]:
     kinds = Tracks.of(source.path).kinds
-    return ["a GIF holds no sound and no subtitles"] if kinds else []
+    return [f"{what_holds} no sound and no subtitles"] if kinds else []
 
 
 def _png(source: Source, path: Path) -> list[str]:
@@ -175,6 +182,17 @@ def _png(source: Source, path: Path) -> list[str]:
     return []
 
 
+def _numbered(source: Source, path: Path) -> list[str]:
+    assert source.pattern is not None
+    times = ((number + 0.5) / float(source.rate) for number in range(source.frames))
+    write_pictures(
+        frames_at(source.path, times, box=source.size), source.tags, path, source.pattern
+    )
+    return _no_tracks(source, "pictures hold")
+
+
+NUMBERED = Format(write=_numbered)
+"""Every frame as a PNG, in a folder."""
 FORMATS: dict[str, Format] = {
     ".mov": Format(write=_mov, copies=True),
     ".mkv": Format(write=_mkv, copies=True),

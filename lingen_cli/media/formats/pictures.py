@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -15,8 +13,7 @@ from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 
 from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
-from lingen_cli.media.images.image_files import write_png
-from lingen_cli.media.metadata import clean_tag
+from lingen_cli.media.images.image_files import as_png
 from lingen_cli.media.reader import frames_at
 from lingen_cli.media.writer import BITEXACT
 
@@ -24,7 +21,6 @@ FASTEST_GIF = 50
 """Frames per second: browsers show faster ones slowly."""
 SHEET_FRAMES = 8
 _SHEET_BOX = (320, 320)
-_PNG_HEADER = 8 + 25  # signature, IHDR
 
 
 def write_gif(
@@ -92,13 +88,5 @@ def write_sheet(
 ) -> None:
     """Write a contact sheet of `video` as PNG, with `tags` as text."""
     times = sheet_times(seconds, min(SHEET_FRAMES, frames))
-    write_png(path, contact_sheet(list(frames_at(video, times, box=_SHEET_BOX)), times))
-    data = path.read_bytes()
-    chunks = b"".join(_text(key.title(), text) for key, text in tags.items())
-    path.write_bytes(data[:_PNG_HEADER] + chunks + data[_PNG_HEADER:])
-
-
-def _text(key: str, text: str) -> bytes:
-    """An iTXt chunk (PNG 11.3.3.4), not compressed."""
-    body = b"iTXt" + key.encode("latin-1", "replace") + bytes(5) + clean_tag(text).encode()
-    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    sheet = contact_sheet(list(frames_at(video, times, box=_SHEET_BOX)), times)
+    path.write_bytes(as_png(sheet, tags))

@@ -4,11 +4,14 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 from PIL import ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from lingen_cli.errors import BadDataError, BugError
 from lingen_cli.files.open_file import open_file
@@ -74,14 +77,49 @@ def _rgb(image: PIL.Image.Image) -> Image:
     return np.asarray(image.convert("RGB")).copy()
 
 
-def write_png(path: Path, image: Image) -> None:
-    """Write uint8 (H, W, 3). Raises WriteFailedError (74) and PermissionDeniedError (77)."""
+def as_png(image: Image, texts: Mapping[str, str] | None = None) -> bytes:
+    """Encode uint8 (H, W, 3) as PNG, with `texts` by their keywords."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise BugError(f"image is {image.dtype} of shape {image.shape}, expected uint8 (H, W, 3)")
-    data = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG")
+    data, chunks = io.BytesIO(), PngInfo()
+    for key, text in (texts or {}).items():
+        chunks.add_itxt(key.title(), text)
+    PIL.Image.fromarray(np.ascontiguousarray(image)).save(data, "PNG", pnginfo=chunks)
+    return data.getvalue()
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Read the texts of a PNG by their keywords in lower case, up to the first pixels.
+
+    Raises as `read_image`.
+    """
+    with _png(path) as image:
+        return {key.lower(): str(text) for key, text in image.info.items() if isinstance(key, str)}
+
+
+def check_png(path: Path) -> None:
+    """Raise as `read_image` for a PNG that is damaged or cut off; its pixels are not decoded."""
+    with _png(path) as image:
+        image.verify()
+
+
+@contextmanager
+def _png(path: Path) -> Iterator[PIL.Image.Image]:
+    shown = printable(path)
+    with open_file(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with PIL.Image.open(file, formats=("PNG",)) as image:
+                yield image
+        except (*_DAMAGE, PIL.Image.DecompressionBombError) as error:
+            raise BadDataError(f"damaged image, or no PNG: {shown}") from error
+
+
+def write_png(path: Path, image: Image) -> None:
+    """Write uint8 (H, W, 3). Raises WriteFailedError (74) and PermissionDeniedError (77)."""
+    data = as_png(image)
     try:
-        path.write_bytes(data.getvalue())
+        path.write_bytes(data)
     except OSError as error:
         raise write_error(error, path) from error
 

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from lingen_cli.errors import LingenError
 from lingen_cli.media.metadata import clean_tag
-from lingen_cli.media.open import InputVideo, open_video
+from lingen_cli.media.open import SOUND_DECODERS, InputVideo, open_video
 
 COPIED_CODECS = frozenset(
     {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "mp2", "dts"}
@@ -179,6 +179,8 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
     elif codec not in COPIED_CODECS or not _fits(video.path, stream.index):
         if not context.is_decoder or not getattr(context, "sample_rate", 0):
             return None, f"{name} ({codec}) is left out: an mp4 cannot hold it"
+        if context.codec.name not in SOUND_DECODERS:
+            return None, f"{name} ({codec}) is left out: lingen does not decode it"
         how, said = "aac", f"{name} is encoded again: {codec} becomes AAC"
     tags = {key: clean_tag(stream.metadata[key]) for key in ("title",) if key in stream.metadata}
     if stream.language:

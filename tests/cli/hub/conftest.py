@@ -83,177 +83,86 @@ def wan_parts(tokenizer: Any, umt5: Any, wan_vae: Any, unipc: Any) -> dict[str, 
 
 
 @pytest.fixture(scope="session")
-def tiny_wan(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def twins() -> Any:
+    """The module of twins, with a function for each kind of pipeline."""
+    from tests.cli.hub import twins
+
+    return twins
+
+
+@pytest.fixture(scope="session")
+def twin_parts(twins: Any, tokenizer: Any, umt5: Any, wan_parts: dict[str, Any]) -> Any:
+    """What all twins have in common."""
+    return twins.Parts(tokenizer, umt5, wan_parts)
+
+
+@pytest.fixture(scope="session")
+def tiny_wan(twins: Any, twin_parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Wan 2.1 with two layers."""
-    import torch
-    from diffusers import WanPipeline, WanTransformer3DModel
-
-    torch.manual_seed(3)
-    transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=16,
-        out_channels=16,
-        text_dim=16,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=32,
-    )
-    return saved(WanPipeline(transformer=transformer, **wan_parts), tmp_path_factory, "wan")
+    return saved(twins.seeded(3, twins.wan, twin_parts), tmp_path_factory, "wan")
 
 
 @pytest.fixture(scope="session")
-def tiny_skyreels(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_skyreels(twins: Any, twin_parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a SkyReels-V2 with diffusion forcing and two layers."""
-    import torch
-    from diffusers import SkyReelsV2DiffusionForcingPipeline, SkyReelsV2Transformer3DModel
-
-    torch.manual_seed(4)
-    transformer = SkyReelsV2Transformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=16,
-        out_channels=16,
-        text_dim=16,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        cross_attn_norm=True,
-        qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=64,
-        inject_sample_info=True,
-    )
-    pipe = SkyReelsV2DiffusionForcingPipeline(transformer=transformer, **wan_parts)
-    return saved(pipe, tmp_path_factory, "skyreels")
+    return saved(twins.seeded(4, twins.skyreels_forcing, twin_parts), tmp_path_factory, "skyreels")
 
 
 @pytest.fixture(scope="session")
-def tiny_sana(tokenizer: Any, wan_vae: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a SANA-Video with two layers."""
-    import torch
-    from diffusers import (
-        DPMSolverMultistepScheduler,
-        SanaVideoPipeline,
-        SanaVideoTransformer3DModel,
-    )
-    from transformers import Gemma2Config, Gemma2Model
+def tiny_sana(twins: Any, twin_parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a SANA-Video with two layers, and the scheduler that it comes with."""
+    from diffusers import DPMSolverMultistepScheduler
 
-    torch.manual_seed(5)
-    transformer = SanaVideoTransformer3DModel(
-        in_channels=16,
-        out_channels=16,
-        num_attention_heads=2,
-        attention_head_dim=12,
-        num_layers=2,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=12,
-        cross_attention_dim=24,
-        caption_channels=16,
-        mlp_ratio=2.5,
-        sample_size=30,
-        patch_size=(1, 2, 2),
-        qk_norm="rms_norm_across_heads",
-        rope_max_seq_len=32,
-    )
-    gemma = Gemma2Config(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-    )
     scheduler = DPMSolverMultistepScheduler(
         flow_shift=8.0, use_flow_sigmas=True, prediction_type="flow_prediction"
     )
-    pipe = SanaVideoPipeline(
-        transformer=transformer,
-        text_encoder=Gemma2Model(gemma),
-        tokenizer=tokenizer,
-        vae=wan_vae,
-        scheduler=scheduler,
-    )
+    pipe = twins.seeded(5, twins.sana, twin_parts, scheduler=scheduler)
     return saved(pipe, tmp_path_factory, "sana")
 
 
 @pytest.fixture(scope="session")
-def tiny_helios(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_helios(
+    twins: Any, wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a Helios with two layers."""
     import torch
     from diffusers import HeliosPipeline, HeliosScheduler, HeliosTransformer3DModel
 
     torch.manual_seed(6)
-    transformer = HeliosTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=2,
-        attention_head_dim=12,
-        in_channels=16,
-        out_channels=16,
-        text_dim=16,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        rope_dim=(4, 4, 4),
-    )
+    network = {key: twins.WAN_NETWORK[key] for key in twins.WAN_NETWORK.keys() - twins.WAN_ONLY}
+    transformer = HeliosTransformer3DModel(**network, rope_dim=(4, 4, 4))
     scheduler = HeliosScheduler(stages=1, stage_range=[0, 1], gamma=1 / 3)
     pipe = HeliosPipeline(transformer=transformer, **wan_parts | {"scheduler": scheduler})
     return saved(pipe, tmp_path_factory, "helios")
 
 
 @pytest.fixture(scope="session")
-def tiny_ltx(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of an LTX-Video with two layers."""
-    import torch
-    from diffusers import (
-        AutoencoderKLLTXVideo,
-        FlowMatchEulerDiscreteScheduler,
-        LTXPipeline,
-        LTXVideoTransformer3DModel,
-    )
-    from transformers import T5Config, T5EncoderModel
+def tiny_ltx(twins: Any, twin_parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an LTX-Video 0.9.5 with two layers, with an autoencoder that compresses."""
+    from diffusers import AutoencoderKLLTXVideo
 
-    torch.manual_seed(7)
-    vae = AutoencoderKLLTXVideo(
-        latent_channels=8,
-        block_out_channels=(4, 8, 16, 32, 64),
-        down_block_types=("LTXVideo095DownBlock3D",) * 4,
-        decoder_block_out_channels=(8, 16, 32),
-        layers_per_block=(1,) * 5,
-        decoder_layers_per_block=(1,) * 4,
-        spatio_temporal_scaling=(True,) * 4,
-        decoder_spatio_temporal_scaling=(True,) * 3,
-        decoder_inject_noise=(False,) * 4,
-        downsample_type=("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
-        upsample_residual=(True,) * 3,
-        upsample_factor=(2,) * 3,
-        timestep_conditioning=True,
-        spatial_compression_ratio=32,
-        temporal_compression_ratio=8,
-    )
-    transformer = LTXVideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        num_attention_heads=2,
-        attention_head_dim=12,
-        cross_attention_dim=24,
-        num_layers=2,
-        caption_channels=16,
-    )
-    t5 = T5Config(vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    pipe = LTXPipeline(
-        transformer=transformer,
-        vae=vae,
-        text_encoder=T5EncoderModel(t5),
-        tokenizer=tokenizer,
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-    )
-    return saved(pipe, tmp_path_factory, "ltx")
+    vae = {
+        "block_out_channels": (4, 8, 16, 32, 64),
+        "down_block_types": ("LTXVideo095DownBlock3D",) * 4,
+        "decoder_block_out_channels": (8, 16, 32),
+        "decoder_layers_per_block": (1,) * 4,
+        "spatio_temporal_scaling": (True,) * 4,
+        "decoder_spatio_temporal_scaling": (True,) * 3,
+        "decoder_inject_noise": (False,) * 4,
+        "downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+        "upsample_residual": (True,) * 3,
+        "upsample_factor": (2,) * 3,
+        "timestep_conditioning": True,
+        "spatial_compression_ratio": 32,
+        "temporal_compression_ratio": 8,
+    }
+    settings = {"latent_channels": 8, "layers_per_block": (1,) * 5}
+
+    def build(parts: Any) -> Any:
+        made = AutoencoderKLLTXVideo(**settings | vae)
+        return twins.ltx(parts, vae=made, num_layers=2)
+
+    return saved(twins.seeded(7, build, twin_parts), tmp_path_factory, "ltx")
 
 
 @pytest.fixture
@@ -348,28 +257,15 @@ def plain() -> Callable[[Any], np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def twins() -> Any:
-    """The module of twins that have no class of their own in lingen."""
-    from tests.cli.hub import twins
-
-    return twins
-
-
-@pytest.fixture(scope="session")
 def twin(
-    twins: Any,
-    tokenizer: Any,
-    umt5: Any,
-    wan_parts: dict[str, Any],
-    tmp_path_factory: pytest.TempPathFactory,
+    twins: Any, twin_parts: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:
     """Return a function from the name of a twin to its folder."""
-    parts = twins.Parts(tokenizer, umt5, wan_parts)
     made: dict[str, Path] = {}
 
     def folder(name: str) -> Path:
         if name not in made:
-            made[name] = saved(twins.build(name, parts), tmp_path_factory, name)
+            made[name] = saved(twins.build(name, twin_parts), tmp_path_factory, name)
         return made[name]
 
     return folder

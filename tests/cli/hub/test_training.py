@@ -9,23 +9,12 @@ from typing import Any
 import pytest
 
 from tests.cli.protocols import Fails, RunHere
+from tests.tiny_recipe import tiny_recipe
 
 pytestmark = pytest.mark.skipif(
     find_spec("diffusers") is None, reason="needs diffusers: pip install 'lingen[hub]'"
 )
-RECIPE = """
-name = "on-others"
-
-{parts}
-
-[model.overrides]
-width = 32
-depth = 1
-head_dim = 16
-ssm_head_dim = 16
-state_size = 4
-position_grid = [8, 8, 8]
-
+STAGES = """
 [[stage]]
 name = "first"
 steps = 2
@@ -51,7 +40,7 @@ weights = "{0}"
 
 def recipe(folder: Path, parts: str) -> Path:
     path = folder / "recipe.toml"
-    path.write_text(RECIPE.format(parts=parts))
+    path.write_text(tiny_recipe(STAGES, name="on-others", parts=parts, depth=1, text_dims=""))
     return path
 
 

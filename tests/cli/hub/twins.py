@@ -1,5 +1,6 @@
 """Tiny random twins of many pipelines, each a function from shared parts to a pipeline."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ WAN_NETWORK = {
     "cross_attn_norm": True,
     "rope_max_seq_len": 32,
 }
+WAN_ONLY = {"cross_attn_norm", "rope_max_seq_len"}
+"""What its relatives have no name for."""
 NORMS = {"qk_norm": "rms_norm_across_heads"}
 VOCABULARY = 64
 
@@ -126,7 +129,7 @@ def skyreels_image(parts: Any) -> Any:
     )
 
 
-def sana(parts: Any, kind: str = "SanaVideoPipeline") -> Any:
+def sana(parts: Any, kind: str = "SanaVideoPipeline", *, scheduler: Any = None) -> Any:
     """A pipeline of SANA-Video."""
     import diffusers
     from transformers import Gemma2Config, Gemma2Model
@@ -156,7 +159,7 @@ def sana(parts: Any, kind: str = "SanaVideoPipeline") -> Any:
         num_key_value_heads=1,
         head_dim=8,
     )
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler = scheduler or diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     pieces = parts.wan | {"text_encoder": Gemma2Model(gemma), "scheduler": scheduler}
     return getattr(diffusers, kind)(transformer=transformer, **pieces)
 
@@ -236,7 +239,14 @@ def mochi(parts: Any) -> Any:
     )
 
 
-def ltx(parts: Any, kind: str = "LTXPipeline", *, told_the_time: bool = False) -> Any:
+def ltx(
+    parts: Any,
+    kind: str = "LTXPipeline",
+    *,
+    vae: Any = None,
+    num_layers: int = 1,
+    told_the_time: bool = False,
+) -> Any:
     """A pipeline of LTX-Video 0.9."""
     import diffusers
 
@@ -246,10 +256,10 @@ def ltx(parts: Any, kind: str = "LTXPipeline", *, told_the_time: bool = False) -
         num_attention_heads=2,
         attention_head_dim=12,
         cross_attention_dim=24,
-        num_layers=1,
+        num_layers=num_layers,
         caption_channels=16,
     )
-    vae = diffusers.AutoencoderKLLTXVideo(
+    vae = vae or diffusers.AutoencoderKLLTXVideo(
         latent_channels=8,
         block_out_channels=(8, 8, 8, 8),
         decoder_block_out_channels=(8, 8, 8, 8),
@@ -538,5 +548,10 @@ class Parts:
 
 def build(name: str, parts: Any) -> Any:
     """The pipeline of a twin, always with the same numbers."""
-    torch.manual_seed(11)
-    return TWINS[name](parts)
+    return seeded(11, TWINS[name], parts)
+
+
+def seeded(seed: int, make: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    """What `make` makes, always with the same numbers."""
+    torch.manual_seed(seed)
+    return make(*arguments, **more)
