@@ -216,6 +216,8 @@ def loader() -> Load:
             job.threads,
             job.offload,
             job.loras,
+            job.denoisers,
+            job.quantize,
         )
         if key not in loaded:
             loaded.clear()

@@ -157,6 +157,22 @@ class GenerateRequest(Request):
             panel=MODEL,
         ),
     ] = None
+    denoiser: Annotated[
+        list[str] | None,
+        Option(
+            help="A GGUF file in place of the denoiser of a model that diffusers runs; once for "
+            "each, where there are two.",
+            metavar="FILE",
+            panel=MODEL,
+        ),
+    ] = None
+    quantize: Annotated[
+        str | None,
+        Option(
+            help="Hold the weights of a model that diffusers runs in int8, fp8 or nf4.",
+            panel=MODEL,
+        ),
+    ] = None
     accept_license: AcceptLicense = False
     device: Annotated[
         str | None, Option(help="auto, cpu or cuda.", panel=MODEL, default="auto")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -12,8 +12,10 @@ from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.job import Edit, Stretch
 from lingen_models.sampling.params import SamplingParams, options
-from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
+from lingen_plugins.contracts import QUANTIZATIONS, HubModel, ModelVariant, Sampler
+from lingen_plugins.hub.fit_ladder import OFFLOADS
 from lingen_plugins.hub.scheduler import SCHEDULER
+from lingen_plugins.hub.weight_formats import no_places
 from lingen_plugins.registry import Registry
 
 
@@ -93,6 +95,33 @@ def check_edits(
                 raise InvalidOptionError(f"{model.name} cannot go on with a video (lingen extend)")
             _check_length(model, edit, rate)
         frames += edit.frames
+
+
+def check_formats(
+    model: ModelVariant | HubModel, quantize: str | None, denoisers: Sequence[object], offload: str
+) -> None:
+    """Raise InvalidOptionError (2) for formats of weights that a model, or a place where they wait,
+    cannot have."""
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise InvalidOptionError(
+            f"--quantize must be {', '.join(QUANTIZATIONS[:-1])} or {QUANTIZATIONS[-1]}, "
+            f"not {quantize[:20]!r}"
+        )
+    for option, given in (("--quantize", quantize), ("--denoiser", denoisers)):
+        if given and not (isinstance(model, HubModel) and model.takes_formats):
+            raise InvalidOptionError(
+                f"{model.name} holds its weights in one way: leave out {option}"
+            )
+    if denoisers and isinstance(model, HubModel) and len(denoisers) != len(model.denoisers):
+        names = ", ".join(model.denoisers)
+        raise InvalidOptionError(
+            f"{model.name} has {len(model.denoisers)} denoisers ({names}): give --denoiser for "
+            f"each, in this order, not {len(denoisers)}"
+        )
+    if set(OFFLOADS[offload]) <= set(no_places(quantize)):
+        raise InvalidOptionError(
+            f"--quantize {quantize} and --offload {offload} exclude each other: leave out --offload"
+        )
 
 
 def _check_pictures(model: HubModel, given: Collection[str]) -> None:

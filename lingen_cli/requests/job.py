@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.settings import CacheLimit
 from lingen_cli.zoo.locate import LocatedModel
+from lingen_plugins.contracts import WeightFormats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.inputs.loras import Lora
+    from lingen_cli.inputs.weight_files import WeightFile
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
@@ -157,12 +159,23 @@ class Job:
     """Everything must be in the journal already."""
     loras: tuple[Lora, ...] = ()
     """What is put on the networks of a model from elsewhere."""
+    denoisers: tuple[WeightFile, ...] = ()
+    """GGUF files in place of the denoisers of such a model."""
+    quantize: str | None = None
+    """Format in which the linear layers of such a model are held."""
     offload: str = "auto"
     """Which parts of a model from elsewhere wait beside the card."""
     tiles: bool = False
     """Decode in tiles, as the video was made before."""
     frugal: bool = False
     """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
+
+    @property
+    def formats(self) -> WeightFormats:
+        """Formats in which the weights are held in memory."""
+        return WeightFormats(
+            quantize=self.quantize, denoisers=tuple(one.path for one in self.denoisers)
+        )
 
     @property
     def bounds(self) -> list[int]:

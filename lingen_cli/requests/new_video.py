@@ -18,7 +18,14 @@ from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
-from lingen_cli.requests.capabilities import check_edits, overridden, params_of, sampler_of
+from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    check_formats,
+    overridden,
+    params_of,
+    sampler_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import file_or_folder
@@ -88,9 +95,12 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     if request.lora and not isinstance(variant, HubModel):
         raise InvalidOptionError(f"{variant.name} takes no LoRA: leave out --lora")
     loras = tuple(parse_lora(one) for one in request.lora or ())
+    check_formats(variant, request.quantize, request.denoiser or (), settings.offload)
+    denoisers = tuple(find_denoiser(one) for one in request.denoiser or ())
+    context.check_packages(request.quantize, denoisers)
     if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
-    model = context.locate(settings.model, settings.weights)
+    model = context.locate(settings.model, settings.weights, own_denoisers=not denoisers)
     image = None if request.image is None else given_image(request.image, width, height)
     last_image = None
     if request.last_image is not None:
@@ -114,6 +124,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
         loras=loras,
+        denoisers=denoisers,
+        quantize=request.quantize,
         offload=settings.offload,
         frugal=request.save_memory,
     )

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.inputs.loras import find_again
+from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
-from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    check_formats,
+    overridden,
+    sampler_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
 from lingen_cli.requests.new_video import check_device, given_image, parse_size
@@ -124,10 +130,13 @@ def prepare_again(
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
+    denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
+    check_formats(variant, recipe.quantize, denoisers, changes.offload)
+    context.check_packages(recipe.quantize, denoisers)
     path, into = file_or_folder(changes.output, Path())
     return Job(
         edits=edits,
-        model=context.locate(recipe.model, folder),
+        model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
         rate=recipe.rate,
         width=width,
         height=height,
@@ -146,7 +155,9 @@ def prepare_again(
             overwrite=changes.overwrite,
         ),
         preview=changes.preview,
-        loras=tuple(find_again(one.name, one.sha256, one.scale) for one in recipe.loras),
+        loras=tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras),
+        denoisers=denoisers,
+        quantize=recipe.quantize,
         offload=changes.offload,
         tiles=recipe.tiles,
         cache=changes.cache,

@@ -13,6 +13,7 @@ from lingen_cli.requests.recipe import (
     Added,
     Dropped,
     ForeignBase,
+    GivenDenoiser,
     GivenLora,
     GivenPicture,
     Recipe,
@@ -62,6 +63,10 @@ def _asked(job: Job) -> dict[str, Any]:
         "loras": tuple(
             GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
         ),
+        "denoisers": tuple(
+            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.denoisers
+        ),
+        "quantize": job.quantize,
         "edits": tuple(_later(edit) for edit in rest),
         "fps": str(job.rate),
         "width": job.width,

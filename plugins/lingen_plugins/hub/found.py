@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import FoundModel, HubModel
+from lingen_plugins.contracts import PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub.loading import INDEX, class_of, networks_of, one_line, read_index
 from lingen_plugins.hub.signatures import FRAMES, RATES, shift_name, strides_of
 from lingen_plugins.hub_cache import cached_folder
@@ -138,18 +138,19 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         pictures=tuple(one for one in PICTURES if one in signature),
         needs=tuple(one for one in PICTURES if one in needed),
         previews=False,
+        takes_formats=True,
         tiles=True,
         from_pixels=False,
         **{"license": "", "license_url": ""} | facts,
     )
 
 
-def _build(name: str, folder: Path, device: str, dtype: Any) -> Any:
+def _build(name: str, folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> Any:
     from lingen_plugins.hub.by_signature import BySignature
     from lingen_plugins.hub.loading import load_pipeline
 
     model = describe(name, folder)
-    return BySignature(load_pipeline(model, folder, device, dtype), model)
+    return BySignature(load_pipeline(model, folder, device, dtype, formats), model)
 
 
 def _kind(folder: Path, index: Mapping[str, Any]) -> Any:

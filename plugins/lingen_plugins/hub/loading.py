@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import FoundModel, HubModel
+from lingen_plugins.contracts import DENOISER, PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.hub import weight_formats as held
 from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ def networks_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype | None) -> Any:
+def load_pipeline(
+    model: HubModel,
+    folder: Path,
+    device: str,
+    dtype: torch.dtype | None,
+    formats: WeightFormats = PLAIN,
+) -> Any:
     """The pipeline in `folder`, with every tensor that its networks have and no other.
 
     An autoencoder whose pipelines allow it computes in float32, the others in `dtype`. Nothing is
@@ -76,11 +83,20 @@ def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype
 
     index, loaded = read_index(folder), {}
     kind = class_of("diffusers", model.pipelines[0])
-    for part, (library, name) in networks_of(index).items():
+    parts = networks_of(index)
+    denoisers = sorted(one for one in parts if one.startswith(DENOISER))
+    files = dict(zip(denoisers, formats.denoisers, strict=False))
+    held.check_here(formats, folder, parts)
+    for part in sorted(parts, key=lambda one: one not in files):  # what may be refused, first
+        library, name = parts[part]
         exact = part == "vae" and (name == WAN_AUTOENCODER or not isinstance(model, FoundModel))
         precision = torch.float32 if exact else dtype or compute_dtype(device)
+        if part in files:
+            loaded[part] = load_denoiser(files[part], folder / part, library, name, precision)
+            continue
         beside = ("",) if library == "transformers" and isinstance(model, FoundModel) else ()
-        loaded[part] = load_network(folder / part, library, name, precision, beside)
+        small = formats.quantize if part.startswith(held.QUANTIZED) else None
+        loaded[part] = load_network(folder / part, library, name, precision, beside, small)
     if missing := [part for part in model.parameters if part not in loaded]:
         raise CheckpointError(f"{folder / INDEX} names no {missing[0]}")
     try:
@@ -131,8 +147,10 @@ def load_network(
     name: str,
     dtype: torch.dtype | str,
     beside: tuple[str, ...] = (),
+    quantize: str | None = None,
 ) -> Any:
-    """The network of the class `name` in a folder, in `dtype`; `auto` is that of the file.
+    """The network of the class `name` in a folder, in `dtype`; `auto` is that of the file. Its
+    linear layers are quantized, if that is asked for and they were not saved so.
 
     It has every tensor that it needs; others are refused but for those whose names begin as one of
     `beside`, which belong to a larger model that it is a part of. Raises `CheckpointError`.
@@ -140,14 +158,16 @@ def load_network(
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     kind = class_of(library, name)
-    key = "torch_dtype" if library == "diffusers" else "dtype"
+    given: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+    if quantize is not None and not isinstance(dtype, str) and held.saved_in(folder) is None:
+        given["quantization_config"] = held.config_of(quantize, library, dtype)
     try:
         network, info = kind.from_pretrained(
             str(folder),
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
-            **{key: dtype},
+            **given,
         )
     except Exception as error:  # both libraries raise nearly anything for a damaged file
         raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
@@ -162,6 +182,24 @@ def load_network(
     return network.eval().requires_grad_(False)
 
 
+def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
+    """The denoiser of the class `name` in a GGUF file, as its configuration in a folder has it.
+
+    Raises `CheckpointError`, and NotHereError for a class that reads no such files.
+    """
+    from lingen_models.checkpoints.safetensors import CheckpointError
+
+    kind = class_of(library, name)
+    try:
+        return held.read_gguf(kind, file, folder, dtype)
+    except NotHereError:
+        raise
+    except Exception as error:  # nearly anything, for a damaged file or another architecture
+        raise CheckpointError(
+            f"{file} is no GGUF of the {name} of {folder}: {one_line(error)}"
+        ) from error
+
+
 def class_of(library: str, name: str) -> Any:
     """The class `name` of diffusers or transformers, which from then on draw no bars and log
     errors alone.
@@ -171,6 +209,7 @@ def class_of(library: str, name: str) -> Any:
     """
     from lingen_models.checkpoints.safetensors import CheckpointError
 
+    held.silence_backends()
     try:
         module = import_module(library)
         logging = import_module(f"{library}.utils.logging")
