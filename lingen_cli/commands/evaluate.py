@@ -105,7 +105,8 @@ def evaluate(
             parse_size(size, side_step(registry, registry.model_variants[name], folder))
     given = sampling_given(sampling or {})
     for name, _ in named.values():
-        registry.samplers[overridden(params_of(registry.model_variants[name]), given).sampler]
+        model = registry.model_variants[name]
+        registry.samplers[overridden(params_of(model), given, model).sampler]
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None
@@ -128,7 +129,7 @@ def evaluate(
 
         def measured(name: str, one: LocatedModel) -> None:
             variant = registry.model_variants[one.variant.name]
-            params = overridden(params_of(variant), given)
+            params = overridden(params_of(variant), given, variant)
             pipe = load_model(one, device)
             side = variant.size if size is None else size
             results[name] = found = {

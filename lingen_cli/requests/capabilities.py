@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -17,6 +18,9 @@ from lingen_plugins.hub.fit_ladder import OFFLOADS
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.hub.weight_formats import no_places
 from lingen_plugins.registry import Registry
+
+_MOST_CHARACTERS = 600_000
+"""Of the million that a recipe may have; the rest is for the hashes of frames."""
 
 
 def sampler_of(registry: Registry, model: ModelVariant | HubModel, name: str) -> Sampler:
@@ -36,11 +40,25 @@ def params_of(model: ModelVariant | HubModel, seed: int = 0) -> SamplingParams:
     )
 
 
-def overridden(base: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:
+def prompt_for(
+    model: ModelVariant | HubModel, text: str, *, name: str = "prompt", may_be_empty: bool = False
+) -> str:
+    """A prompt as a model reads it: exactly as it is given, where that is one from elsewhere.
+
+    Raises as `check_prompt`.
+    """
+    exact = isinstance(model, HubModel)
+    return check_prompt(text, name=name, may_be_empty=may_be_empty, exact=exact)
+
+
+def overridden(
+    base: SamplingParams, overrides: SamplingOverrides, model: ModelVariant | HubModel
+) -> SamplingParams:
     """`base` with what was set, its negative prompt checked. Raises InvalidOptionError (2)."""
     found = overrides.on(base)
     name = overrides.sources.get("negative_prompt", "")
-    negative = check_prompt(
+    negative = prompt_for(
+        model,
         found.negative_prompt,
         name=name if name.startswith("--") else "negative prompt",
         may_be_empty=True,
@@ -63,6 +81,7 @@ def check_edits(
     file.
     """
     edits = tuple(edits)
+    _check_characters(edits)
     takes = isinstance(model, ModelVariant) and model.config.get("layout", False)
     if not takes and any(isinstance(edit, Stretch) and edit.layout for edit in edits):
         raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
@@ -149,6 +168,18 @@ def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[st
             way_out = "the recipe of the video has it"
         raise InvalidOptionError(
             f"{model.name} samples without a choice of {option.replace('_', ' ')}: {way_out}"
+        )
+
+
+def _check_characters(edits: Iterable[Edit]) -> None:
+    """All prompts go into the recipe, which a video can hold only so much of."""
+    stretches = [one for one in edits if isinstance(one, Stretch)]
+    texts = [text for one in stretches for text in (one.prompt, one.sampling.negative_prompt)]
+    total = sum(len(json.dumps(text)) for text in texts)
+    if total > _MOST_CHARACTERS:
+        raise InvalidOptionError(
+            f"the prompts of {len(stretches)} parts take {total:,} characters of the recipe, which "
+            f"holds {_MOST_CHARACTERS:,}: write shorter ones, or make several videos"
         )
 
 

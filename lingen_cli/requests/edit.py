@@ -9,7 +9,6 @@ from pathlib import Path
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import parse_moment
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import (
     BranchRequest,
     EditRequest,
@@ -17,7 +16,7 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.media.metadata import read_recipe
-from lingen_cli.requests.capabilities import check_edits, overridden, sampler_of
+from lingen_cli.requests.capabilities import check_edits, overridden, prompt_for, sampler_of
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Cut, Edit, Job, Origin, Stretch
@@ -162,16 +161,17 @@ class Finished:
 
     def _stretch(self, part: NewPart, frames: int) -> Stretch:
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Stretch))
-        sampling = overridden(last.sampling, part.sampling)
+        variant = self.job.model.variant
+        sampling = overridden(last.sampling, part.sampling, variant)
         if part.draws_seed:
             sampling = replace(sampling, seed=random_seed())
         return Stretch(
-            prompt=last.prompt if part.prompt is None else check_prompt(part.prompt),
+            prompt=last.prompt if part.prompt is None else prompt_for(variant, part.prompt),
             sampling=sampling,
-            sampler=sampler_of(self.registry, self.job.model.variant, sampling.sampler),
+            sampler=sampler_of(self.registry, variant, sampling.sampler),
             frames=frames,
             crossfade=part.crossfade,
-            windows=self.job.model.variant.windows,
+            windows=variant.windows,
         )
 
     def _frame(self, option: str, text: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
+from lingen_cli.inputs.prompts import on_one_line
 from lingen_cli.inputs.settings import CacheLimit
 from lingen_cli.zoo.locate import LocatedModel
 from lingen_plugins.contracts import WeightFormats
@@ -206,7 +207,8 @@ class Job:
 
     @property
     def parts(self) -> list[Chapter]:
-        """Begin and end in seconds of every part with a prompt of its own, and the prompt."""
+        """Begin and end in seconds of every part with a prompt of its own, and the prompt on one
+        line."""
         found: list[tuple[int, int, str]] = []
         place = 0 if self.base is None else self.base.frames
         for edit in self.edits:
@@ -214,10 +216,11 @@ class Job:
                 found = [(a, min(b, edit.keep), text) for a, b, text in found if a < edit.keep]
                 place = edit.keep
             elif edit.frames:
-                if found and found[-1][2] == edit.prompt and not edit.cut:
-                    found[-1] = (found[-1][0], place + edit.frames, edit.prompt)
+                prompt = on_one_line(edit.prompt)
+                if found and found[-1][2] == prompt and not edit.cut:
+                    found[-1] = (found[-1][0], place + edit.frames, prompt)
                 else:
-                    found.append((place, place + edit.frames, edit.prompt))
+                    found.append((place, place + edit.frames, prompt))
                 place += edit.frames
         return [(begin / self.rate, end / self.rate, text) for begin, end, text in found]
 

@@ -15,7 +15,6 @@ from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.loras import parse_lora
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
 from lingen_cli.inputs.weight_files import find_denoiser
@@ -24,6 +23,7 @@ from lingen_cli.requests.capabilities import (
     check_formats,
     overridden,
     params_of,
+    prompt_for,
     sampler_of,
 )
 from lingen_cli.requests.context import Context
@@ -31,7 +31,7 @@ from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
 from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
@@ -53,8 +53,10 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(request))
+    asked = shots[0].prompt if shots else _prompt_of(request)
     variant = context.model(settings.model, settings.weights)
+    shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
+    prompt = shots[0].prompt if shots else prompt_for(variant, asked)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     if shots:
         frames = max(1, round(shots[0].end * rate))
@@ -68,7 +70,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         )
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
+    sampling = overridden(params_of(variant, random_seed()), loaded.sampling, variant)
     streams = request.output == "-"
     path, folder = file_or_folder(None if streams else request.output, settings.output_folder)
     destination = Destination(
@@ -153,6 +155,11 @@ def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
         if value is not None:
             raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
     return read_story(story)
+
+
+def _of_line(variant: ModelVariant | HubModel, shot: Shot) -> str:
+    """The prompt of a shot as a model reads it."""
+    return prompt_for(variant, shot.prompt, name=f"line {shot.line} of the story: prompt")
 
 
 def _later(first: Stretch, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Stretch:

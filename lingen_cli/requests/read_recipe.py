@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.inputs.loras import find_lora
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
 from lingen_cli.inputs.weight_files import find_denoiser
@@ -17,6 +16,7 @@ from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,
     overridden,
+    prompt_for,
     sampler_of,
 )
 from lingen_cli.requests.context import Context
@@ -223,8 +223,8 @@ def _stretch(
     if windows is not None and windows[1] >= windows[0]:
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
     return Stretch(
-        prompt=check_prompt(part.prompt),
-        sampling=overridden(part.sampling, SamplingOverrides()),
+        prompt=prompt_for(model, part.prompt),
+        sampling=overridden(part.sampling, SamplingOverrides(), model),
         sampler=sampler_of(registry, model, part.sampling.sampler),
         frames=part.frames,
         windows=windows,
