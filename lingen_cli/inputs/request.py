@@ -111,6 +111,14 @@ class GenerateRequest(Request):
     last_image: Annotated[
         Path | None, Option(help="A PNG, JPEG or WebP that the video ends in.", panel=SCENE)
     ] = None
+    video: Annotated[
+        Path | None,
+        Option(
+            help="A video that this one is made from, for a model that diffusers runs and that "
+            "takes one.",
+            panel=SCENE,
+        ),
+    ] = None
     layout: Annotated[
         Path | None,
         Option(
@@ -292,6 +300,9 @@ class RerunRequest(Request):
     )
     last_image: Annotated[
         Path | None, Option(help="The picture it ends in, if that has moved.")
+    ] = None
+    given_video: Annotated[
+        Path | None, Option(help="The video it is made from, if that has moved.")
     ] = None
     weights: Annotated[
         Path | None, Option(help="The folder of its weights, if that has moved.")

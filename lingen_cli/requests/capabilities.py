@@ -13,7 +13,7 @@ from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.job import Edit, Stretch
 from lingen_models.sampling.params import SamplingParams, options
-from lingen_plugins.contracts import QUANTIZATIONS, HubModel, ModelVariant, Sampler
+from lingen_plugins.contracts import PICTURES, QUANTIZATIONS, HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.fit_ladder import OFFLOADS
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.hub.weight_formats import no_places
@@ -76,9 +76,8 @@ def check_edits(
 ) -> None:
     """Raise InvalidOptionError (2) for what a model cannot do.
 
-    `pictures` names those of `image` and `last_image` that are given; None: they were checked
-    before. `sources` names where fields of `SamplingParams` were set: an option, a variable or a
-    file.
+    `pictures` names those of `PICTURES` that are given; None: they were checked before. `sources`
+    names where fields of `SamplingParams` were set: an option, a variable or a file.
     """
     edits = tuple(edits)
     _check_characters(edits)
@@ -106,6 +105,11 @@ def check_edits(
             raise InvalidOptionError(
                 f"{model.name} ends in a picture only in one piece: leave out --last-image, or "
                 f"make at most {model.trained_seconds:.4g} s"
+            )
+        if edit.windows is not None and "video" in (pictures or ()):
+            raise InvalidOptionError(
+                f"{model.name} is made from a video only in one piece: leave out --video, or make "
+                f"at most {model.trained_seconds:.4g} s"
             )
         if edit.crossfade:
             raise InvalidOptionError(f"{model.name} cannot fade prompts: leave out --crossfade")
@@ -143,14 +147,22 @@ def check_formats(
         )
 
 
+def check_video(model: ModelVariant | HubModel, video: object) -> None:
+    """Raise InvalidOptionError (2) where a model takes no video to make another from."""
+    if video is not None and not (isinstance(model, HubModel) and "video" in model.pictures):
+        raise InvalidOptionError(f"{model.name} is made from no video: leave out --video")
+
+
 def _check_pictures(model: HubModel, given: Collection[str]) -> None:
-    for name in ("image", "last_image"):
+    check_video(model, True if "video" in given else None)
+    for name in PICTURES:
         option = f"--{name.replace('_', '-')}"
         if name in given and name not in model.pictures:
             what = "such picture" if model.pictures else "pictures"
             raise InvalidOptionError(f"{model.name} takes no {what}: leave out {option}")
         if name in model.needs and name not in given:
-            raise InvalidOptionError(f"{model.name} begins with a picture: give one with {option}")
+            begins = "is made from a video" if name == "video" else "begins with a picture"
+            raise InvalidOptionError(f"{model.name} {begins}: give one with {option}")
 
 
 def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[str, str]) -> None:

@@ -45,6 +45,17 @@ class GivenImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenVideo:
+    """A video that another is made from; its frames are read when they are needed."""
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+    """Width and height as seen, in pixels."""
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Destination:
     """Output of a video: a name of the user's own, or the first free one like `stem`."""
 
@@ -136,6 +147,8 @@ class Job:
     base: Base | None = None
     image: GivenImage | None
     last_image: GivenImage | None = None
+    video: GivenVideo | None = None
+    """What is sampled first is made from it."""
     origin: Origin | None = None
     beside: Path | None = None
     """The video whose sound, subtitles, chapters and tags are taken over."""

@@ -21,17 +21,18 @@ from lingen_cli.inputs.weight_files import find_denoiser
 from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,
+    check_video,
     overridden,
     params_of,
     prompt_for,
     sampler_of,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Destination, GivenImage, Job, Stretch
+from lingen_cli.requests.job import Destination, GivenImage, GivenVideo, Job, Stretch
 from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
@@ -58,6 +59,11 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
     prompt = shots[0].prompt if shots else prompt_for(variant, asked)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
+    check_video(variant, request.video)
+    video = None if request.video is None else given_video(request.video)
+    default_seconds = settings.seconds
+    if video is not None:
+        default_seconds = min(video.seconds, variant.trained_seconds)
     if shots:
         frames = max(1, round(shots[0].end * rate))
     else:
@@ -66,8 +72,9 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             minutes=request.minutes,
             seconds=request.seconds,
             frames=request.frames,
-            default_seconds=settings.seconds,
+            default_seconds=default_seconds,
         )
+        check_covered(video, frames, rate)
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling, variant)
@@ -92,7 +99,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         layout=None if request.layout is None else read_layout(request.layout),
     )
     edits = (stretch, *(_later(stretch, shot, rate, variant.windows) for shot in shots[1:]))
-    pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
+    pictures = [name for name in PICTURES if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
     if request.lora and not isinstance(variant, HubModel):
         raise InvalidOptionError(f"{variant.name} takes no LoRA: leave out --lora")
@@ -117,6 +124,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         height=height,
         image=image,
         last_image=last_image,
+        video=video,
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
@@ -199,6 +207,29 @@ def parse_size(value: int | str, step: int) -> tuple[int, int]:
 def random_seed() -> int:
     """A seed for a video that was given none."""
     return secrets.randbelow(_RANDOM_SEEDS)
+
+
+def check_covered(video: GivenVideo | None, frames: int, rate: Fraction) -> None:
+    """Raise InvalidOptionError (2) for more frames than a video to make them from lasts."""
+    if video is not None and (frames - 1) / rate >= video.seconds + 0.5 / float(rate):
+        raise InvalidOptionError(
+            f"the video to make it from lasts {video.seconds:.4g} s, "
+            f"not {float(frames / rate):.4g} s: ask for less"
+        )
+
+
+def given_video(path: Path) -> GivenVideo:
+    """Look at a video that another is made from. Raises as `open_video` does."""
+    from lingen_cli.media.probe import examine
+    from lingen_models.checkpoints.safetensors import sha256_file
+
+    found = examine(path)
+    return GivenVideo(
+        path=path.absolute(),
+        sha256=sha256_file(path),
+        size=(found.width, found.height),
+        seconds=float(found.frames / found.rate),
+    )
 
 
 def given_image(path: Path, width: int, height: int) -> GivenImage:

@@ -20,8 +20,17 @@ from lingen_cli.requests.capabilities import (
     sampler_of,
 )
 from lingen_cli.requests.context import Context
-from lingen_cli.requests.job import Base, Cut, Destination, Edit, GivenImage, Job, Stretch
-from lingen_cli.requests.new_video import check_device, given_image, parse_size
+from lingen_cli.requests.job import (
+    Base,
+    Cut,
+    Destination,
+    Edit,
+    GivenImage,
+    GivenVideo,
+    Job,
+    Stretch,
+)
+from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
 from lingen_cli.requests.output_path import file_or_folder
 from lingen_cli.requests.recipe import (
     MAX_FRAMES,
@@ -35,7 +44,7 @@ from lingen_cli.requests.recipe import (
 )
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_plugins.registry import Registry
@@ -49,6 +58,7 @@ class Changes:
     overwrite: bool = False
     image: Path | None = None
     last_image: Path | None = None
+    given_video: Path | None = None
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
@@ -65,6 +75,7 @@ class Changes:
             "overwrite",
             "image",
             "last_image",
+            "given_video",
             "weights",
             "device",
             "accept_license",
@@ -125,8 +136,15 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
+    def source(given: GivenPicture | None) -> GivenVideo | None:
+        if given is None:
+            return None
+        if read_image:
+            return given_video(changes.given_video or Path(given.path))
+        return GivenVideo(path=Path(given.path), sha256=given.sha256, size=(0, 0), seconds=0)
+
     edits = edits_of(recipe, registry, variant)
-    given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
+    given = [name for name in PICTURES if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
@@ -143,6 +161,7 @@ def prepare_again(
         base=base,
         image=picture(recipe.image, changes.image),
         last_image=picture(recipe.last_image, changes.last_image),
+        video=source(recipe.video),
         device=device,
         dtype=recipe.dtype,
         threads=recipe.threads,
@@ -254,3 +273,5 @@ def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, asked, given in pictures:
         if asked and given and asked.sha256 != given.sha256:
             yield f"the {name} picture is not the one the video was made with"
+    if recipe.video and job.video and recipe.video.sha256 != job.video.sha256:
+        yield "the video that it is made from is not the one it was"

@@ -166,6 +166,8 @@ class Recipe(_Sampled):
     """The video starts from it."""
     last_image: GivenPicture | None = None
     """What was sampled first ends in it."""
+    video: GivenPicture | None = None
+    """What was sampled first is made from this video."""
     base: ForeignBase | None = None
     crf: int = Field(ge=1, le=51)
     encoder_preset: str

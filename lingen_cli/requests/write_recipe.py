@@ -73,6 +73,9 @@ def _asked(job: Job) -> dict[str, Any]:
         "height": job.height,
         "image": _picture(job.image),
         "last_image": _picture(job.last_image),
+        "video": None
+        if job.video is None
+        else GivenPicture(path=str(job.video.path), sha256=job.video.sha256),
         "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         "crf": job.crf,
         "encoder_preset": job.encoder_preset,

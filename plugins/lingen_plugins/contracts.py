@@ -165,6 +165,8 @@ SUPPORTED = ("steps", "guidance_scale", "negative_prompt", "seed")
 """Fields of `SamplingParams` that every pipeline of `diffusers` follows."""
 
 
+PICTURES = ("image", "last_image", "video")
+"""What pipelines of `diffusers` make a video from beside a prompt, as options and arguments."""
 DENOISER = "transformer"
 """Beginning of the names that pipelines of `diffusers` have for their denoisers."""
 QUANTIZATIONS = ("int8", "fp8", "nf4")
@@ -229,7 +231,7 @@ class HubModel(Component):
     shift: float = 0.0
     """Shift of its noise schedule; 0: what its scheduler's configuration says."""
     pictures: tuple[str, ...] = ()
-    """Of `image` and `last_image`, those that its pipeline takes."""
+    """Of `PICTURES`, those that its pipeline takes."""
     needs: tuple[str, ...] = ()
     """Of `pictures`, those without which it makes no video."""
     tiles: bool = False

@@ -408,9 +408,9 @@ class HubPipeline:
         """Raise NotImplementedError for images, fades and layouts, which the command line has
         refused before."""
         one = conditioning
-        given = (one.first_frame, one.last_frame, one.fade, one.layout)
+        given = (one.first_frame, one.last_frame, one.fade, one.layout, one.video)
         if any(part is not None for part in given):
-            raise NotImplementedError("this pipeline takes no images, fades and layouts")
+            raise NotImplementedError("this pipeline takes no images, videos, fades and layouts")
 
 
 def _gigabytes(count: int) -> str:

@@ -39,7 +39,7 @@ class BySignature(HubPipeline):
 
     def __init__(self, pipe: Any, model: FoundModel) -> None:
         self._signature = inspect.signature(pipe.__call__).parameters
-        self._frames_name = next(one for one in FRAMES if one in self._signature)
+        self._frames_name = next((one for one in FRAMES if one in self._signature), "")
         self._extra = dict(model.call)
         super().__init__(pipe, model)
 
@@ -86,9 +86,11 @@ class BySignature(HubPipeline):
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
         images = (conditioning.first_frame, conditioning.last_frame)
-        self._refuse(replace(conditioning, first_frame=None, last_frame=None))
+        self._refuse(replace(conditioning, first_frame=None, last_frame=None, video=None))
         pictures = dict(zip(("image", "last_image"), map(_picture, images), strict=True))
         more = {name: one for name, one in pictures.items() if one is not None}
+        if conditioning.video is not None:
+            more["video"] = [_picture(one) for one in conditioning.video]
         like = self.empty_latents(height, width)
         like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
         return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)

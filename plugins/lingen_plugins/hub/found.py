@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.contracts import PICTURES, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub.loading import INDEX, class_of, networks_of, one_line, read_index
 from lingen_plugins.hub.signatures import FRAMES, RATES, shift_name, strides_of
 from lingen_plugins.hub_cache import cached_folder
@@ -26,7 +26,6 @@ from lingen_plugins.records import fits
 
 SETTINGS = "lingen-model.toml"
 MODULAR_INDEX = "modular_model_index.json"
-PICTURES = ("image", "last_image")
 FRAME_RATE = 16
 """Frames per second where nothing says another number."""
 LONGEST_SECONDS = 3600
@@ -47,6 +46,8 @@ _OTHERWISE = {
     "LTXI2VLongMultiPromptPipeline": "decodes in tiles of its own: use --model ltx-13b-distilled "
     "with --weights FOLDER",
     "LattePipeline": "decodes picture by picture",
+    "SkyReelsV2DiffusionForcingVideoToVideoPipeline": "goes on with a video: use lingen "
+    "extend with --model skyreels-v2-1.3b",
     "StableVideoDiffusionPipeline": "decodes some pictures at a time",
     "WanAnimatePipeline": "decodes segment by segment",
 }
@@ -105,7 +106,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     kind = _kind(folder, index)
     signature = inspect.signature(kind.__call__).parameters
     length = next((one for one in FRAMES if one in signature), None)
-    if length is None or "vae" not in index:
+    if (length is None and "video" not in signature) or "vae" not in index:
         raise CheckpointError(f"{folder} is a {kind.__name__}, which makes no video")
     needed = [
         one
@@ -115,7 +116,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     ]
     if unknown := [one for one in needed if one not in _GIVEN]:
         raise CheckpointError(f"{kind.__name__} needs {unknown[0]!r}, which lingen cannot give it")
-    facts = _facts(kind, signature, skeleton(kind, folder, index), length)
+    facts = _facts(kind, signature, skeleton(kind, folder, index))
     settings = folder / SETTINGS if (folder / SETTINGS).is_file() else None
     facts |= {} if settings is None else _settings(settings, set(signature))
     if "size" not in facts:
@@ -136,7 +137,11 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         folder=folder,
         settings=settings,
         pictures=tuple(one for one in PICTURES if one in signature),
-        needs=tuple(one for one in PICTURES if one in needed),
+        needs=tuple(
+            one
+            for one in PICTURES
+            if one in needed or (one == "video" and length is None)  # how long it is
+        ),
         previews=False,
         takes_formats=True,
         tiles=True,
@@ -199,7 +204,7 @@ def empty_network(folder: Path, library: str, name: str) -> Any:
     return network
 
 
-def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> dict[str, Any]:
+def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any) -> dict[str, Any]:
     """Fields of a record that the pipeline tells."""
 
     def default(*names: str) -> Any:
