@@ -105,8 +105,8 @@ def evaluate(
             parse_size(size, side_step(registry, registry.model_variants[name], folder))
     given = sampling_given(sampling or {})
     for name, _ in named.values():
-        one = registry.model_variants[name]
-        registry.samplers[overridden(params_of(one), given, one).sampler]
+        asked = registry.model_variants[name]
+        registry.samplers[overridden(params_of(asked), given, asked).sampler]
     if models is not None:
         check_target(output.with_suffix(".png"), overwrite)
     clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None

@@ -17,7 +17,7 @@ from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo import licenses
 from lingen_plugins.contracts import DENOISER, FoundModel
 from lingen_plugins.hub.folders import CONFIG
-from lingen_plugins.hub.loading import INDEX, parts_of, read_index
+from lingen_plugins.hub.loading import INDEX, index_of, parts_of, read_index
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.sums import folder_sum
 
@@ -57,7 +57,7 @@ def find_weights(
     assert root is not None
     if not os.path.isdir(root):
         raise MissingInputError(f"no such folder of weights: {root}")
-    if not (root / INDEX).is_file():
+    if index_of(root) is None:
         raise MissingInputError(f"no {INDEX} in the folder of weights: {root}")
     try:
         index = read_index(root)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import DENOISER, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub import weight_formats as held
+from lingen_plugins.hub.modular.blocks import INDEX as MODULAR
+from lingen_plugins.hub.modular.blocks import assemble
 from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
@@ -23,11 +25,17 @@ WAN_AUTOENCODER = "AutoencoderKLWan"
 """Its pipelines take it in float32, whatever the denoiser's precision."""
 
 
+def index_of(folder: Path) -> Path | None:
+    """The index of the pipeline in a folder, a modular one where there is no other; None where
+    there is none."""
+    return next((folder / one for one in (INDEX, MODULAR) if (folder / one).is_file()), None)
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    path = folder / INDEX
+    path = index_of(folder) or folder / INDEX
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -35,7 +43,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise CheckpointError(f"damaged index of weights: {path}: it is no object")
     for part, value in parts_of(index).items():
-        if value[0] not in LIBRARIES or not value[1].isidentifier():
+        if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(
                 f"{path}: {part!r} is of {value[0]!r}; lingen loads parts of "
                 f"{' and '.join(LIBRARIES)} alone"
@@ -45,11 +53,21 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Part -> library and class, of the parts that are there."""
-    return {
-        str(part): (str(value[0]), str(value[1]))
-        for part, value in index.items()
-        if isinstance(value, list) and len(value) == 2 and value[0] is not None
-    }
+    found = {}
+    for part, value in index.items():
+        if not isinstance(value, list):
+            continue
+        names: Any = value[:2]
+        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):  # of another folder
+            names = value[2].get("type_hint")
+        if isinstance(names, list) and len(names) == 2 and names[0] is not None:
+            found[str(part)] = (str(names[0]), str(names[1]))
+    return found
+
+
+def is_modular(index: Mapping[str, Any]) -> bool:
+    """Tell whether an index is that of a modular pipeline."""
+    return str(index.get("_class_name", "")).endswith("ModularPipeline")
 
 
 def networks_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -100,7 +118,14 @@ def load_pipeline(
     if missing := [part for part in model.parameters if part not in loaded]:
         raise CheckpointError(f"{folder / INDEX} names no {missing[0]}")
     try:
-        pipe = kind.from_pretrained(str(folder), local_files_only=True, **loaded)
+        if is_modular(index):
+            others = {part: one for part, one in parts_of(index).items() if part not in loaded}
+            for part, (library, name) in others.items():
+                reader = class_of(library, name)
+                loaded[part] = reader.from_pretrained(str(folder / part), local_files_only=True)
+            pipe = assemble(folder, loaded)
+        else:
+            pipe = kind.from_pretrained(str(folder), local_files_only=True, **loaded)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
     pipe.set_progress_bar_config(disable=True)
