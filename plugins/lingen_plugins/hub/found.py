@@ -178,7 +178,9 @@ def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
     """The class of a pipeline."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    name = str(index.get("_class_name"))
+    name = index.get("_class_name")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{index_of(folder)} names no pipeline")
     kind = class_of("diffusers", name)
     base = "ModularPipeline" if is_modular(index) else "DiffusionPipeline"
     if not issubclass(kind, class_of("diffusers", base)):
