@@ -272,7 +272,7 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
     chosen = {"steps": steps, "guidance_scale": guidance}
     given = SamplingOverrides({key: one for key, one in chosen.items() if one is not None})
     params, planned = (
-        overridden(params_of(variant, planned=one and weights is None), given)
+        overridden(params_of(variant, planned=one and weights is None), given, variant)
         for one in (False, True)
     )
     sampler = registry.samplers[variant.sampler]

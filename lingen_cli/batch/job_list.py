@@ -18,7 +18,10 @@ from lingen_training.text_file import TextError, decode_text, parse_toml
 
 MAX_BYTES = 16 << 20
 MAX_JOBS = 100_000
-_MAX_LINE = 8 << 10
+_MAX_LINE = 256 << 10
+"""Bytes: the longest prompts, every character of them escaped."""
+_EXACT = ("prompt", "negative")
+"""Columns whose cells keep the blanks at their ends."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_BLANK = re.compile(r"\S")
 _COMMA_NUMBER = re.compile(r"-?\d+,\d+")
@@ -155,7 +158,11 @@ def _table(data: bytes) -> Iterator[Line]:
                 yield Line(number, {}, problem)
                 continue
             pairs = zip(names, cells, strict=True)
-            values = {name: cell.strip() for name, cell in pairs if cell.strip()}
+            values = {
+                name: cell if name in _EXACT else cell.strip()
+                for name, cell in pairs
+                if cell.strip()
+            }
             if mark != ",":
                 values = {name: _with_point(name, cell) for name, cell in values.items()}
             control = any(_CONTROL.search(cell) for cell in cells)

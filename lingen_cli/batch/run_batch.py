@@ -239,6 +239,8 @@ def loader() -> Load:
             job.threads,
             job.offload,
             job.loras,
+            job.denoisers,
+            job.quantize,
         )
         if key not in loaded:
             loaded.clear()

@@ -201,7 +201,7 @@ def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
 
     plans = getattr(model.variant, "plans", None) is not None and model.folder is None
     planned = plans and given.values.get("plan_layout", True)
-    return overridden(params_of(model.variant, planned=planned), given)
+    return overridden(params_of(model.variant, planned=planned), given, model.variant)
 
 
 def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:

@@ -377,4 +377,4 @@ def load_for(job: Job) -> VideoPipeline:
 
     if job.threads is not None:
         torch.set_num_threads(job.threads)
-    return load_pipeline(job.model, job.device, job.dtype, job.loras)
+    return load_pipeline(job.model, job.device, job.dtype, job.loras, job.formats)

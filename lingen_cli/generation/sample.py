@@ -12,7 +12,7 @@ from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
-from lingen_cli.requests.job import Base, Job
+from lingen_cli.requests.job import Base, GivenVideo, Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
@@ -191,6 +191,10 @@ class _Work:
         conditioning = Conditioning(
             edit.prompt, first, last, layout, self._fade(edit, place), fresh=edit.cut
         )
+        if self.job.video is not None and not begun:
+            frames = 1 + pipe.time_stride * (step.end - 1)
+            shown = _shown_in(self.job, self.job.video, frames, self.progress)
+            conditioning = replace(conditioning, video=shown)
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
             whole = pipe.sample(
@@ -246,6 +250,15 @@ class _Work:
             self.progress.advance(self.done)
 
         return on_step
+
+
+def _shown_in(job: Job, video: GivenVideo, count: int, progress: Progress) -> torch.Tensor:
+    """The first frames of a video at the model's rate and size, uint8 (T, H, W, 3); its last one
+    again where it ends before."""
+    from lingen_cli.media.images.resize import Fit
+
+    fit = Fit(name="crop", seen=video.size, size=(job.width, job.height))
+    return _pictures(job, video.path, fit, 0, count - 1, progress)
 
 
 def check_history(job: Job) -> None:

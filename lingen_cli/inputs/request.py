@@ -112,6 +112,14 @@ class GenerateRequest(Request):
     last_image: Annotated[
         Path | None, Option(help="A PNG, JPEG or WebP that the video ends in.", panel=SCENE)
     ] = None
+    video: Annotated[
+        Path | None,
+        Option(
+            help="A video that this one is made from, for a model that diffusers runs and that "
+            "takes one.",
+            panel=SCENE,
+        ),
+    ] = None
     layout: Annotated[
         Path | None,
         Option(
@@ -155,6 +163,22 @@ class GenerateRequest(Request):
             help="A LoRA for the model: FILE[:SCALE], as `lingen train` or others made it, or "
             "owner/name of the hub. May be given again.",
             metavar="FILE[:SCALE]",
+            panel=MODEL,
+        ),
+    ] = None
+    denoiser: Annotated[
+        list[str] | None,
+        Option(
+            help="A GGUF file in place of the denoiser of a model that diffusers runs; once for "
+            "each, where there are two.",
+            metavar="FILE",
+            panel=MODEL,
+        ),
+    ] = None
+    quantize: Annotated[
+        str | None,
+        Option(
+            help="Hold the weights of a model that diffusers runs in int8, fp8 or nf4.",
             panel=MODEL,
         ),
     ] = None
@@ -277,6 +301,9 @@ class RerunRequest(Request):
     )
     last_image: Annotated[
         Path | None, Option(help="The picture it ends in, if that has moved.")
+    ] = None
+    given_video: Annotated[
+        Path | None, Option(help="The video it is made from, if that has moved.")
     ] = None
     weights: Annotated[
         Path | None, Option(help="The folder of its weights, if that has moved.")

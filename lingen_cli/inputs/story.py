@@ -114,7 +114,7 @@ def _place(story: _Story, lines: TomlLines, path: Path, problems: list[str]) -> 
             problems.append(f"{path}:{lines.of(('shot', number, key))}: shot {number + 1}: {what}")
 
         try:
-            prompt = check_prompt(shot.prompt)
+            prompt = check_prompt(shot.prompt, exact=True)  # which model reads it is not known
         except LingenError as error:
             wrong("prompt", str(error))
             prompt = ""

@@ -17,6 +17,7 @@ from lingen_cli.requests.job import Job
 from lingen_cli.zoo.load_model import find_device
 from lingen_cli.zoo.locate_hub import cached
 from lingen_plugins.contracts import HubModel
+from lingen_plugins.hub.weight_formats import held_in, no_places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class HubPlan:
     weights: int
     """Of all parts in memory."""
     parts: dict[str, int]
+    formats: str | None
+    """Formats of weights in fewer bits, in words."""
     places: dict[str, int]
     """The most that is on the card, by where the networks are; empty where no configuration is
     here."""
@@ -64,10 +67,12 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
         from lingen_plugins.hub import fit_ladder as fit
 
         needs = _needs(job, model, folder, each)
+        parts = {part: one.whole for part, one in needs.parts.items()}
         if device != "cpu":
             free, *_ = fit.free_of_card(device)
             tiles = needs.decodes_in_tiles(free)
-            place = needs.places(job.offload, free, fit.free_memory())[0]
+            open_places = needs.places(job.offload, free, fit.free_memory())
+            place = next(one for one in open_places if one not in no_places(job.quantize))
         places = {name: needs.on_card(name, tiled=tiles) for name in fit.PLACES if name != "cpu"}
     passes = 0
     for edit in job.sampled:
@@ -88,10 +93,17 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
         passes=passes,
         weights=sum(parts.values()),
         parts=parts,
+        formats=_formats(job),
         places=places,
         place=place,
         tiles=tiles,
     )
+
+
+def _formats(job: Job) -> str | None:
+    given = [job.quantize] if job.quantize is not None else []
+    given += ["denoisers from GGUF"] if job.denoisers else []
+    return ", ".join(given) or None
 
 
 def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any:
@@ -108,17 +120,22 @@ def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any
         frames = 1 + time * (job.sampled[0].windows[0] - 1)
     channels = int(pipe.vae.config.get("z_dim") or pipe.vae.config["latent_channels"])
     shape = (1, channels, 1 + -(-(frames - 1) // time), job.height // space, job.width // space)
-    return fit.needs_of(pipe, shape, each, tiles=model.tiles)
+    counts = {part: (int(model.parameters[part]), each[part]) for part in model.parameters}
+    held = held_in(folder, job.formats, counts)
+    return fit.needs_of(pipe, shape, each, held, tiles=model.tiles)
 
 
 def rows(plan: HubPlan) -> list[tuple[str, str]]:
     """Names and values, in words."""
     parts = ", ".join(f"{name} {decimal(size)}" for name, size in plan.parts.items())
+    held = "" if plan.formats is None else f", {plan.formats}"
+    if held and not plan.places:
+        held += " counted only where its configuration is here"
     found = [
         ("video", f"{plan.seconds:g} s, {plan.frames} frames of {plan.width}x{plan.height}"),
         ("model", f"{plan.model} on {plan.device}, run by diffusers"),
         ("sampling", f"{plan.steps} steps, {plan.passes} passes of the denoiser"),
-        ("weights", f"{decimal(plan.weights)} ({parts})"),
+        ("weights", f"{decimal(plan.weights)} ({parts}){held}"),
         ("time", "not known"),
     ]
     told = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())

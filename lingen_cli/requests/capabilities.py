@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,9 +14,14 @@ from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.edits import Added, Edit, Retaken, Sampled
 from lingen_models.sampling.params import SamplingParams, options
-from lingen_plugins.contracts import HubModel, ModelVariant, Sampler
+from lingen_plugins.contracts import PICTURES, QUANTIZATIONS, HubModel, ModelVariant, Sampler
+from lingen_plugins.hub.fit_ladder import OFFLOADS
 from lingen_plugins.hub.scheduler import SCHEDULER
+from lingen_plugins.hub.weight_formats import no_places
 from lingen_plugins.registry import Registry
+
+_MOST_CHARACTERS = 600_000
+"""Of the million that a recipe may have; the rest is for the hashes of frames."""
 
 
 def samplers_of(
@@ -66,11 +72,25 @@ def defaults_for(
     return before
 
 
-def overridden(base: SamplingParams, overrides: SamplingOverrides) -> SamplingParams:
+def prompt_for(
+    model: ModelVariant | HubModel, text: str, *, name: str = "prompt", may_be_empty: bool = False
+) -> str:
+    """A prompt as a model reads it: exactly as it is given, where that is one from elsewhere.
+
+    Raises as `check_prompt`.
+    """
+    exact = isinstance(model, HubModel)
+    return check_prompt(text, name=name, may_be_empty=may_be_empty, exact=exact)
+
+
+def overridden(
+    base: SamplingParams, overrides: SamplingOverrides, model: ModelVariant | HubModel
+) -> SamplingParams:
     """`base` with what was set, its negative prompt checked. Raises InvalidOptionError (2)."""
     found = overrides.on(base)
     name = overrides.sources.get("negative_prompt", "")
-    negative = check_prompt(
+    negative = prompt_for(
+        model,
         found.negative_prompt,
         name=name if name.startswith("--") else "negative prompt",
         may_be_empty=True,
@@ -88,11 +108,11 @@ def check_edits(
 ) -> None:
     """Raise InvalidOptionError (2) for what a model cannot do.
 
-    `pictures` names those of `image` and `last_image` that are given; None: they were checked
-    before. `sources` names where fields of `SamplingParams` were set: an option, a variable or a
-    file.
+    `pictures` names those of `PICTURES` that are given; None: they were checked before. `sources`
+    names where fields of `SamplingParams` were set: an option, a variable or a file.
     """
     edits = tuple(edits)
+    _check_characters(edits)
     takes = isinstance(model, ModelVariant) and model.config.get("layout", False)
     if not takes and any(isinstance(edit, Sampled) and edit.layout for edit in edits):
         raise InvalidOptionError(f"{model.name} takes no layout: leave out --layout")
@@ -118,6 +138,11 @@ def check_edits(
                 f"{model.name} ends in a picture only in one piece: leave out --last-image, or "
                 f"make at most {model.trained_seconds:.4g} s"
             )
+        if edit.windows is not None and "video" in (pictures or ()):
+            raise InvalidOptionError(
+                f"{model.name} is made from a video only in one piece: leave out --video, or make "
+                f"at most {model.trained_seconds:.4g} s"
+            )
         if edit.crossfade:
             raise InvalidOptionError(f"{model.name} cannot fade prompts: leave out --crossfade")
         if model.windows is None:
@@ -127,14 +152,49 @@ def check_edits(
         frames += edit.frames
 
 
+def check_formats(
+    model: ModelVariant | HubModel, quantize: str | None, denoisers: Sequence[object], offload: str
+) -> None:
+    """Raise InvalidOptionError (2) for formats of weights that a model, or a place where they wait,
+    cannot have."""
+    if quantize is not None and quantize not in QUANTIZATIONS:
+        raise InvalidOptionError(
+            f"--quantize must be {', '.join(QUANTIZATIONS[:-1])} or {QUANTIZATIONS[-1]}, "
+            f"not {quantize[:20]!r}"
+        )
+    for option, given in (("--quantize", quantize), ("--denoiser", denoisers)):
+        if given and not (isinstance(model, HubModel) and model.takes_formats):
+            raise InvalidOptionError(
+                f"{model.name} holds its weights in one way: leave out {option}"
+            )
+    if denoisers and isinstance(model, HubModel) and len(denoisers) != len(model.denoisers):
+        names = ", ".join(model.denoisers)
+        raise InvalidOptionError(
+            f"{model.name} has {len(model.denoisers)} denoisers ({names}): give --denoiser for "
+            f"each, in this order, not {len(denoisers)}"
+        )
+    if set(OFFLOADS[offload]) <= set(no_places(quantize)):
+        raise InvalidOptionError(
+            f"--quantize {quantize} and --offload {offload} exclude each other: leave out --offload"
+        )
+
+
+def check_video(model: ModelVariant | HubModel, video: object) -> None:
+    """Raise InvalidOptionError (2) where a model takes no video to make another from."""
+    if video is not None and not (isinstance(model, HubModel) and "video" in model.pictures):
+        raise InvalidOptionError(f"{model.name} is made from no video: leave out --video")
+
+
 def _check_pictures(model: HubModel, given: Collection[str]) -> None:
-    for name in ("image", "last_image"):
+    check_video(model, True if "video" in given else None)
+    for name in PICTURES:
         option = f"--{name.replace('_', '-')}"
         if name in given and name not in model.pictures:
             what = "such picture" if model.pictures else "pictures"
             raise InvalidOptionError(f"{model.name} takes no {what}: leave out {option}")
         if name in model.needs and name not in given:
-            raise InvalidOptionError(f"{model.name} begins with a picture: give one with {option}")
+            begins = "is made from a video" if name == "video" else "begins with a picture"
+            raise InvalidOptionError(f"{model.name} {begins}: give one with {option}")
 
 
 def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[str, str]) -> None:
@@ -152,6 +212,18 @@ def _check_supported(model: HubModel, given: SamplingParams, sources: Mapping[st
             way_out = "the recipe of the video has it"
         raise InvalidOptionError(
             f"{model.name} samples without a choice of {option.replace('_', ' ')}: {way_out}"
+        )
+
+
+def _check_characters(edits: Iterable[Edit]) -> None:
+    """All prompts go into the recipe, which a video can hold only so much of."""
+    parts = [one for one in edits if isinstance(one, Sampled)]
+    texts = [text for one in parts for text in (one.prompt, one.sampling.negative_prompt)]
+    total = sum(len(json.dumps(text)) for text in texts)
+    if total > _MOST_CHARACTERS:
+        raise InvalidOptionError(
+            f"the prompts of {len(parts)} parts take {total:,} characters of the recipe, which "
+            f"holds {_MOST_CHARACTERS:,}: write shorter ones, or make several videos"
         )
 
 

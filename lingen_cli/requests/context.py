@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from lingen_cli.errors import NotAvailableError
 from lingen_cli.inputs.settings import CacheLimit, Settings, load
 from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo.locate import LocatedModel, find_model, locate, open_registry
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import HubModel, ModelVariant, WeightFormats
+from lingen_plugins.hub.weight_formats import lacking
 from lingen_plugins.registry import Registry
 
 
@@ -27,9 +30,23 @@ class Context:
         """Ask the plugins; `progress` is told about those that were skipped."""
         return cls(open_registry(progress.warn), progress, needs_weights)
 
-    def locate(self, name: str, folder: Path | None) -> LocatedModel:
+    def locate(self, name: str, folder: Path | None, *, own_denoisers: bool = True) -> LocatedModel:
         """A model with its weights. Raises as `zoo.locate.locate`."""
-        return locate(self.registry, name, folder, needs_weights=self.needs_weights)
+        return locate(
+            self.registry,
+            name,
+            folder,
+            needs_weights=self.needs_weights,
+            own_denoisers=own_denoisers,
+        )
+
+    def check_packages(self, quantize: str | None, denoisers: Sequence[object]) -> None:
+        """Raise NotAvailableError (69) where weights in a format need a package that is missing; a
+        plan needs none."""
+        files = tuple(Path() for _ in denoisers)
+        missing = lacking(WeightFormats(quantize=quantize, denoisers=files))
+        if self.needs_weights and missing is not None:
+            raise NotAvailableError(missing)
 
     def model(self, name: str, folder: Path | None = None) -> ModelVariant | HubModel:
         """The record of a model. Raises as `zoo.locate.find_model`."""

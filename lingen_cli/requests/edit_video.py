@@ -10,7 +10,6 @@ from typing import Any
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import parse_moment
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import (
     BranchRequest,
     EditRequest,
@@ -23,6 +22,7 @@ from lingen_cli.requests.capabilities import (
     defaults_for,
     overridden,
     plans_prompts,
+    prompt_for,
     samplers_of,
 )
 from lingen_cli.requests.context import Context
@@ -181,10 +181,11 @@ class Finished:
         """What a new part is sampled with; `again`: in the place of what is there."""
         last = next(one for one in reversed(self.job.edits) if isinstance(one, Sampled))
         model = self.job.model
-        prompt = last.prompt if part.prompt is None else check_prompt(part.prompt)
+        prompt = last.prompt if part.prompt is None else prompt_for(model.variant, part.prompt)
         sampling = overridden(
             defaults_for(model.variant, last.sampling, self._plans(prompt, part, again)),
             part.sampling,
+            model.variant,
         )
         if part.draws_seed:
             sampling = replace(sampling, seed=random_seed())

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.output_path import destination
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
 from lingen_cli.requests.capabilities import (
@@ -16,6 +15,7 @@ from lingen_cli.requests.capabilities import (
     defaults_for,
     overridden,
     params_of,
+    prompt_for,
     samplers_of,
 )
 from lingen_cli.requests.context import Context
@@ -65,12 +65,13 @@ def extend_external(
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    prompt, settings = check_prompt(asked), loaded.values
+    settings = loaded.values
     fit = request.fit or "stretch"
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
     variant = context.model(settings.model, changes.weights or settings.weights)
+    prompt = prompt_for(variant, asked)
     step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
@@ -100,10 +101,10 @@ def extend_external(
         fit=name,
         headers=found.headers if (width, height) == seen else 0,
     )
-    sampling = overridden(params_of(variant, random_seed()), loaded.sampling)
+    sampling = overridden(params_of(variant, random_seed()), loaded.sampling, variant)
     if before is not None and before.model == variant.name:
         again = defaults_for(variant, before.last.sampling, planned=False)
-        sampling = overridden(replace(again, seed=random_seed()), part.sampling)
+        sampling = overridden(replace(again, seed=random_seed()), part.sampling, variant)
     edit = Added(
         prompt=prompt,
         sampling=sampling,

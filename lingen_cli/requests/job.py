@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.output_path import Destination
+from lingen_cli.inputs.prompts import on_one_line
 from lingen_cli.inputs.settings import CacheLimit
 from lingen_cli.requests.edits import Added, Dropped, Edit, Sampled
 from lingen_cli.zoo.locate import LocatedModel
+from lingen_plugins.contracts import WeightFormats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lingen_cli.inputs.loras import Lora
+    from lingen_cli.inputs.weight_files import WeightFile
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
@@ -40,6 +43,17 @@ class GivenImage:
     sha256: str
     pixels: np.ndarray[Any, Any] | None
     """uint8 (H, W, 3); None where the part that it belongs to is there already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenVideo:
+    """A video that another is made from; its frames are read when they are needed."""
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+    """Width and height as seen, in pixels."""
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +105,8 @@ class Job:
     base: Base | None = None
     image: GivenImage | None
     last_image: GivenImage | None = None
+    video: GivenVideo | None = None
+    """What is sampled first is made from it."""
     origin: Origin | None = None
     beside: Path | None = None
     """The video whose sound, subtitles, chapters and tags are taken over."""
@@ -115,12 +131,23 @@ class Job:
     """Everything must be in the journal already."""
     loras: tuple[Lora, ...] = ()
     """What is put on the networks of a model from elsewhere."""
+    denoisers: tuple[WeightFile, ...] = ()
+    """GGUF files in place of the denoisers of such a model."""
+    quantize: str | None = None
+    """Format in which the linear layers of such a model are held."""
     offload: str = "auto"
     """Which parts of a model from elsewhere wait beside the card."""
     tiles: bool = False
     """Decode in tiles, as the video was made before."""
     frugal: bool = False
     """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
+
+    @property
+    def formats(self) -> WeightFormats:
+        """Formats in which the weights are held in memory."""
+        return WeightFormats(
+            quantize=self.quantize, denoisers=tuple(one.path for one in self.denoisers)
+        )
 
     @property
     def bounds(self) -> list[int]:
@@ -158,7 +185,8 @@ class Job:
 
     @property
     def parts(self) -> list[Chapter]:
-        """Begin and end in seconds of every part with a prompt of its own, and the prompt."""
+        """Begin and end in seconds of every part with a prompt of its own, and the prompt on one
+        line."""
         found: list[tuple[int, int, str]] = []
         place = 0 if self.base is None else self.base.frames
         for edit in self.edits:
@@ -166,10 +194,11 @@ class Job:
                 found = [(a, min(b, edit.keep), text) for a, b, text in found if a < edit.keep]
                 place = edit.keep
             elif isinstance(edit, Added):
-                if found and found[-1][2] == edit.prompt and not edit.cut:
-                    found[-1] = (found[-1][0], place + edit.frames, edit.prompt)
+                prompt = on_one_line(edit.prompt)
+                if found and found[-1][2] == prompt and not edit.cut:
+                    found[-1] = (found[-1][0], place + edit.frames, prompt)
                 else:
-                    found.append((place, place + edit.frames, edit.prompt))
+                    found.append((place, place + edit.frames, prompt))
                 place += edit.frames
         return [(begin / self.rate, end / self.rate, text) for begin, end, text in found]
 

@@ -16,23 +16,26 @@ from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
 from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.output_path import destination
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
+from lingen_cli.inputs.weight_files import find_denoiser
 from lingen_cli.requests.capabilities import (
     check_edits,
+    check_formats,
+    check_video,
     overridden,
     params_of,
     plans_prompts,
+    prompt_for,
     samplers_of,
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import GivenImage, Job
+from lingen_cli.requests.job import GivenImage, GivenVideo, Job
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
@@ -54,9 +57,16 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    prompt = shots[0].prompt if shots else check_prompt(_prompt_of(request))
+    asked = shots[0].prompt if shots else _prompt_of(request)
     variant = context.model(settings.model, settings.weights)
+    shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
+    prompt = shots[0].prompt if shots else prompt_for(variant, asked)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
+    check_video(variant, request.video)
+    video = None if request.video is None else given_video(request.video)
+    default_seconds = settings.seconds
+    if video is not None:
+        default_seconds = min(video.seconds, variant.trained_seconds)
     if shots:
         frames = max(1, round(shots[0].end * rate))
     else:
@@ -65,8 +75,9 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             minutes=request.minutes,
             seconds=request.seconds,
             frames=request.frames,
-            default_seconds=settings.seconds,
+            default_seconds=default_seconds,
         )
+        check_covered(video, frames, rate)
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
     prompts = [shot.prompt for shot in shots] or [prompt]
@@ -75,7 +86,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         and request.last_image is None
         and (request.layout is not None or plans_prompts(variant, settings.weights, prompts))
     )
-    sampling = overridden(params_of(variant, random_seed(), planned), loaded.sampling)
+    sampling = overridden(params_of(variant, random_seed(), planned), loaded.sampling, variant)
     streams = request.output == "-"
     into = destination(
         None if streams else request.output,
@@ -94,12 +105,15 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         layout=None if request.layout is None else read_layout(request.layout),
     )
     edits = (first, *(_later(first, shot, rate, variant.windows) for shot in shots[1:]))
-    pictures = [name for name in ("image", "last_image") if getattr(request, name) is not None]
+    pictures = [name for name in PICTURES if getattr(request, name) is not None]
     check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
     loras = tuple(parse_lora(one) for one in request.lora or ())
+    check_formats(variant, request.quantize, request.denoiser or (), settings.offload)
+    denoisers = tuple(find_denoiser(one) for one in request.denoiser or ())
+    context.check_packages(request.quantize, denoisers)
     if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
-    model = context.locate(settings.model, settings.weights)
+    model = context.locate(settings.model, settings.weights, own_denoisers=not denoisers)
     check_loras(model, loras)
     image = None if request.image is None else given_image(request.image, width, height)
     last_image = None
@@ -116,6 +130,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         height=height,
         image=image,
         last_image=last_image,
+        video=video,
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,
@@ -125,6 +140,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         subtitles=bool(shots) and not streams,
         draws_seeds="seed" not in loaded.sampling.values,
         loras=loras,
+        denoisers=denoisers,
+        quantize=request.quantize,
         offload=settings.offload,
         frugal=request.save_memory,
     )
@@ -152,6 +169,11 @@ def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
         if value is not None:
             raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
     return read_story(story)
+
+
+def _of_line(variant: ModelVariant | HubModel, shot: Shot) -> str:
+    """The prompt of a shot as a model reads it."""
+    return prompt_for(variant, shot.prompt, name=f"line {shot.line} of the story: prompt")
 
 
 def _later(first: Added, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Added:
@@ -192,6 +214,29 @@ def parse_size(value: int | str, step: int) -> tuple[int, int]:
 def random_seed() -> int:
     """A seed for a video that was given none."""
     return secrets.randbelow(_RANDOM_SEEDS)
+
+
+def check_covered(video: GivenVideo | None, frames: int, rate: Fraction) -> None:
+    """Raise InvalidOptionError (2) for more frames than a video to make them from lasts."""
+    if video is not None and (frames - 1) / rate >= video.seconds + 0.5 / float(rate):
+        raise InvalidOptionError(
+            f"the video to make it from lasts {video.seconds:.4g} s, "
+            f"not {float(frames / rate):.4g} s: ask for less"
+        )
+
+
+def given_video(path: Path) -> GivenVideo:
+    """Look at a video that another is made from. Raises as `open_video` does."""
+    from lingen_cli.media.probe import examine
+    from lingen_models.checkpoints.safetensors import sha256_file
+
+    found = examine(path)
+    return GivenVideo(
+        path=path.absolute(),
+        sha256=sha256_file(path),
+        size=(found.width, found.height),
+        seconds=float(found.frames / found.rate),
+    )
 
 
 def given_image(path: Path, width: int, height: int) -> GivenImage:

@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.numbered import pictures_at
-from lingen_cli.inputs.loras import find_again
+from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.output_path import destination
-from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
-from lingen_cli.requests.capabilities import check_edits, overridden, samplers_of
+from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.requests.capabilities import (
+    check_edits,
+    check_formats,
+    overridden,
+    prompt_for,
+    samplers_of,
+)
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
-from lingen_cli.requests.job import Base, GivenImage, Job
-from lingen_cli.requests.new_video import check_device, given_image, parse_size
+from lingen_cli.requests.job import Base, GivenImage, GivenVideo, Job
+from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
 from lingen_cli.requests.recipe import ForeignBase, GivenPicture, Recipe, recipe_from_video
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     pass
@@ -36,6 +42,7 @@ class Changes:
     overwrite: bool = False
     image: Path | None = None
     last_image: Path | None = None
+    given_video: Path | None = None
     weights: Path | None = None
     device: str | None = None
     preview: bool = False
@@ -52,6 +59,7 @@ class Changes:
             "overwrite",
             "image",
             "last_image",
+            "given_video",
             "weights",
             "device",
             "accept_license",
@@ -115,22 +123,33 @@ def prepare_again(
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
-    edits = edits_of(recipe)
-    given = [name for name in ("image", "last_image") if getattr(recipe, name) is not None]
+    def source(given: GivenPicture | None) -> GivenVideo | None:
+        if given is None:
+            return None
+        if read_image:
+            return given_video(changes.given_video or Path(given.path))
+        return GivenVideo(path=Path(given.path), sha256=given.sha256, size=(0, 0), seconds=0)
+
+    edits = edits_of(recipe, variant)
+    given = [name for name in PICTURES if getattr(recipe, name) is not None]
     check_edits(variant, edits, recipe.rate, pictures=given)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
+    denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
+    check_formats(variant, recipe.quantize, denoisers, changes.offload)
+    context.check_packages(recipe.quantize, denoisers)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
     return Job(
         edits=edits,
         samplers=samplers_of(registry, variant, edits),
-        model=context.locate(recipe.model, folder),
+        model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
         rate=recipe.rate,
         width=width,
         height=height,
         base=base,
         image=picture(recipe.image, changes.image),
         last_image=picture(recipe.last_image, changes.last_image),
+        video=source(recipe.video),
         device=device,
         dtype=recipe.dtype,
         threads=recipe.threads,
@@ -138,14 +157,16 @@ def prepare_again(
         encoder_preset=recipe.encoder_preset,
         destination=into,
         preview=changes.preview,
-        loras=tuple(find_again(one.name, one.sha256, one.scale) for one in recipe.loras),
+        loras=tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras),
+        denoisers=denoisers,
+        quantize=recipe.quantize,
         offload=changes.offload,
         tiles=recipe.tiles,
         cache=changes.cache,
     )
 
 
-def edits_of(recipe: Recipe) -> tuple[Edit, ...]:
+def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]:
     """The steps that made a video. Raises BadDataError (65) for steps that no video can have."""
     edits: list[Edit] = []
     total = 0
@@ -162,7 +183,7 @@ def edits_of(recipe: Recipe) -> tuple[Edit, ...]:
             raise BadDataError(f"damaged recipe: frame {edit.end} is beyond {total}")
         if total > MAX_FRAMES:
             raise BadDataError(f"damaged recipe: more than {MAX_FRAMES} frames")
-        edits.append(_checked(edit))
+        edits.append(_checked(edit, model))
     return tuple(edits)
 
 
@@ -192,12 +213,12 @@ def check_inputs(job: Job) -> None:
         raise BadDataError(f"{printable(origin.path)} was changed since this run began")
 
 
-def _checked(edit: Added | Retaken) -> Added | Retaken:
+def _checked(edit: Added | Retaken, model: ModelVariant | HubModel) -> Added | Retaken:
     windows = edit.windows
     if windows is not None and windows[1] >= windows[0]:
         raise BadDataError(f"damaged recipe: windows of {windows[0]} cannot hold {windows[1]}")
-    sampling = overridden(edit.sampling, SamplingOverrides())
-    return edit.model_copy(update={"prompt": check_prompt(edit.prompt), "sampling": sampling})
+    sampling = overridden(edit.sampling, SamplingOverrides(), model)
+    return edit.model_copy(update={"prompt": prompt_for(model, edit.prompt), "sampling": sampling})
 
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
@@ -222,3 +243,5 @@ def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
     for name, asked, given in pictures:
         if asked and given and asked.sha256 != given.sha256:
             yield f"the {name} picture is not the one the video was made with"
+    if recipe.video and job.video and recipe.video.sha256 != job.video.sha256:
+        yield "the video that it is made from is not the one it was"

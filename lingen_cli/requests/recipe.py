@@ -37,6 +37,15 @@ class GivenLora(BaseModel):
     scale: float = Field(ge=-100, le=100, allow_inf_nan=False)
 
 
+class GivenDenoiser(BaseModel):
+    """A GGUF file that was given in place of a denoiser, at the place where it lay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    sha256: Sha256
+
+
 class ForeignBase(BaseModel):
     """The video that lingen did not make, with which the video begins."""
 
@@ -67,6 +76,9 @@ class Recipe(Sampled):
     weights_folder: str | None = None
     """Where they lay, when they are not the model's own."""
     loras: tuple[GivenLora, ...] = Field((), max_length=64)
+    denoisers: tuple[GivenDenoiser, ...] = Field((), max_length=8)
+    quantize: Literal["int8", "fp8", "nf4"] | None = None
+    """Format in which the linear layers of denoisers and text encoders were held."""
     edits: tuple[Later, ...] = Field((), max_length=MAX_EDITS)
     """What `extend`, `continue`, `retake` and `branch` did later, in their order; `frames` are
     those of the first sampling alone."""
@@ -79,6 +91,8 @@ class Recipe(Sampled):
     """The video starts from it."""
     last_image: GivenPicture | None = None
     """What was sampled first ends in it."""
+    video: GivenPicture | None = None
+    """What was sampled first is made from this video."""
     base: ForeignBase | None = None
     crf: int = Field(ge=1, le=51)
     encoder_preset: str

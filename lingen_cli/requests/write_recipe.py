@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import __version__
 from lingen_cli.requests.edits import Added, Sampled
 from lingen_cli.requests.job import Base, GivenImage, Job
-from lingen_cli.requests.recipe import ForeignBase, GivenLora, GivenPicture, Recipe
+from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, GivenPicture, Recipe
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -55,12 +55,19 @@ def _asked(job: Job) -> dict[str, Any]:
         "loras": tuple(
             GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
         ),
+        "denoisers": tuple(
+            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.denoisers
+        ),
+        "quantize": job.quantize,
         "edits": tuple(rest),
         "fps": str(job.rate),
         "width": job.width,
         "height": job.height,
         "image": _picture(job.image),
         "last_image": _picture(job.last_image),
+        "video": None
+        if job.video is None
+        else GivenPicture(path=str(job.video.path), sha256=job.video.sha256),
         "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         "crf": job.crf,
         "encoder_preset": job.encoder_preset,

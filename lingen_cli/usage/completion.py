@@ -104,6 +104,7 @@ _KINDS: dict[str, Complete] = {
     "video": _files(VIDEOS),
     "image": _files(_PICTURES),
     "last_image": _files(_PICTURES),
+    "given_video": _files(VIDEOS),
     "story": _files({".toml"}),
     "layout": _files({".json"}),
     "recipe": _recipes,

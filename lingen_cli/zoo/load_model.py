@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.installation import plugin_parts
-from lingen_plugins.contracts import HubModel, ModelVariant
+from lingen_plugins.contracts import PLAIN, HubModel, ModelVariant, WeightFormats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,14 +32,18 @@ class GivenLora(Protocol):
 
 
 def load_pipeline(
-    model: LocatedModel, device: str, dtype: str | None = None, loras: Sequence[GivenLora] = ()
+    model: LocatedModel,
+    device: str,
+    dtype: str | None = None,
+    loras: Sequence[GivenLora] = (),
+    formats: WeightFormats = PLAIN,
 ) -> VideoPipeline:
     """Read the weights of `model`, whichever kind of model that is; else as `load_model`.
 
     It gets its LoRAs: BadDataError (65) for those of another model.
     """
     if isinstance(model.variant, HubModel):
-        return _load_hub(model, model.variant, device, dtype, loras)
+        return _load_hub(model, model.variant, device, dtype, loras, formats)
     check_loras(model, loras)
     pipe = load_model(model, device, dtype)
     if loras:
@@ -66,6 +70,7 @@ def _load_hub(
     device: str,
     dtype: str | None,
     loras: Sequence[GivenLora],
+    formats: WeightFormats,
 ) -> VideoPipeline:
     """Its networks are on the CPU until they are placed."""
     from lingen_models.precision import compute_dtype
@@ -73,7 +78,8 @@ def _load_hub(
     precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
     folder = next(iter(located.files.values())).parent
     with plugin_parts.found():
-        pipe = model.build(folder, "cpu", precision)
+        given = {"formats": formats} if model.takes_formats else {}
+        pipe = model.build(folder, "cpu", precision, **given)
         if loras:
             pipe.add_loras([(one.path, one.scale) for one in loras])
         return pipe

@@ -86,11 +86,17 @@ def find_model(
 
 
 def locate(
-    registry: Registry, name: str, folder: Path | None = None, *, needs_weights: bool = True
+    registry: Registry,
+    name: str,
+    folder: Path | None = None,
+    *,
+    needs_weights: bool = True,
+    own_denoisers: bool = True,
 ) -> LocatedModel:
     """Find the variant `name` and its weights, or those in `folder`.
 
-    Without `needs_weights`, a model whose weights are not here has no files.
+    Without `needs_weights`, a model whose weights are not here has no files. Without
+    `own_denoisers`, only the configurations of a hub model's denoisers count.
 
     Raises UnknownNameError (2), NotAvailableError (69: no weights exist, or they are not
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
@@ -102,7 +108,7 @@ def locate(
     if isinstance(variant, HubModel):
         if not needs_weights:
             return _without_files(variant, variant.time_stride)
-        return _locate_hub(variant, folder)
+        return _locate_hub(variant, folder, own_denoisers)
     weights = variant.weights
     if folder is None and not needs_weights and state_of(variant) != "ready":
         return _without_files(variant, registry.autoencoders[variant.autoencoder].time_stride)
@@ -148,10 +154,10 @@ def _without_files(variant: ModelVariant | HubModel, time_stride: int) -> Locate
     return LocatedModel(variant=variant, files={}, hashes={}, folder=None, time_stride=time_stride)
 
 
-def _locate_hub(model: HubModel, folder: Path | None) -> LocatedModel:
+def _locate_hub(model: HubModel, folder: Path | None, own_denoisers: bool) -> LocatedModel:
     from lingen_cli.zoo.locate_hub import find_weights
 
-    folders, hashes = find_weights(model, folder)
+    folders, hashes = find_weights(model, folder, own_denoisers=own_denoisers)
     return LocatedModel(
         variant=model,
         files=folders,

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo import licenses
-from lingen_plugins.contracts import FoundModel
-from lingen_plugins.hub.loading import INDEX, parts_of, read_index
+from lingen_plugins.contracts import DENOISER, FoundModel
+from lingen_plugins.hub.folders import CONFIG
+from lingen_plugins.hub.loading import INDEX, index_of, parts_of, read_index
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.sums import folder_sum
 
@@ -31,8 +32,11 @@ _PARTS = {"transformer": "denoiser", "vae": "autoencoder"}
 """What the parts of a pipeline are called in a recipe; others keep their names."""
 
 
-def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
-    """The folders of the parts of `model`, and their SHA-256 sums, by part.
+def find_weights(
+    model: HubModel, folder: Path | None, *, own_denoisers: bool = True
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """The folders of the parts of `model`, and their SHA-256 sums, by part; without `own_denoisers`
+    those of the denoisers' configurations.
 
     Raises NotAvailableError (69: packages or weights are not here, or the license is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
@@ -53,7 +57,7 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
     assert root is not None
     if not os.path.isdir(root):
         raise MissingInputError(f"no such folder of weights: {root}")
-    if not (root / INDEX).is_file():
+    if index_of(root) is None:
         raise MissingInputError(f"no {INDEX} in the folder of weights: {root}")
     try:
         index = read_index(root)
@@ -70,7 +74,12 @@ def find_weights(model: HubModel, folder: Path | None) -> tuple[dict[str, Path],
         if not path.is_dir():
             raise MissingInputError(f"a part of the weights is missing: {path}")
     try:
-        sums = {part: folder_sum(path) for part, path in parts.items()}
+        sums = {
+            part: folder_sum(path)
+            if own_denoisers or not path.name.startswith(DENOISER)
+            else sha256_file(path / CONFIG)
+            for part, path in parts.items()
+        }
         if isinstance(model, FoundModel) and model.settings is not None:
             sums["settings"] = sha256_file(model.settings)
         return parts, sums

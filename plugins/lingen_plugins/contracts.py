@@ -170,6 +170,28 @@ SUPPORTED = ("steps", "guidance_scale", "negative_prompt", "seed")
 """Fields of `SamplingParams` that every pipeline of `diffusers` follows."""
 
 
+PICTURES = ("image", "last_image", "video")
+"""What pipelines of `diffusers` make a video from beside a prompt, as options and arguments."""
+DENOISER = "transformer"
+"""Beginning of the names that pipelines of `diffusers` have for their denoisers."""
+QUANTIZATIONS = ("int8", "fp8", "nf4")
+"""Formats of eight and of four bits in which the linear layers of a network can be held."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFormats:
+    """Formats of weights in memory, where that is not the precision in which they compute."""
+
+    quantize: str | None = None
+    """One of `QUANTIZATIONS`, for denoisers and text encoders."""
+    denoisers: tuple[Path, ...] = ()
+    """GGUF files, one for each denoiser of the pipeline, in place of those in the folder."""
+
+
+PLAIN = WeightFormats()
+"""Weights in the precision in which they compute."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class HubModel(Component):
     """Open weights that others published, run by a pipeline of the `diffusers` package.
@@ -177,9 +199,10 @@ class HubModel(Component):
     What it can do stands here, so that a wish beyond it is refused before anything is loaded.
     """
 
-    build: Callable[[Path, str, Any], VideoPipeline]
+    build: Callable[..., VideoPipeline]
     """From its folder, a device and a torch dtype (None: the device's own) to the loaded model.
-    Raises `CheckpointError` where the folder does not hold it."""
+    Where `takes_formats`, also from `formats`, a `WeightFormats`. Raises `CheckpointError` where
+    the folder does not hold it."""
     pipelines: tuple[str, ...]
     """Classes of `diffusers`: the first runs it, and its `model_index.json` names any of them."""
     since: str
@@ -213,18 +236,25 @@ class HubModel(Component):
     shift: float = 0.0
     """Shift of its noise schedule; 0: what its scheduler's configuration says."""
     pictures: tuple[str, ...] = ()
-    """Of `image` and `last_image`, those that its pipeline takes."""
+    """Of `PICTURES`, those that its pipeline takes."""
     needs: tuple[str, ...] = ()
     """Of `pictures`, those without which it makes no video."""
     tiles: bool = False
     """Whether its pictures may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
+    takes_formats: bool = False
+    """Whether `build` takes quantized weights, and denoisers from GGUF files."""
 
     @property
     def trained_seconds(self) -> float:
         """Seconds that it makes in one piece."""
         return self.frames / self.fps
+
+    @property
+    def denoisers(self) -> tuple[str, ...]:
+        """Those of its parts that are denoisers: two where one is for much noise."""
+        return tuple(sorted(part for part in self.parameters if part.startswith(DENOISER)))
 
     @property
     def weight_bytes(self) -> int:

@@ -2,6 +2,7 @@ import pytest
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.prompts import MAX_CHARACTERS, check_prompt
+from lingen_models.sampling.params import MAX_PROMPT_CHARACTERS
 
 
 def test_good_prompts_keep_their_words() -> None:
@@ -14,6 +15,19 @@ def test_good_prompts_keep_their_words() -> None:
 @pytest.mark.parametrize("blank", ["\n", "\r\n", "\t", "\r", "\n\n", "\v", "\f", "\x85"])
 def test_line_ends_and_tabs_are_spaces(blank: str) -> None:
     assert check_prompt(f"a red ball{blank}bounces{blank}") == "a red ball bounces"
+
+
+def test_exact_prompts_stay_as_they_are() -> None:
+    text = "a red ball\r\n\n\tbounces \n"
+    assert check_prompt(text, exact=True) == text
+    long = "x\n" * (MAX_PROMPT_CHARACTERS // 2)
+    assert check_prompt(long, exact=True) == long
+    with pytest.raises(InvalidOptionError, match="has 10001 characters; at most 10000 are read"):
+        check_prompt(long + "x", exact=True)
+    with pytest.raises(InvalidOptionError, match="prompt is empty"):
+        check_prompt("\n", exact=True)
+    with pytest.raises(InvalidOptionError, match=r"U\+001B\) at position 12"):
+        check_prompt("a red ball\n\x1b[31m", exact=True)
 
 
 @pytest.mark.parametrize(

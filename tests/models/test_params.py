@@ -20,7 +20,7 @@ from lingen_models.sampling.params import SamplingParams, described, options, pa
         ("guidance_interval", (0.8, 0.2)),
         ("guidance_interval", (0.0, 1.1)),
         ("step_cache", float("inf")),
-        ("negative_prompt", "x" * 2001),
+        ("negative_prompt", "x" * 10_001),
         ("seed", -1),
         ("seed", 2**63),
     ],

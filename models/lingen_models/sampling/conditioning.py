@@ -27,5 +27,7 @@ class Conditioning:
     """Places of the objects, in frames from the begin of the video."""
     fade: tuple[str, int] | None = None
     """Prompt of the part before, and the latent frames in which it gives way to this one's."""
+    video: Tensor | None = None
+    """Frames that those of a new video are made from, one for each, uint8 (T, H, W, 3)."""
     fresh: bool = False
     """True for a cut: the latent frames before are not seen."""

@@ -14,7 +14,8 @@ from typing import Annotated, Any, get_type_hints
 
 from lingen_models.sampling.guidance import Guidance
 
-MAX_PROMPT_CHARACTERS = 2000
+MAX_PROMPT_CHARACTERS = 10_000
+"""Of any model; those of lingen's own read fewer."""
 Interval = tuple[float, float]
 
 

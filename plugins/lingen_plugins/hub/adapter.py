@@ -18,6 +18,7 @@ from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import fit_ladder as fit
 from lingen_plugins.hub.loading import one_line
 from lingen_plugins.hub.signatures import shift_name
+from lingen_plugins.hub.weight_formats import no_places_of
 from lingen_plugins.plugin_errors import DoesNotFitError, NotHereError
 
 if TYPE_CHECKING:
@@ -189,7 +190,14 @@ class HubPipeline:
         shape = self._shape(self.latent_frames(frames), height, width)
         needs = fit.needs_of(self.pipe, shape, tiles=self._can_tile)
         self.tiles = self.tiles or needs.decodes_in_tiles(free)
-        self._places = needs.places(offload, free, fit.free_memory())
+        without = no_places_of(fit.networks(self.pipe))
+        places = needs.places(offload, free, fit.free_memory())
+        self._places = [one for one in places if one not in without]
+        if not self._places:
+            raise NotHereError(
+                f"the quantized weights of {self.model.name} cannot wait as --offload {offload} "
+                "has it: leave out --offload"
+            )
         told = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
         part, size = needs.largest
         begins = None if needs.cannot_be(self._places[0], free) else self._next()
@@ -400,9 +408,9 @@ class HubPipeline:
         """Raise NotImplementedError for images, fades and layouts, which the command line has
         refused before."""
         one = conditioning
-        given = (one.first_frame, one.last_frame, one.fade, one.layout)
+        given = (one.first_frame, one.last_frame, one.fade, one.layout, one.video)
         if any(part is not None for part in given):
-            raise NotImplementedError("this pipeline takes no images, fades and layouts")
+            raise NotImplementedError("this pipeline takes no images, videos, fades and layouts")
 
 
 def _gigabytes(count: int) -> str:

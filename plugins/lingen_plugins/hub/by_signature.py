@@ -7,7 +7,6 @@ to, and knows from the marks that the pipeline changes nothing of the pictures a
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from lingen_plugins.contracts import FoundModel
 from lingen_plugins.hub.adapter import HubPipeline
 from lingen_plugins.hub.families.wan_codec import decode_plain, reach_of
 from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, in_tiles, one_line
-from lingen_plugins.hub.signatures import FRAMES, RATES, strides_of
+from lingen_plugins.hub.signatures import FRAMES, RATES, arguments_of, strides_of
 from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ class BySignature(HubPipeline):
     """Its latents are what the autoencoder is asked to decode: (1, C, T, h, w), not normalised."""
 
     def __init__(self, pipe: Any, model: FoundModel) -> None:
-        self._signature = inspect.signature(pipe.__call__).parameters
-        self._frames_name = next(one for one in FRAMES if one in self._signature)
+        self._signature = arguments_of(pipe)
+        self._frames_name = next((one for one in FRAMES if one in self._signature), "")
         self._extra = dict(model.call)
         super().__init__(pipe, model)
 
@@ -86,9 +85,11 @@ class BySignature(HubPipeline):
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
         images = (conditioning.first_frame, conditioning.last_frame)
-        self._refuse(replace(conditioning, first_frame=None, last_frame=None))
+        self._refuse(replace(conditioning, first_frame=None, last_frame=None, video=None))
         pictures = dict(zip(("image", "last_image"), map(_picture, images), strict=True))
         more = {name: one for name, one in pictures.items() if one is not None}
+        if conditioning.video is not None:
+            more["video"] = [_picture(one) for one in conditioning.video]
         like = self.empty_latents(height, width)
         like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
         return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)

@@ -8,13 +8,14 @@ denoiser takes is estimated from its tokens and its width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.hub.families.wan_codec import decode_plain
+from lingen_plugins.hub.weight_formats import Held, counter
 
 if TYPE_CHECKING:
     from torch import nn
@@ -135,21 +136,23 @@ def needs_of(
     pipe: Any,
     latents: tuple[int, int, int, int, int],
     bytes_each: Mapping[str, int] = MappingProxyType({}),
+    held: Mapping[str, Held] = MappingProxyType({}),
     *,
     tiles: bool,
 ) -> Needs:
     """Count what a pipeline needs for latents (1, C, T, h, w); its networks may hold no numbers.
 
-    `bytes_each` has the size of a number of a part; others have that of what is loaded. `tiles`
-    says that its pictures may be decoded in tiles.
+    `bytes_each` has the size of a number of a part as it computes, `held` that of one in a smaller
+    format; others have that of what is loaded. `tiles` says that its pictures may be decoded in
+    tiles.
     """
     parts = {}
     for name, network in networks(pipe).items():
-        scale = bytes_each.get(name)
+        count = counter(network, held.get(name), bytes_each.get(name))
         parts[name] = Part(
-            whole=_bytes(network.parameters(), scale),
-            block=_block(network, scale),
-            leaf=max((_bytes(one.parameters(), scale) for one in _leaves(network)), default=0),
+            whole=count(network.parameters()),
+            block=_block(network, count),
+            leaf=max((count(one.parameters()) for one in _leaves(network)), default=0),
         )
     denoiser = getattr(pipe, "transformer", None) or pipe.transformer_2
     size = bytes_each.get("transformer", denoiser.dtype.itemsize)
@@ -169,15 +172,11 @@ def needs_of(
     )
 
 
-def _bytes(numbers: Iterator[Any], scale: int | None) -> int:
-    return sum(one.numel() * (scale or one.element_size()) for one in numbers)
-
-
 def _leaves(network: nn.Module) -> Iterator[nn.Module]:
     return (one for one in network.modules() if not any(True for _ in one.children()))
 
 
-def _block(network: nn.Module, scale: int | None) -> int:
+def _block(network: nn.Module, count: Callable[[Any], int]) -> int:
     """Bytes of what lies outside of lists of blocks, and of two blocks: one computes while the next
     arrives."""
     from torch import nn
@@ -186,8 +185,8 @@ def _block(network: nn.Module, scale: int | None) -> int:
     if not lists:  # of a text encoder: one level down
         inner = [one for child in network.children() for one in child.children()]
         lists = [one for one in inner if isinstance(one, nn.ModuleList)]
-    blocks = [_bytes(block.parameters(), scale) for one in lists for block in one]
-    return _bytes(network.parameters(), scale) - sum(blocks) + 2 * max(blocks, default=0)
+    blocks = [count(block.parameters()) for one in lists for block in one]
+    return count(network.parameters()) - sum(blocks) + 2 * max(blocks, default=0)
 
 
 def _decoding(

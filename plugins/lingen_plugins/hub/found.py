@@ -17,16 +17,25 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import FoundModel, HubModel
-from lingen_plugins.hub.loading import INDEX, class_of, networks_of, one_line, read_index
-from lingen_plugins.hub.signatures import FRAMES, RATES, shift_name, strides_of
+from lingen_plugins.contracts import PICTURES, PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.hub.loading import (
+    INDEX,
+    class_of,
+    index_of,
+    is_modular,
+    networks_of,
+    one_line,
+    parts_of,
+    read_index,
+)
+from lingen_plugins.hub.modular.blocks import INDEX as MODULAR
+from lingen_plugins.hub.modular.blocks import assemble
+from lingen_plugins.hub.signatures import FRAMES, RATES, arguments_of, shift_name, strides_of
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.plugin_errors import MissingFolderError, NotHereError
 from lingen_plugins.records import fits
 
 SETTINGS = "lingen-model.toml"
-MODULAR_INDEX = "modular_model_index.json"
-PICTURES = ("image", "last_image")
 FRAME_RATE = 16
 """Frames per second where nothing says another number."""
 LONGEST_SECONDS = 3600
@@ -47,6 +56,8 @@ _OTHERWISE = {
     "LTXI2VLongMultiPromptPipeline": "decodes in tiles of its own: use --model ltx-13b-distilled "
     "with --weights FOLDER",
     "LattePipeline": "decodes picture by picture",
+    "SkyReelsV2DiffusionForcingVideoToVideoPipeline": "goes on with a video: use lingen "
+    "extend with --model skyreels-v2-1.3b",
     "StableVideoDiffusionPipeline": "decodes some pictures at a time",
     "WanAnimatePipeline": "decodes segment by segment",
 }
@@ -70,7 +81,7 @@ def find_folder(name: str) -> tuple[str, Path]:
     if repository is None:
         raise MissingFolderError(f"no such folder of weights: {name}")
     revision = repository[2] or "main"
-    for holds in (INDEX, MODULAR_INDEX):
+    for holds in (INDEX, MODULAR):
         folder = cached_folder(repository[1], revision, holds)
         if folder is not None:
             return f"{repository[1]}@{folder.name}", folder
@@ -86,7 +97,12 @@ def describe(name: str, folder: Path) -> FoundModel:
     Raises MissingFolderError, NotHereError, and `CheckpointError` for what is no pipeline for video
     or one that makes its pictures in another way than by one call of its autoencoder.
     """
-    files = [folder / INDEX, folder / SETTINGS, *sorted(folder.glob("*/config.json"))]
+    files = [
+        folder / INDEX,
+        folder / MODULAR,
+        folder / SETTINGS,
+        *sorted(folder.glob("*/config.json")),
+    ]
     state = tuple((str(one), one.stat().st_mtime_ns) for one in files if one.is_file())
     return _describe(name, folder, state)
 
@@ -95,27 +111,28 @@ def describe(name: str, folder: Path) -> FoundModel:
 def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> FoundModel:
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    if not (folder / INDEX).is_file():
-        if (folder / MODULAR_INDEX).is_file():
-            raise CheckpointError(
-                f"{folder} is a modular pipeline ({MODULAR_INDEX}), which lingen does not run"
-            )
+    if index_of(folder) is None:
         raise MissingFolderError(f"no {INDEX} in the folder of weights: {folder}")
     index = read_index(folder)
     kind = _kind(folder, index)
-    signature = inspect.signature(kind.__call__).parameters
+    for part in parts_of(index):
+        if not (folder / part).is_dir():
+            raise MissingFolderError(f"a part of the weights is missing: {folder / part}")
+    pipe = skeleton(kind, folder, index) if is_modular(index) else None
+    signature = inspect.signature(kind.__call__).parameters if pipe is None else arguments_of(pipe)
     length = next((one for one in FRAMES if one in signature), None)
-    if length is None or "vae" not in index:
+    if (length is None and "video" not in signature) or "vae" not in index:
         raise CheckpointError(f"{folder} is a {kind.__name__}, which makes no video")
     needed = [
         one
-        for one, parameter in list(signature.items())[1:]
-        if parameter.default is parameter.empty
+        for one, parameter in signature.items()
+        if one != "self"
+        and parameter.default is parameter.empty
         and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
     if unknown := [one for one in needed if one not in _GIVEN]:
         raise CheckpointError(f"{kind.__name__} needs {unknown[0]!r}, which lingen cannot give it")
-    facts = _facts(kind, signature, skeleton(kind, folder, index), length)
+    facts = _facts(kind, signature, pipe or skeleton(kind, folder, index))
     settings = folder / SETTINGS if (folder / SETTINGS).is_file() else None
     facts |= {} if settings is None else _settings(settings, set(signature))
     if "size" not in facts:
@@ -136,30 +153,38 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         folder=folder,
         settings=settings,
         pictures=tuple(one for one in PICTURES if one in signature),
-        needs=tuple(one for one in PICTURES if one in needed),
+        needs=tuple(
+            one
+            for one in PICTURES
+            if one in needed or (one == "video" and length is None)  # how long it is
+        ),
         previews=False,
+        takes_formats=True,
         tiles=True,
         from_pixels=False,
         **{"license": "", "license_url": ""} | facts,
     )
 
 
-def _build(name: str, folder: Path, device: str, dtype: Any) -> Any:
+def _build(name: str, folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> Any:
     from lingen_plugins.hub.by_signature import BySignature
     from lingen_plugins.hub.loading import load_pipeline
 
     model = describe(name, folder)
-    return BySignature(load_pipeline(model, folder, device, dtype), model)
+    return BySignature(load_pipeline(model, folder, device, dtype, formats), model)
 
 
 def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
     """The class of a pipeline."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    name = str(index.get("_class_name"))
+    name = index.get("_class_name")
+    if not isinstance(name, str):
+        raise CheckpointError(f"{index_of(folder)} names no pipeline")
     kind = class_of("diffusers", name)
-    if not issubclass(kind, class_of("diffusers", "DiffusionPipeline")):
-        raise CheckpointError(f"{folder / INDEX} names {name[:60]!r}, which is no pipeline")
+    base = "ModularPipeline" if is_modular(index) else "DiffusionPipeline"
+    if not issubclass(kind, class_of("diffusers", base)):
+        raise CheckpointError(f"{index_of(folder)} names {name[:60]!r}, which is no pipeline")
     if name in _OTHERWISE:
         raise CheckpointError(f"lingen cannot run a {name} by its signature: it {_OTHERWISE[name]}")
     return kind
@@ -178,8 +203,10 @@ def skeleton(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
                 continue
             given[part] = None if isinstance(value, list) else value
         if "scheduler" in given:
-            name = index["scheduler"][1]
+            _, name = parts_of(index)["scheduler"]
             given["scheduler"] = class_of("diffusers", name).from_pretrained(folder / "scheduler")
+        if is_modular(index):
+            return assemble(folder, {part: one for part, one in given.items() if one is not None})
         return kind(**given)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CheckpointError(f"cannot read {folder}: {one_line(error)}") from error
@@ -198,7 +225,7 @@ def empty_network(folder: Path, library: str, name: str) -> Any:
     return network
 
 
-def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any, length: str) -> dict[str, Any]:
+def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any) -> dict[str, Any]:
     """Fields of a record that the pipeline tells."""
 
     def default(*names: str) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import FoundModel, HubModel
+from lingen_plugins.contracts import DENOISER, PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.hub import weight_formats as held
+from lingen_plugins.hub.modular.blocks import INDEX as MODULAR
+from lingen_plugins.hub.modular.blocks import assemble
 from lingen_plugins.plugin_errors import NotHereError
 
 if TYPE_CHECKING:
@@ -22,11 +25,17 @@ WAN_AUTOENCODER = "AutoencoderKLWan"
 """Its pipelines take it in float32, whatever the denoiser's precision."""
 
 
+def index_of(folder: Path) -> Path | None:
+    """The index of the pipeline in a folder, a modular one where there is no other; None where
+    there is none."""
+    return next((folder / one for one in (INDEX, MODULAR) if (folder / one).is_file()), None)
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    path = folder / INDEX
+    path = index_of(folder) or folder / INDEX
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -34,7 +43,7 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise CheckpointError(f"damaged index of weights: {path}: it is no object")
     for part, value in parts_of(index).items():
-        if value[0] not in LIBRARIES or not value[1].isidentifier():
+        if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(
                 f"{path}: {part!r} is of {value[0]!r}; lingen loads parts of "
                 f"{' and '.join(LIBRARIES)} alone"
@@ -44,11 +53,21 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Part -> library and class, of the parts that are there."""
-    return {
-        str(part): (str(value[0]), str(value[1]))
-        for part, value in index.items()
-        if isinstance(value, list) and len(value) == 2 and value[0] is not None
-    }
+    found = {}
+    for part, value in index.items():
+        if not isinstance(value, list):
+            continue
+        names: Any = value[:2]
+        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):  # of another folder
+            names = value[2].get("type_hint")
+        if isinstance(names, list) and len(names) == 2 and names[0] is not None:
+            found[str(part)] = (str(names[0]), str(names[1]))
+    return found
+
+
+def is_modular(index: Mapping[str, Any]) -> bool:
+    """Tell whether an index is that of a modular pipeline."""
+    return str(index.get("_class_name", "")).endswith("ModularPipeline")
 
 
 def networks_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -62,7 +81,13 @@ def networks_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype | None) -> Any:
+def load_pipeline(
+    model: HubModel,
+    folder: Path,
+    device: str,
+    dtype: torch.dtype | None,
+    formats: WeightFormats = PLAIN,
+) -> Any:
     """The pipeline in `folder`, with every tensor that its networks have and no other.
 
     An autoencoder whose pipelines allow it computes in float32, the others in `dtype`. Nothing is
@@ -76,15 +101,31 @@ def load_pipeline(model: HubModel, folder: Path, device: str, dtype: torch.dtype
 
     index, loaded = read_index(folder), {}
     kind = class_of("diffusers", model.pipelines[0])
-    for part, (library, name) in networks_of(index).items():
+    parts = networks_of(index)
+    denoisers = sorted(one for one in parts if one.startswith(DENOISER))
+    files = dict(zip(denoisers, formats.denoisers, strict=False))
+    held.check_here(formats, folder, parts)
+    for part in sorted(parts, key=lambda one: one not in files):  # what may be refused, first
+        library, name = parts[part]
         exact = part == "vae" and (name == WAN_AUTOENCODER or not isinstance(model, FoundModel))
         precision = torch.float32 if exact else dtype or compute_dtype(device)
+        if part in files:
+            loaded[part] = load_denoiser(files[part], folder / part, library, name, precision)
+            continue
         beside = ("",) if library == "transformers" and isinstance(model, FoundModel) else ()
-        loaded[part] = load_network(folder / part, library, name, precision, beside)
+        small = formats.quantize if part.startswith(held.QUANTIZED) else None
+        loaded[part] = load_network(folder / part, library, name, precision, beside, small)
     if missing := [part for part in model.parameters if part not in loaded]:
         raise CheckpointError(f"{folder / INDEX} names no {missing[0]}")
     try:
-        pipe = kind.from_pretrained(str(folder), local_files_only=True, **loaded)
+        if is_modular(index):
+            others = {part: one for part, one in parts_of(index).items() if part not in loaded}
+            for part, (library, name) in others.items():
+                reader = class_of(library, name)
+                loaded[part] = reader.from_pretrained(str(folder / part), local_files_only=True)
+            pipe = assemble(folder, loaded)
+        else:
+            pipe = kind.from_pretrained(str(folder), local_files_only=True, **loaded)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
     pipe.set_progress_bar_config(disable=True)
@@ -131,8 +172,10 @@ def load_network(
     name: str,
     dtype: torch.dtype | str,
     beside: tuple[str, ...] = (),
+    quantize: str | None = None,
 ) -> Any:
-    """The network of the class `name` in a folder, in `dtype`; `auto` is that of the file.
+    """The network of the class `name` in a folder, in `dtype`; `auto` is that of the file. Its
+    linear layers are quantized, if that is asked for and they were not saved so.
 
     It has every tensor that it needs; others are refused but for those whose names begin as one of
     `beside`, which belong to a larger model that it is a part of. Raises `CheckpointError`.
@@ -140,14 +183,16 @@ def load_network(
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     kind = class_of(library, name)
-    key = "torch_dtype" if library == "diffusers" else "dtype"
+    given: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+    if quantize is not None and not isinstance(dtype, str) and held.saved_in(folder) is None:
+        given["quantization_config"] = held.config_of(quantize, library, dtype)
     try:
         network, info = kind.from_pretrained(
             str(folder),
             output_loading_info=True,
             use_safetensors=True,
             local_files_only=True,
-            **{key: dtype},
+            **given,
         )
     except Exception as error:  # both libraries raise nearly anything for a damaged file
         raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
@@ -162,6 +207,24 @@ def load_network(
     return network.eval().requires_grad_(False)
 
 
+def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
+    """The denoiser of the class `name` in a GGUF file, as its configuration in a folder has it.
+
+    Raises `CheckpointError`, and NotHereError for a class that reads no such files.
+    """
+    from lingen_models.checkpoints.safetensors import CheckpointError
+
+    kind = class_of(library, name)
+    try:
+        return held.read_gguf(kind, file, folder, dtype)
+    except NotHereError:
+        raise
+    except Exception as error:  # nearly anything, for a damaged file or another architecture
+        raise CheckpointError(
+            f"{file} is no GGUF of the {name} of {folder}: {one_line(error)}"
+        ) from error
+
+
 def class_of(library: str, name: str) -> Any:
     """The class `name` of diffusers or transformers, which from then on draw no bars and log
     errors alone.
@@ -171,6 +234,7 @@ def class_of(library: str, name: str) -> Any:
     """
     from lingen_models.checkpoints.safetensors import CheckpointError
 
+    held.silence_backends()
     try:
         module = import_module(library)
         logging = import_module(f"{library}.utils.logging")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
 FRAMES = ("num_frames", "frames", "video_length")
 """Names of the length in frames, an argument."""
 RATES = ("frame_rate", "fps")
 """Names of the frames per second, an argument."""
+
+
+def arguments_of(pipe: Any) -> Mapping[str, inspect.Parameter]:
+    """Arguments of the call of a pipeline."""
+    found: Mapping[str, inspect.Parameter] | None = getattr(pipe, "arguments", None)
+    return inspect.signature(pipe.__call__).parameters if found is None else found
 
 
 def strides_of(pipe: Any) -> tuple[int, int]:

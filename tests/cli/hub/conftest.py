@@ -176,7 +176,9 @@ def direct() -> LoadPipeline:
     def load(name: str, folder: Path, video: Path) -> Any:
         dtype = getattr(torch, recipe_from_video(video).dtype)
         kinds = {"default": dtype, "vae": torch.float32}
-        return getattr(diffusers, name).from_pretrained(folder, dtype=kinds)
+        minor = int(diffusers.__version__.split(".")[1])
+        key = "dtype" if minor >= 42 else "torch_dtype"  # its name before
+        return getattr(diffusers, name).from_pretrained(folder, **{key: kinds})
 
     return load
 

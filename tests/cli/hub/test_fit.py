@@ -1,5 +1,6 @@
 """Where networks go on cards of several sizes, all of them simulated."""
 
+import importlib
 import importlib.util
 import subprocess
 from collections.abc import Callable
@@ -121,8 +122,10 @@ class Card:
         self.begin, self.free = "whole", 10**12
         self.seen: list[str] = []
         monkeypatch.setattr(fit, "free_of_card", lambda _: (self.free, self.free, "a small card"))
-        for module in ("lingen_cli.zoo.load_model", "lingen_cli.generation.generate"):
-            monkeypatch.setattr(f"{module}.find_device", lambda name: name)
+        names = ("lingen_cli.zoo.load_model", "lingen_cli.generation.generate")
+        # All are imported before one is patched: what imports later would keep the patch.
+        for module in [importlib.import_module(name) for name in names]:
+            monkeypatch.setattr(module, "find_device", lambda name: name)
         put, move = fit.put, DiffusionPipeline.to
 
         def moved(pipe: Any, device: Any, *more: Any, **named: Any) -> Any:

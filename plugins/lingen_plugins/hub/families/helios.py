@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
 from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
 from lingen_plugins.hub.families.wan_codec import decode_frames
 from lingen_plugins.hub.windowed import WindowedPipeline
@@ -85,15 +85,16 @@ class Helios(WindowedPipeline):
         return found[:, :, -CHUNK:]
 
 
-def build_helios(folder: Path, device: str, dtype: Any) -> Helios:
+def build_helios(folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> Helios:
     """Helios from a folder."""
-    return Helios(load_wan_like(HELIOS, folder, device, dtype), HELIOS)
+    return Helios(load_wan_like(HELIOS, folder, device, dtype, formats), HELIOS)
 
 
 HELIOS = HubModel(
     name="helios-14b",
     summary="Helios, 640x384, 24 fps, minutes in chunks of 33 frames",
     build=build_helios,
+    takes_formats=True,
     pipelines=("HeliosPipeline",),
     since="0.37.0",
     repository="BestWishYsh/Helios-Base",

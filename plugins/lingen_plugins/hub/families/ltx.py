@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
 from lingen_plugins.hub.adapter import HubPipeline, to_uint8
 from lingen_plugins.hub.families.ltx_codec import STRIDE, decode_pieces, first_of_piece
 from lingen_plugins.hub.loading import check_strides, load_pipeline
@@ -74,9 +74,9 @@ class LtxLong(HubPipeline):
         return found
 
 
-def build_ltx(folder: Path, device: str, dtype: Any) -> LtxLong:
+def build_ltx(folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> LtxLong:
     """LTX-Video from a folder, with the scheduler that its authors' long videos are made with."""
-    pipe = load_pipeline(LTX, folder, device, dtype)
+    pipe = load_pipeline(LTX, folder, device, dtype, formats)
     vae = pipe.vae
     check_strides(
         LTX, folder / "vae", vae.temporal_compression_ratio, vae.spatial_compression_ratio
@@ -90,6 +90,7 @@ LTX = HubModel(
     name="ltx-13b-distilled",
     summary="LTX-Video 0.9.8 distilled, 704x512, 25 fps, minutes in sliding windows",
     build=build_ltx,
+    takes_formats=True,
     pipelines=(
         "LTXI2VLongMultiPromptPipeline",
         "LTXConditionPipeline",

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel
+from lingen_plugins.contracts import HubModel, WeightFormats
 from lingen_plugins.hub.adapter import HubPipeline
 from lingen_plugins.hub.families.wan_codec import (
     decode_frames,
@@ -51,11 +51,13 @@ class OnWanLatents(HubPipeline):
         return decode_frames(self.pipe.vae, latents)
 
 
-def load_wan_like(model: HubModel, folder: Path, device: str, dtype: Any) -> Any:
+def load_wan_like(
+    model: HubModel, folder: Path, device: str, dtype: Any, formats: WeightFormats
+) -> Any:
     """The pipeline of `model`, whose autoencoder is Wan's. Raises `CheckpointError`."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
-    pipe = load_pipeline(model, folder, device, dtype)
+    pipe = load_pipeline(model, folder, device, dtype, formats)
     vae = pipe.vae
     if type(vae).__name__ != "AutoencoderKLWan" or vae.config.patch_size:
         raise CheckpointError(f"weights do not fit the model: {folder / 'vae'} is not that of Wan")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
 from lingen_plugins.hub.families.on_wan import WAN_VAE, OnWanLatents, load_wan_like
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ class SanaVideo(OnWanLatents):
         return super()._call(noise, prompt, params, use_resolution_binning=False, **more)
 
 
-def build_sana(folder: Path, device: str, dtype: Any) -> SanaVideo:
+def build_sana(folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> SanaVideo:
     """SANA-Video from a folder."""
-    return SanaVideo(load_wan_like(SANA, folder, device, dtype), SANA)
+    return SanaVideo(load_wan_like(SANA, folder, device, dtype, formats), SANA)
 
 
 SANA = HubModel(
     name="sana-video-2b",
     summary="SANA-Video, 832x480, 16 fps, 5 s; linear attention",
     build=build_sana,
+    takes_formats=True,
     pipelines=("SanaVideoPipeline",),
     since="0.36.0",
     repository="Efficient-Large-Model/SANA-Video_2B_480p_diffusers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
 from lingen_plugins.hub.families.on_wan import (
     NEGATIVE,
     UMT5_XXL,
@@ -15,15 +15,18 @@ from lingen_plugins.hub.families.on_wan import (
 )
 
 
-def build_wan(folder: Path, device: str, dtype: Any) -> OnWanLatents:
+def build_wan(
+    folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN
+) -> OnWanLatents:
     """Wan 2.1 from a folder."""
-    return OnWanLatents(load_wan_like(WAN, folder, device, dtype), WAN)
+    return OnWanLatents(load_wan_like(WAN, folder, device, dtype, formats), WAN)
 
 
 WAN = HubModel(
     name="wan-1.3b",
     summary="Wan 2.1 text to video, 832x480, 16 fps, 5 s; full attention",
     build=build_wan,
+    takes_formats=True,
     pipelines=("WanPipeline",),
     since="0.35.0",
     repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",

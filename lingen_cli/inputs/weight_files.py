@@ -1,0 +1,80 @@
+"""Files of weights that users give beside a model: a path, or `owner/name[@revision][/FILE]`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_plugins.hub.weight_formats import MAGIC, SUFFIX
+from lingen_plugins.hub_cache import cached_snapshot
+
+_REPOSITORY = re.compile(
+    r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?"
+    r"((?:/[\w.-]+)*/[\w.-]+\.(?:safetensors|gguf))?"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A file of weights, and the place that its name stands for."""
+
+    name: str
+    """Its file, absolute, or `owner/name@commit/FILE`."""
+    path: Path
+    sha256: str
+
+
+def find_denoiser(name: str, sha256: str | None = None) -> WeightFile:
+    """Find the GGUF file of a denoiser. Raises as `find_file`."""
+    found = find_file(name, "GGUF file", SUFFIX, sha256)
+    with found.path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise BadDataError(f"{name} is no GGUF file, or a damaged one")
+    return found
+
+
+def find_file(name: str, what: str, suffix: str, sha256: str | None = None) -> WeightFile:
+    """Find a file; `what` says what it is, `sha256` what it was in a recipe.
+
+    Raises MissingInputError (66), BadDataError (65: several files, another kind, or another file
+    than that of the recipe), NotAvailableError (69: a repository that was not downloaded).
+    """
+    from lingen_models.checkpoints.safetensors import sha256_file
+
+    path, repository = Path(name).expanduser().absolute(), _REPOSITORY.fullmatch(name)
+    full = str(path)
+    if not path.is_file() and repository is not None:
+        full, path = _cached(repository, what, suffix)
+    if path.is_dir():
+        raise MissingInputError(f"{name} is a folder: name the file of the {what} in it")
+    if not path.is_file():
+        raise MissingInputError(f"no such {what}: {name}")
+    if path.suffix != suffix:
+        raise BadDataError(f"{name} is no {what} that lingen reads: only {suffix} files are")
+    found = WeightFile(name=full, path=path, sha256=sha256_file(path))
+    if sha256 not in (None, found.sha256):
+        raise BadDataError(f"{name} is not the {what} that the video was made with")
+    return found
+
+
+def _cached(name: re.Match[str], what: str, suffix: str) -> tuple[str, Path]:
+    """Full name and path of a file in the cache of huggingface_hub."""
+    repository, revision, file = name.groups()
+    folder = cached_snapshot(repository, revision or "main")
+    if folder is None:
+        raise NotAvailableError(
+            f"no file {repository}, and the repository {repository} at {revision or 'main'} is not "
+            f"in the cache of huggingface_hub: `lingen models pull {repository}` fetches it"
+        )
+    if file is None:
+        names = sorted(one.name for one in folder.glob(f"*{suffix}"))
+        if len(names) != 1:
+            some = ", ".join(names[:5]) or "none"
+            raise BadDataError(
+                f"name the file of the {what}, {repository}/FILE{suffix}; there are: {some}"
+            )
+        file = names[0]
+    file = file.lstrip("/")
+    return f"{repository}@{folder.name}/{file}", folder / file
