@@ -41,7 +41,7 @@ _NAMES = (
     "unlink",
     "rmdir",
 )
-_NEW = ("generate", "story", "overwrite", "pictures")
+_NEW = ("generate", "story", "overwrite", "images")
 """Kinds that go on with no other video."""
 _NEVER_FULL = ("unlink", "rmdir")
 _FILES = "files"
@@ -56,7 +56,7 @@ COMMANDS = {
     "extend": ("extend", "old.mp4", "--seconds", "0.5", "-o", "a.mp4"),
     "retake": ("retake", "old.mp4", "--from", "0.2", "--to", "0.4", "-o", "a.mp4"),
     "in-place": ("extend", "old.mp4", "--seconds", "0.5", "-o", "old.mp4", "--overwrite"),
-    "pictures": ("generate", "a red ball", "--frames", "9", "-o", "frames/%05d.png"),
+    "images": ("generate", "a red ball", "--frames", "9", "-o", "frames/%05d.png"),
     "batch": ("batch", "jobs.jsonl", "-o", "out", "--wait", "0"),
 }
 
@@ -132,7 +132,7 @@ class Job:
         for name, content in shown.items():
             if content not in (self.begun.get(name), self.whole.get(name)):
                 return "wrong", f"{name} is half or another; ended with {code}"
-        if self.kind == "pictures" and shown.keys() not in (self.begun.keys(), self.whole.keys()):
+        if self.kind == "images" and shown.keys() not in (self.begun.keys(), self.whole.keys()):
             return "wrong", f"half a folder: {', '.join(sorted(shown))}"
         if code == 70:
             return "wrong", said.strip().splitlines()[-1]

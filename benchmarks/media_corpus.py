@@ -23,7 +23,7 @@ _H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 _TONE = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
 
 
-def _picture(rate: str, seconds: float) -> list[str]:
+def _image(rate: str, seconds: float) -> list[str]:
     return ["-f", "lavfi", "-i", f"testsrc2=s=96x64:r={rate}:d={seconds}"]
 
 
@@ -37,7 +37,7 @@ class Case:
     name: str
     what: str
     arguments: Sequence[str]
-    pictures: str = COPIED
+    images: str = COPIED
     sound: tuple[str, ...] = ()
     subtitles: int = 0
     rate: str = "24"
@@ -47,8 +47,8 @@ class Case:
 
 
 def _case(name: str, what: str, *options: str, **facts: object) -> Case:
-    """A case of the test picture at 24 per second, with a tone where sound is expected."""
-    source = _picture(str(facts.pop("source", "24")), float(str(facts.pop("length", 2))))
+    """A case of the test image at 24 per second, with a tone where sound is expected."""
+    source = _image(str(facts.pop("source", "24")), float(str(facts.pop("length", 2))))
     sound = list(_TONE) if facts.get("sound") else []
     return Case(name, what, [*source, *sound, *options], **facts)  # type: ignore[arg-type]
 
@@ -61,30 +61,30 @@ CASES = (
           "yuv420p", "-bf", "2", "-c:a", "aac", sound=("aac",)),
     _case("stream.flv", "flv of a live stream", *_H264, "-c:a", "aac", sound=("aac",)),
     _case("fragments.mp4", "fragmented mp4", *_H264, "-movflags", "+frag_keyframe+empty_moov"),
-    _case("broadcast.ts", "MPEG-TS", *_H264, "-c:a", "aac", pictures=ENCODED, sound=("aac",),
+    _case("broadcast.ts", "MPEG-TS", *_H264, "-c:a", "aac", images=ENCODED, sound=("aac",),
           says="its headers are not those of an mp4"),
-    _case("raw.h264", "H.264 without a container", *_H264, pictures=ENCODED),
+    _case("raw.h264", "H.264 without a container", *_H264, images=ENCODED),
     # Other codecs
     _case("hevc.mp4", "HEVC (iPhone, GoPro)", "-c:v", "libx265", "-x265-params", "log-level=none",
-          "-pix_fmt", "yuv420p", pictures=ENCODED, says="its codec is hevc"),
-    _case("ten.mp4", "10 bits", "-c:v", "libx264", "-pix_fmt", "yuv420p10le", pictures=ENCODED,
+          "-pix_fmt", "yuv420p", images=ENCODED, says="its codec is hevc"),
+    _case("ten.mp4", "10 bits", "-c:v", "libx264", "-pix_fmt", "yuv420p10le", images=ENCODED,
           says="its pixels are yuv420p10le"),
     _case("web.webm", "VP8 and Opus", "-c:v", "libvpx", "-b:v", "1M", "-c:a", "libopus",
-          pictures=ENCODED, sound=("opus",)),
+          images=ENCODED, sound=("opus",)),
     _case("camera.mxf", "MXF: MPEG-2 and PCM", "-r", "25", "-c:v", "mpeg2video", "-c:a",
-          "pcm_s16le", source="25", pictures=ENCODED, rate="25", sound=("aac",)),
+          "pcm_s16le", source="25", images=ENCODED, rate="25", sound=("aac",)),
     _case("camera.avi", "Motion JPEG and PCM", "-c:v", "mjpeg", "-c:a", "pcm_s16le",
-          pictures=ENCODED, sound=("aac",)),
-    _case("windows.wmv", "WMV and WMA", "-c:v", "wmv2", "-c:a", "wmav2", pictures=ENCODED,
+          images=ENCODED, sound=("aac",)),
+    _case("windows.wmv", "WMV and WMA", "-c:v", "wmv2", "-c:a", "wmav2", images=ENCODED,
           sound=("aac",)),
-    _case("tape.dv", "DV", "-s", "720x576", "-target", "pal-dv", source="25", pictures=ENCODED,
+    _case("tape.dv", "DV", "-s", "720x576", "-target", "pal-dv", source="25", images=ENCODED,
           rate="25"),
-    _case("raw.y4m", "y4m", "-pix_fmt", "yuv420p", pictures=ENCODED),
-    _case("moving.gif", "GIF", source="10", pictures=ENCODED, rate="10"),
-    _case("moving.apng", "animated PNG", "-plays", "0", pictures=ENCODED),
-    _case("moving.webp", "animated WebP", "-c:v", "libwebp_anim", pictures=REFUSED,
+    _case("raw.y4m", "y4m", "-pix_fmt", "yuv420p", images=ENCODED),
+    _case("moving.gif", "GIF", source="10", images=ENCODED, rate="10"),
+    _case("moving.apng", "animated PNG", "-plays", "0", images=ENCODED),
+    _case("moving.webp", "animated WebP", "-c:v", "libwebp_anim", images=REFUSED,
           says="animated WebP cannot be read"),
-    _case("photo.png", "a picture", "-frames:v", "1", pictures=REFUSED,
+    _case("photo.png", "an image", "-frames:v", "1", images=REFUSED,
           says="not a supported video file"),
     # Sound and what else there is
     _case("mp3.mkv", "MP3", *_H264, "-c:a", "libmp3lame", sound=("mp3",)),
@@ -96,21 +96,21 @@ CASES = (
     _case("two.mkv", "two sound tracks", "-map", "0", "-map", "1", "-map", "1", *_H264, "-c:a",
           "aac", sound=("aac", "aac")),
     # Times
-    _case("slow.mp4", "240 pictures a second", *_H264, source="240", rate="240"),
-    _case("fast.mp4", "480 pictures a second", *_H264, source="480", length=1, rate="240",
-          seconds=1, pictures=ENCODED, says="more than 240"),
-    _case("ntsc.mp4", "30000/1001 pictures a second", *_H264, source="30000/1001",
+    _case("slow.mp4", "240 frames a second", *_H264, source="240", rate="240"),
+    _case("fast.mp4", "480 frames a second", *_H264, source="480", length=1, rate="240",
+          seconds=1, images=ENCODED, says="more than 240"),
+    _case("ntsc.mp4", "30000/1001 frames a second", *_H264, source="30000/1001",
           rate="30000/1001"),
-    _case("lapse.mp4", "a picture every two seconds", *_H264, source="1/2", length=8, rate="25",
-          seconds=8, pictures=ENCODED, says="timed anew"),
+    _case("lapse.mp4", "an image every two seconds", *_H264, source="1/2", length=8, rate="25",
+          seconds=8, images=ENCODED, says="timed anew"),
     _case("varying.mp4", "a rate that varies", "-vf",
           "settb=1/1000,setpts=(N+0.6*mod(N\\,2))/24/TB", "-vsync", "vfr", *_H264,
-          pictures=ENCODED),
+          images=ENCODED),
     # Shapes
     _case("odd.mkv", "odd sizes lose a row", "-vf", "scale=95:63,format=yuv444p", "-c:v",
-          "ffv1", pictures=ENCODED,
+          "ffv1", images=ENCODED,
           says="are cut to 94x62"),
-    _case("wide.mp4", "pixels that are not square", "-vf", "setsar=2", *_H264, pictures=ENCODED,
+    _case("wide.mp4", "pixels that are not square", "-vf", "setsar=2", *_H264, images=ENCODED,
           says="its pixels are not square"),
     _case("interlaced.mp4", "interlaced H.264", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-flags",
           "+ilme+ildct"),
@@ -130,18 +130,18 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
     problems = []
     if case.says not in said:
         problems.append(f"does not say {case.says!r}")
-    if case.pictures == REFUSED:
+    if case.images == REFUSED:
         return problems + ([] if code == 65 else [f"exit code {code}"])
     if code:
         return [f"exit code {code}: {said.splitlines()[-1]}"]
     probe = probed(new)
-    (pictures,) = (one for one in probe["streams"] if one["codec_type"] == "video")
-    copied = COPIED if "encoded again" not in _of_pictures(said) else ENCODED
-    if copied != case.pictures:
-        problems.append(f"its pictures are {copied}")
-    if pictures["avg_frame_rate"] not in (case.rate, f"{case.rate}/1"):
-        problems.append(f"rate {pictures['avg_frame_rate']}")
-    length = float(pictures["duration"]) - 1
+    (images,) = (one for one in probe["streams"] if one["codec_type"] == "video")
+    copied = COPIED if "encoded again" not in _of_images(said) else ENCODED
+    if copied != case.images:
+        problems.append(f"its images are {copied}")
+    if images["avg_frame_rate"] not in (case.rate, f"{case.rate}/1"):
+        problems.append(f"rate {images['avg_frame_rate']}")
+    length = float(images["duration"]) - 1
     if abs(length - case.seconds) > 0.1:
         problems.append(f"{length:.2f} s")
     sound = tuple(one["codec_name"] for one in probe["streams"] if one["codec_type"] == "audio")
@@ -154,8 +154,8 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
     return problems
 
 
-def _of_pictures(said: str) -> str:
-    return "\n".join(line for line in said.splitlines() if "beside the pictures" not in line)
+def _of_images(said: str) -> str:
+    return "\n".join(line for line in said.splitlines() if "beside the frames" not in line)
 
 
 def probed(path: Path) -> dict[str, list[dict[str, str]]]:
@@ -168,11 +168,11 @@ def probed(path: Path) -> dict[str, list[dict[str, str]]]:
 
 def table() -> str:
     """The table of docs/files.md."""
-    lines = ["| file | | pictures | sound | rate |", "|---|---|---|---|---|"]
+    lines = ["| file | | images | sound | rate |", "|---|---|---|---|---|"]
     for case in CASES:
-        refused = case.pictures == REFUSED
+        refused = case.images == REFUSED
         sound = ", ".join(one if one != "aac" else "AAC" for one in case.sound)
-        cells = (f"`{case.name}`", case.what, case.pictures, sound, "" if refused else case.rate)
+        cells = (f"`{case.name}`", case.what, case.images, sound, "" if refused else case.rate)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command += [*options, "--overwrite", "-o", str(new)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         problems = differences(case, done.returncode, done.stderr, new)
-        print(f"{case.name}: {'; '.join(problems) or case.pictures}", flush=True)
+        print(f"{case.name}: {'; '.join(problems) or case.images}", flush=True)
         failed += bool(problems)
     return int(failed > 0)
 

@@ -85,7 +85,7 @@ class Pipeline:
             seconds, minutes, frames: its length; at most one, otherwise 4 seconds.
             fps: frames per second, such as 24 or `24000/1001`.
             size: one side in pixels, or `192x128`.
-            image, last_image: files of pictures that it starts from and ends in.
+            image, last_image: files of images that it starts from and ends in.
             layout: a JSON file of where things are, as `lingen layout` prints it.
             sampling: options of `lingen generate` by their names: `steps`, `guidance`,
                 `guidance_interval`, `step_cache`, `sampler`, `negative`, `plan_layout`, `seed`.
@@ -217,7 +217,7 @@ class Video:
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a file with the recipe inside, in the format of its name, as the command does, and
-        return its path; of numbered pictures (`frames/%05d.png`) that of their folder.
+        return its path; of numbered images (`frames/%05d.png`) that of their folder.
 
         Raises LingenError where the file exists (without `overwrite`) or cannot be written; it is
         whole or absent.

@@ -7,7 +7,7 @@ it as `lingen: error: MESSAGE` and leaves with `exit_code`.
   - CheckFailedError       1   a video that was measured or compared and found wanting
   - SomeFailedError        1   a batch of which some jobs failed
   - InvalidOptionError     2   wrong usage: an argument, an option, a name
-  - BadDataError          65   a video, picture, prompt file or checkpoint that cannot be used
+  - BadDataError          65   a video, image, prompt file or checkpoint that cannot be used
     - StoryError          65   with a line for each problem
     - DamagedJournalError 65   the record of a stopped run
   - MissingInputError     66   a file or folder that should be there

@@ -51,7 +51,7 @@ def labelled(frame: np.ndarray, prompt: str) -> Image.Image:
 def main(folder: Path) -> None:
     pipe = lingen.load("lingen-mini")
     videos = [pipe.generate(prompt, seconds=4, seed=SEED).frames.numpy() for prompt in PROMPTS]
-    pictures = []
+    images = []
     for frame in range(0, len(videos[0]), 2):
         tiles = [labelled(video[frame], text) for video, text in zip(videos, PROMPTS, strict=True)]
         wide, high = tiles[0].size
@@ -59,8 +59,8 @@ def main(folder: Path) -> None:
         page = Image.new("RGB", (COLUMNS * wide, rows * high), "white")
         for number, tile in enumerate(tiles):
             page.paste(tile, (number % COLUMNS * wide, number // COLUMNS * high))
-        pictures.append(page)
-    first, *others = pictures
+        images.append(page)
+    first, *others = images
     first.save(
         folder / "hero.webp",
         save_all=True,

@@ -85,12 +85,12 @@ def bench(
             from lingen_training.bench.bench_report import draw, table
 
             text, told = json.dumps(result, indent=2), aligned(table(result))
-            picture = draw(result, work.temporary(".png"))
+            image = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
             words.write_text(told + "\n", encoding="utf-8")
             whole = work.temporary(".json")
             whole.write_text(text + "\n", encoding="utf-8")
-            pairs = zip((picture, words), drawn, strict=True)
+            pairs = zip((image, words), drawn, strict=True)
             work.publish(whole, beside=[(one, target) for one, target in pairs if one is not None])
     except BaseException:
         if made and not any(output.iterdir()):

@@ -204,14 +204,14 @@ def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
     return overridden(params_of(model.variant, planned=planned), given, model.variant)
 
 
-def _compare(results: dict[str, dict[str, Any]], picture: Path) -> None:
+def _compare(results: dict[str, dict[str, Any]], image: Path) -> None:
     from lingen_cli.terminal import console
     from lingen_cli.terminal.tables import aligned
     from lingen_training.evaluation.position_losses import comparison_table, draw_losses
 
     console.result(aligned(comparison_table(results)))
-    if draw_losses(results, picture):
-        console.note(f"lingen: losses drawn in {picture}")
+    if draw_losses(results, image):
+        console.note(f"lingen: losses drawn in {image}")
 
 
 def _named(text: str) -> dict[str, tuple[str, Path | None]]:

@@ -132,10 +132,10 @@ Preview = Annotated[
     typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
 ]
 MovedImage = Annotated[
-    Path | None, typer.Option(help="The picture it starts from, if that has moved.")
+    Path | None, typer.Option(help="The image it starts from, if that has moved.")
 ]
 MovedLastImage = Annotated[
-    Path | None, typer.Option(help="The picture it ends in, if that has moved.")
+    Path | None, typer.Option(help="The image it ends in, if that has moved.")
 ]
 MovedWeights = Annotated[
     Path | None, typer.Option(help="The folder of its weights, if that has moved.")

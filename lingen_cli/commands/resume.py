@@ -123,11 +123,11 @@ def _go_on(
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
     from lingen_cli.errors import MissingInputError
-    from lingen_cli.files.numbered import PATTERN, PICTURES
+    from lingen_cli.files.numbered import IMAGES, PATTERN
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import read_begun
 
-    if PATTERN.search(target.name) and target.suffix.lower() == PICTURES:
+    if PATTERN.search(target.name) and target.suffix.lower() == IMAGES:
         target = target.parent
     begun = read_begun(WorkFolder(target).journal)
     if begun is None or begun.name != target.name:

@@ -83,14 +83,14 @@ def _show(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    from lingen_cli.files.numbered import pictures_at
-    from lingen_cli.media.formats.numbered_pictures import picture_info
+    from lingen_cli.files.numbered import images_at
+    from lingen_cli.media.formats.numbered_images import image_info
     from lingen_cli.media.images.image_files import publish_png
     from lingen_cli.media.metadata import read_recipe
     from lingen_cli.media.probe import video_info
 
-    recipe, pictures = read_recipe(video), pictures_at(video)
-    info = picture_info(pictures, recipe) if pictures else video_info(video)
+    recipe, numbered = read_recipe(video), images_at(video)
+    info = image_info(numbered, recipe) if numbered else video_info(video)
     draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
     if sheet is not None:
         publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
@@ -98,10 +98,10 @@ def _show(
         console.result(json.dumps(_as_json(video, info, recipe, sheet)))
         return
     if draws:
-        from lingen_cli.terminal.terminal_image import TerminalPicture
+        from lingen_cli.terminal.terminal_image import TerminalImage
 
-        picture, times = _contact_sheet(video, info, frames, labels=False)
-        _render(TerminalPicture(picture))
+        drawn, times = _contact_sheet(video, info, frames, labels=False)
+        _render(TerminalImage(drawn))
         console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
     _print(video, info, recipe, verbose=verbose)
     if sheet is not None:
@@ -115,7 +115,7 @@ def _contact_sheet(
 ) -> tuple["Image", list[float]]:
     """The sheet and the times of its frames; as labels, these need more pixels than a terminal
     has."""
-    from lingen_cli.media.formats.numbered_pictures import some_of
+    from lingen_cli.media.formats.numbered_images import some_of
     from lingen_cli.media.images.contact_sheet import contact_sheet, sheet_times
     from lingen_cli.media.reader import frames_at
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 PATTERN = re.compile(r"%(\d*)d")
 """The place of the number in a name, as ffmpeg has it."""
-PICTURES = ".png"
+IMAGES = ".png"
 """Suffix of numbered files."""
 _DIGITS = re.compile(r"(\d+)")
 
@@ -28,15 +28,15 @@ def holds_only(folder: Path, pattern: str) -> bool:
         )
 
 
-def pictures_at(path: Path) -> list[Path]:
-    """Return the numbered pictures that `path` names, by their numbers: those in a folder, or
+def images_at(path: Path) -> list[Path]:
+    """Return the numbered images that `path` names, by their numbers: those in a folder, or
     those of a pattern such as `frames/%05d.png`. Empty where there are none."""
     pattern = None if os.path.isdir(path) else path.name
     folder = path if pattern is None else path.parent
     if pattern is not None and not PATTERN.search(pattern):
         return []
     try:
-        names = [one for one in os.listdir(folder) if one.lower().endswith(PICTURES)]
+        names = [one for one in os.listdir(folder) if one.lower().endswith(IMAGES)]
     except (OSError, ValueError):
         return []
     wanted = (

@@ -385,7 +385,7 @@ def check_target(target: Path, overwrite: bool, pattern: str | None = None) -> N
             raise _exists(target)
         if not holds_only(target, pattern):
             raise OutputExistsError(
-                f"output is not a folder of pictures named {pattern} alone, choose another name: "
+                f"output is not a folder of images named {pattern} alone, choose another name: "
                 f"{printable(target)}"
             )
         return

@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def data_url(image: Image) -> str:
-    """A picture (H, W, 3) uint8 as a data URL of a JPEG."""
+    """An image (H, W, 3) uint8 as a data URL of a JPEG."""
     import av
 
     high, wide = (side - side % 2 for side in image.shape[:2])

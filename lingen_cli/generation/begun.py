@@ -69,7 +69,7 @@ class Begun(BaseModel):
     name: str
     """Of the output, which lies beside the work folder."""
     pattern: str | None = None
-    """Of the names of numbered pictures, which are the output."""
+    """Of the names of numbered images, which are the output."""
     overwrite: bool
     replaces: Sha256 | None
     """Fingerprint of the file that was there when the run began: that one may be overwritten."""
@@ -128,7 +128,7 @@ class DamagedJournalError(BadDataError):
 
 
 def print_of(path: Path) -> str | None:
-    """Fingerprint of a file or of a folder of pictures, None where there is none."""
+    """Fingerprint of a file or of a folder of images, None where there is none."""
     from lingen_cli.media.probe import fingerprint
 
     try:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Film:
     """A whole video, not yet published, its recipe, which now has the hashes of its frames, and
-    the kinds of the tracks beside its pictures."""
+    the kinds of the tracks beside its frames."""
 
     path: Path
     recipe: Recipe

@@ -100,7 +100,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     from lingen_cli.generation.sample import check_history, latents_of
 
     check_history(job)
-    work.reserve(2 * job.expected_bytes + job.picture_bytes)  # its pieces, and what they make
+    work.reserve(2 * job.expected_bytes + job.image_bytes)  # its pieces, and what they make
     _beside(job, work)
     tell_start(job, str(work.target), progress)
     tracks = tracks_of(job, progress)
@@ -230,7 +230,7 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
     else:
         path, kind = work.temporary_folder(), NUMBERED
     tags, recipe = tags_in(made.path), made.recipe
-    if job.metadata and not kind.copies:  # hashes are of pictures that are not in there
+    if job.metadata and not kind.copies:  # hashes are of images that are not in there
         tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
     source = Source(
         path=made.path,
@@ -265,14 +265,14 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 
 
 def tracks_of(job: Job, progress: Progress) -> Tracks | None:
-    """Find what is taken over beside the pictures; what is not kept as it was is told."""
+    """Find what is taken over beside the frames; what is not kept as it was is told."""
     from lingen_cli.media.tracks.inspect import Tracks
 
     if job.beside is None:
         return None
     tracks = Tracks.of(job.beside)
     if tracks.changed:
-        progress.warn(f"beside the pictures: {'; '.join(tracks.changed)}")
+        progress.warn(f"beside the frames: {'; '.join(tracks.changed)}")
     return tracks
 
 

@@ -31,7 +31,7 @@ def layouts_of(job: Job, pipe: VideoPipeline) -> list[Layout | None]:
     """The layout of the whole video as it is after each edit of a job.
 
     An edit of the same prompt goes on with the plan that it finds, another prompt with what that
-    describes alike, and a cut begins anew. What goes on with something unknown, such as a picture
+    describes alike, and a cut begins anew. What goes on with something unknown, such as an image
     or the video of a camera, has no layout; nor has a cut out of the end of a video.
     """
     return [plan(_latent_frames(job, pipe, frames)) for plan, frames in _plans(job, pipe)]

@@ -39,7 +39,7 @@ def is_made(job: Job) -> bool:
 
     Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
-    from lingen_cli.media.formats.numbered_pictures import are_whole
+    from lingen_cli.media.formats.numbered_images import are_whole
     from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 

@@ -181,12 +181,12 @@ class _Work:
                 method=method,
                 on_step=on_step,
             )
-        begun = edit is not self.job.edits[0]  # pictures belong to what was sampled first
+        begun = edit is not self.job.edits[0]  # images belong to what was sampled first
         first, last = (
             None
-            if picture is None or begun or picture.pixels is None
-            else torch.from_numpy(picture.pixels)
-            for picture in (self.job.image, self.job.last_image)
+            if given is None or begun or given.pixels is None
+            else torch.from_numpy(given.pixels)
+            for given in (self.job.image, self.job.last_image)
         )
         conditioning = Conditioning(
             edit.prompt, first, last, layout, self._fade(edit, place), fresh=edit.cut
@@ -242,11 +242,11 @@ class _Work:
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
             profiler.step()
-            if self._previews and self.progress.draws_pictures:
+            if self._previews and self.progress.draws_images:
                 from lingen_cli.terminal.latent_preview import sketch
 
                 first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))
-                self.progress.picture(sketch(estimate, first[0]))
+                self.progress.draw(sketch(estimate, first[0]))
             self.progress.advance(self.done)
 
         return on_step
@@ -258,7 +258,7 @@ def _shown_in(job: Job, video: GivenVideo, count: int, progress: Progress) -> to
     from lingen_cli.media.images.resize import Fit
 
     fit = Fit(name="crop", seen=video.size, size=(job.width, job.height))
-    return _pictures(job, video.path, fit, 0, count - 1, progress)
+    return _images(job, video.path, fit, 0, count - 1, progress)
 
 
 def check_history(job: Job) -> None:
@@ -292,7 +292,7 @@ def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     )
     last = job.grid.source(job.kept - 1)
     begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
-    images = _pictures(job, job.origin.path, job.fit_of_video, begin, last, progress)
+    images = _images(job, job.origin.path, job.fit_of_video, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
 
 
@@ -304,7 +304,7 @@ def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> 
     last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
     fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
-    images = _pictures(job, base.path, fit, begin, last, progress)
+    images = _images(job, base.path, fit, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
 
 
@@ -321,7 +321,7 @@ def _groups(last: int, part: Sampled, pipe: VideoPipeline) -> int:
     return min(last // pipe.time_stride, _past(part) + pipe.reach)
 
 
-def _pictures(
+def _images(
     job: Job, path: Path, fit: Fit, begin: int, last: int, progress: Progress
 ) -> torch.Tensor:
     """The model's frames `begin` to `last` of a video, uint8 (T, H, W, 3)."""

@@ -38,7 +38,7 @@ def in_pieces(bounds: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished piece: its file, and the hashes of its pictures and packets."""
+    """A finished piece: its file, and the hashes of its images and packets."""
 
     path: Path
     hashed: FrameHash

@@ -74,7 +74,7 @@ class _Ready:
         if not self._pipe.causal:
             return
         count = sum(one.shape[2] for one in self._latents)
-        # The decoder takes two at a time: so its pictures are those of one pass over all.
+        # The decoder takes two at a time: so its images are those of one pass over all.
         self._write(count - count % 2)
 
     def finish(self) -> None:

@@ -19,7 +19,7 @@ MAX_OBJECTS = 16
 MAX_KEYFRAMES = 10_000
 _MAX_BYTES = 16 << 20
 _FAR = 10.0
-"""Frame widths from the corner; nothing needs to be further outside of the picture."""
+"""Frame widths from the corner; nothing needs to be further outside of the image."""
 
 
 class _Part(BaseModel):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import LONGEST_NAME
-from lingen_cli.files.numbered import PATTERN, PICTURES
+from lingen_cli.files.numbered import IMAGES, PATTERN
 
 SUFFIX = ".mp4"
 """Of names that are made up."""
@@ -23,18 +23,18 @@ class Destination:
     """Output of a video: a name of the user's own, or the first free one like `stem`."""
 
     path: Path | None
-    """Of the file; of numbered pictures, of their folder."""
+    """Of the file; of numbered images, of their folder."""
     folder: Path
     stem: str
     pattern: str | None = None
-    """Of the names of numbered pictures, such as `%05d.png`."""
+    """Of the names of numbered images, such as `%05d.png`."""
     overwrite: bool = False
     streams: bool = False
     """To standard output, in place of a file."""
 
 
 def destination(text: str | None, folder: Path, *, stem: str, overwrite: bool) -> Destination:
-    """Destination that `text` names: a file, numbered pictures, or a folder in which a file like
+    """Destination that `text` names: a file, numbered images, or a folder in which a file like
     `stem` gets a free name; that is `folder` without `text`. Raises InvalidOptionError (2)."""
     if text is None:
         return Destination(path=None, folder=folder, stem=stem, overwrite=overwrite)
@@ -49,7 +49,7 @@ def destination(text: str | None, folder: Path, *, stem: str, overwrite: bool) -
 
 
 def check_output(text: str) -> tuple[Path, str | None]:
-    """A path that ends in one of `SUFFIXES`, and None; or, of numbered pictures, their folder and
+    """A path that ends in one of `SUFFIXES`, and None; or, of numbered images, their folder and
     the pattern of their names. Raises InvalidOptionError (2)."""
     if _URL.match(text):
         raise InvalidOptionError(f"--output is not a file path: {text!r}")
@@ -66,15 +66,15 @@ def check_output(text: str) -> tuple[Path, str | None]:
             f"the name in --output has more than {LONGEST_NAME} bytes: {text!r}"
         )
     numbers = PATTERN.findall(path.name)
-    if path.suffix.lower() != PICTURES or not numbers:
+    if path.suffix.lower() != IMAGES or not numbers:
         return path, None
     if len(numbers) > 1 or not re.fullmatch(r"(0[1-9])?", numbers[0]):
         raise InvalidOptionError(
-            f"--output numbers its pictures by one %d, or %05d with five digits, not {text!r}"
+            f"--output numbers its images by one %d, or %05d with five digits, not {text!r}"
         )
     if path.parent.name in ("", ".."):
         raise InvalidOptionError(
-            f"numbered pictures get a new folder of their own, such as -o frames/{path.name}, "
+            f"numbered images get a new folder of their own, such as -o frames/{path.name}, "
             f"not {text!r}"
         )
     return path.parent, path.name

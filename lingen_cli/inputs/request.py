@@ -296,12 +296,12 @@ class RerunRequest(Request):
     """The same video again, from the recipe inside it."""
 
     video: Annotated[Path, Option(help="A video that lingen made.", positional=True)]
-    image: Annotated[Path | None, Option(help="The picture it starts from, if that has moved.")] = (
+    image: Annotated[Path | None, Option(help="The image it starts from, if that has moved.")] = (
         None
     )
-    last_image: Annotated[
-        Path | None, Option(help="The picture it ends in, if that has moved.")
-    ] = None
+    last_image: Annotated[Path | None, Option(help="The image it ends in, if that has moved.")] = (
+        None
+    )
     given_video: Annotated[
         Path | None, Option(help="The video it is made from, if that has moved.")
     ] = None

@@ -1,1 +1,1 @@
-"""Video and picture files: safe reading, exact writing, contact sheets; torch is never needed."""
+"""Video and image files: safe reading, exact writing, contact sheets; torch is never needed."""

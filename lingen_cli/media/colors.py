@@ -26,13 +26,13 @@ class Colors:
         )
 
     def matrix(self, height: int) -> int:
-        """Return how RGB and these pixels are converted into each other, in a picture of this
+        """Return how RGB and these pixels are converted into each other, in an image of this
         height."""
         return matrix_of(height) if self.space == _UNSPECIFIED else self.space
 
 
 def matrix_of(height: int) -> int:
-    """Return the matrix that players assume for a picture of this height without tags."""
+    """Return the matrix that players assume for an image of this height without tags."""
     return Colorspace.ITU709 if height >= _HD_HEIGHT else Colorspace.ITU601
 
 

@@ -45,9 +45,9 @@ def join(
     tracks: Tracks | None = None,
     chapters: Sequence[Chapter] = (),
 ) -> None:
-    """Write the pictures of `segments`, which end before the frames `ends`, to `path`.
+    """Write the images of `segments`, which end before the frames `ends`, to `path`.
 
-    Frame k begins at k / fps. `tracks` are taken over up to the end of the pictures. Raises
+    Frame k begins at k / fps. `tracks` are taken over up to the end of the images. Raises
     CannotJoinError before anything is written when a segment has gaps, or headers that contradict
     another's, and later where the mp4 refuses its packets; TracksError where it refuses those of
     `tracks`; WriteFailedError (74).
@@ -73,13 +73,13 @@ def join(
         for key, value in metadata.items():
             container.metadata[key] = clean_tag(value)
         container.set_chapters([_chapter(*one, number) for number, one in enumerate(chapters)])
-        pictures = _add_pictures(container, segments[0], headers, fps)
+        images = _add_images(container, segments[0], headers, fps)
         until = len(moments) / fps
         sources = []
         if tracks is not None:
             writers = [TrackWriter(tracks.path, one, container, until) for one in tracks.kept]
             sources = [writer.packets() for writer in writers]
-        timed = _timed(segments, pictures, moments, delay, fps)
+        timed = _timed(segments, images, moments, delay, fps)
         for one in heapq.merge(timed, *sources, key=lambda one: one.moment):
             container.mux(one.packet)
         container.close()
@@ -93,7 +93,7 @@ def join(
             container.close()
 
 
-def _add_pictures(
+def _add_images(
     container: OutputContainer, first: Path, headers: bytes, fps: Fraction
 ) -> VideoStream:
     with open_video(first) as video:
@@ -106,7 +106,7 @@ def _add_pictures(
 def _timed(
     segments: Sequence[Path], stream: VideoStream, moments: Sequence[int], delay: int, fps: Fraction
 ) -> Iterator[TimedPacket]:
-    """Yield the packets of all pictures, with the times that they get."""
+    """Yield the packets of all images, with the times that they get."""
     place = 0
     for segment in segments:
         with open_video(segment) as video:

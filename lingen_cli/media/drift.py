@@ -36,7 +36,7 @@ _SEAM_REACH = 12
 class Series:
     """One number per looked-at frame. `times` in seconds; `color` (n, 3) mean CIE L*a*b*;
     `sharpness` the mean gradient in levels per pixel; `change` from the frame before, in 8-bit
-    levels, 0 for the first; `thumbs` (n, 768) tiny pictures for the search for loops."""
+    levels, 0 for the first; `thumbs` (n, 768) tiny images for the search for loops."""
 
     times: Array
     color: Array
@@ -87,7 +87,7 @@ def judge(series: Series) -> Report:
     end = max(1, round(END * count))
     first, last = slice(0, end), slice(count - end, count)
     color = float(np.linalg.norm(series.color[last].mean(0) - series.color[first].mean(0)))
-    floor = 1e-3  # a plain picture has no edges that could drift
+    floor = 1e-3  # a plain image has no edges that could drift
     sharp = [float(series.sharpness[part].mean()) + floor for part in (first, last)]
     ratio = sharp[1] / sharp[0]
     rate = _rate(series.times)
@@ -138,7 +138,7 @@ def _seams(series: Series) -> list[tuple[float, float]]:
 
 
 def _loop(series: Series) -> float | None:
-    """The period after which the picture comes back for the rest of the video, if there is one."""
+    """The period after which the image comes back for the rest of the video, if there is one."""
     step = -(-len(series.times) // _LOOP_FRAMES)
     thumbs, rate = series.thumbs[::step], _rate(series.times) / step
     shortest, longest = math.ceil(LOOP_SECONDS * rate), len(thumbs) // 2

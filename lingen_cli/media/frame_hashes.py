@@ -1,6 +1,6 @@
-"""SHA-256 of decoded pictures: what tells whether a video still is what was made.
+"""SHA-256 of decoded images: what tells whether a video still is what was made.
 
-H.264 is decoded to the same bits by every decoder, so the pictures of a copy of the packets (into
+H.264 is decoded to the same bits by every decoder, so the images of a copy of the packets (into
 another container, or by cutting off its end) have the same hashes.
 """
 
@@ -21,7 +21,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class FrameHash(BaseModel):
-    """SHA-256 of the decoded pictures of the frames from `begin` to `end`, that one excluded."""
+    """SHA-256 of the decoded images of the frames from `begin` to `end`, that one excluded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class FrameHash(BaseModel):
     end: int = Field(ge=1)
     sha256: Sha256
     packets: Sha256 | None = None
-    """Of the encoded pictures, in the order of decoding: quicker to compare, and other after any
+    """Of the encoded images, in the order of decoding: quicker to compare, and other after any
     new encoding."""
 
 
@@ -81,15 +81,15 @@ def hash_frames(path: Path, begin: int, end: int) -> FrameHash:
     """
     from lingen_cli.media.open import open_video
 
-    pictures, packets = hashlib.sha256(), hashlib.sha256()
+    images, packets = hashlib.sha256(), hashlib.sha256()
     with open_video(path) as video:
         video.stream.thread_type = "AUTO"
         for packet in video.container.demux(video.stream):
             if packet.size:
                 packets.update(_as_fed(packet))
             for frame in packet.decode():
-                pictures.update(frame.to_ndarray().tobytes())
-    return FrameHash(begin=begin, end=end, sha256=pictures.hexdigest(), packets=packets.hexdigest())
+                images.update(frame.to_ndarray().tobytes())
+    return FrameHash(begin=begin, end=end, sha256=images.hexdigest(), packets=packets.hexdigest())
 
 
 def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from lingen_cli.files.numbered import pictures_at
+from lingen_cli.files.numbered import images_at
 from lingen_cli.media.images.image_files import read_texts
 from lingen_cli.media.open import InputVideo, open_video
 
@@ -34,12 +34,12 @@ def recipe_tags(recipe: Mapping[str, object], title: str | None = None) -> dict[
 
 def read_recipe(path: Path) -> dict[str, object] | None:
     """The recipe of a video that lingen wrote, None for any other video. Errors: see `open_video`.
-    Of numbered pictures it is in the first.
+    Of numbered images it is in the first.
 
     The content is as trustworthy as the file: check every value before use.
     """
-    if pictures := pictures_at(path):
-        return _recipe_in(read_texts(pictures[0]))
+    if numbered := images_at(path):
+        return _recipe_in(read_texts(numbered[0]))
     with open_video(path) as video:
         return recipe_of(video)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_SAMPLES = 8_000_000
-"""Of all tracks together, sound in single PCM samples aside: two days of pictures and sound."""
+"""Of all tracks together, sound in single PCM samples aside: two days of images and sound."""
 _MAX_BOXES = 1_000_000
 _MAX_DEPTH = 12
 _MAX_EDITS = 16

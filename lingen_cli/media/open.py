@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BadDataError, LingenError, MissingInputError
-from lingen_cli.files.numbered import pictures_at
+from lingen_cli.files.numbered import images_at
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
 from lingen_cli.media.mp4_index import IndexBombError, check_index
@@ -29,13 +29,13 @@ FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,ivf,nut,gif,"
     "mxf,dv,yuv4mpegpipe,apng,h264,hevc"
 )
-PICTURE_DECODERS = (
+IMAGE_DECODERS = (
     *("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "mpeg4"),
     *("msmpeg4v2", "msmpeg4", "wmv1", "wmv2", "wmv3", "vc1", "flv", "h263", "vp6", "vp6f"),
     *("theora", "mjpeg", "prores", "dnxhd", "cfhd", "dvvideo", "ffv1", "huffyuv", "ffvhuff"),
     *("utvideo", "rawvideo", "v210", "png", "qtrle", "gif", "apng"),
 )
-"""Decoders of libav for pictures, by its names; no other is reached by any file."""
+"""Decoders of libav for images, by its names; no other is reached by any file."""
 SOUND_DECODERS = (
     *("aac", "aac_latm", "mp3float", "mp3", "mp2float", "mp2", "ac3", "eac3", "dca", "opus"),
     *("libopus", "vorbis", "flac", "alac", "wmav1", "wmav2", "wmapro", "amrnb", "amrwb"),
@@ -44,7 +44,7 @@ SOUND_DECODERS = (
     *(f"pcm_{kind}{end}" for kind in ("s16", "s24", "s32", "f32", "f64") for end in ("le", "be")),
 )
 TEXT_DECODERS = ("subrip", "srt", "ass", "ssa", "webvtt", "mov_text", "text")
-DECODERS = ",".join((*PICTURE_DECODERS, *SOUND_DECODERS, *TEXT_DECODERS))
+DECODERS = ",".join((*IMAGE_DECODERS, *SOUND_DECODERS, *TEXT_DECODERS))
 _PROBE_BYTES = 16 << 20
 _THREADS = 2  # frame threads hold frames: four cost 75 MB more at 4K
 _STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
@@ -57,7 +57,7 @@ _TS_PACKET = 188
 
 @dataclass(frozen=True, kw_only=True)
 class InputVideo:
-    """An open video: `stream` is its largest picture stream, cover art aside."""
+    """An open video: `stream` is its largest video stream, cover art aside."""
 
     path: Path
     container: InputContainer
@@ -69,20 +69,18 @@ def open_video(path: Path) -> Iterator[InputVideo]:
     """An untrusted local video. Reads this one file only: no network, no other file, no device.
 
     Raises, beside what `open_file` raises, BadDataError (65): not a video, damaged, without a
-    picture stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
+    video stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
     damaged data become BadDataError as well.
     """
-    if os.path.isdir(path) and pictures_at(path):
+    if os.path.isdir(path) and images_at(path):
         raise MissingInputError(
-            "a folder of pictures is read by `lingen show` and `lingen rerun` alone; to make a "
+            "a folder of images is read by `lingen show` and `lingen rerun` alone; to make a "
             f"video of it: lingen rerun {shlex.quote(printable(path))} -o x.mp4"
         )
     with open_file(path) as file:
         container = _open_container(file, path)
         try:
-            yield InputVideo(
-                path=path, container=container, stream=_picture_stream(container, path)
-            )
+            yield InputVideo(path=path, container=container, stream=_image_stream(container, path))
         except LingenError:
             raise
         except (av.FFmpegError, MemoryError, OverflowError) as error:
@@ -158,7 +156,7 @@ def _looks_like_video(start: bytes) -> bool:
     return start.startswith(_STARTS) or start[4:8] in _MP4_BOXES or transport
 
 
-def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
+def _image_stream(container: InputContainer, path: Path) -> VideoStream:
     streams = [
         stream
         for stream in container.streams.video
@@ -167,7 +165,7 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         raise BadDataError(f"file has no video stream: {printable(path)}")
     stream = max(streams, key=lambda stream: stream.width * stream.height)
-    if (codec := stream.codec_context.codec).name not in PICTURE_DECODERS:
+    if (codec := stream.codec_context.codec).name not in IMAGE_DECODERS:
         shown = printable(path)
         raise BadDataError(
             f"lingen decodes no {codec.canonical_name} video: {shown}; make an mp4 of it first: "

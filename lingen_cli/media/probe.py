@@ -67,7 +67,7 @@ def video_info(path: Path) -> VideoInfo:
 
 
 def duration(video: InputVideo) -> float | None:
-    """Seconds, from the picture stream or else from the container."""
+    """Seconds, from the video stream or else from the container."""
     stream = video.stream
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
@@ -98,7 +98,7 @@ class ForeignVideo:
 def examine(path: Path) -> ForeignVideo:
     """Read the header, the first frame and the last packets.
 
-    Raises like `open_video`, and BadDataError (65) for few pictures that are to last for days.
+    Raises like `open_video`, and BadDataError (65) for few images that are to last for days.
     """
     with open_video(path) as video:
         orientation = orientation_of(first_frame(video))
@@ -108,7 +108,7 @@ def examine(path: Path) -> ForeignVideo:
         of_all = not video.stream.duration
         why_not = _why_not(video, upright=orientation == UPRIGHT)
         if other_rate and not why_not:
-            why_not = "its pictures are timed anew"
+            why_not = "its images are timed anew"
         headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
@@ -117,7 +117,7 @@ def examine(path: Path) -> ForeignVideo:
     frames = max(1, round(end * rate))
     if frames > _MANY_FRAMES and frames > _FRAMES_PER_PACKET * (packets := _packets(path)):
         raise BadDataError(
-            f"{packets} pictures in {float(end):.0f} s would be {frames} frames; cut it first, "
+            f"{packets} images in {float(end):.0f} s would be {frames} frames; cut it first, "
             f"such as: ffmpeg -i {shlex.quote(printable(path))} -t 60 cut.mp4"
         )
     return ForeignVideo(
@@ -134,7 +134,7 @@ def examine(path: Path) -> ForeignVideo:
 
 
 def end_is_whole(path: Path, begin: float) -> bool:
-    """Tell whether every picture decodes from the key frame before `begin` (seconds) to the end.
+    """Tell whether every image decodes from the key frame before `begin` (seconds) to the end.
 
     A decoder may drop a damaged one in silence.
     """
@@ -153,7 +153,7 @@ def end_is_whole(path: Path, begin: float) -> bool:
         return False
     if not sent and begin > 0:  # no index of key frames leads there
         return end_is_whole(path, 0.0)
-    # Pictures before the first that is shown belong to the key frame before.
+    # Images before the first that is shown belong to the key frame before.
     first = shown[0] if shown else None
     return first is not None and {at for at in sent if at is None or at >= first} == set(shown)
 
@@ -176,7 +176,7 @@ def fingerprint(path: Path) -> str:
 
 
 def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
-    """Frames per second of a constant rate; else of the grid that the pictures are put on, and
+    """Frames per second of a constant rate; else of the grid that the images are put on, and
     why."""
     average, guessed = video.stream.average_rate, video.stream.guessed_rate
     for own in (average, guessed):
@@ -186,7 +186,7 @@ def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
                 rate /= 2
             if rate == own:
                 return rate, ""
-            some = f"{own / rate} pictures become one"
+            some = f"{own / rate} images become one"
             return rate, f"its {float(own):g} per second are more than {MAX_RATE}: {some}"
     rate = Fraction(_COMMON_RATE)
     if average and 1 <= average <= MAX_RATE:
@@ -283,7 +283,7 @@ def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int
 
 
 def _end_of_all(path: Path, begin: float) -> float:
-    """When the last packet of any stream ends, in seconds from the first picture."""
+    """When the last packet of any stream ends, in seconds from the first image."""
     with open_video(path) as video:
         stream, container = video.stream, video.container
         start = float((stream.start_time or 0) * (stream.time_base or 1))

@@ -35,7 +35,7 @@ def verify_video(
     beside: Sequence[str] = (),
 ) -> None:
     """Decode everything and check frame count, time grid, size, rate, duration and color tags, and
-    the pictures against `hashes`. `beside` are the kinds of the tracks beside the pictures.
+    the images against `hashes`. `beside` are the kinds of the tracks beside the frames.
 
     Raises WriteFailedError (74) when the file does not hold what was written, BugError (70) when it
     holds something else than was asked for. Costs about a tenth of the encoding.
@@ -62,7 +62,7 @@ def verify_video(
                     f"written video has {count} frames instead of {frames}, write it again"
                 )
             _check_stream(stream, frames, fps)
-            _check_pictures(hasher)
+            _check_images(hasher)
     except av.FFmpegError as error:
         if isinstance(error, av.error.InvalidDataError) or not isinstance(error, OSError):
             raise WriteFailedError(
@@ -108,15 +108,15 @@ def verify_joined(
         if index != frames:
             raise WriteFailedError(f"written video ends at frame {index} instead of {frames}")
         _check_times(stream, frames, fps)
-        _check_pictures(hasher)
+        _check_images(hasher)
 
 
 def differences(
     path: Path, known: Sequence[FrameHash], fps: Fraction, size: tuple[int, int]
 ) -> list[str]:
-    """List what is no longer as lingen made it: size, rate, pictures, their number.
+    """List what is no longer as lingen made it: size, rate, images, their number.
 
-    Pictures before the first that is `known` are not looked at. Raises like `open_video`.
+    Images before the first that is `known` are not looked at. Raises like `open_video`.
     """
     problems, hasher = [], FrameHasher(known)
     begin, end = (known[0].begin, known[-1].end) if known else (0, 0)
@@ -163,11 +163,11 @@ def _check_kinds(container: InputContainer, beside: Sequence[str]) -> None:
         raise BugError(f"written video has the streams {kinds}, expected {expected}")
 
 
-def _check_pictures(hasher: FrameHasher) -> None:
+def _check_images(hasher: FrameHasher) -> None:
     if wrong := hasher.differing():
         first = wrong[0]
         raise WriteFailedError(
-            f"written video has other pictures in frames {first.begin} to {first.end - 1} than "
+            f"written video has other images in frames {first.begin} to {first.end - 1} than "
             "were encoded, write it again"
         )
 

@@ -38,7 +38,7 @@ class Choice:
         return self._but(replace(self.job, edits=edits), "--steps", str(steps))
 
     def with_size(self, width: int, height: int) -> Choice:
-        """Smaller pictures."""
+        """Smaller images."""
         job = replace(self.job, width=width, height=height)
         return self._but(job, "--size", str(width) if width == height else f"{width}x{height}")
 
@@ -71,7 +71,7 @@ def parse_budget(text: str) -> float:
 
 def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
     """The first that fits into `limit` bytes of memory: as asked, then in smaller parts, then with
-    smaller pictures. Raises NotAvailableError (69) where none does."""
+    smaller images. Raises NotAvailableError (69) where none does."""
     saving = choice if choice.job.frugal else choice.saving_memory()
     least = None
     for one in (choice, saving, *_smaller(planner, saving)):
@@ -89,7 +89,7 @@ def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
 
 
 def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
-    """The first that takes at most `limit` seconds: with fewer steps, then with smaller pictures.
+    """The first that takes at most `limit` seconds: with fewer steps, then with smaller images.
 
     Raises NotAvailableError (69) where none does.
     """
@@ -109,7 +109,7 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
 
 
 def _smaller(planner: Planner, choice: Choice) -> Iterator[Choice]:
-    """Ever smaller pictures of about the same shape."""
+    """Ever smaller images of about the same shape."""
     unit = planner.stride * planner.config.patch[1]
     last = wide, high = choice.job.width, choice.job.height
     for eighths in (7, 6, 5, 4, 3, 2):

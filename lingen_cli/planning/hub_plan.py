@@ -141,6 +141,6 @@ def rows(plan: HubPlan) -> list[tuple[str, str]]:
     told = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())
     found.append(("card", told or "not known before its configuration is here"))
     if plan.place is not None:
-        tiles = ", pictures decoded in tiles" if plan.tiles else ""
+        tiles = ", images decoded in tiles" if plan.tiles else ""
         found.append(("here", f"--offload auto begins with: {plan.place}{tiles}"))
     return found

@@ -37,7 +37,7 @@ def held_by_denoiser(config: LinGenConfig, rows: int, shape: Shape, dtype: torch
 
 @cache
 def held_by_decoder(config: TAEConfig, area: Shape, dtype: torch.dtype) -> int:
-    """While latents of `area` (frames at a time, height, width) become pictures."""
+    """While latents of `area` (frames at a time, height, width) become images."""
     chunk, high, wide = area
     with torch.device("meta"):
         network = TemporalAutoencoder(config).to(dtype).eval()

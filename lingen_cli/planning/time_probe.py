@@ -1,5 +1,5 @@
 """Short measurements of what a plan is made of: two blocks of a network with random weights, a few
-pictures through an autoencoder, some frames through the encoder of videos."""
+images through an autoencoder, some frames through the encoder of videos."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def probe_denoiser(config: LinGenConfig, rows: int, shape: Shape, device: str) -
 
 
 def probe_decoder(config: TAEConfig, shape: Shape, device: str, *, chunk: int) -> Measured:
-    """`chunk` latent frames, or as large a part of their pictures as can be afforded."""
+    """`chunk` latent frames, or as large a part of their images as can be afforded."""
     torch.manual_seed(0)
     network = TemporalAutoencoder(config).to(device, compute_dtype(device)).eval()
     network.requires_grad_(False)

@@ -14,7 +14,7 @@ from lingen_cli.inputs.prompts import check_prompt
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.edits import Added, Edit, Retaken, Sampled
 from lingen_models.sampling.params import SamplingParams, options
-from lingen_plugins.contracts import PICTURES, QUANTIZATIONS, HubModel, ModelVariant, Sampler
+from lingen_plugins.contracts import IMAGES, QUANTIZATIONS, HubModel, ModelVariant, Sampler
 from lingen_plugins.hub.fit_ladder import OFFLOADS
 from lingen_plugins.hub.scheduler import SCHEDULER
 from lingen_plugins.hub.weight_formats import no_places
@@ -103,12 +103,12 @@ def check_edits(
     edits: Iterable[Edit],
     rate: Fraction,
     *,
-    pictures: Collection[str] | None = None,
+    images: Collection[str] | None = None,
     sources: Mapping[str, str] | None = None,
 ) -> None:
     """Raise InvalidOptionError (2) for what a model cannot do.
 
-    `pictures` names those of `PICTURES` that are given; None: they were checked before. `sources`
+    `images` names those of `IMAGES` that are given; None: they were checked before. `sources`
     names where fields of `SamplingParams` were set: an option, a variable or a file.
     """
     edits = tuple(edits)
@@ -122,8 +122,8 @@ def check_edits(
                 f"{model.name} samples with a schedule of its own: leave out --shift"
             )
         return
-    if pictures is not None:
-        _check_pictures(model, pictures)
+    if images is not None:
+        _check_images(model, images)
     frames = 0
     for edit in edits:
         if not isinstance(edit, Sampled):
@@ -132,13 +132,13 @@ def check_edits(
         if isinstance(edit, Retaken):
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
         if edit.cut and model.needs:
-            raise InvalidOptionError(f"{model.name} begins with a picture: no shot can be cut to")
-        if edit.windows is not None and "last_image" in (pictures or ()):
+            raise InvalidOptionError(f"{model.name} begins with an image: no shot can be cut to")
+        if edit.windows is not None and "last_image" in (images or ()):
             raise InvalidOptionError(
-                f"{model.name} ends in a picture only in one piece: leave out --last-image, or "
+                f"{model.name} ends in an image only in one piece: leave out --last-image, or "
                 f"make at most {model.trained_seconds:.4g} s"
             )
-        if edit.windows is not None and "video" in (pictures or ()):
+        if edit.windows is not None and "video" in (images or ()):
             raise InvalidOptionError(
                 f"{model.name} is made from a video only in one piece: leave out --video, or make "
                 f"at most {model.trained_seconds:.4g} s"
@@ -181,19 +181,19 @@ def check_formats(
 
 def check_video(model: ModelVariant | HubModel, video: object) -> None:
     """Raise InvalidOptionError (2) where a model takes no video to make another from."""
-    if video is not None and not (isinstance(model, HubModel) and "video" in model.pictures):
+    if video is not None and not (isinstance(model, HubModel) and "video" in model.images):
         raise InvalidOptionError(f"{model.name} is made from no video: leave out --video")
 
 
-def _check_pictures(model: HubModel, given: Collection[str]) -> None:
+def _check_images(model: HubModel, given: Collection[str]) -> None:
     check_video(model, True if "video" in given else None)
-    for name in PICTURES:
+    for name in IMAGES:
         option = f"--{name.replace('_', '-')}"
-        if name in given and name not in model.pictures:
-            what = "such picture" if model.pictures else "pictures"
+        if name in given and name not in model.images:
+            what = "such image" if model.images else "images"
             raise InvalidOptionError(f"{model.name} takes no {what}: leave out {option}")
         if name in model.needs and name not in given:
-            begins = "is made from a video" if name == "video" else "begins with a picture"
+            begins = "is made from a video" if name == "video" else "begins with an image"
             raise InvalidOptionError(f"{model.name} {begins}: give one with {option}")
 
 

@@ -149,8 +149,8 @@ def _say(found: ForeignVideo, size: tuple[int, int], progress: Progress) -> None
         )
     if size != (found.width, found.height):
         width, height = size
-        progress.warn(f"its pictures of {found.width}x{found.height} are cut to {width}x{height}")
+        progress.warn(f"its images of {found.width}x{found.height} are cut to {width}x{height}")
     if found.other_rate:
-        progress.warn(f"its pictures are timed anew: {found.other_rate}")
+        progress.warn(f"its images are timed anew: {found.other_rate}")
     if found.why_not:
         progress.warn(f"its packets cannot be copied ({found.why_not}): it is encoded again")

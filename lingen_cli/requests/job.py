@@ -37,7 +37,7 @@ _TITLE = 60
 
 @dataclass(frozen=True, kw_only=True)
 class GivenImage:
-    """A picture that a video starts from or ends in, already at the video's size."""
+    """An image that a video starts from or ends in, already at the video's size."""
 
     path: Path
     sha256: str
@@ -69,7 +69,7 @@ class Base:
     """Of the whole video, in pixels; the model works at the job's own size."""
     height: int
     fit: FitName
-    """How its pictures come to the model's size."""
+    """How its images come to the model's size."""
     headers: int
     """Number of the new part's parameter sets where its packets are copied; 0: encoded again."""
 
@@ -100,7 +100,7 @@ class Job:
     model: LocatedModel
     rate: Fraction
     width: int
-    """Of the model's pictures, and of the video's where it has no other base."""
+    """Of the model's images, and of the video's where it has no other base."""
     height: int
     base: Base | None = None
     image: GivenImage | None
@@ -283,7 +283,7 @@ class Job:
 
     @property
     def fit_of_video(self) -> Fit:
-        """Fit of the pictures of the video, or of one before it, to the model's size."""
+        """Fit of the images of the video, or of one before it, to the model's size."""
         from lingen_cli.media.images.resize import Fit
 
         name: FitName = "stretch"
@@ -303,8 +303,8 @@ class Job:
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
 
     @property
-    def picture_bytes(self) -> int:
-        """A guess at the size of the numbered pictures, 0 where none are asked for."""
+    def image_bytes(self) -> int:
+        """A guess at the size of the numbered images, 0 where none are asked for."""
         width, height = self.size
         pixels = self.frames * width * height
         return int(pixels * _BYTES_PER_PNG_PIXEL) if self.destination.pattern else 0

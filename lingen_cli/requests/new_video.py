@@ -35,7 +35,7 @@ from lingen_cli.requests.job import GivenImage, GivenVideo, Job
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
+from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.inputs.story import Shot
@@ -105,8 +105,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         layout=None if request.layout is None else read_layout(request.layout),
     )
     edits = (first, *(_later(first, shot, rate, variant.windows) for shot in shots[1:]))
-    pictures = [name for name in PICTURES if getattr(request, name) is not None]
-    check_edits(variant, edits, rate, pictures=pictures, sources=loaded.sampling.sources)
+    given = [name for name in IMAGES if getattr(request, name) is not None]
+    check_edits(variant, edits, rate, images=given, sources=loaded.sampling.sources)
     loras = tuple(parse_lora(one) for one in request.lora or ())
     check_formats(variant, request.quantize, request.denoiser or (), settings.offload)
     denoisers = tuple(find_denoiser(one) for one in request.denoiser or ())
@@ -240,7 +240,7 @@ def given_video(path: Path) -> GivenVideo:
 
 
 def given_image(path: Path, width: int, height: int) -> GivenImage:
-    """Read a picture and cut and scale it to the video's size. Raises as `read_image` does."""
+    """Read an image and cut and scale it to the video's size. Raises as `read_image` does."""
     from lingen_cli.media.images.image_files import fit_image, read_image
 
     pixels = fit_image(read_image(path), width, height)

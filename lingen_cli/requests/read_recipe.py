@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.files.numbered import pictures_at
+from lingen_cli.files.numbered import images_at
 from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
@@ -25,10 +25,10 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
 from lingen_cli.requests.job import Base, GivenImage, GivenVideo, Job
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
-from lingen_cli.requests.recipe import ForeignBase, GivenPicture, Recipe, recipe_from_video
+from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recipe_from_video
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import PICTURES, HubModel, ModelVariant
+from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
 
 if TYPE_CHECKING:
     pass
@@ -72,10 +72,10 @@ class Changes:
 def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
     video, changes = request.video, Changes.of(request, context)
-    recipe, pictures = recipe_from_video(video), pictures_at(video)
-    stem = pictures[0].parent.name if pictures else video.stem
+    recipe, images = recipe_from_video(video), images_at(video)
+    stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
-    if not pictures:
+    if not images:
         again = replace(again, beside=video)
     if again.base is not None:
         check_base(again.base)
@@ -116,14 +116,14 @@ def prepare_again(
             preset=recipe.encoder_preset,
         )
 
-    def picture(given: GivenPicture | None, moved: Path | None) -> GivenImage | None:
+    def given_again(given: RecordedImage | None, moved: Path | None) -> GivenImage | None:
         if given is None:
             return None
         if read_image:
             return given_image(moved or Path(given.path), width, height)
         return GivenImage(path=Path(given.path), sha256=given.sha256, pixels=None)
 
-    def source(given: GivenPicture | None) -> GivenVideo | None:
+    def source(given: RecordedImage | None) -> GivenVideo | None:
         if given is None:
             return None
         if read_image:
@@ -131,8 +131,8 @@ def prepare_again(
         return GivenVideo(path=Path(given.path), sha256=given.sha256, size=(0, 0), seconds=0)
 
     edits = edits_of(recipe, variant)
-    given = [name for name in PICTURES if getattr(recipe, name) is not None]
-    check_edits(variant, edits, recipe.rate, pictures=given)
+    given = [name for name in IMAGES if getattr(recipe, name) is not None]
+    check_edits(variant, edits, recipe.rate, images=given)
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
@@ -147,8 +147,8 @@ def prepare_again(
         width=width,
         height=height,
         base=base,
-        image=picture(recipe.image, changes.image),
-        last_image=picture(recipe.last_image, changes.last_image),
+        image=given_again(recipe.image, changes.image),
+        last_image=given_again(recipe.last_image, changes.last_image),
         video=source(recipe.video),
         device=device,
         dtype=recipe.dtype,
@@ -235,13 +235,13 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
 
 
 def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
-    """One line for each of the weights and pictures that is not what it was."""
+    """One line for each of the weights and images that is not what it was."""
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
-    pictures = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
-    for name, asked, given in pictures:
+    images = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
+    for name, asked, given in images:
         if asked and given and asked.sha256 != given.sha256:
-            yield f"the {name} picture is not the one the video was made with"
+            yield f"the {name} image is not the one the video was made with"
     if recipe.video and job.video and recipe.video.sha256 != job.video.sha256:
         yield "the video that it is made from is not the one it was"

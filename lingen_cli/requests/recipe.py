@@ -18,8 +18,8 @@ MAX_BASE_FRAMES = 100_000_000
 MAX_SIDE = 8192
 
 
-class GivenPicture(BaseModel):
-    """A picture that was given, at the place where it lay."""
+class RecordedImage(BaseModel):
+    """An image that was given, at the place where it lay."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -87,11 +87,11 @@ class Recipe(Sampled):
     fps: str = Field(pattern=FPS_PATTERN)
     width: int = Field(ge=1)
     height: int = Field(ge=1)
-    image: GivenPicture | None = None
+    image: RecordedImage | None = None
     """The video starts from it."""
-    last_image: GivenPicture | None = None
+    last_image: RecordedImage | None = None
     """What was sampled first ends in it."""
-    video: GivenPicture | None = None
+    video: RecordedImage | None = None
     """What was sampled first is made from this video."""
     base: ForeignBase | None = None
     crf: int = Field(ge=1, le=51)
@@ -100,7 +100,7 @@ class Recipe(Sampled):
     dtype: str
     threads: int = Field(ge=1, le=4096)
     tiles: bool = False
-    """The pictures were decoded in tiles that are blended: the card was too small for more."""
+    """The images were decoded in tiles that are blended: the card was too small for more."""
     versions: dict[str, str]
     """lingen, torch, python, av."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_cli import __version__
 from lingen_cli.requests.edits import Added, Sampled
 from lingen_cli.requests.job import Base, GivenImage, Job
-from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, GivenPicture, Recipe
+from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, Recipe, RecordedImage
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -63,19 +63,19 @@ def _asked(job: Job) -> dict[str, Any]:
         "fps": str(job.rate),
         "width": job.width,
         "height": job.height,
-        "image": _picture(job.image),
-        "last_image": _picture(job.last_image),
+        "image": _image(job.image),
+        "last_image": _image(job.last_image),
         "video": None
         if job.video is None
-        else GivenPicture(path=str(job.video.path), sha256=job.video.sha256),
+        else RecordedImage(path=str(job.video.path), sha256=job.video.sha256),
         "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         "crf": job.crf,
         "encoder_preset": job.encoder_preset,
     }
 
 
-def _picture(image: GivenImage | None) -> GivenPicture | None:
-    return None if image is None else GivenPicture(path=str(image.path), sha256=image.sha256)
+def _image(image: GivenImage | None) -> RecordedImage | None:
+    return None if image is None else RecordedImage(path=str(image.path), sha256=image.sha256)
 
 
 def _plain(base: Base) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from lingen_cli.exit_codes import failure_of
-from lingen_cli.files.numbered import pictures_at
+from lingen_cli.files.numbered import images_at
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.terminal import console
 
@@ -72,9 +72,9 @@ class Events:
         return json.dumps(head | fields, ensure_ascii=True) + "\n"
 
     def finish(self, output: Path, frames: int, seconds: float, *, skipped: bool = False) -> None:
-        """Tell what the `end` event will say about the published file, or folder of pictures."""
+        """Tell what the `end` event will say about the published file, or folder of images."""
         digest = hashlib.sha256()
-        for path in pictures_at(output) or [output]:
+        for path in images_at(output) or [output]:
             with path.open("rb") as file:
                 while block := file.read(1 << 20):
                     digest.update(block)

@@ -15,7 +15,7 @@ _RIDGE = 1e-2
 
 
 def sketch(latents: Tensor, first_image: Tensor, frames: int = _SHOWN) -> Pixels:
-    """A row of up to `frames` small pictures, evenly spread over the clip.
+    """A row of up to `frames` small images, evenly spread over the clip.
 
     The colors come from a linear map from the 16 channels to RGB, fitted on the one frame that was
     decoded. Decoding them all would take as long as making the video.
@@ -41,8 +41,8 @@ def sketch(latents: Tensor, first_image: Tensor, frames: int = _SHOWN) -> Pixels
     row: list[Pixels] = []
     for number in shown:
         colors = (to_rgb.T @ _with_bias(x[:, number].flatten(1))).clamp(0, 255).round()
-        picture = colors.view(3, height, width).permute(1, 2, 0).to(torch.uint8).numpy()
-        row += [gap, picture] if row else [picture]
+        image = colors.view(3, height, width).permute(1, 2, 0).to(torch.uint8).numpy()
+        row += [gap, image] if row else [image]
     return np.concatenate(row, axis=1)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _SECONDS_BETWEEN_LINES = 10.0
-_PICTURE_ROWS = 12
+_IMAGE_ROWS = 12
 
 
 class Progress:
@@ -43,8 +43,8 @@ class Progress:
         self._phase_start = self._last_line = time.monotonic()
 
     @property
-    def draws_pictures(self) -> bool:
-        """Tell whether `picture` shows anything."""
+    def draws_images(self) -> bool:
+        """Tell whether `draw` shows anything."""
         return self.terminal or (self.forced and not self.quiet)
 
     def __enter__(self) -> Self:
@@ -97,16 +97,16 @@ class Progress:
         self.events.emit("warning", message=text, **fields)
         self._tell(f"lingen: warning: {printable(text)}")
 
-    def picture(self, image: np.ndarray[Any, Any]) -> None:
+    def draw(self, image: np.ndarray[Any, Any]) -> None:
         """Show uint8 (H, W, 3) above the bars, or, forced and without a terminal, as lines."""
         from rich.console import Console, Group
 
-        from lingen_cli.terminal.terminal_image import TerminalPicture
+        from lingen_cli.terminal.terminal_image import TerminalImage
 
-        drawing: RenderableType = TerminalPicture(image, rows=_PICTURE_ROWS)
+        drawing: RenderableType = TerminalImage(image, rows=_IMAGE_ROWS)
         if self._live is not None and self._bars is not None:
             self._live.update(Group(drawing, self._bars), refresh=True)
-        elif self.draws_pictures:
+        elif self.draws_images:
             Console(stderr=True, force_terminal=True).print(drawing)
 
     def _start(self) -> None:

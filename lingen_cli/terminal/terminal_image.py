@@ -1,4 +1,4 @@
-"""A picture drawn with characters: every cell shows two pixels, one above the other."""
+"""An image drawn with characters: every cell shows two pixels, one above the other."""
 
 from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -14,7 +14,7 @@ _ROWS_LEFT_FREE = 4  # for the prompt and the lines above
 _MIN_ROWS = 4
 
 
-class TerminalPicture:
+class TerminalImage:
     """Rich renderable of uint8 (H, W, 3), scaled down to the width and height of the console, never
     up.
 

@@ -14,7 +14,7 @@ VIDEOS = frozenset(
     )
 )
 """Suffixes of files that are taken for videos in folders, and offered as such."""
-_PICTURES = frozenset({".png", ".jpg", ".jpeg"})
+_IMAGES = frozenset({".png", ".jpg", ".jpeg"})
 
 
 def completed(name: str) -> Complete | None:
@@ -102,8 +102,8 @@ _KINDS: dict[str, Complete] = {
     "clock": _one_of("wall", "processor"),
     "fit": _one_of("stretch", "pad", "crop"),
     "video": _files(VIDEOS),
-    "image": _files(_PICTURES),
-    "last_image": _files(_PICTURES),
+    "image": _files(_IMAGES),
+    "last_image": _files(_IMAGES),
     "given_video": _files(VIDEOS),
     "story": _files({".toml"}),
     "layout": _files({".json"}),

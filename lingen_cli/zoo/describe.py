@@ -130,7 +130,7 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "memory": f"{_gigabytes(model)} for the weights alone: counted, bfloat16, the autoencoder "
         "float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
-        "pictures": list(model.pictures),
+        "images": list(model.images),
         "diffusers": f"{model.pipelines[0]}, from {model.since} on",
         "repository": f"{model.repository} at {model.revision}" if model.repository else None,
         "weights": "not here" if found is None else str(found),

@@ -102,7 +102,7 @@ def _gaps(scene: Scene, before: Sequence[Place]) -> list[Tensor]:
 
 
 def places_in(image: Tensor) -> list[Place]:
-    """Find the objects in a picture (H, W, 3) uint8 of the playground, at most two, by their
+    """Find the objects in an image (H, W, 3) uint8 of the playground, at most two, by their
     colors."""
     wide = image.shape[1]
     layers = take_apart(image[None].cpu(), 2)

@@ -160,7 +160,7 @@ class ModelVariant(Component):
     """Words that `plan_layout` reads. A prompt with another word that the weights know, as after a
     training on other captions, is not planned."""
     locate_objects: ObjectLocator | None = None
-    """Where objects are in a picture that a video begins with, from which the plan goes on."""
+    """Where objects are in an image that a video begins with, from which the plan goes on."""
     windows: tuple[int, int] = (33, 9)
     """Beyond `trained_seconds`, and when a video is extended, it is sampled in windows: latent
     frames in one, and how many of them are its past."""
@@ -170,7 +170,7 @@ SUPPORTED = ("steps", "guidance_scale", "negative_prompt", "seed")
 """Fields of `SamplingParams` that every pipeline of `diffusers` follows."""
 
 
-PICTURES = ("image", "last_image", "video")
+IMAGES = ("image", "last_image", "video")
 """What pipelines of `diffusers` make a video from beside a prompt, as options and arguments."""
 DENOISER = "transformer"
 """Beginning of the names that pipelines of `diffusers` have for their denoisers."""
@@ -235,12 +235,12 @@ class HubModel(Component):
     """Of its authors; `--negative ""` leaves it out."""
     shift: float = 0.0
     """Shift of its noise schedule; 0: what its scheduler's configuration says."""
-    pictures: tuple[str, ...] = ()
-    """Of `PICTURES`, those that its pipeline takes."""
+    images: tuple[str, ...] = ()
+    """Of `IMAGES`, those that its pipeline takes."""
     needs: tuple[str, ...] = ()
-    """Of `pictures`, those without which it makes no video."""
+    """Of `images`, those without which it makes no video."""
     tiles: bool = False
-    """Whether its pictures may be decoded in tiles, where a card is too small for more."""
+    """Whether its images may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
     takes_formats: bool = False

@@ -37,7 +37,7 @@ def test_a_file_is_treated_as_the_table_says(
     options = ("--seconds", "1", "--steps", "1", "--seed", "1", "--weights", str(tiny_weights))
     code = run(["extend", str(old), "--prompt", "a red ball", *options, "-o", str(new)])
     assert not corpus.differences(case, code, capsys.readouterr().err, new)
-    assert new.exists() == (case.pictures != corpus.REFUSED)
+    assert new.exists() == (case.images != corpus.REFUSED)
 
 
 def test_the_table_of_the_docs_is_that_of_the_script() -> None:
@@ -49,4 +49,4 @@ def test_the_script_tells_of_a_difference(tmp_path: Path, monkeypatch: pytest.Mo
     old = corpus.make(case, tmp_path)
     said = "lingen: warning: the old frames are encoded again, not copied: it has gaps"
     problems = corpus.differences(case, 0, said, old)
-    assert problems == ["its pictures are encoded again", "1.00 s"]
+    assert problems == ["its images are encoded again", "1.00 s"]

@@ -172,7 +172,7 @@ class TestOutputs:
         clean_environment: Path,
     ) -> None:
         fails(generate("--image", "no.png"), 66, "no such file: no.png")
-        (clean_environment / "text.png").write_text("not a picture")
+        (clean_environment / "text.png").write_text("not an image")
         fails(generate("--image", "text.png"), 65, "not a PNG, JPEG or WebP image")
 
     @pytest.mark.parametrize("missing", ["denoiser", "autoencoder", "text_encoder"])

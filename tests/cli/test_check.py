@@ -27,7 +27,7 @@ def scene(
     speed: float = 1.5,
 ) -> np.ndarray:
     """A square that moves over stripes. `tint` is added by the end, `blur` widens the edges in the
-    second half, frames of `hold` repeat the first of them, at `cut` the picture changes sides, and
+    second half, frames of `hold` repeat the first of them, at `cut` the image changes sides, and
     the square comes back after `period` frames."""
     images = []
     for number in range(frames):

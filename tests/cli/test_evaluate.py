@@ -92,7 +92,7 @@ def tiny_dit(tiny_weights: Path, tmp_path: Path) -> Path:
 
 
 def test_models_side_by_side(lingen_here: RunHere, tiny_weights: Path, tiny_dit: Path) -> None:
-    """Without a stand-in: losses on real held-out clips, only shorter ones, and a picture."""
+    """Without a stand-in: losses on real held-out clips, only shorter ones, and an image."""
     named = f"lingen-mini={tiny_weights},dit-mini={tiny_dit}"
     lengths = ("--seconds", 1, "--clips", 2, "--long-clips", 0, "--loss-clips", 2, "--steps", 1)
     more = ("--loss-seconds", "0.5,1,3", "--size", 64, "--natural-clips", 1)

@@ -66,12 +66,12 @@ def extend(lingen_here: RunHere) -> Callable[..., subprocess.CompletedProcess[st
 
 
 def packets(path: Path | str) -> list[bytes]:
-    """The picture packets of a file, and what each shows."""
+    """The image packets of a file, and what each shows."""
     with av.open(str(path)) as container:
         return [bytes(p) for p in container.demux(video=0) if p.dts is not None]
 
 
-def pictures(path: Path | str) -> list[np.ndarray]:
+def images_in(path: Path | str) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -132,7 +132,7 @@ def test_the_recipe_tells_every_part(
     )
 
 
-def test_the_first_picture_is_not_needed_again(
+def test_the_first_image_is_not_needed_again(
     generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     import numpy as np
@@ -144,7 +144,7 @@ def test_the_first_picture_is_not_needed_again(
     Path("begin.png").rename("elsewhere.png")
     extend("first.mp4", "--seconds", "1", "-o", "longer.mp4")
     extend("longer.mp4", "--image", "elsewhere.png", "-o", "again.mp4", command="rerun")
-    assert len(pictures("again.mp4")) == 36
+    assert len(images_in("again.mp4")) == 36
     assert packets("again.mp4") == packets("longer.mp4")
 
 
@@ -168,7 +168,7 @@ def test_a_video_that_was_encoded_again_is_continued_from_its_pixels(
     generate: Callable[..., Path], extend: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     first = generate("--frames", "20")
-    shown = pictures(first)
+    shown = images_in(first)
     with av.open("first.mp4") as source, av.open("other.mp4", "w") as target:
         stream = target.add_stream("libx264", rate=16, options={"crf": "10", "profile": "baseline"})
         stream.width = stream.height = 32
@@ -180,8 +180,8 @@ def test_a_video_that_was_encoded_again_is_continued_from_its_pixels(
     result = extend("other.mp4", "--seconds", "1", "-o", "longer.mp4")
     assert "was changed since lingen made it (frames 0 to 19 differ)" in result.stderr
     assert "encoded again" not in result.stderr
-    assert len(pictures("longer.mp4")) == 36
-    for before, after in zip(shown, pictures("longer.mp4"), strict=False):
+    assert len(images_in("longer.mp4")) == 36
+    for before, after in zip(shown, images_in("longer.mp4"), strict=False):
         assert abs(before.astype(int) - after).mean() < 6
 
 
@@ -265,7 +265,7 @@ def test_a_retake_changes_nothing_else(
     same = (before == after).flatten(3).all(-1)[0].all(0).tolist()
     assert same == [not 4 <= number <= 6 for number in range(15)]  # frames 25 to 48
     verify_video(Path("new.mp4"), frames=112, width=32, height=32, fps=Fraction(16))
-    untouched = (pictures(name)[24].astype(int) for name in ("new.mp4", "longer.mp4"))
+    untouched = (images_in(name)[24].astype(int) for name in ("new.mp4", "longer.mp4"))
     assert abs(next(untouched) - next(untouched)).mean() < 1  # x264 looks ahead
     (_, edit) = recipe_from_video(Path("new.mp4")).edits
     assert isinstance(edit, Retaken)

@@ -21,7 +21,7 @@ from tests.cli.protocols import Fails, RunHere
 NEW = ("--prompt", "a red ball", "--seconds", "1", "--steps", "1", "--seed", "3")
 COPIED = "not copied"
 ALIKE = 10
-"""Mean difference of pixels that were encoded once more; another picture has 40 and more."""
+"""Mean difference of pixels that were encoded once more; another image has 40 and more."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def ffmpeg(clean_environment: Path) -> Callable[..., subprocess.CompletedProcess
 
 @pytest.fixture
 def make(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[..., Path]:
-    """A video of the test picture, 2 s at 30 frames per second unless said otherwise."""
+    """A video of the test image, 2 s at 30 frames per second unless said otherwise."""
 
     def run(
         name: str,
@@ -51,8 +51,8 @@ def make(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Callable[
         seconds: int = 2,
         source: Sequence[str] = (),
     ) -> Path:
-        picture = f"testsrc=s={size}:r={rate}:d={seconds}"
-        given: tuple[object, ...] = ("-f", "lavfi", "-i", picture, *source, *options)
+        image = f"testsrc=s={size}:r={rate}:d={seconds}"
+        given: tuple[object, ...] = ("-f", "lavfi", "-i", image, *source, *options)
         if not {"-c:v", "-pix_fmt"} & set(options):
             given += ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-preset", "ultrafast")
         ffmpeg(*given, name)
@@ -191,7 +191,7 @@ def test_odd_sizes_lose_a_row(
 ) -> None:
     old = make("odd.mkv", "-c:v", "ffv1", size="97x65")
     new, said = extend(old)
-    assert "its pictures of 97x65 are cut to 96x64" in said
+    assert "its images of 97x65 are cut to 96x64" in said
     assert facts(new)[:2] == (96, 64)
 
 

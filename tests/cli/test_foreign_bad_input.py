@@ -30,9 +30,9 @@ def small(clean_environment: Path) -> Callable[..., Path]:
             stream: Any = container.add_stream(codec, rate=16, options={"g": "8"} | options)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             for number in range(64):
-                picture = np.full((48, 64, 3), 40 + 2 * number, np.uint8)
-                picture[8:24, number % 48 : number % 48 + 16] = (220, 200, 40)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+                image = np.full((48, 64, 3), 40 + 2 * number, np.uint8)
+                image[8:24, number % 48 : number % 48 + 16] = (220, 200, 40)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
             container.mux(stream.encode(None))
         return path
 
@@ -67,7 +67,7 @@ def text(path: Path) -> None:
     path.write_text("this is no video\n" * 100)
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     with av.open(str(path), "w", format="image2") as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb24"
@@ -115,7 +115,7 @@ def enormous(path: Path) -> None:
         pytest.param(os.mkfifo, 66, "not a regular file", id="A4 fifo"),
         pytest.param(Path.touch, 65, "file is empty", id="A5 empty"),
         pytest.param(text, 65, "not a supported video file", id="A6 text"),
-        pytest.param(picture, 65, "not a supported video file", id="A7 picture"),
+        pytest.param(image, 65, "not a supported video file", id="A7 image"),
         pytest.param(sound, 65, "file has no video stream", id="A8 sound"),
         pytest.param(playlist, 65, "not a supported video file", id="B2 playlist"),
         pytest.param(without_index, 65, "(or damaged header)", id="A9 no index"),

@@ -1,4 +1,4 @@
-"""Times of pictures: high and low rates, slides, B-frames without dts, files that ask for days."""
+"""Times of images: high and low rates, slides, B-frames without dts, files that ask for days."""
 
 import subprocess
 from collections.abc import Callable
@@ -55,9 +55,7 @@ def test_a_higher_rate_is_told_before_work(
     new, _, events = extended("old.mp4")
     first = next(n for n, one in enumerate(events) if one.get("phase") == "load")
     early = [one["message"] for one in events[:first] if one["event"] == "warning"]
-    assert any(
-        "its 480 per second are more than 240: 2 pictures become one" in one for one in early
-    )
+    assert any("its 480 per second are more than 240: 2 images become one" in one for one in early)
     assert facts(new) == (240, 480)
 
 
@@ -87,7 +85,7 @@ def test_a_time_lapse_keeps_its_length(
     assert Fraction(frames) / rate == 9
 
 
-def test_the_last_picture_of_a_gif(
+def test_the_last_image_of_a_gif(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:
@@ -113,17 +111,17 @@ def test_matroska_with_b_frames_is_copied(
     assert ffmpeg("-i", new, "-f", "null", "-").stderr == b""
 
 
-def test_few_pictures_that_last_for_days_are_refused(
+def test_few_images_that_last_for_days_are_refused(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]], lingen_here: RunHere, fails: Fails
 ) -> None:
     apart = ("-bsf:v", "setts=ts=N*864000000", "-video_track_timescale", 1000)
     ffmpeg(*source(1, 2), *H264, *apart, "days.mp4")
     result = lingen_here("extend", "days.mp4", "--prompt", "a red ball", "--seconds", "1")
-    fails(result, 65, "2 pictures in", "would be", "frames", "ffmpeg -i days.mp4 -t 60")
+    fails(result, 65, "2 images in", "would be", "frames", "ffmpeg -i days.mp4 -t 60")
     assert sorted(path.name for path in Path().iterdir()) == ["days.mp4"]
 
 
-def test_a_picture_that_the_decoder_drops_in_silence(
+def test_a_image_that_the_decoder_drops_in_silence(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:
@@ -139,7 +137,7 @@ def test_a_picture_that_the_decoder_drops_in_silence(
 
 
 def drop_silently(whole: bytes, places: Any) -> bool:
-    """Write damaged.mp4, with a bit flipped that costs a picture and raises nothing."""
+    """Write damaged.mp4, with a bit flipped that costs an image and raises nothing."""
     for place in places:
         for bit in range(8):
             data = bytearray(whole)

@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path
         stream = container.add_stream("libx264", rate=5)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
         for _ in range(5):
-            picture = np.full((32, 48, 3), 200, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            image = np.full((32, 48, 3), 200, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
         container.mux(stream.encode())
     (folder / "broken.mp4").write_bytes(b"no video" * 100)
     (folder / "notes.txt").write_text("no video")
@@ -171,9 +171,9 @@ def test_the_same_prompt_stands_side_by_side(page: Path) -> None:
 
 def test_a_video_plays_under_the_mouse(page: Path) -> None:
     script = """
-        const picture = document.querySelectorAll(".picture")[2];
-        picture.dispatchEvent(new Event("mouseenter"));
-        const video = picture.querySelector("video");
+        const image = document.querySelectorAll(".image")[2];
+        image.dispatchEvent(new Event("mouseenter"));
+        const video = image.querySelector("video");
         const told = what => document.title = what + " " + video.videoWidth;
         video.addEventListener("loadeddata", () => told("plays"));
         video.addEventListener("error", () => told("fails"));
@@ -186,7 +186,7 @@ def test_typing_filters_and_a_click_tells_more(page: Path) -> None:
         const query = document.getElementById("query");
         query.value = "star";
         query.dispatchEvent(new Event("input"));
-        document.querySelector(".picture").click();
+        document.querySelector(".image").click();
         document.title = document.querySelector("dialog dl").textContent + " " + location.hash;
     """
     title, main = browsed(page, script=script)
@@ -197,7 +197,7 @@ def test_typing_filters_and_a_click_tells_more(page: Path) -> None:
 
 def test_a_click_plays_the_video_large(page: Path) -> None:
     script = """
-        document.querySelectorAll(".picture")[2].click();
+        document.querySelectorAll(".image")[2].click();
         const video = document.querySelector("dialog video");
         const told = what => document.title = what + " " + video.videoWidth;
         video.addEventListener("loadeddata", () => told("plays"));

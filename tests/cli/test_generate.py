@@ -240,16 +240,16 @@ def test_another_frame_rate_keeps_the_length(
     assert float(stream["duration"]) == pytest.approx(1, abs=0.002)
 
 
-def test_a_picture_begins_the_video(
+def test_a_image_begins_the_video(
     generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
 ) -> None:
     import numpy as np
 
     from lingen_cli.media.images.image_files import write_png
 
-    picture = np.zeros((40, 60, 3), np.uint8)
-    picture[:, 30:] = 255
-    write_png(Path("first.png"), picture)
+    shown = np.zeros((40, 60, 3), np.uint8)
+    shown[:, 30:] = 255
+    write_png(Path("first.png"), shown)
     assert generate("--image", "first.png", "--seed", "1", "-o", "a.mp4").returncode == 0
     assert generate("--seed", "1", "-o", "b.mp4").returncode == 0
     assert Path("a.mp4").read_bytes() != Path("b.mp4").read_bytes()
@@ -261,7 +261,7 @@ def test_a_picture_begins_the_video(
 
 
 @pytest.mark.parametrize("seconds", ["2", "70"])  # in one piece, and window by window
-def test_a_picture_ends_the_video(
+def test_a_image_ends_the_video(
     generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere, seconds: str
 ) -> None:
     import numpy as np
@@ -281,7 +281,7 @@ def test_a_picture_ends_the_video(
     assert Path("c.mp4").read_bytes() == Path("a.mp4").read_bytes()
 
 
-def test_one_frame_has_no_last_picture(
+def test_one_frame_has_no_last_image(
     generate: Callable[..., subprocess.CompletedProcess[str]], fails: Fails
 ) -> None:
     fails(generate("--last-image", "x.png", "--frames", "1", small=()), 2, "at least 2 frames")

@@ -82,12 +82,12 @@ def test_as_long_as_it_can(lingen_here: RunHere, fails: Fails) -> None:
         fails(lingen_here(*WISH, *wish), 69, "license")
 
 
-def test_pictures_and_stories(lingen_here: RunHere, fails: Fails) -> None:
+def test_images_and_stories(lingen_here: RunHere, fails: Fails) -> None:
     from lingen_cli.media.images.image_files import write_png
 
     write_png(Path("first.png"), np.zeros((32, 32, 3), np.uint8))
     for option in ("--image", "--last-image"):
-        fails(lingen_here(*WISH, option, "first.png"), 2, "takes no pictures")
+        fails(lingen_here(*WISH, option, "first.png"), 2, "takes no images")
     shot = '[[shot]]\nprompt = "a red cat"\nseconds = 1\n'
     Path("story.toml").write_text(shot + shot)
     story = ("generate", "--story", "story.toml", "--model", "wan-1.3b")

@@ -35,7 +35,7 @@ def generate(
     return run
 
 
-def pictures(path: str) -> np.ndarray:
+def images(path: str) -> np.ndarray:
     with av.open(path) as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)]).astype(int)
 
@@ -55,7 +55,7 @@ def test_two_rows_are_too_many(
     result = generate("a.mp4")
     assert result.returncode == 0, result.stderr
     assert "warning: out of memory; the networks get smaller parts at a time" in result.stderr
-    assert np.abs(pictures("a.mp4") - pictures("whole.mp4")).mean() < 1
+    assert np.abs(images("a.mp4") - images("whole.mp4")).mean() < 1
 
 
 def test_decoding_takes_smaller_parts_too(
@@ -74,7 +74,7 @@ def test_decoding_takes_smaller_parts_too(
     monkeypatch.setattr(TemporalAutoencoder, "decode_in_chunks", narrow)
     result = generate("a.mp4")
     assert result.returncode == 0, result.stderr
-    assert np.abs(pictures("a.mp4") - pictures("whole.mp4")).mean() < 1
+    assert np.abs(images("a.mp4") - images("whole.mp4")).mean() < 1
 
 
 def test_where_nothing_helps_it_is_an_error(

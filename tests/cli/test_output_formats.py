@@ -159,10 +159,10 @@ def test_sound_and_subtitles(
     subtitles: str | None,
 ) -> None:
     Path("s.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
-    picture = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
+    shown = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
     tone = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
     kept = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-c:s", "srt")
-    ffmpeg(*picture, *tone, "-i", "s.srt", *kept, "old.mkv")
+    ffmpeg(*shown, *tone, "-i", "s.srt", *kept, "old.mkv")
     new, said, _ = extended("old.mkv", output=f"new{suffix}")
     found = {one["codec_type"]: one for one in probe(new)}
     assert int(found["video"]["nb_read_frames"]) == 72

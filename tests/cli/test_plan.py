@@ -110,7 +110,7 @@ def test_a_story(
     assert json.loads(result.stdout)["frames"] == 48
 
 
-def test_fewer_steps_and_smaller_pictures(
+def test_fewer_steps_and_smaller_images(
     planned: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a pace and a memory of our own, whatever this machine has."""

@@ -13,7 +13,7 @@ from lingen_plugins import Autoencoder, Dataset, TextEncoder, hookimpl
 
 
 class Greys:
-    """Pictures of one grey that grows lighter."""
+    """Images of one grey that grows lighter."""
 
     FPS = 16
 

@@ -424,16 +424,16 @@ def test_a_short_run_leaves_nothing(
     assert list(clean_environment.iterdir()) == []
 
 
-def test_a_picture_that_changed_is_another_run(
+def test_a_image_that_changed_is_another_run(
     clean_environment: Path,
     lingen_here: RunHere,
     stopped: Callable[..., int],
     tiny_weights: Path,
     fails: Fails,
 ) -> None:
-    picture = np.zeros((64, 64, 3), np.uint8)
-    write_png(Path("first.png"), picture)
+    image = np.zeros((64, 64, 3), np.uint8)
+    write_png(Path("first.png"), image)
     common = ("generate", PROMPT, "--frames", 9, "--image", "first.png", "--size", 64)
     stopped(*common, "--steps", 100, "--seed", 1, "-o", "a.mp4")
-    write_png(Path("first.png"), picture + 255)
+    write_png(Path("first.png"), image + 255)
     fails(lingen_here("resume", "a.mp4"), 73, "other settings")

@@ -1,4 +1,4 @@
-"""Everything beside the pictures: sound, subtitles, chapters and tags go into the new video."""
+"""Everything beside the frames: sound, subtitles, chapters and tags go into the new video."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.protocols import RunHere
 
-PICTURE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
+IMAGE = ("-f", "lavfi", "-i", "testsrc2=s=96x64:r=24:d=2")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p")
 TONE = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=2")
 
@@ -38,7 +38,7 @@ def said_before_sampling(events: Any) -> list[Any]:
     warnings = [one["message"] for one in events[:first] if one["event"] == "warning"]
     later = [one["message"] for one in events[first:] if one["event"] == "warning"]
     assert not [text for text in later if "sound" in text or "beside" in text]
-    return [text for text in warnings if "beside the pictures" in text]
+    return [text for text in warnings if "beside the frames" in text]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_sound_of_every_codec_is_kept(
     options: tuple[str, ...],
     codec: str,
 ) -> None:
-    ffmpeg(*PICTURE, *TONE, *options, name)
+    ffmpeg(*IMAGE, *TONE, *options, name)
     new, _, events = extended(name)
     (sound,) = streams(probe_file(new), "audio")
     assert sound["codec_name"] == codec or (name == "mp2.mp4" and sound["codec_name"] == "mp2")
@@ -93,7 +93,7 @@ def rich(ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]]) -> Path:
         "[CHAPTER]\nTIMEBASE=1/1000\nSTART=1000\nEND=2000\ntitle=Two\n"
     )
     inputs: tuple[object, ...] = (
-        *PICTURE,
+        *IMAGE,
         *TONE,
         "-f",
         "lavfi",
@@ -127,7 +127,7 @@ def test_tracks_languages_subtitles_chapters_and_title(
     probe_file: Callable[..., Any],
 ) -> None:
     new, said, _ = extended(rich)
-    assert "beside the pictures" not in said
+    assert "beside the frames" not in said
     check_rich(probe_file(new), ("a red ball", 3.0))
     assert abs(pitch(heard(new, 0)) - 440) < 2
     assert abs(pitch(heard(new, 1)) - 880) < 2
@@ -159,18 +159,16 @@ def test_what_an_mp4_cannot_hold_is_named_in_one_warning(
     Path("notes.txt").write_text("a font")
     attached: tuple[str, ...] = ("-attach", "cover.jpg", "-metadata:s:t:0", "mimetype=image/jpeg")
     attached += ("-attach", "notes.txt", "-metadata:s:t:1", "mimetype=text/plain")
-    pictures = ("-map", 0, "-map", 1, "-map", 2, "-map", 3, *H264, "-c:a", "pcm_s16le")
+    images = ("-map", 0, "-map", 1, "-map", 2, "-map", 3, *H264, "-c:a", "pcm_s16le")
     canvas = ("-f", "lavfi", "-i", "testsrc2=s=32x32:r=24:d=2")
     Path("s.srt").write_text("1\n00:00:00,200 --> 00:00:00,900\nHello\n")
     subtitles = ("-i", "s.srt", "-c:s", "ass")
-    ffmpeg(
-        *PICTURE, *TONE, *canvas, *subtitles[:2], *pictures, *subtitles[2:], *attached, "many.mkv"
-    )
+    ffmpeg(*IMAGE, *TONE, *canvas, *subtitles[:2], *images, *subtitles[2:], *attached, "many.mkv")
     new, _, events = extended("many.mkv")
     (told,) = said_before_sampling(events)
     assert "sound 1 is encoded again: pcm_s16le becomes AAC" in told
-    assert "picture 2 is left out" in told
-    assert "cover picture" in told and "attachment" in told
+    assert "image 2 is left out" in told
+    assert "cover image" in told and "attachment" in told
     kinds = [one["codec_type"] for one in probe_file(new)["streams"]]
     assert kinds.count("video") == 1 and kinds.count("audio") == 1 and kinds.count("subtitle") == 1
 
@@ -180,7 +178,7 @@ def test_a_foreign_comment_becomes_the_description(
     extended: Callable[..., tuple[Path, Any, list[Any]]],
     probe_file: Callable[..., Any],
 ) -> None:
-    ffmpeg(*PICTURE, *H264, "-metadata", "comment=shot in June", "talk.mp4")
+    ffmpeg(*IMAGE, *H264, "-metadata", "comment=shot in June", "talk.mp4")
     new, _, _ = extended("talk.mp4")
     assert probe_file(new)["format"]["tags"]["description"] == "shot in June"
 
@@ -216,12 +214,12 @@ def test_sound_that_was_put_under_a_lingen_video(
     assert Path("x.mp4").read_bytes() == Path("y.mp4").read_bytes()
 
 
-def test_sound_longer_than_the_picture_goes_on_under_the_new_part(
+def test_sound_longer_than_the_image_goes_on_under_the_new_part(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:
     sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=6")
-    ffmpeg(*PICTURE, *sound, *H264, "-c:a", "pcm_s16le", "long.mov")
+    ffmpeg(*IMAGE, *sound, *H264, "-c:a", "pcm_s16le", "long.mov")
     new, _, _ = extended("long.mov")
     samples = heard(new)
     assert abs(len(samples) / 8000 - 3) < 0.05
@@ -229,13 +227,13 @@ def test_sound_longer_than_the_picture_goes_on_under_the_new_part(
 
 
 @pytest.mark.parametrize("name", ["long.mkv", "long.mp4", "long.ts"])
-def test_a_picture_shorter_than_its_sound_is_not_cut_short(
+def test_a_image_shorter_than_its_sound_is_not_cut_short(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
     name: str,
 ) -> None:
     sound = ("-f", "lavfi", "-i", "sine=f=440:r=48000:d=4")
-    ffmpeg(*PICTURE, *sound, *H264, "-c:a", "aac", name)
+    ffmpeg(*IMAGE, *sound, *H264, "-c:a", "aac", name)
     _, said, _ = extended(name)
     assert "cut short" not in said
 
@@ -246,7 +244,7 @@ def test_sound_whose_times_jump_back_is_cut(
     extended: Callable[..., tuple[Path, Any, list[Any]]],
     codec: str,
 ) -> None:
-    ffmpeg(*PICTURE, *TONE, *H264, "-c:a", codec, "-f", "mpegts", "a.ts")
+    ffmpeg(*IMAGE, *TONE, *H264, "-c:a", codec, "-f", "mpegts", "a.ts")
     Path("twice.ts").write_bytes(Path("a.ts").read_bytes() * 2)
     new, _, events = extended("twice.ts")
     (told,) = said_before_sampling(events)
@@ -260,7 +258,7 @@ def test_a_gap_in_sound_that_is_encoded_stays_a_gap(
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:
     gap = "aselect='lt(t,0.5)+gt(t,1.5)'"
-    ffmpeg(*PICTURE, *TONE, "-af", gap, *H264, "-c:a", "pcm_s16le", "gap.mkv")
+    ffmpeg(*IMAGE, *TONE, "-af", gap, *H264, "-c:a", "pcm_s16le", "gap.mkv")
     new, _, _ = extended("gap.mkv")
     samples = heard(new)
     loud = [np.abs(samples[begin : begin + 1600]).mean() for begin in (800, 7200, 13600)]
@@ -273,7 +271,7 @@ def test_no_sound_says_nothing(
     extended: Callable[..., tuple[Path, Any, list[Any]]],
     probe_file: Callable[..., Any],
 ) -> None:
-    ffmpeg(*PICTURE, *H264, "still.mp4")
+    ffmpeg(*IMAGE, *H264, "still.mp4")
     new, said, _ = extended("still.mp4")
     assert "sound" not in said and "beside" not in said
     assert not streams(probe_file(new), "audio")
@@ -286,7 +284,7 @@ def test_packets_that_the_mp4_refuses_cost_the_sound_alone(
 ) -> None:
     from lingen_cli.media.tracks import packets
 
-    ffmpeg(*PICTURE, *TONE, *H264, "-c:a", "aac", "a.mp4")
+    ffmpeg(*IMAGE, *TONE, *H264, "-c:a", "aac", "a.mp4")
     whole = packets.TrackWriter._copied
 
     def broken(self: Any, video: Any, start: Any) -> Iterator[Any]:

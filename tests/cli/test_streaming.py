@@ -29,7 +29,7 @@ def command(tiny_weights: Path) -> Callable[..., list[str]]:
     return build
 
 
-def pictures(path: str) -> np.ndarray:
+def images(path: str) -> np.ndarray:
     with av.open(str(path)) as container:
         return np.stack([frame.to_ndarray() for frame in container.decode(video=0)])
 
@@ -49,7 +49,7 @@ def test_what_is_streamed_is_what_a_file_has(
         rates = [source.streams.video[0].average_rate for source in (one, other)]
     assert rates[0] == rates[1]
     # A file begins a new piece every 15 s, which changes the encoding a little.
-    found, whole = pictures("streamed.mp4").astype(int), pictures("file.mp4").astype(int)
+    found, whole = images("streamed.mp4").astype(int), images("file.mp4").astype(int)
     assert found.shape == whole.shape
     assert np.abs(found - whole).mean() < 1
     recipes: list[Any] = [read_recipe(Path(name)) for name in ("streamed.mp4", "file.mp4")]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from lingen_cli.media.images.contact_sheet import contact_sheet, grid_columns, sheet_times
-from lingen_cli.terminal.terminal_image import TerminalPicture
+from lingen_cli.terminal.terminal_image import TerminalImage
 
 
 def frames(count: int, height: int = 40, width: int = 60) -> list[np.ndarray]:
@@ -60,7 +60,7 @@ def draw(image: np.ndarray, **size: Any) -> list[str]:
         file=io.StringIO(), force_terminal=True, color_system="truecolor", legacy_windows=False,
         **size,
     )  # fmt: skip
-    screen.print(TerminalPicture(image))
+    screen.print(TerminalImage(image))
     assert isinstance(screen.file, io.StringIO)
     return screen.file.getvalue().splitlines()
 
@@ -72,7 +72,7 @@ def test_a_terminal_cell_shows_two_pixels() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (20, 50), (200, 12)])
-def test_a_picture_fits_the_terminal(width: int, height: int) -> None:
+def test_a_image_fits_the_terminal(width: int, height: int) -> None:
     lines = draw(np.zeros((300, 400, 3), np.uint8), width=width, height=height)
     assert len(lines) <= height - 4
     columns = lines[0].count("▀")

@@ -14,7 +14,7 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.media import open as open_module
 from lingen_cli.media.open import (
     DECODERS,
-    PICTURE_DECODERS,
+    IMAGE_DECODERS,
     SOUND_DECODERS,
     TEXT_DECODERS,
     open_video,
@@ -38,7 +38,7 @@ def made(folder: Path, name: str, *options: str) -> Path:
 
 
 @pytest.mark.parametrize("codec", EXOTIC)
-def test_other_pictures_are_refused(tmp_path: Path, codec: str) -> None:
+def test_other_images_are_refused(tmp_path: Path, codec: str) -> None:
     path = made(tmp_path, EXOTIC[codec], "-c:v", codec)
     with pytest.raises(BadDataError, match=f"lingen decodes no {codec} video: .*ffmpeg -i"):
         video_info(path)
@@ -49,7 +49,7 @@ def test_libav_opens_no_other_decoder_by_itself(
 ) -> None:
     """Even for a stream that lingen had taken for one of the list."""
     path = made(tmp_path, "x.avi", "-c:v", "cinepak")
-    monkeypatch.setattr(open_module, "PICTURE_DECODERS", ("cinepak",))
+    monkeypatch.setattr(open_module, "IMAGE_DECODERS", ("cinepak",))
     with open_video(path) as video:
         packet = next(video.container.demux(video.stream))
         with pytest.raises((av.FFmpegError, ValueError)):
@@ -87,7 +87,7 @@ def test_what_people_have_is_decoded(tmp_path: Path, name: str, options: tuple[s
 
 
 def test_the_list_is_of_decoders_that_there_are() -> None:
-    kinds = {"video": PICTURE_DECODERS, "audio": SOUND_DECODERS, "subtitle": TEXT_DECODERS}
+    kinds = {"video": IMAGE_DECODERS, "audio": SOUND_DECODERS, "subtitle": TEXT_DECODERS}
     for kind, names in kinds.items():
         assert {Codec(name, "r").type for name in names} == {kind}
     assert len(set(DECODERS.split(","))) == sum(map(len, kinds.values()))

@@ -7,11 +7,11 @@ from lingen_cli.media.images.resize import Fit, canvas_size, crop_size
 
 
 def ramp(width: int, height: int) -> np.ndarray:
-    """A picture whose red is the column and whose green is the line."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[..., 0] = np.arange(width)[None]
-    picture[..., 1] = np.arange(height)[:, None]
-    return picture
+    """An image whose red is the column and whose green is the line."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = np.arange(width)[None]
+    image[..., 1] = np.arange(height)[:, None]
+    return image
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,10 @@ def test_scaled(name: str, scaled: tuple[int, int]) -> None:
 def test_pad_comes_back_without_bars() -> None:
     for seen in ((200, 100), (100, 200), (97, 31), (50, 50)):
         fit = Fit(name="pad", seen=seen, size=(64, 48))
-        picture = ramp(*fit.scaled) + 1
-        padded = fit.into(picture)
-        assert np.array_equal(fit.back(padded[None])[0], picture)
-        assert padded[..., 0].astype(bool).sum() == picture.shape[0] * picture.shape[1]
+        image = ramp(*fit.scaled) + 1
+        padded = fit.into(image)
+        assert np.array_equal(fit.back(padded[None])[0], image)
+        assert padded[..., 0].astype(bool).sum() == image.shape[0] * image.shape[1]
 
 
 def test_crop_keeps_the_middle() -> None:

@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 Reader = Callable[[bytes], np.ndarray]
 
 
-def picture(height: int = 32, width: int = 48) -> np.ndarray:
+def shown(height: int = 32, width: int = 48) -> np.ndarray:
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows * 5, columns * 5, rows + columns], -1).astype(np.uint8)
 
@@ -56,7 +56,7 @@ def read(tmp_path: Path) -> Reader:
 
 
 def test_png_comes_back_exactly(tmp_path: Path) -> None:
-    image = picture()
+    image = shown()
     write_png(tmp_path / "a.png", image)
     assert np.array_equal(read_image(tmp_path / "a.png"), image)
     write_png(tmp_path / "b.png", image[:, ::-1])
@@ -64,7 +64,7 @@ def test_png_comes_back_exactly(tmp_path: Path) -> None:
 
 
 def test_jpeg_comes_back_nearly(read: Reader) -> None:
-    image = picture()
+    image = shown()
     assert np.abs(read(jpeg(image)).astype(int) - image).mean() < 2
 
 
@@ -85,8 +85,8 @@ def test_jpeg_comes_back_nearly(read: Reader) -> None:
 def test_photos_come_upright(
     read: Reader, orientation: int, upright: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    stored = read(jpeg(picture()))
-    assert np.array_equal(read(jpeg(picture(), orientation)), upright(stored))
+    stored = read(jpeg(shown()))
+    assert np.array_equal(read(jpeg(shown(), orientation)), upright(stored))
 
 
 def test_kinds_of_png(read: Reader) -> None:
@@ -109,11 +109,11 @@ def test_kinds_of_png(read: Reader) -> None:
         (png(2, 2, bytes(14)).replace(b"IDAT", b"IDAX"), "damaged image"),
         (png(30000, 30000, b""), "image has more than 64 million pixels"),
         (png(0, 5, b""), "damaged image"),
-        (jpeg(picture())[:400], "damaged image"),
+        (jpeg(shown())[:400], "damaged image"),
     ],
     ids=range(10),
 )
-def test_files_that_are_no_picture(read: Reader, data: bytes, message: str) -> None:
+def test_files_that_are_no_image(read: Reader, data: bytes, message: str) -> None:
     with pytest.raises(BadDataError, match=f"^{message}: .*x.png$"):
         read(data)
 
@@ -127,7 +127,7 @@ def test_flipped_bits_are_noticed(read: Reader) -> None:
 
 def test_mutated_files_never_surprise(read: Reader) -> None:
     rng = np.random.default_rng(0)
-    for seed in (jpeg(picture(), 6), png(48, 32, bytes(32 * 145))):
+    for seed in (jpeg(shown(), 6), png(48, 32, bytes(32 * 145))):
         for _ in range(150):
             data = bytearray(seed)
             for at in rng.integers(0, len(data), 3):
@@ -152,23 +152,23 @@ def test_deep_gray_palettes_and_webp(read: Reader) -> None:
     assert deep.tolist() == [[[128] * 3, [255] * 3]]
     for mode, name in (("P", "PNG"), ("RGB", "WEBP"), ("CMYK", "JPEG")):
         data = io.BytesIO()
-        PIL.Image.fromarray(picture()).convert(mode).save(data, name, quality=95)
+        PIL.Image.fromarray(shown()).convert(mode).save(data, name, quality=95)
         found = read(data.getvalue())
-        assert np.abs(found.astype(int) - picture()).mean() < 25 if mode == "P" else 5
+        assert np.abs(found.astype(int) - shown()).mean() < 25 if mode == "P" else 5
 
 
-def test_missing_picture(tmp_path: Path) -> None:
+def test_missing_image(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no such file"):
         read_image(tmp_path / "none.png")
     with pytest.raises(MissingInputError, match="not a regular file"):
         read_image(tmp_path)
 
 
-def test_writing_needs_an_rgb_picture(tmp_path: Path) -> None:
+def test_writing_needs_an_rgb_image(tmp_path: Path) -> None:
     with pytest.raises(BugError, match="expected uint8"):
         write_png(tmp_path / "a.png", np.zeros((4, 4), np.uint8))
     with pytest.raises(MissingInputError, match="no such folder"):
-        write_png(tmp_path / "none" / "a.png", picture())
+        write_png(tmp_path / "none" / "a.png", shown())
 
 
 def test_fitting_cuts_the_centre() -> None:
@@ -189,7 +189,7 @@ def test_scaling_has_no_aliasing_and_keeps_the_mean() -> None:
         assert abs(small.mean() - noise.mean()) < 2
 
 
-def test_scaling_up_and_down_gives_the_picture_back() -> None:
-    image = picture(32, 32)
+def test_scaling_up_and_down_gives_the_image_back() -> None:
+    image = shown(32, 32)
     again = scale_image(scale_image(image, 128, 128), 32, 32)
     assert np.abs(again.astype(int) - image)[2:-2, 2:-2].max() <= 2

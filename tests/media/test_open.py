@@ -66,7 +66,7 @@ def test_content_that_is_no_video(tmp_path: Path, content: bytes, message: str) 
     assert said.startswith(message)
 
 
-def test_picture_with_the_name_of_a_video(tmp_path: Path) -> None:
+def test_image_with_the_name_of_a_video(tmp_path: Path) -> None:
     write_png(tmp_path / "x.mp4", np.zeros((16, 16, 3), np.uint8))
     code, said = line(tmp_path / "x.mp4")
     assert code == 65
@@ -111,7 +111,7 @@ def test_enormous_frames(tmp_path: Path) -> None:
     assert line(path)[0] == 65
 
 
-def test_pictures_that_turn_out_unreadable(tmp_path: Path) -> None:
+def test_images_that_turn_out_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(ivf(64, 48, b"VP90"))
     assert line(path) == (65, "video has no readable frame: {p}")

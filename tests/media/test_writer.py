@@ -57,7 +57,7 @@ def test_format_and_color_tags(
     assert [stream[tag] for tag in tags] == ["bt709", "bt709", "bt709", "tv"]
 
 
-def test_index_comes_before_the_pictures(make_video: Callable[..., Path]) -> None:
+def test_index_comes_before_the_images(make_video: Callable[..., Path]) -> None:
     data = make_video().read_bytes()
     boxes, at = [], 0
     while at < len(data):

@@ -146,7 +146,7 @@ def test_temporal_convolution_is_causal_and_repeats_the_first_frame(stride: int)
 
 @torch.no_grad()
 def test_a_fresh_network_keeps_a_flat_color_apart_from_another() -> None:
-    """The trunk begins as an average, so pictures differ in the latents from the first step on."""
+    """The trunk begins as an average, so images differ in the latents from the first step on."""
     fresh = TemporalAutoencoder(TAEConfig(widths=(16, 16, 16), depths=(1, 1, 1)))
     dark, bright = (fresh.encode(torch.full((1, 3, 1, 16, 16), value)) for value in (-0.5, 0.5))
     assert (dark - bright).abs().max() > 0.05

@@ -83,7 +83,7 @@ def test_frames_are_counted_from_another_one() -> None:
         assert (one.x, one.y, one.radius) == (other.x, other.y, other.radius)
 
 
-def test_latent_frames_have_instants_from_their_first_picture_to_their_last() -> None:
+def test_latent_frames_have_instants_from_their_first_image_to_their_last() -> None:
     assert latent_instants(range(3), 8) == [(0, 0, 0), (1, 4.5, 8), (9, 12.5, 16)]
     assert latent_instants([7], 4) == [(25, 26.5, 28)]
 
@@ -304,7 +304,7 @@ def test_what_a_plan_adds_to_the_prompt_is_read() -> None:
 
 
 @pytest.mark.parametrize("at", [0.0, 0.5])
-def test_a_plan_goes_on_from_what_is_seen_in_a_first_picture(at: float) -> None:
+def test_a_plan_goes_on_from_what_is_seen_in_a_first_image(at: float) -> None:
     """The planner below begins at the left edge: what is seen there goes on, and else nothing."""
     pipe = pipeline()
     pipe.locator = lambda image: Layout((LayoutObject("ball", path((0, at, 0.5, 0.2))),))

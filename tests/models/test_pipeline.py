@@ -111,10 +111,10 @@ def test_the_seed_decides_and_nothing_else(pipe: TextToVideo) -> None:
 
 
 def test_first_frame_is_kept(pipe: TextToVideo) -> None:
-    picture = torch.randint(0, 256, (16, 32, 3), dtype=torch.uint8)
-    clean = pipe.encode_image(picture)
+    image = torch.randint(0, 256, (16, 32, 3), dtype=torch.uint8)
+    clean = pipe.encode_image(image)
     assert clean.shape == (1, 4, 1, 2, 4)
-    latents = pipe.sample(Conditioning("a red ball", first_frame=picture), PARAMS, **SIZES)
+    latents = pipe.sample(Conditioning("a red ball", first_frame=image), PARAMS, **SIZES)
     assert torch.equal(latents[:, :, :1], clean)
     free = pipe.sample(PROMPT, PARAMS, **SIZES)
     assert not torch.allclose(latents[:, :, 1:], free[:, :, 1:])

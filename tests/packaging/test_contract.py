@@ -17,7 +17,7 @@ CASES = {
     "A4 device": "cli/test_foreign_bad_input.py::test_a_device",
     "A5 empty": "cli/test_foreign_bad_input.py::test_what_is_no_video[A5 empty]",
     "A6 text": "cli/test_foreign_bad_input.py::test_what_is_no_video[A6 text]",
-    "A7 picture": "cli/test_foreign_bad_input.py::test_what_is_no_video[A7 picture]",
+    "A7 image": "cli/test_foreign_bad_input.py::test_what_is_no_video[A7 image]",
     "A8 sound only": "cli/test_foreign_bad_input.py::test_what_is_no_video[A8 sound]",
     "A9 no index": "cli/test_foreign_bad_input.py::test_what_is_no_video[A9 no index]",
     "A10 cut off": "cli/test_foreign_bad_input.py::test_cut_at_every_tenth",

@@ -106,12 +106,12 @@ def test_what_is_described_alike_goes_on_from_its_place() -> None:
     assert alone is not None and not torch.equal(alone.objects[0].discs, ball.discs)
 
 
-def test_objects_are_found_in_a_picture() -> None:
+def test_objects_are_found_in_a_image() -> None:
     found = 0
     for seed in range(40):
         scene = sample_scene(seed, camera="still")
-        picture = as_frames(render([scene], 1, 128)[0])[0]
-        places = {one.phrase: one for one in places_in(picture)}
+        image = as_frames(render([scene], 1, 128)[0])[0]
+        places = {one.phrase: one for one in places_in(image)}
         for layer, thing in enumerate(scene.objects):
             course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
             x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))

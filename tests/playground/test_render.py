@@ -134,8 +134,8 @@ def test_extent_is_where_the_objects_are(motion: str) -> None:
     first = thing(motion=motion, x=0.35, y=0.6, reach=0.1, phase=0.3, speed="slowly")
     scene = Scene((first, thing(x=0.7, y=0.3)), "white", "still", 5)
     for time in (0.0, 0.8):
-        picture = render([scene], 1, 256, start=time)[0, 1, 0]
-        drawn = picture < 0
+        image = render([scene], 1, 256, start=time)[0, 1, 0]
+        drawn = image < 0
         lines, columns = drawn.any(1).nonzero()[:, 0], drawn.any(0).nonzero()[:, 0]
         seen = (columns[0], lines[0], columns[-1] + 1, lines[-1] + 1)
         (box,) = extent(scene, torch.tensor([time], dtype=torch.float64)).tolist()

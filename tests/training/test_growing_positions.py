@@ -19,7 +19,7 @@ SMALL = replace(
 LARGE = replace(SMALL, position_grid=(7, 5, 5))
 
 
-def test_frames_keep_their_rows_and_pictures_are_stretched(tmp_path: Path) -> None:
+def test_frames_keep_their_rows_and_images_are_stretched(tmp_path: Path) -> None:
     torch.manual_seed(0)
     begun, grown = LinGen(SMALL), LinGen(LARGE)
     fresh = grown.get_parameter("blocks.0.position.time").detach().clone()

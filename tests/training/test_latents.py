@@ -156,7 +156,7 @@ def test_close_windows_hold_their_objects_in_every_frame(
         )
         assert (begin > 0) == inside
         assert (index, begin, (left, top)) == next(places)
-        first, last = max(0, 8 * begin - 7), 8 * (begin + frames - 1)  # pictures of these frames
+        first, last = max(0, 8 * begin - 7), 8 * (begin + frames - 1)  # images of these frames
         times = clips.starts[index] + torch.arange(first, last + 1, dtype=torch.float64) / 16
         for x0, y0, x1, y1 in (GRID * extent(scene, times)).clamp(0, GRID).tolist():
             assert left <= x0 and x1 <= left + wide and top <= y0 and y1 <= top + high

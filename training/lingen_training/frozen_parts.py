@@ -139,7 +139,7 @@ def fitted(
 
 
 def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -> None:
-    """Raise RecipeError for pictures that the autoencoder and the patch do not divide."""
+    """Raise RecipeError for images that the autoencoder and the patch do not divide."""
     unit = stride * max(config.patch[1:])
     for index, stage in enumerate(recipe.stage):
         for number, source in enumerate(stage.source):

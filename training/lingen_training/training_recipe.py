@@ -184,7 +184,7 @@ class Source(_Section):
     share: float = Field(default=1.0, gt=0)
     """How often this source is drawn from: its part in the sum of the stage's shares."""
     size: int = Field(default=0, ge=0, multiple_of=16)
-    """Side of the pictures in pixels, at least 64; needed without `buckets`."""
+    """Side of the images in pixels, at least 64; needed without `buckets`."""
     latent_frames: int = Field(default=0, ge=0)
     """Length, needed without `buckets`: 1 is images, and each further one stands for 8 frames (half
     a second)."""
@@ -272,7 +272,7 @@ class DenoiserStage(_Section):
     prefix: float = Field(default=0.2, ge=0, le=1)
     """Share of clips with a clean prefix of random length (extension, image animation)."""
     suffix: float = Field(default=0.0, ge=0, le=1)
-    """Share of clips with a clean end of random length (a last picture, a stretch done anew)."""
+    """Share of clips with a clean end of random length (a last image, a stretch done anew)."""
     caption_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of clips without a caption, as classifier-free guidance needs them."""
     place_dropout: float = Field(default=0.0, ge=0, le=1)

@@ -15,8 +15,8 @@ from av.container import OutputContainer
 from av.video.frame import VideoFrame
 
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.formats.numbered_pictures import write_pictures
-from lingen_cli.media.formats.pictures import write_gif, write_sheet
+from lingen_cli.media.formats.animations import write_gif, write_sheet
+from lingen_cli.media.formats.numbered_images import write_images
 from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import open_video
 from lingen_cli.media.reader import frames_at
@@ -30,7 +30,7 @@ _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "2"}
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A finished video: an mp4, its width and height, its rate, its frames, the tags that it gets,
-    and the pattern of the names of its frames, where they become pictures."""
+    and the pattern of the names of its frames, where they become images."""
 
     path: Path
     size: tuple[int, int]
@@ -85,7 +85,7 @@ def _contained(
     source: Source,
     path: Path,
     name: str,
-    pictures: Callable[[Source, OutputContainer], Iterator[TimedPacket]],
+    images: Callable[[Source, OutputContainer], Iterator[TimedPacket]],
     kept: Callable[[Track, str], Track | None],
 ) -> list[str]:
     tracks = Tracks.of(source.path)
@@ -100,7 +100,7 @@ def _contained(
         for key, value in source.tags.items():
             container.metadata[key] = clean_tag(value)
         container.set_chapters(chapters)
-        found = [pictures(source, container)]
+        found = [images(source, container)]
         for track in tracks.kept:
             wanted = kept(track, codecs[track.index])
             if wanted is None:
@@ -185,10 +185,8 @@ def _png(source: Source, path: Path) -> list[str]:
 def _numbered(source: Source, path: Path) -> list[str]:
     assert source.pattern is not None
     times = ((number + 0.5) / float(source.rate) for number in range(source.frames))
-    write_pictures(
-        frames_at(source.path, times, box=source.size), source.tags, path, source.pattern
-    )
-    return _no_tracks(source, "pictures hold")
+    write_images(frames_at(source.path, times, box=source.size), source.tags, path, source.pattern)
+    return _no_tracks(source, "images hold")
 
 
 NUMBERED = Format(write=_numbered)

@@ -64,7 +64,7 @@ def grid_columns(count: int, aspect: float) -> int:
 
 
 def _label(seconds: float) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
-    """(5, n) picture of `7.5s` or `1:07.5`."""
+    """(5, n) image of `7.5s` or `1:07.5`."""
     minutes, rest = divmod(round(seconds, 1), 60)
     text = f"{int(minutes)}:{rest:04.1f}" if minutes else f"{rest:.1f}s"
     columns = ["".join(f"{_GLYPHS[c].split()[row]}0" for c in text) for row in range(_GLYPH_HEIGHT)]

@@ -31,7 +31,7 @@ class Orientation:
 
     @property
     def degrees(self) -> int:
-        """Clockwise turn, 0 to 270; a mirrored picture counts as the turn without its mirror."""
+        """Clockwise turn, 0 to 270; a mirrored image counts as the turn without its mirror."""
         if self.swap:
             return 90 if self.mirror_x else 270
         return 180 if self.mirror_y else 0

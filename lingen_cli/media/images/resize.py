@@ -1,4 +1,4 @@
-"""Turns pictures of one size into pictures of another: stretched, with bars, or cut."""
+"""Turns images of one size into images of another: stretched, with bars, or cut."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,10 +12,10 @@ FitName = Literal["stretch", "pad", "crop"]
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """From pictures of the size `seen` to pictures of the size `size`, both (width, height).
+    """From images of the size `seen` to images of the size `size`, both (width, height).
 
     `stretch` changes the proportions, `pad` adds black bars, `crop` cuts what is too wide or too
-    high. A picture is first scaled to `scaled`, then given to `into`.
+    high. An image is first scaled to `scaled`, then given to `into`.
     """
 
     name: FitName
@@ -24,7 +24,7 @@ class Fit:
 
     @property
     def scaled(self) -> tuple[int, int]:
-        """The size of the whole picture before bars are added or edges are cut."""
+        """The size of the whole image before bars are added or edges are cut."""
         if self.name == "stretch":
             return self.size
         ratios = [after / before for before, after in zip(self.seen, self.size, strict=True)]
@@ -33,7 +33,7 @@ class Fit:
         return width, height
 
     def into(self, image: Image) -> Image:
-        """A picture (h, w, 3) of the size `scaled` as one of the size `size`."""
+        """An image (h, w, 3) of the size `scaled` as one of the size `size`."""
         (width, height), (high, wide) = self.size, image.shape[:2]
         if self.name == "crop":
             top, left = max(0, (high - height) // 2), max(0, (wide - width) // 2)
@@ -46,7 +46,7 @@ class Fit:
         return whole
 
     def back(self, frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Pictures (T, H, W, 3) of the size `size` without bars."""
+        """Images (T, H, W, 3) of the size `size` without bars."""
         if self.name != "pad":
             return frames
         (wide, high), (top, left) = self.scaled, self._corner
@@ -54,7 +54,7 @@ class Fit:
 
     @property
     def _corner(self) -> tuple[int, int]:
-        """Where, from the top and from the left, the picture begins between the bars."""
+        """Where, from the top and from the left, the image begins between the bars."""
         (width, height), (wide, high) = self.size, self.scaled
         return (height - high) // 2, (width - wide) // 2
 

@@ -1,1 +1,1 @@
-"""Everything of a video beside its pictures: sound, subtitles, chapters, tags."""
+"""Everything of a video beside its frames: sound, subtitles, chapters, tags."""

@@ -1,4 +1,4 @@
-"""Finds what a new video can take over of an old one beside its pictures, before work begins."""
+"""Finds what a new video can take over of an old one beside its frames, before work begins."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JUMP = Fraction(1, 10)
 """Seconds by which a packet may seem to begin before the one before it: times are rounded."""
 _PROBED_PACKETS = 4
 _MAX_CHAPTERS = 1000
-_NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "picture", "data": "data"}
+_NAMES = {"audio": "sound", "subtitle": "subtitles", "video": "video", "data": "data"}
 
 Chapter = tuple[Fraction, Fraction, str]
 """Begin and end in seconds, and a title."""
@@ -146,7 +146,7 @@ def start_of(stream: Stream) -> Fraction:
 
 
 def _others(video: InputVideo) -> list[Stream]:
-    """All streams but the pictures, and the hidden text track of an mp4 with chapters."""
+    """All streams but the images, and the hidden text track of an mp4 with chapters."""
     chapters = bool(video.container.chapters())
     return [
         stream
@@ -162,8 +162,8 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
     codec = None if context is None else context.codec.canonical_name
     if isinstance(stream, VideoStream):
         cover = bool(stream.disposition & Disposition.attached_pic)
-        return None, f"the cover picture {stream.index} is left out" if cover else (
-            f"{name} is left out: one picture track is kept"
+        return None, f"the cover image {stream.index} is left out" if cover else (
+            f"{name} is left out: one video track is kept"
         )
     if stream.type not in ("audio", "subtitle"):
         return None, f"{name} is left out"
@@ -174,7 +174,7 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
     said = ""
     if kind == "subtitle":
         if codec not in TEXT_CODECS:
-            return None, f"{name} ({codec}) are left out: they are pictures, not text"
+            return None, f"{name} ({codec}) are left out: they are images, not text"
         how = "mov_text"
     elif codec not in COPIED_CODECS or not _fits(video.path, stream.index):
         if not context.is_decoder or not getattr(context, "sample_rate", 0):

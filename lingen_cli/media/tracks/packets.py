@@ -50,7 +50,7 @@ class TimedPacket:
 
 
 class TrackWriter:
-    """Takes one track over into `container`, up to `end` seconds after the first picture."""
+    """Takes one track over into `container`, up to `end` seconds after the first image."""
 
     def __init__(self, path: Path, track: Track, container: OutputContainer, end: Fraction) -> None:
         self._path, self._track, self._end = path, track, end

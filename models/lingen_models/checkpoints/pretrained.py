@@ -88,7 +88,7 @@ class FrozenAutoencoder(nn.Module):
         reach: int | None = None,
     ) -> None:
         """`pieces` decodes, and with a first latent frame above 0 gives `time_stride` frames for
-        each. `reach` is how many latent frames before its own a picture depends on; None: on what
+        each. `reach` is how many latent frames before its own an image depends on; None: on what
         comes after as well, and then pieces begin at 0."""
         super().__init__()
         self.network = network.eval().requires_grad_(False)

@@ -70,7 +70,7 @@ def grown_positions(name: str, given: Tensor, fresh: Tensor) -> Tensor:
     """The table `fresh` of a network that goes on from a smaller one, whose table was `given`.
 
     Frames keep their rows, and later ones begin as in a fresh network: a longer clip goes on. Lines
-    and columns are stretched: in a larger picture, the same place is at the same share of it.
+    and columns are stretched: in a larger image, the same place is at the same share of it.
     Tables that are not smaller, and all other tensors, are `given`.
     """
     axis = name.rpartition(".position.")[2] if ".position." in name else ""
@@ -99,7 +99,7 @@ after that part of a turn."""
 _DISC_CHANNELS = 8 * (4 + len(_LAGS)) + 2 * len(_HARMONICS)
 _PHRASE_MAPS = 4 + len(_LAGS)
 INSTANTS = 3
-"""Times at which the layout of a latent frame is given: its first picture, its middle, its last.
+"""Times at which the layout of a latent frame is given: its first image, its middle, its last.
 In half a second, what bounces quickly is in quite different places."""
 
 
@@ -190,9 +190,9 @@ def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     the disc, `near` a bump around its middle. The maps are both of them, each also times the
     distance to the middle in x and in y, `inside` times the radius, and 1 for an object that is
     there: in the middle of the frame, and how much each of these is another in the middle of the
-    next frame and of those of `_LAGS`, in the first picture and in the last; then `inside` times
+    next frame and of those of `_LAGS`, in the first image and in the last; then `inside` times
     cosine less 1, and sine, of `_HARMONICS` of the angle; all times `_DISC_GAIN`. The places are
-    `inside` and `near`, then `inside` in the frames of `_LAGS`, in the first picture and in the
+    `inside` and `near`, then `inside` in the frames of `_LAGS`, in the first image and in the
     last.
     """
     high, wide = grid

@@ -135,7 +135,7 @@ class VideoPipeline(Protocol):
 
     @property
     def tiles(self) -> bool:
-        """Tell whether pictures are decoded in tiles that are blended, which is not exact."""
+        """Tell whether images are decoded in tiles that are blended, which is not exact."""
 
     def place(
         self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool

@@ -40,7 +40,7 @@ before, if anything, to a layout from the first of these frames on; None where t
 say enough. A longer plan begins as a shorter one. What the layout before describes alike goes on
 from where it is there."""
 ObjectLocator = Callable[[Tensor], Layout]
-"""From a picture, uint8 (H, W, 3), to the layout of what is in it."""
+"""From an image, uint8 (H, W, 3), to the layout of what is in it."""
 DEFAULTS = SamplingParams()
 EULER = SamplingMethod()
 
@@ -261,7 +261,7 @@ class TextToVideo:
     def _planned(
         self, prompt: str, seed: int, latent_frames: int, first_frame: Tensor | None
     ) -> Layout | None:
-        """The plan of a new video, which goes on from a first picture; None where the prompt names
+        """The plan of a new video, which goes on from a first image; None where the prompt names
         what is not in that."""
         if first_frame is None:
             return self.plan_layout(prompt, seed, latent_frames)

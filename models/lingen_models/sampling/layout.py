@@ -96,7 +96,7 @@ class Layout:
 
 def latent_instants(numbers: Sequence[int], stride: int) -> list[tuple[float, float, float]]:
     """The first, the middle and the last video frame of each of these latent frames: the first
-    holds one picture, the others `stride`."""
+    holds one image, the others `stride`."""
     found = []
     for number in numbers:
         last = float(stride * number)

@@ -109,7 +109,7 @@ class SamplingParams:
         float,
         Param(
             "Shift of the noise schedule (flow shift) of a model that diffusers runs: more for "
-            "larger pictures; 0 is the model's own.",
+            "larger images; 0 is the model's own.",
             least=0,
             most=1000,
         ),

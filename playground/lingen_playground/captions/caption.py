@@ -57,7 +57,7 @@ def caption(
     rng.shuffle(things)
     if as_people_do:
         return natural_caption(rng, things, scene, still=still, place=place)
-    say = _picture if still else _video
+    say = _image if still else _video
     sentence = say(rng, things, scene, place)
     if rng.random() < 0.6:
         sentence = sentence[0].upper() + sentence[1:]
@@ -87,16 +87,16 @@ def object_phrase(
     return join(*parts)
 
 
-def _picture(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
+def _image(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
     what = " and ".join(_noun(rng, thing) for thing in things)
     if not placed:
-        return what if rng.random() < 0.5 else f"{rng.choice(lexicon.PICTURE)} {what}"
+        return what if rng.random() < 0.5 else f"{rng.choice(lexicon.IMAGE)} {what}"
     place = rng.choice(lexicon.PLACE[scene.background])
     draw = rng.random()
     if draw < 0.6:
         return f"{what} {place}"
     if draw < 0.8:
-        return f"{rng.choice(lexicon.PICTURE)} {what} {place}"
+        return f"{rng.choice(lexicon.IMAGE)} {what} {place}"
     if draw < 0.9:
         return f"{place} {'there is' if len(things) == 1 else 'there are'} {what}"
     return f"{what}, the background is {rng.choice(lexicon.GROUND[scene.background])}"

@@ -191,7 +191,7 @@ CAMERA: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 ARTICLES: Final = ("a", "a", "a", "a", "a", "a", "a", "a", "a", "one", "the", "")
 VIDEO: Final = ("a video of", "a clip of", "an animation of", "there is", "we see", "this shows")
-PICTURE: Final = ("a picture of", "an image of", "a photo of", "there is", "we see", "this shows")
+IMAGE: Final = ("an image of", "an image of", "a photo of", "there is", "we see", "this shows")
 JOINTS: Final = ("and", "while", "as")
 TEMPLATE_WORDS: Final = ("as the camera while with and", "the background is", "there is are")
 FUNCTION_WORDS: Final = ("an", "it", "its", "of", "to", "at", "by", "then", "two")
@@ -393,15 +393,15 @@ ASKING: Final = (
     "i want to see",
     "can you make a video of",
 )
-ASKING_FOR_PICTURES: Final = (
-    "a picture of",
+ASKING_FOR_IMAGES: Final = (
     "an image of",
-    "picture of",
+    "an image of",
+    "image of",
     "draw",
     "please draw",
-    "make a picture of",
+    "make an image of",
     "create an image of",
-    "generate a picture of",
+    "generate an image of",
     "show me",
     "i want to see",
 )
@@ -454,7 +454,7 @@ def vocabulary() -> Words:
     for verbs in (*NATURAL_VERTICAL.values(), *NATURAL_DEEDS.values(), NATURAL_HEADS, (ROLL,)):
         phrases.extend(chain.from_iterable(verbs))
     nouns = (*PLAIN_NOUNS, *chain.from_iterable(NATURAL_SHAPE.values()))
-    phrases += [*nouns, *map(plural, nouns), *ASKING, *ASKING_FOR_PICTURES, *_NATURAL_TEMPLATES]
+    phrases += [*nouns, *map(plural, nouns), *ASKING, *ASKING_FOR_IMAGES, *_NATURAL_TEMPLATES]
     found = {word for phrase in phrases for word in words(phrase)}
     return tuple(sorted(found | set(plain_vocabulary())))
 
@@ -466,7 +466,7 @@ def plain_vocabulary() -> Words:
     phrases = [*chain.from_iterable(chain.from_iterable(table.values()) for table in tables)]
     for verbs in (*VERTICAL.values(), *DEEDS.values(), *CAMERA.values(), HEADS):
         phrases.extend(chain.from_iterable(verbs))
-    phrases += [*ARTICLES, *VIDEO, *PICTURE, *JOINTS, *TEMPLATE_WORDS, *FUNCTION_WORDS]
+    phrases += [*ARTICLES, *VIDEO, *IMAGE, *JOINTS, *TEMPLATE_WORDS, *FUNCTION_WORDS]
     return tuple(sorted({word for phrase in phrases for word in words(phrase)}))
 
 

@@ -46,7 +46,7 @@ def natural_caption(
     rng: random.Random, things: list[SceneObject], scene: Scene, *, still: bool, place: bool
 ) -> str:
     """A caption of a scene as a person may write it, that names its objects in the order of
-    `things`: of a clip, or if `still` of a picture, with or, without `place`, never with its
+    `things`: of a clip, or if `still` of an image, with or, without `place`, never with its
     background. All words are in `lexicon.vocabulary()`."""
     telling = _Telling(
         color=rng.random() < 0.82,
@@ -103,7 +103,7 @@ def _sentence(
     what = joint.join(clauses)
     asking = form == _PARTICIPLE and rng.random() < 0.35
     if asking:
-        what = f"{rng.choice(lexicon.ASKING_FOR_PICTURES if still else lexicon.ASKING)} {what}"
+        what = f"{rng.choice(lexicon.ASKING_FOR_IMAGES if still else lexicon.ASKING)} {what}"
     if ground is None:
         return what
     place = rng.choice(lexicon.NATURAL_PLACE[ground])

@@ -77,7 +77,7 @@ def _templates() -> Tensor:
     line = ((torch.arange(GRID) + 0.5) * (2 / GRID) - 1) * _REACH
     x, y = line[None, :].expand(GRID, -1), line[:, None].expand(-1, GRID)
     cell = 2 * _REACH / GRID
-    pictures = []
+    images = []
     for shape in SHAPES:
         symmetry, count = _TURNS[shape]
         unit = math.sqrt(math.pi / area(shape))
@@ -85,5 +85,5 @@ def _templates() -> Tensor:
             angle = math.radians(symmetry * step / count)
             cos, sin = math.cos(angle), math.sin(angle)
             depth = DISTANCE[shape]((cos * x + sin * y) / unit, (cos * y - sin * x) / unit) * unit
-            pictures.append((0.5 - depth / cell).clamp(0, 1))
-    return torch.stack(pictures)
+            images.append((0.5 - depth / cell).clamp(0, 1))
+    return torch.stack(images)

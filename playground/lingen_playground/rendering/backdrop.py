@@ -67,15 +67,15 @@ def _slide(whole: Tensor, offset: Tensor, size: int) -> Tensor:
     return here + part[:, None, None] * (there - here)
 
 
-def _enlarge(picture: Tensor, factor: Tensor) -> Tensor:
-    """Every frame of `picture` (3, S, S) magnified about its centre by `factor` (T,)."""
-    size, frames = picture.shape[1], factor.shape[0]
-    line = (torch.arange(size, device=picture.device) + 0.5) * (2 / size) - 1
+def _enlarge(image: Tensor, factor: Tensor) -> Tensor:
+    """Every frame of `image` (3, S, S) magnified about its centre by `factor` (T,)."""
+    size, frames = image.shape[1], factor.shape[0]
+    line = (torch.arange(size, device=image.device) + 0.5) * (2 / size) - 1
     line = line / factor[:, None]
     grid = torch.stack(
         (line[:, None, :].expand(-1, size, -1), line[:, :, None].expand(-1, -1, size)), dim=-1
     )
-    batch = picture.expand(frames, -1, -1, -1)
+    batch = image.expand(frames, -1, -1, -1)
     seen = F.grid_sample(batch, grid, padding_mode="border", align_corners=False)
     return seen.permute(1, 0, 2, 3)
 

@@ -46,8 +46,8 @@ def render(
     times = start + torch.arange(frames, dtype=torch.float64) / fps
     video = torch.empty(len(scenes), 3, frames, size, size, device=device)
     with torch.autocast(video.device.type, enabled=False):
-        for picture, scene in zip(video, scenes, strict=True):
-            picture.copy_(backdrop(scene, times, size, device))
+        for image, scene in zip(video, scenes, strict=True):
+            image.copy_(backdrop(scene, times, size, device))
     for layer in range(max(len(scene.objects) for scene in scenes)):
         for shape in DISTANCE:
             rows = [

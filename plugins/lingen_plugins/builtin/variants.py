@@ -63,7 +63,7 @@ def plan_layout(
 
 
 def locate_objects(image: Tensor) -> Layout:
-    """Find the objects of the playground in a picture (H, W, 3) uint8."""
+    """Find the objects of the playground in an image (H, W, 3) uint8."""
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground.layout_planner import places_in
 

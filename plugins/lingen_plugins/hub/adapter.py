@@ -47,7 +47,7 @@ class HubPipeline:
     def __init__(self, pipe: Any, model: HubModel) -> None:
         self.pipe, self.model = pipe, model
         self.tiles = False
-        """Pictures are decoded in tiles that are blended, which is not exact."""
+        """Images are decoded in tiles that are blended, which is not exact."""
         self._own_scheduler: Any = None
         self._place: str = ""
         self._device = "cpu"
@@ -208,7 +208,7 @@ class HubPipeline:
                 "use --device cpu"
             )
         said = [] if begins == fit.PLACES["whole"] else [begins]
-        said += ["pictures are decoded in tiles"] if self.tiles and not tiles else []
+        said += ["images are decoded in tiles"] if self.tiles and not tiles else []
         if not said:
             return None
         return f"{' and '.join(said)}: {told}, the largest part, the {part}, takes " + (
@@ -224,7 +224,7 @@ class HubPipeline:
         """Take the next step of those that need less memory; see `VideoPipeline.less`."""
         if self._decodes and self._can_tile and not self.tiles:
             self.tiles = True
-            return "pictures are decoded in tiles"
+            return "images are decoded in tiles"
         return self._next()
 
     @property

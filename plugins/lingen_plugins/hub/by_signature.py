@@ -1,8 +1,8 @@
 """Any pipeline of `diffusers` that decodes what it made with one call of its autoencoder.
 
 The call goes through whole, but for the autoencoder: what it is asked to decode is kept, and it
-answers with marks in place of pictures. So lingen decodes by itself, when and as often as it needs
-to, and knows from the marks that the pipeline changes nothing of the pictures afterwards.
+answers with marks in place of images. So lingen decodes by itself, when and as often as it needs
+to, and knows from the marks that the pipeline changes nothing of the images afterwards.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ class BySignature(HubPipeline):
         """The latents of a new video, as `TextToVideo.sample`."""
         images = (conditioning.first_frame, conditioning.last_frame)
         self._refuse(replace(conditioning, first_frame=None, last_frame=None, video=None))
-        pictures = dict(zip(("image", "last_image"), map(_picture, images), strict=True))
-        more = {name: one for name, one in pictures.items() if one is not None}
+        given = dict(zip(("image", "last_image"), map(_image, images), strict=True))
+        more = {name: one for name, one in given.items() if one is not None}
         if conditioning.video is not None:
-            more["video"] = [_picture(one) for one in conditioning.video]
+            more["video"] = [_image(one) for one in conditioning.video]
         like = self.empty_latents(height, width)
         like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
         return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)
@@ -110,7 +110,7 @@ class BySignature(HubPipeline):
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """Yield `frames` latent frames that follow `history`, clip by clip: each begins with the
-        last picture of the one before, and has noise of its own."""
+        last image of the one before, and has noise of its own."""
         from lingen_models.sampling.windows import place_seed
 
         self._refuse(replace(conditioning, first_frame=None))
@@ -121,8 +121,8 @@ class BySignature(HubPipeline):
         count = frames // length
         for number in range(count):
             if before is not None:
-                first = self._last_picture(before)
-            more = {} if first is None else {"image": _picture(first)}
+                first = self._last_image(before)
+            more = {} if first is None else {"image": _image(first)}
             seed = place_seed(params.seed, have) if have else params.seed
             like = history.new_zeros(shape)
             before = self._pass(
@@ -139,8 +139,8 @@ class BySignature(HubPipeline):
             have += length
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
-        """Pictures as `HubPipeline`; of chained clips one after the other, each but the first
-        without the picture that it began with."""
+        """Images as `HubPipeline`; of chained clips one after the other, each but the first
+        without the image that it began with."""
         if self.model.windows is None:
             yield from super().decode(latents, frames, start)
             return
@@ -165,7 +165,7 @@ class BySignature(HubPipeline):
         """Number of the chained clip that a frame of the video is in."""
         return max(0, (frame - 1) // (self._clip_frames - 1))
 
-    def _last_picture(self, latents: Tensor) -> Tensor:
+    def _last_image(self, latents: Tensor) -> Tensor:
         """The last frame of a clip, uint8 (H, W, 3)."""
         *_, piece = super().decode(latents, self._clip_frames)
         self._decodes = False
@@ -281,7 +281,7 @@ class BySignature(HubPipeline):
             del scheduler.step
 
     def _checked(self, caught: list[tuple[Any, ...]], marks: Any, noise: Tensor) -> Tensor:
-        """The latents, if nothing else than decoding them makes the pictures of the pipeline."""
+        """The latents, if nothing else than decoding them makes the images of the pipeline."""
         import numpy as np
 
         name = type(self.pipe).__name__
@@ -305,26 +305,26 @@ class BySignature(HubPipeline):
         count = 1 + self.time_stride * (noise.shape[2] - 1)
         even = np.linspace(0, 1, count).reshape(count, 1, 1, 1)
         if seen.shape != (count, _MARK, _MARK, 3) or abs(seen - even).max() > 0.25 / count:
-            raise NotHereError(f"{name} changes its pictures after decoding")
+            raise NotHereError(f"{name} changes its images after decoding")
         found: Tensor = latents
         return found
 
 
 class _Decoded(tuple[Any]):
-    """An answer of `decode` that has its pictures under the name `sample` as well."""
+    """An answer of `decode` that has its images under the name `sample` as well."""
 
-    def __new__(cls, pictures: torch.Tensor) -> _Decoded:
-        """The pictures (B, 3, T, H, W) from -1 to 1."""
-        return super().__new__(cls, (pictures,))
+    def __new__(cls, given: torch.Tensor) -> _Decoded:
+        """The images (B, 3, T, H, W) from -1 to 1."""
+        return super().__new__(cls, (given,))
 
     @property
     def sample(self) -> Any:
-        """The pictures."""
+        """The images."""
         return self[0]
 
 
-def _picture(frame: Tensor | None) -> Any:
-    """uint8 (H, W, 3) as pipelines take pictures."""
+def _image(frame: Tensor | None) -> Any:
+    """uint8 (H, W, 3) as pipelines take images."""
     if frame is None:
         return None
     from PIL import Image

@@ -33,7 +33,7 @@ def build_wan_codec(config: Config) -> FrozenAutoencoder:
     stride = int(vae.config.scale_factor_temporal)
 
     def pieces(latents: Tensor, chunk: int, start: int) -> Iterator[Tensor]:
-        """The first latent frame gives one picture; in the middle of a video it stands for all."""
+        """The first latent frame gives one image; in the middle of a video it stands for all."""
         for number, piece in enumerate(wan_codec.decode_frames(vae, latents[:, :, start:])):
             yield piece.repeat_interleave(stride, 2) if start and not number else piece
 

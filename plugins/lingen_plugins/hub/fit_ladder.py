@@ -143,7 +143,7 @@ def needs_of(
     """Count what a pipeline needs for latents (1, C, T, h, w); its networks may hold no numbers.
 
     `bytes_each` has the size of a number of a part as it computes, `held` that of one in a smaller
-    format; others have that of what is loaded. `tiles` says that its pictures may be decoded in
+    format; others have that of what is loaded. `tiles` says that its images may be decoded in
     tiles.
     """
     parts = {}

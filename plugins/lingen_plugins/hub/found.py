@@ -1,6 +1,6 @@
 """Pipelines of `diffusers` that nobody registered, described from the folder that they lie in.
 
-What a signature says (length, size, steps, guidance, pictures) is read from it, what the networks
+What a signature says (length, size, steps, guidance, images) is read from it, what the networks
 say (strides) from their configurations on the meta device. `lingen-model.toml` in the folder says
 the rest, and comes first.
 """
@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from lingen_plugins.contracts import PICTURES, PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.contracts import IMAGES, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub.loading import (
     INDEX,
     class_of,
@@ -39,7 +39,7 @@ SETTINGS = "lingen-model.toml"
 FRAME_RATE = 16
 """Frames per second where nothing says another number."""
 LONGEST_SECONDS = 3600
-_GIVEN = ("prompt", "negative_prompt", *FRAMES, *RATES, *PICTURES)
+_GIVEN = ("prompt", "negative_prompt", *FRAMES, *RATES, *IMAGES)
 _SETTABLE = (
     *("fps", "size", "side_step", "time_stride", "frames", "steps", "guidance"),
     *("negative_prompt", "shift", "license", "license_url", "call"),
@@ -48,20 +48,20 @@ REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))
 _EXAMPLE_NEGATIVE = re.compile(r'\bnegative_prompt = "([^"\n]+)"')
 _EXAMPLE_RATE = re.compile(r"\bfps=(\d+)\b")
 _OTHERWISE = {
-    "AllegroPipeline": "turns its pictures after decoding",
+    "AllegroPipeline": "turns its images after decoding",
     "HeliosPipeline": "decodes chunk by chunk: use --model helios-14b with --weights FOLDER",
     "HeliosPyramidPipeline": "decodes chunk by chunk",
     "HunyuanVideoFramepackPipeline": "decodes section by section",
-    "HunyuanVideoImageToVideoPipeline": "drops pictures after decoding",
+    "HunyuanVideoImageToVideoPipeline": "drops images after decoding",
     "LTXI2VLongMultiPromptPipeline": "decodes in tiles of its own: use --model ltx-13b-distilled "
     "with --weights FOLDER",
-    "LattePipeline": "decodes picture by picture",
+    "LattePipeline": "decodes image by image",
     "SkyReelsV2DiffusionForcingVideoToVideoPipeline": "goes on with a video: use lingen "
     "extend with --model skyreels-v2-1.3b",
-    "StableVideoDiffusionPipeline": "decodes some pictures at a time",
+    "StableVideoDiffusionPipeline": "decodes some images at a time",
     "WanAnimatePipeline": "decodes segment by segment",
 }
-"""Pipelines whose pictures are not those of one call of their autoencoder, and why."""
+"""Pipelines whose images are not those of one call of their autoencoder, and why."""
 
 
 def is_place(name: str) -> bool:
@@ -95,7 +95,7 @@ def describe(name: str, folder: Path) -> FoundModel:
     """The record of the pipeline in a folder, under a name.
 
     Raises MissingFolderError, NotHereError, and `CheckpointError` for what is no pipeline for video
-    or one that makes its pictures in another way than by one call of its autoencoder.
+    or one that makes its images in another way than by one call of its autoencoder.
     """
     files = [
         folder / INDEX,
@@ -152,10 +152,10 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
         repository="",
         folder=folder,
         settings=settings,
-        pictures=tuple(one for one in PICTURES if one in signature),
+        images=tuple(one for one in IMAGES if one in signature),
         needs=tuple(
             one
-            for one in PICTURES
+            for one in IMAGES
             if one in needed or (one == "video" and length is None)  # how long it is
         ),
         previews=False,
@@ -192,7 +192,7 @@ def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
 
 def skeleton(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
     """The pipeline of a class without a number in its networks, and without what reads text and
-    pictures. Raises `CheckpointError`."""
+    images. Raises `CheckpointError`."""
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     networks = networks_of(index)

@@ -61,7 +61,7 @@ def called() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def picture() -> Callable[..., str]:
+def image() -> Callable[..., str]:
     """Return a function that writes a PNG of random numbers."""
     from lingen_cli.media.images.image_files import write_png
 
@@ -85,7 +85,7 @@ def test_its_frames_are_those_of_diffusers(
     called: Callable[..., Any],
     written: Collect,
     plain: Callable[[Any], np.ndarray],
-    picture: Callable[..., str],
+    image: Callable[..., str],
     tmp_path: Path,
     name: str,
 ) -> None:
@@ -94,7 +94,7 @@ def test_its_frames_are_those_of_diffusers(
 
     folder, video = twin(name), tmp_path / "v.mp4"
     side, count = SIZES.get(name, 32), LENGTHS.get(name, 9)
-    files = {one: picture(one, side) for one in twins.PICTURES.get(name, ())}
+    files = {one: image(one, side) for one in twins.IMAGES.get(name, ())}
     options = [part for one, path in files.items() for part in (f"--{one}".replace("_", "-"), path)]
     wish = ("--size", side, "--frames", count, "--steps", 2, "--seed", 5, "--negative", "a ball")
     with written() as frames:

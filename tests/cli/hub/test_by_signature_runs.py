@@ -238,9 +238,9 @@ def test_what_it_cannot_do_is_said_before_it_is_loaded(
 ) -> None:
     image, text = str(twin("cogvideox-i2v")), str(twin("wan-2.2-a14b"))
     start = ("generate", "a red cat", *WISH, "--model")
-    fails(hub(*start, image), 2, "begins with a picture: give one with --image")
+    fails(hub(*start, image), 2, "begins with an image: give one with --image")
     wish("wan-2.2-a14b")
-    fails(hub(*start, text, "--image", "first.png"), 2, "takes no pictures: leave out --image")
+    fails(hub(*start, text, "--image", "first.png"), 2, "takes no images: leave out --image")
     fails(
         hub(*start, image, "--image", "first.png", "--last-image", "first.png"), 2, "--last-image"
     )
@@ -275,7 +275,7 @@ def test_folders_that_cannot_be_used(
     shutil.copytree(twin("wan-2.2-a14b"), folder)
     index = json.loads((folder / "model_index.json").read_text())
     for name, code, said in (
-        ("AllegroPipeline", 65, "turns its pictures"),
+        ("AllegroPipeline", 65, "turns its images"),
         ("StableDiffusionPipeline", 65, "makes no video"),
         ("Nonsense", 65, "has no class Nonsense"),
         ("AutoencoderKLWan", 65, "is no pipeline"),

@@ -1,4 +1,4 @@
-"""Clips that each begin with the last picture of the one before: 20 seconds, and more of them."""
+"""Clips that each begin with the last image of the one before: 20 seconds, and more of them."""
 
 import importlib.util
 import os
@@ -49,7 +49,7 @@ def frames_in(path: str) -> np.ndarray:
         return np.stack([one.to_ndarray() for one in container.decode(video=0)])
 
 
-def test_each_clip_begins_with_the_last_picture(
+def test_each_clip_begins_with_the_last_image(
     hub: RunHere, command: tuple[str, ...], written: Collect, called_twin: Callable[..., Any]
 ) -> None:
     with written() as frames:
@@ -67,7 +67,7 @@ def test_each_clip_begins_with_the_last_picture(
 
 @pytest.fixture
 def called_twin(command: tuple[str, ...]) -> Callable[..., Any]:
-    """Return a function that calls the pipeline for a clip, from a picture and with a seed."""
+    """Return a function that calls the pipeline for a clip, from an image and with a seed."""
     import diffusers
     import torch
 

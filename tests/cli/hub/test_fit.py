@@ -54,7 +54,7 @@ REAL = {
     "helios-14b": needs((28_625, 1_920, 310), UMT5, WAN_VAE, 1_600, 4_800, 4_800),
     "wan-2.1-14b": needs((28_577, 1_870, 310), UMT5, WAN_VAE, 6_037, 7_800, 2_085),
 }
-"""Counted from published configurations: pictures of 832x480 and the like, clips as trained. Those
+"""Counted from published configurations: images of 832x480 and the like, clips as trained. Those
 that decode in pieces of their own are never tiled."""
 
 
@@ -234,7 +234,7 @@ def test_one_place_after_the_other_until_it_runs(
 
 
 @pytest.mark.parametrize("twin_name", ["wan-2.2-a14b", "hunyuan"])
-def test_pictures_that_do_not_fit_are_decoded_in_tiles(
+def test_images_that_do_not_fit_are_decoded_in_tiles(
     hub: RunHere,
     video: Callable[..., subprocess.CompletedProcess[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -255,7 +255,7 @@ def test_pictures_that_do_not_fit_are_decoded_in_tiles(
         patch.setattr(by_signature.BySignature, "_decode_pieces", narrow)
         result = video("v.mp4", of=twin_name)
     assert result.returncode == 0, result.stderr
-    assert "out of memory; pictures are decoded in tiles" in result.stderr
+    assert "out of memory; images are decoded in tiles" in result.stderr
     assert recipe_of("v.mp4").tiles
     assert hub("rerun", "v.mp4", "--device", "cpu", "-o", "again.mp4").returncode == 0
     again = recipe_of("again.mp4")

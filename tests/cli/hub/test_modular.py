@@ -153,6 +153,6 @@ def test_folders_that_cannot_be_run(
     refused(66, "a part of the weights is missing", "vae")
     image = {"_class_name": "FluxModularPipeline", "_blocks_class_name": "FluxAutoBlocks"}
     refused(65, "no video", **image)
-    fails(hub("generate", "a", "--model", modular("wan"), "--image", "a.png"), 2, "no pictures")
+    fails(hub("generate", "a", "--model", modular("wan"), "--image", "a.png"), 2, "no images")
     shown = hub("plan", "a cat", "--model", modular("wan"), *WISH, "--device", "cpu", "--json")
     assert set(json.loads(shown.stdout)["parts"]) == {"transformer", "text_encoder", "vae"}

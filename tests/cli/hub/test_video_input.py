@@ -53,11 +53,11 @@ def clip() -> Path:
 
     from lingen_cli.media.writer import VideoWriter
 
-    pictures = np.zeros((12, 40, 48, 3), np.uint8)
+    images = np.zeros((12, 40, 48, 3), np.uint8)
     for number in range(12):
-        pictures[number, :, 2 * number : 2 * number + 12] = (200, 60, 20 * number)
+        images[number, :, 2 * number : 2 * number + 12] = (200, 60, 20 * number)
     with VideoWriter(Path("clip.mp4"), width=48, height=40, fps=Fraction(24)) as writer:
-        writer.write(pictures)
+        writer.write(images)
     return Path("clip.mp4")
 
 

@@ -478,7 +478,7 @@ TWINS = {
     "kandinsky-5-i2v": kandinsky_image,
     "motif": motif,
 }
-PICTURES = {
+IMAGES = {
     "wan-i2v": ("image",),
     "wan-2.2-i2v": ("image",),
     "wan-flf2v": ("image", "last_image"),

@@ -1,4 +1,4 @@
-"""A result as a table in markdown, and as a picture."""
+"""A result as a table in markdown, and as an image."""
 
 from __future__ import annotations
 

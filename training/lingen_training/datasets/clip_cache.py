@@ -66,8 +66,8 @@ class LatentClips:
         """Draw `frames` latent frames of each of `count` random clips.
 
         The first frames, or with `inside` some that begin later (a clip's first latent frame holds
-        one picture, the others `time_stride`). With `window`, a width and height in latent pixels,
-        a part of the picture that holds all objects in all of these frames; clips whose objects go
+        one image, the others `time_stride`). With `window`, a width and height in latent pixels,
+        a part of the image that holds all objects in all of these frames; clips whose objects go
         too far for that are left out. Raises ValueError where all seem to be.
         """
         total, high, wide = self.latents.shape[2:]

@@ -15,7 +15,7 @@ from lingen_plugins.registry import Registry, collect
 from lingen_training.training_recipe import Recipe, RecipeError
 
 Size = int | tuple[int, int]
-"""Side of square pictures in pixels, or width and height."""
+"""Side of square images in pixels, or width and height."""
 
 
 def sides(size: Size) -> tuple[int, int]:
@@ -90,7 +90,7 @@ def rendered(
     world: World, scenes: Sequence[Any], frames: int, size: Size, start: float, device: Any
 ) -> Tensor:
     """A batch of clips on `device`, where the playground renders them. Only a FolderWorld has
-    pictures that are not square."""
+    images that are not square."""
     if isinstance(size, int):
         if world is PLAYGROUND:
             return playground.render(scenes, frames, size, start=start, device=device)

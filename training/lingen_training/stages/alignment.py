@@ -114,6 +114,6 @@ def object_courses(scene: Scene, start: float, frames: int, size: int, stride: i
 
 def _middles(frames: Tensor, stride: int) -> Tensor:
     """Seconds from the begin of a clip to the middle of each of these latent frames, float64; the
-    first holds one picture, the others `stride`."""
+    first holds one image, the others `stride`."""
     number = frames.double()
     return torch.where(number == 0, 0.0, stride * number - (stride - 1) / 2) / FPS

@@ -372,5 +372,5 @@ def jump_of(
 
 
 def _clean_length(rng: random.Random, most: int) -> int:
-    """One frame (a given picture) in half of the cases, else any number up to `most`."""
+    """One frame (a given image) in half of the cases, else any number up to `most`."""
     return 1 if rng.random() < 0.5 else rng.randint(1, max(1, most))

@@ -1,6 +1,6 @@
 """LTX-Video's autoencoder (8 x 32 x 32), in pieces of time.
 
-Its decoder looks both ways: a picture depends on more than twenty latent frames on either side, as
+Its decoder looks both ways: an image depends on more than twenty latent frames on either side, as
 many as a clip has. So a clip is decoded whole, and a longer video in pieces that see a few latent
 frames of their neighbours: an approximation, in memory that does not grow.
 """

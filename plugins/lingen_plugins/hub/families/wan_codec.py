@@ -1,7 +1,7 @@
 """Wan's causal video autoencoder (4 x 8 x 8), a latent frame at a time.
 
 `AutoencoderKLWan.decode` goes through the latent frames one by one with a cache of features, and
-keeps all frames of the video; here each is handed out. So the pictures are those of `decode`.
+keeps all frames of the video; here each is handed out. So the images are those of `decode`.
 """
 
 from __future__ import annotations

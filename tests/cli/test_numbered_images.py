@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lingen_cli.files.numbered import name_of, pictures_at
+from lingen_cli.files.numbered import images_at, name_of
 from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.media.images.image_files import read_image, write_png
 from lingen_cli.media.reader import frames_at
@@ -54,7 +54,7 @@ def test_they_are_the_frames_of_the_video(
     assert sorted(contents("frames")) == NAMES
     times = [(number + 0.5) / 16 for number in range(9)]
     frames = frames_at(Path("a.mp4"), times, box=(64, 64))
-    for path, frame in zip(pictures_at(Path("frames")), frames, strict=True):
+    for path, frame in zip(images_at(Path("frames")), frames, strict=True):
         assert np.array_equal(read_image(path), frame)
     assert not list(Path().glob(".*.lingen"))
     assert "made already" in generate("frames/%05d.png").stderr
@@ -88,7 +88,7 @@ def test_without_a_recipe(
     fails(lingen_here("rerun", "frames"), 65, "no recipe in frames")
 
 
-def test_a_longer_video_as_pictures(
+def test_a_longer_video_as_images(
     generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere, fails: Fails
 ) -> None:
     generate("a.mp4")
@@ -113,7 +113,7 @@ def test_what_is_there_stays(
     fails(generate("frames/%05d.png"), 73, "damaged or edited since")
     assert generate("frames/%05d.png", "--overwrite").returncode == 0
     assert contents("frames") == good
-    fails(generate("frames/%04d.png", "--overwrite"), 73, "pictures named %04d.png alone")
+    fails(generate("frames/%04d.png", "--overwrite"), 73, "images named %04d.png alone")
     Path("frames/notes.txt").write_text("mine")
     fails(generate("frames/%05d.png"), 73, "damaged or edited since")
     fails(generate("frames/%05d.png", "--overwrite"), 73, "choose another name: frames")
@@ -221,7 +221,7 @@ def test_names(tmp_path: Path) -> None:
     assert (name_of("%05d.png", 7), name_of("a-%d.png", 12)) == ("00007.png", "a-12.png")
     for name in ("a-9.png", "a-10.png", "b.png", ".a-1.png", "a-x.png"):
         write_png(tmp_path / name, np.zeros((4, 4, 3), np.uint8))
-    found = [path.name for path in pictures_at(tmp_path / "a-%d.png")]
+    found = [path.name for path in images_at(tmp_path / "a-%d.png")]
     assert found == ["a-9.png", "a-10.png"]
-    assert [path.name for path in pictures_at(tmp_path)][:2] == found
-    assert pictures_at(tmp_path / "none") == pictures_at(tmp_path / "b.png") == []
+    assert [path.name for path in images_at(tmp_path)][:2] == found
+    assert images_at(tmp_path / "none") == images_at(tmp_path / "b.png") == []

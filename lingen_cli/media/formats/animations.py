@@ -39,7 +39,7 @@ def write_gif(
 
 
 def _palette(frames: Iterator[VideoFrame]) -> VideoFrame:
-    """The 256 colors that suit all frames best, as a picture of 16 x 16."""
+    """The 256 colors that suit all frames best, as an image of 16 x 16."""
     graph, first = Graph(), next(frames)
     source = _buffer(graph, first)
     maker, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")

@@ -7,14 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 
 from lingen_cli.errors import LingenError
-from lingen_cli.files.numbered import name_of, pictures_at
+from lingen_cli.files.numbered import images_at, name_of
 from lingen_cli.media.images.image_files import as_png, check_png, read_image, scale_image
 from lingen_cli.media.images.orientation import Image
 from lingen_cli.media.probe import VideoInfo
 from lingen_cli.media.reader import fit_box
 
 
-def write_pictures(
+def write_images(
     images: Iterable[Image], tags: Mapping[str, str], folder: Path, pattern: str
 ) -> None:
     """Write uint8 (H, W, 3) each, numbered from 1, as ffmpeg does."""
@@ -24,7 +24,7 @@ def write_pictures(
 
 
 def are_whole(folder: Path, pattern: str, frames: int) -> bool:
-    """Tell whether the pictures of so many frames are there, undamaged, and nothing else is."""
+    """Tell whether the images of so many frames are there, undamaged, and nothing else is."""
     names = {name_of(pattern, number) for number in range(1, frames + 1)}
     try:
         if names != {path.name for path in folder.iterdir()}:
@@ -36,32 +36,32 @@ def are_whole(folder: Path, pattern: str, frames: int) -> bool:
     return True
 
 
-def picture_info(pictures: Sequence[Path], recipe: Mapping[str, object] | None) -> VideoInfo:
-    """Size and number of pictures, which are a video at the rate that a recipe names.
+def image_info(numbered: Sequence[Path], recipe: Mapping[str, object] | None) -> VideoInfo:
+    """Size and number of images, which are a video at the rate that a recipe names.
 
     Raises as `read_image`.
     """
-    height, width = read_image(pictures[0]).shape[:2]
+    height, width = read_image(numbered[0]).shape[:2]
     rate = _rate_in(recipe)
     return VideoInfo(
         width=width,
         height=height,
         fps=rate,
-        frames=len(pictures),
-        duration=None if rate is None else float(len(pictures) / rate),
+        frames=len(numbered),
+        duration=None if rate is None else float(len(numbered) / rate),
         rotation=0,
         codec="png",
     )
 
 
 def some_of(path: Path, count: int, box: tuple[int, int]) -> list[Image]:
-    """Read `count` pictures at even distances, each scaled down to fit `box` (width, height).
+    """Read `count` images at even distances, each scaled down to fit `box` (width, height).
 
     Raises as `read_image`.
     """
-    pictures, found = pictures_at(path), []
+    numbered, found = images_at(path), []
     for index in range(count):
-        image = read_image(pictures[int((index + 0.5) * len(pictures) / count)])
+        image = read_image(numbered[int((index + 0.5) * len(numbered) / count)])
         found.append(scale_image(image, *fit_box(image.shape[1], image.shape[0], box)))
     return found
 
