@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -175,7 +174,9 @@ def train(
                 f"{error}, as the system does when memory runs out; the same command goes on "
                 "from the last saved step, with --processes 1 in less memory"
             ) from error
-    if os.environ.get("RANK", "0") == "0":  # of the processes of a launcher, the first
+    from lingen_training.optimization.parallel import launched_rank
+
+    if launched_rank() == 0:
         console.path(folder)
 
 

@@ -139,7 +139,7 @@ def test_the_others_work_and_nothing_else_failed(
 ) -> None:
     report, result = listed(crowd)
     names = {one["name"] for one in report["loaded"]}
-    assert set(WORKING) <= names and {"variants", "samplers", "scan_orders"} <= names
+    assert set(WORKING) <= names and {"variants", "samplers", "token_orders"} <= names
     assert len(report["failed"]) == len(SKIPPED) + 2
     reasons = {one["name"]: one["reason"] for one in report["failed"]}
     sources = {one["name"]: one["distribution"] for one in report["failed"]}

@@ -121,7 +121,7 @@ def test_few_images_that_last_for_days_are_refused(
     assert sorted(path.name for path in Path().iterdir()) == ["days.mp4"]
 
 
-def test_a_image_that_the_decoder_drops_in_silence(
+def test_an_image_that_the_decoder_drops_in_silence(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
 ) -> None:

@@ -240,7 +240,7 @@ def test_another_frame_rate_keeps_the_length(
     assert float(stream["duration"]) == pytest.approx(1, abs=0.002)
 
 
-def test_a_image_begins_the_video(
+def test_an_image_begins_the_video(
     generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere
 ) -> None:
     import numpy as np
@@ -261,7 +261,7 @@ def test_a_image_begins_the_video(
 
 
 @pytest.mark.parametrize("seconds", ["2", "70"])  # in one piece, and window by window
-def test_a_image_ends_the_video(
+def test_an_image_ends_the_video(
     generate: Callable[..., subprocess.CompletedProcess[str]], lingen_here: RunHere, seconds: str
 ) -> None:
     import numpy as np

@@ -118,7 +118,7 @@ def test_the_license_is_asked_for_once(
     installed()
     fails(lingen_here(*WISH, "--accept-license"), 69, "lingen models pull wan-1.3b")
     fails(lingen_here(*WISH), 69, "lingen models pull wan-1.3b")
-    (file,) = (state / "licenses").iterdir()
+    (file,) = (state / "licences").iterdir()
     record = json.loads(file.read_text())
     assert record["license"] == WAN.license
     other: Any

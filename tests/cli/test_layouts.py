@@ -88,7 +88,7 @@ def test_nothing_is_planned_after_something_unknown(more: dict[str, Any]) -> Non
     assert layouts(*edits, **more) == [None] * 3
 
 
-def test_a_cut_is_planned_even_after_a_image() -> None:
+def test_a_cut_is_planned_even_after_an_image() -> None:
     found = layouts(stretch(frames=65), stretch("a star", cut=True), image=object())
     assert found == [None, ("a star", 1, 17, 9, None)]
 

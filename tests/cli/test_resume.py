@@ -424,7 +424,7 @@ def test_a_short_run_leaves_nothing(
     assert list(clean_environment.iterdir()) == []
 
 
-def test_a_image_that_changed_is_another_run(
+def test_an_image_that_changed_is_another_run(
     clean_environment: Path,
     lingen_here: RunHere,
     stopped: Callable[..., int],

@@ -167,7 +167,7 @@ def test_what_an_mp4_cannot_hold_is_named_in_one_warning(
     new, _, events = extended("many.mkv")
     (told,) = said_before_sampling(events)
     assert "sound 1 is encoded again: pcm_s16le becomes AAC" in told
-    assert "image 2 is left out" in told
+    assert "video 2 is left out" in told
     assert "cover image" in told and "attachment" in told
     kinds = [one["codec_type"] for one in probe_file(new)["streams"]]
     assert kinds.count("video") == 1 and kinds.count("audio") == 1 and kinds.count("subtitle") == 1
@@ -227,7 +227,7 @@ def test_sound_longer_than_the_image_goes_on_under_the_new_part(
 
 
 @pytest.mark.parametrize("name", ["long.mkv", "long.mp4", "long.ts"])
-def test_a_image_shorter_than_its_sound_is_not_cut_short(
+def test_an_image_shorter_than_its_sound_is_not_cut_short(
     ffmpeg: Callable[..., subprocess.CompletedProcess[bytes]],
     extended: Callable[..., tuple[Path, Any, list[Any]]],
     name: str,

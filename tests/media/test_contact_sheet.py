@@ -72,7 +72,7 @@ def test_a_terminal_cell_shows_two_pixels() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (20, 50), (200, 12)])
-def test_a_image_fits_the_terminal(width: int, height: int) -> None:
+def test_an_image_fits_the_terminal(width: int, height: int) -> None:
     lines = draw(np.zeros((300, 400, 3), np.uint8), width=width, height=height)
     assert len(lines) <= height - 4
     columns = lines[0].count("▀")

@@ -66,7 +66,7 @@ def test_json_of_a_name_with_line_breaks_is_one_line(make_video: Make) -> None:
     assert json.loads(said)["path"] == str(path)
 
 
-def test_sheet_is_a_image_of_the_frames(ours: Path, tmp_path: Path) -> None:
+def test_sheet_is_an_image_of_the_frames(ours: Path, tmp_path: Path) -> None:
     target = tmp_path / "sheet.png"
     assert f"contact sheet: {target}\n" in run(ours, "--sheet", target, "--frames", 6).replace(
         "\n" + str(target), " " + str(target)
@@ -104,7 +104,7 @@ def test_bad_calls(ours: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "never.png").exists()
 
 
-def test_a_terminal_gets_a_image(ours: Path) -> None:
+def test_a_terminal_gets_an_image(ours: Path) -> None:
     code = "import sys, typer; from lingen_cli.commands.show import show; typer.run(show)"
     ours_end, their_end = pty.openpty()
     environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"}

@@ -127,7 +127,7 @@ def test_sections_that_the_code_cites_are_there() -> None:
     assert cited > 20
 
 
-def test_the_readme_opens_with_a_image_and_two_commands() -> None:
+def test_the_readme_opens_with_an_image_and_two_commands() -> None:
     text = read("README.md")
     assert text.startswith("![")
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]

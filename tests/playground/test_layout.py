@@ -106,7 +106,7 @@ def test_what_is_described_alike_goes_on_from_its_place() -> None:
     assert alone is not None and not torch.equal(alone.objects[0].discs, ball.discs)
 
 
-def test_objects_are_found_in_a_image() -> None:
+def test_objects_are_found_in_an_image() -> None:
     found = 0
     for seed in range(40):
         scene = sample_scene(seed, camera="still")

@@ -191,7 +191,7 @@ CAMERA: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 
 ARTICLES: Final = ("a", "a", "a", "a", "a", "a", "a", "a", "a", "one", "the", "")
 VIDEO: Final = ("a video of", "a clip of", "an animation of", "there is", "we see", "this shows")
-IMAGE: Final = ("an image of", "an image of", "a photo of", "there is", "we see", "this shows")
+IMAGE: Final = ("a picture of", "an image of", "a photo of", "there is", "we see", "this shows")
 JOINTS: Final = ("and", "while", "as")
 TEMPLATE_WORDS: Final = ("as the camera while with and", "the background is", "there is are")
 FUNCTION_WORDS: Final = ("an", "it", "its", "of", "to", "at", "by", "then", "two")
@@ -394,14 +394,14 @@ ASKING: Final = (
     "can you make a video of",
 )
 ASKING_FOR_IMAGES: Final = (
+    "a picture of",
     "an image of",
-    "an image of",
-    "image of",
+    "picture of",
     "draw",
     "please draw",
-    "make an image of",
+    "make a picture of",
     "create an image of",
-    "generate an image of",
+    "generate a picture of",
     "show me",
     "i want to see",
 )

@@ -213,7 +213,7 @@ class MasterWeights:
 
 
 def own(part: Tensor) -> Tensor:
-    """What this process holds of a parameter."""
+    """Return what this process holds of a parameter."""
     return part.to_local() if isinstance(part, DTensor) else part
 
 

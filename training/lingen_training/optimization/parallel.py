@@ -130,6 +130,11 @@ def launched() -> bool:
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
 
 
+def launched_rank() -> int:
+    """Number of this process among those that a launcher has started; 0 without one."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
 @contextmanager
 def launched_group(device: str, *, sharded: bool = False) -> Iterator[Group]:
     """Join the processes that a launcher has started, each with a GPU of its own where `device` is
