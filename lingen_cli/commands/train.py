@@ -128,7 +128,6 @@ def train(
         from lingen_cli.installation import plugin_parts
         from lingen_cli.zoo.load_model import find_device
         from lingen_training.optimization.parallel import LostProcessError
-        from lingen_training.trainer import Inputs
         from lingen_training.trainer import train as run_stages
         from lingen_training.training_recipe import RecipeError, read_recipe
 
@@ -138,6 +137,7 @@ def train(
             footage = None if data is None else _footage(data)
             if dry_run:
                 from lingen_cli.planning.training_plan import tell_training
+                from lingen_training.trainer import Inputs
 
                 chosen = find_device(device)
                 with plugin_parts.found():

@@ -27,7 +27,7 @@ NEGATIVE = (
     "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
     "images, static, overall gray, worst quality, low quality, JPEG compression residue, "
     "ugly, incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, "
-    "disfigured, misshapen limbs, fused fingers, still image, messy background, three legs, "
+    "disfigured, misshapen limbs, fused fingers, still picture, messy background, three legs, "
     "many people in the background, walking backwards"
 )
 """Of Wan's authors; the families that grew out of Wan are shown with it as well."""
