@@ -197,9 +197,9 @@ def evaluate(
 
 def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
     """Sampling parameters of a model for prompts of the playground."""
-    from lingen_cli.requests.capabilities import overridden, params_of
+    from lingen_cli.requests.capabilities import overridden, params_of, plans_prompts
 
-    plans = getattr(model.variant, "plans", None) is not None and model.folder is None
+    plans = plans_prompts(model.variant, model.folder, ())  # all of them
     planned = plans and given.values.get("plan_layout", True)
     return overridden(params_of(model.variant, planned=planned), given, model.variant)
 

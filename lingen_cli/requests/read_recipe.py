@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.numbered import images_at
@@ -29,9 +29,6 @@ from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recip
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

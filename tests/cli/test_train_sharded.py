@@ -12,24 +12,9 @@ import torch
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.state_files import find_state
 from tests.cli.protocols import Fails, RunHere
+from tests.tiny_recipe import tiny_recipe
 
-RECIPE = """
-name = "tiny"
-[autoencoder]
-widths = [8, 8, 8]
-depths = [1, 1, 1]
-steps = 1
-batch = 1
-full_size = 64
-full_batch = 1
-frames = 9
-[text]
-width = 64
-depth = 1
-[model]
-preset = "mini"
-overrides = { width = 32, depth = 2, head_dim = 16, ssm_head_dim = 16, state_size = 4, \
-text_dims = [64], position_grid = [8, 8, 8], layout = true }
+RECIPE = tiny_recipe("""
 [[stage]]
 name = "short"
 steps = 3
@@ -43,7 +28,7 @@ size = 64
 latent_frames = 2
 batch = 2
 clips = 2
-"""
+""")
 
 
 @pytest.fixture

@@ -185,12 +185,25 @@ def test_several_devices_share_what_the_optimizers_hold(tmp_path: Path) -> None:
 def test_every_shipped_recipe_has_a_forecast(name: str, tmp_path: Path) -> None:
     path = shipped_recipes()[name]
     teacher = Path(__file__).parents[2] / "models/lingen_models/weights/lingen-mini"
-    begun = teacher if "lora" in name else None
+    decoder = name == "lingen-mini-decoder"
+    begun = teacher if "lora" in name or decoder else None
     inputs = Inputs(path, tmp_path / "out", "cpu", begun, None, teacher)
     found = forecast(inputs, H100)
-    assert found.days > 0 and found.latents > 0
+    assert found.days > 0 and (found.latents > 0 or decoder)
     assert all(stage.tokens > 0 for stage in found.stages if stage.name != "autoencoder")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_decoder_alone_costs_less_than_the_autoencoder_with_it(tmp_path: Path) -> None:
+    weights = Path(__file__).parents[2] / "models/lingen_models/weights/lingen-mini"
+    recipe = shipped_recipes()["lingen-mini-motion"]
+    both, decoder = (
+        forecast(Inputs(recipe, tmp_path / "out", "cpu", begun, None, None), H100).stages[0]
+        for begun in (None, weights)
+    )
+    assert both.name == decoder.name == "autoencoder"
+    assert (both.steps, decoder.steps) == (3200, 800)
+    assert 0 < decoder.flops < both.flops / 2
 
 
 def test_what_a_training_refuses_a_forecast_refuses(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def train(
     parts = find_parts(recipe, recipe_path, registry)
     world = find_world(recipe, recipe_path, registry, footage)
     check_buckets(recipe, recipe_path, world)
-    check_lora(recipe, inputs)
+    check_start(recipe, inputs)
     out.mkdir(parents=True, exist_ok=True)
 
     def prepared() -> TrainingRun:
@@ -115,6 +115,12 @@ def train(
             torch.manual_seed(recipe.seed)
             _autoencoder(recipe, out, device, report, start_from, run.world)
         return run
+
+    if not recipe.stage:
+        assert start_from is not None
+        prepared()
+        _hand_on(start_from, out)
+        return out
 
     if launched():
         with launched_group(device, sharded=shard) as group:
@@ -132,12 +138,14 @@ def train(
     return out
 
 
-def check_lora(recipe: Recipe, inputs: Inputs) -> None:
-    """Raise RecipeError for a LoRA without a base, or on layers that the network does not have, and
-    NotHereError without peft."""
+def check_start(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError for a decoder or a LoRA without the weights that it is for, or a LoRA on
+    layers that the network does not have, and NotHereError without peft."""
+    path = inputs.recipe_path
+    if not recipe.stage and inputs.start_from is None:
+        raise RecipeError(f"{path}: name the weights whose decoder to train, with --start-from")
     if recipe.lora is None:
         return
-    path = inputs.recipe_path
     if inputs.start_from is None:
         raise RecipeError(f"{path}: lora: name the weights that it is for, with --start-from")
     if recipe.texts:
@@ -328,6 +336,18 @@ def write_weights(
             {"kind": kind, "config": network.config.to_dict(), "training": training},
             torch.bfloat16,
         )
+
+
+def _hand_on(start_from: Path, out: Path) -> None:
+    """Copy denoiser and text encoder into `out`, for the autoencoder there, whose latents are those
+    that they were trained on."""
+    changed = content_hash(out / "autoencoder.safetensors")
+    for name in ("denoiser", "text_encoder"):
+        source = start_from / f"{name}.safetensors"
+        tensors, metadata = load_tensors(source)[0], read_metadata(source)
+        training = {**metadata.get("training", {}), "autoencoder_sha256": changed}
+        text = json.dumps({**metadata, "training": training})
+        save_tensors(out / f"{name}.safetensors", tensors, {"lingen": text})
 
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:

@@ -85,6 +85,12 @@ class AutoencoderStage(_Section):
     """Frames in a clip of those steps."""
     decoder_learning_rate: float = Field(default=3e-4, gt=0)
     """Learning rate of those steps."""
+    decoder_fast: float = Field(default=0.0, ge=0, le=1)
+    """Share of the clips of those steps in which something bounces or moves quickly."""
+    decoder_moving_weight: float = Field(default=0.0, ge=0)
+    """Weight that a pixel whose color changes has in those steps beside the 1 of every pixel."""
+    decoder_validate_every: int = Field(default=0, ge=0)
+    """Steps between measurements of the PSNR over held-out clips, and over what moves in them."""
 
     def config(self) -> TAEConfig:
         """The network that this stage trains."""
@@ -367,8 +373,9 @@ class Recipe(_Section):
     """`[model]`."""
     lora: LoraSection | None = None
     """`lora = { rank = 16 }`: a LoRA is trained, and written as `lora.safetensors`."""
-    stage: tuple[DenoiserStage, ...] = Field(min_length=1)
-    """`[[stage]]`: at least one, in their order."""
+    stage: tuple[DenoiserStage, ...] = ()
+    """`[[stage]]`, in their order. Without any, the decoder of the weights that a training begins
+    from is all that is trained, and `decoder_steps` of `[autoencoder]` is at least 1."""
 
     @property
     def texts(self) -> tuple[PartSection, ...]:
@@ -456,6 +463,10 @@ def _check(recipe: Recipe) -> None:
         _check_words(recipe.text, model)
     if isinstance(recipe.autoencoder, AutoencoderStage):
         _check_autoencoder(recipe.autoencoder, model)
+    if not recipe.stage and not (
+        isinstance(recipe.autoencoder, AutoencoderStage) and recipe.autoencoder.decoder_steps
+    ):
+        raise ValueError("stage: at least one, or decoder_steps of the autoencoder")
     names = ["autoencoder", "denoiser", "text_encoder"]
     for index, stage in enumerate(recipe.stage):
         if stage.name in names:

@@ -36,7 +36,7 @@ from lingen_training.stages.pair import Pair
 from lingen_training.trainer import (
     Inputs,
     TrainingRun,
-    check_lora,
+    check_start,
     pair_of,
     processes_of,
     read_inputs,
@@ -168,7 +168,7 @@ def forecast(
     teacher = teacher_config(recipe, path, inputs.teacher, config)
     world = find_world(recipe, path, registry, inputs.footage)
     check_buckets(recipe, path, world)
-    check_lora(recipe, inputs)
+    check_start(recipe, inputs)
     run = TrainingRun(inputs, recipe, world, config, None, (), None)
     dtype = torch.bfloat16 if not kind.is_cpu else compute_dtype("cpu")
     costs = _Costs(run, kind, devices, dtype, teacher, _text_tokens(texts), codec)
@@ -242,19 +242,20 @@ class _Costs:
         return section.config(), sum(part.numel() for part in network.parameters())
 
     def autoencoder(self) -> StageForecast | None:
-        """The training of the autoencoder; None where it is a plugin's, or there already."""
+        """The training of the autoencoder, or of its decoder; None where it is a plugin's, or there
+        already."""
         section, inputs = self.run.recipe.autoencoder, self.run.inputs
-        there = [
-            folder / "autoencoder.safetensors"
-            for folder in (inputs.out, inputs.start_from)
-            if folder
-        ]
-        if not isinstance(section, AutoencoderStage) or any(path.exists() for path in there):
+        file = "autoencoder.safetensors"
+        if not isinstance(section, AutoencoderStage) or (inputs.out / file).exists():
             return None
+        if inputs.start_from is not None and (inputs.start_from / file).exists():
+            if not section.decoder_steps:
+                return None
+            section = section.model_copy(update={"steps": 0})  # the decoder alone
         with torch.device("meta"):
             counted = parameters_of(TemporalAutoencoder(section.config()))
         sizes = ((section.batch, section.size), (section.full_batch, section.full_size))
-        cases = [(batch, section.frames, size) for batch, size in sizes]
+        cases = [(batch, section.frames, size) for batch, size in sizes if section.steps]
         if section.decoder_steps:
             cases += [(max(1, batch // 2), section.decoder_frames, size) for batch, size in sizes]
         held = max(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,13 +61,12 @@ class ShardedWeights(MasterWeights):
     def _muon(
         self, matrices: list[Tensor], learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        shapes = {
-            id(matrix): _as_matrix(shape)
-            for matrix, shape in zip(self.stepped, self.shapes, strict=True)
-        }
         return ShardedMuon(
             matrices,
-            shapes=[shapes[id(matrix)] for matrix in matrices],
+            shapes={
+                id(matrix): _as_matrix(shape)
+                for matrix, shape in zip(self.stepped, self.shapes, strict=True)
+            },
             mesh=self._mesh,
             lr=learning_rate,
             weight_decay=weight_decay,
@@ -127,7 +126,8 @@ class ShardedWeights(MasterWeights):
             metadata = json.loads((path / METADATA).read_bytes())
             divided: dict[str, Any] = {}
             for key, entry in entries(path).items():
-                local = own_part(torch.empty(entry.size, dtype=entry.properties.dtype), self.group)
+                shape = own_part(torch.empty(entry.size, device="meta"), self.group).shape
+                local = torch.empty(shape, dtype=entry.properties.dtype)
                 divided[key] = joined(local, entry.size, self._mesh)
             load(divided, checkpoint_id=path)
             held = {key: own(value) for key, value in divided.items()}
@@ -142,15 +142,19 @@ class ShardedWeights(MasterWeights):
 
 
 class ShardedMuon(Muon):
-    """`Muon` for shards of matrices of these `shapes`: each is gathered, made orthogonal by one of
-    the processes, and divided again."""
+    """`Muon` for shards of matrices, whose whole `shapes` are given by id: each is gathered, made
+    orthogonal by one of the processes, and divided again."""
 
     def __init__(
-        self, matrices: list[Tensor], *, shapes: list[torch.Size], mesh: DeviceMesh, **rest: Any
+        self,
+        matrices: list[Tensor],
+        *,
+        shapes: Mapping[int, torch.Size],
+        mesh: DeviceMesh,
+        **rest: Any,
     ) -> None:
         super().__init__(matrices, **rest)
-        self.mesh = mesh
-        self.shapes = {id(matrix): shape for matrix, shape in zip(matrices, shapes, strict=True)}
+        self.mesh, self.shapes = mesh, shapes
 
     def _whole(self, matrix: Tensor, update: Tensor) -> Tensor:
         return joined(update, self.shapes[id(matrix)], self.mesh).full_tensor()

@@ -17,7 +17,7 @@ from lingen_models.checkpoints.safetensors import (
 from lingen_models.network_config import TAEConfig
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
-from lingen_playground import close_up_scene
+from lingen_playground import Scene, close_up_scene
 from lingen_training.datasets.world import PLAYGROUND, World, rendered
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
@@ -122,14 +122,17 @@ def train_decoder(
     )
 
     def loss_of(step: int, batch: int) -> dict[str, Tensor]:
-        video = clips(longer, seed, step, device, world, close_ups=True)
+        video = clips(longer, seed, step, device, world, decoder=True)
         with torch.no_grad():
             mean, log_variance = network.posterior(video.to(dtype))
             generator = torch.Generator().manual_seed(seed + step)
             noise = torch.randn(mean.shape, generator=generator).to(device)
             spread = (0.5 * log_variance).exp().clamp(min=stage.noise)
             latents = mean + (noise * spread).to(mean.dtype)
-        return _restored(network, stage, latents, video)
+        return _restored(network, stage, latents, video, stage.decoder_moving_weight)
+
+    def validate() -> dict[str, float]:
+        return decoder_psnr(network, longer, device, world)
 
     run_loop(
         name="decoder",
@@ -138,27 +141,48 @@ def train_decoder(
         schedule=Schedule(stage.decoder_learning_rate, stage.decoder_steps, warmup=20, decay=0.4),
         folder=folder,
         report=report,
+        validate=validate if stage.decoder_validate_every else None,
+        validate_every=stage.decoder_validate_every,
     )
     weights.use(weights.average)
     path = folder / "autoencoder.safetensors"
-    training = {
-        **metadata.get("training", {}),
-        "decoder": stage.model_dump(
-            include={"decoder_steps", "decoder_frames", "decoder_learning_rate"}
-        ),
-    }
+    own = {name for name in AutoencoderStage.model_fields if name.startswith("decoder_")}
+    training = {**metadata.get("training", {}), "decoder": stage.model_dump(include=own)}
     save_network(path, network.to(torch.bfloat16), {**metadata, "training": training})
     return path
 
 
 def _restored(
-    network: TemporalAutoencoder, stage: AutoencoderStage, latents: Tensor, video: Tensor
+    network: TemporalAutoencoder,
+    stage: AutoencoderStage,
+    latents: Tensor,
+    video: Tensor,
+    moving_weight: float = 0.0,
 ) -> dict[str, Tensor]:
     """The loss of what the decoder makes of latents, and its parts."""
     difference = network.decoder(latents).float() - video
-    pixels, edges = difference.abs().mean(), _edges(difference)
-    loss = pixels + 2 * difference.square().mean() + stage.edge_weight * edges
-    return {"loss": loss, "pixels": pixels, "edges": edges}
+    if moving_weight:
+        weight = 1 + moving_weight * moving(video).float()
+        weight = weight / weight.mean()
+        pixels = (weight * difference.abs()).mean()
+        squares = (weight * difference.square()).mean()
+    else:
+        pixels, squares = difference.abs().mean(), difference.square().mean()
+    edges = _edges(difference)
+    return {
+        "loss": pixels + 2 * squares + stage.edge_weight * edges,
+        "pixels": pixels,
+        "edges": edges,
+    }
+
+
+def moving(video: Tensor) -> Tensor:
+    """Tell for each pixel of (B, 3, frames, height, width) in [-1, 1] whether its color is another
+    one frame before or after, as (B, 1, frames, height, width)."""
+    changed = (video[:, :, 1:] - video[:, :, :-1]).abs().amax(1, keepdim=True) > 0.1
+    return torch.nn.functional.pad(changed, (0, 0, 0, 0, 0, 1)) | torch.nn.functional.pad(
+        changed, (0, 0, 0, 0, 1, 0)
+    )
 
 
 def clips(
@@ -168,18 +192,55 @@ def clips(
     device: str,
     world: World = PLAYGROUND,
     *,
-    close_ups: bool = False,
+    decoder: bool = False,
 ) -> Tensor:
-    """One batch of (B, 3, frames, size, size): small clips and full-size ones in turn; with
-    `close_ups`, every second small one of the playground is seen from half the distance."""
+    """One batch of (B, 3, frames, size, size): small clips and full-size ones in turn; for the
+    `decoder`, every second small one of the playground is seen from half the distance, and
+    `decoder_fast` of them show something that bounces or moves quickly."""
     full = step % 2 == 1
     size = stage.full_size if full else stage.size
     count = stage.full_batch if full else stage.batch
     rng = random.Random(f"{seed}/autoencoder/{step}")
-    near = close_ups and world is PLAYGROUND and step % 4 == 0
+    near = decoder and world is PLAYGROUND and step % 4 == 0
     sample = close_up_scene if near else world.sample_scene
-    scenes = [sample(rng.randrange(2**31)) for _ in range(count)]
+    scenes = []
+    for _ in range(count):
+        scene = sample(rng.randrange(2**31))
+        if decoder and world is PLAYGROUND and _drawn(rng, stage.decoder_fast):
+            while not _is_fast(scene):
+                scene = sample(rng.randrange(2**31))
+        scenes.append(scene)
     return rendered(world, scenes, stage.frames, size, rng.uniform(0, 30), device)
+
+
+def _drawn(rng: random.Random, share: float) -> bool:
+    return share > 0 and rng.random() < share
+
+
+def _is_fast(scene: Scene) -> bool:
+    return any(thing.motion == "bounces" or thing.speed == "quickly" for thing in scene.objects)
+
+
+@torch.no_grad()
+def decoder_psnr(
+    network: TemporalAutoencoder, stage: AutoencoderStage, device: str, world: World = PLAYGROUND
+) -> dict[str, float]:
+    """Mean PSNR in dB over clips that no training sees (8 small, 4 of full size): of all
+    pixels, and of those that move."""
+    fixed = stage.model_copy(update={"batch": 4, "full_batch": 2})
+    everywhere, moved = [], []
+    for step in range(4):
+        video = clips(fixed, -1, step, device, world, decoder=True)
+        mean, _ = network.posterior(video.to(next(network.parameters()).dtype))
+        squares = ((network.decoder(mean).float().clamp(-1, 1) - video) / 2).square()
+        mask = moving(video).expand_as(squares)
+        everywhere.append(_decibels(squares.mean()))
+        moved.append(_decibels(squares[mask].mean()))
+    return {"psnr": sum(everywhere) / 4, "moving_psnr": sum(moved) / 4}
+
+
+def _decibels(mean_square: Tensor) -> float:
+    return float(-10 * mean_square.log10())
 
 
 def _edges(difference: Tensor) -> Tensor:
