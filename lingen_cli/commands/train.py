@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lingen_cli.usage.completion import completed
-
-if TYPE_CHECKING:
-    from lingen_cli.datasets.video_folder import VideoFolder
-    from lingen_plugins.registry import Registry
-
-_SHOWN_PROBLEMS = 5
 
 
 def train(
@@ -39,7 +33,7 @@ def train(
         typer.Option(
             metavar="FOLDER",
             help="Videos and images with captions to train on, in place of the recipe's data "
-            "(see lingen data check).",
+            "(see lingen data check), or what lingen data prepare has made of them.",
         ),
     ] = None,
     start_from: Annotated[
@@ -108,6 +102,7 @@ def train(
     last one stopped. With --model, the network is that model's, not the recipe's.
     """
     from lingen_cli.errors import BadDataError, InvalidOptionError, OutOfMemory
+    from lingen_cli.inputs.training_inputs import find_recipe, footage_of, weights_of
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
@@ -115,13 +110,13 @@ def train(
     planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}
     if not dry_run and (given := [name for name, value in planned.items() if value]):
         raise InvalidOptionError(f"{given[0]} belongs to --dry-run")
-    recipe = _find_recipe(recipe)
+    recipe = find_recipe(recipe)
     check_device(device)
     registry = open_registry(console.warning)
     if start_from is not None:
-        start_from = _weights_of(registry, start_from, "denoiser", "text_encoder")
+        start_from = weights_of(registry, start_from, "denoiser", "text_encoder")
     if teacher is not None:
-        teacher = _weights_of(registry, teacher, "denoiser")
+        teacher = weights_of(registry, teacher, "denoiser")
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
     with signals.announced():
@@ -134,7 +129,7 @@ def train(
         try:
             if data is None and (named := read_recipe(recipe).data.folder) is not None:
                 data = recipe.parent / named
-            footage = None if data is None else _footage(data)
+            footage = None if data is None else footage_of(data)
             if dry_run:
                 from lingen_cli.planning.training_plan import tell_training
                 from lingen_training.trainer import Inputs
@@ -178,59 +173,3 @@ def train(
 
     if launched_rank() == 0:
         console.path(folder)
-
-
-def _footage(folder: Path) -> VideoFolder:
-    """Read a folder, and say what is in it."""
-    from lingen_cli.datasets.footage import read_footage
-    from lingen_cli.datasets.video_folder import VideoFolder
-    from lingen_cli.files.printable import printable
-    from lingen_cli.terminal import console
-
-    footage = read_footage(folder)
-    for problem in footage.problems[:_SHOWN_PROBLEMS]:
-        console.warning(problem)
-    if len(footage.problems) > _SHOWN_PROBLEMS:
-        more = len(footage.problems) - _SHOWN_PROBLEMS
-        console.warning(f"{more} more problems: lingen data check {printable(folder)}")
-    dataset = VideoFolder(footage)
-    console.note(f"{len(footage.clips)} clips in {printable(folder)}")
-    return dataset
-
-
-def _find_recipe(given: Path) -> Path:
-    """The file of a recipe, which may be named as one of those that are shipped. Raises
-    MissingInputError (66)."""
-    from lingen_cli.errors import MissingInputError
-    from lingen_cli.files.printable import printable
-    from lingen_models.spelling import did_you_mean
-    from lingen_training.shipped import shipped_recipes
-
-    if given.is_file():
-        return given
-    known = shipped_recipes()
-    if str(given) in known:
-        return known[str(given)]
-    if given.exists():
-        raise MissingInputError(f"not a regular file: {printable(given)}")
-    hint = f" (of `lingen recipes list`: {did_you_mean(given.stem, known)})"
-    raise MissingInputError(f"no such file: {printable(given)}{hint}")
-
-
-def _weights_of(registry: Registry, given: Path, *parts: str) -> Path:
-    """The folder of weights: the one that is named, or that of a model of this name. Raises
-    MissingInputError (66) where one of these parts is not there."""
-    from lingen_cli.errors import MissingInputError
-    from lingen_cli.files.printable import printable
-
-    folder, variants = given, registry.model_variants
-    if not given.is_dir() and str(given) in variants:
-        weights = variants[str(given)].weights
-        folder = given if weights is None else weights.files()["denoiser"].parent
-    if not folder.is_dir():
-        raise MissingInputError(f"no such folder of weights: {printable(given)}")
-    for part in parts:
-        path = folder / f"{part}.safetensors"
-        if not path.is_file():
-            raise MissingInputError(f"no {part} weights: {printable(path)}")
-    return folder

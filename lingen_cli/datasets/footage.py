@@ -36,6 +36,8 @@ class Footage:
     folder: Path
     clips: tuple[Clip, ...]
     problems: tuple[str, ...]
+    files: int
+    """Videos and images that were looked at."""
 
     @property
     def fingerprint(self) -> str:
@@ -77,7 +79,7 @@ def read_footage(
         on_file(number, len(files))
     missing = sorted(captions.keys() - set(files))
     problems += [f"no such file, but it has a caption: {printable(one)}" for one in missing]
-    return Footage(folder, tuple(clips), tuple(problems))
+    return Footage(folder, tuple(clips), tuple(problems), len(files))
 
 
 def _files(folder: Path) -> Iterator[Path]:

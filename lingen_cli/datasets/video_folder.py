@@ -45,6 +45,10 @@ class VideoFolder:
         self.fingerprint = footage.fingerprint
         self.clips = len(footage.clips)
 
+    def of(self, size: int, latent_frames: int) -> VideoFolder:
+        """The clips for a source of squares of one length: all."""
+        return self
+
     def divided(
         self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]
     ) -> dict[tuple[tuple[int, int], int], VideoFolder]:

@@ -1,6 +1,6 @@
 """Decoded RGB frames of an untrusted video at chosen times, in constant memory (media.md 2)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -51,6 +51,39 @@ def frames_at(
             on_damage(reader.damaged)
 
 
+def resampled(
+    path: Path,
+    rate: int,
+    stretch: tuple[float, float],
+    fits: Sequence[Fit],
+    *,
+    on_damage: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Image, ...]]:
+    """Yield the frames on screen `rate` times a second, upright, each brought to size by every one
+    of `fits`, from one second to before another; no more where the video ends.
+
+    A frame that is shown again is the same object again. Damage is met, and told, as by
+    `frames_at`. Raises like it.
+    """
+    begin, end = stretch
+    with open_video(path) as video:
+        reader = _Reader(video)
+        scalers = [_Scaler(None, fit) for fit in fits]
+        shown: VideoFrame | None = None
+        images: tuple[Image, ...] = ()
+        number = 0
+        while (time := begin + number / rate) < end - 1e-6:
+            frame = reader.frame_at(time)
+            if reader.is_over(time):
+                break
+            if frame is not shown:
+                shown, images = frame, tuple(scaler.image(frame) for scaler in scalers)
+            yield images
+            number += 1
+        if reader.damaged:
+            on_damage(reader.damaged)
+
+
 def every_frame(
     path: Path, *, on_damage: Callable[[int], None] = lambda count: None
 ) -> Iterator[Image]:
@@ -91,6 +124,7 @@ class _Reader:
         self._step = float(1 / (stream.guessed_rate or 25))
         base = stream.time_base
         self._start = float(stream.start_time * base) if stream.start_time and base else 0.0
+        self._time = 0.0
         self._restart(0.0)
 
     def frame_at(self, time: float) -> VideoFrame:
@@ -101,6 +135,10 @@ class _Reader:
         if self._current is None:
             raise BadDataError(f"video has no readable frame: {printable(self._video.path)}")
         return self._current
+
+    def is_over(self, time: float) -> bool:
+        """Tell whether the last frame has been on screen for as long as a frame is."""
+        return self._next is None and time > self._time + self._step - 1e-6
 
     def frames(self) -> Iterator[VideoFrame]:
         """Yield this frame and all after it."""
@@ -135,7 +173,7 @@ class _Reader:
         self._current = held if self._next is None else None
 
     def _advance(self) -> None:
-        self._current = self._next
+        self._current, self._time = self._next, self._next_time
         self._fetch()
 
     def _fetch(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -87,6 +88,20 @@ class Progress:
                 log(line)
             else:
                 console.note(line)
+
+    def counts(self, name: str) -> Callable[[float, float], None]:
+        """A function that is told how much of how much is done, for a phase that begins with its
+        first call."""
+        begun = False
+
+        def count(done: float, total: float) -> None:
+            nonlocal begun
+            if not begun:
+                self.phase(name, round(total))
+                begun = True
+            self.advance(round(done))
+
+        return count
 
     def note(self, text: str) -> None:
         """A line for people; with `--quiet` only for the log."""

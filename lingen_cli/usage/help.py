@@ -36,11 +36,17 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "train": (
         "lingen train recipe.toml -o runs/mine",
         "lingen train finetune --data my_clips/ --start-from lingen-mini -o runs/mine",
+        "lingen train finetune --data prepared/ --start-from lingen-mini -o runs/mine",
         "lingen train finetune-lora --data my_clips/ --start-from lingen-mini -o runs/style",
         "lingen train ablation --model dit-mini --start-from lingen-mini",
         "lingen train lingen-mini --dry-run --device-kind h100 --json",
     ),
     "data check": ("lingen data check my_clips/ --sheet clips.png",),
+    "data prepare": (
+        "lingen data prepare my_clips/ -o prepared/",
+        "lingen data prepare my_clips/ -o prepared/ --recipe mine.toml --jobs 8",
+        "lingen data prepare my_clips/ -o prepared/ --size 176x96 --size 96x176 --latent-frames 5",
+    ),
     "recipes list": ("lingen recipes list",),
     "recipes show": ("lingen recipes show short-clips",),
     "recipes copy": ("lingen recipes copy short-clips -o mine.toml",),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
-from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
+from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 from lingen_models.network_config import LinGenConfig
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.parts import PluginPart, digest_of, find_part
@@ -104,6 +110,26 @@ def content_hash(path: Path) -> str:
     if facts.get("sha256") is None:
         return sha256_file(path)
     return digest_of(facts["plugin"], facts["config"], facts["sha256"])
+
+
+def encoder_hash(path: Path) -> str:
+    """Hash of what makes the latents of the autoencoder in a weights file: one whose decoder was
+    trained further has the same."""
+    facts = read_metadata(path)
+    if facts.get("sha256") is not None:
+        return content_hash(path)
+    return state_hash(load_tensors(path)[0], facts.get("config", {}))
+
+
+def state_hash(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
+    """Hash of the tensors of an autoencoder, but for a decoder's, and of its configuration."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    for name in sorted(state):
+        if not name.startswith("decoder."):
+            tensor = state[name].detach().cpu().contiguous()
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:

@@ -35,11 +35,18 @@ from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
 from lingen_plugins.registry import Registry
 from lingen_training.datasets.buckets import check_buckets
-from lingen_training.datasets.world import PLAYGROUND, FolderWorld, World, find_world
+from lingen_training.datasets.world import (
+    PLAYGROUND,
+    FolderWorld,
+    PreparedWorld,
+    World,
+    find_world,
+)
 from lingen_training.frozen_parts import (
     FoundParts,
     check_sizes,
     content_hash,
+    encoder_hash,
     find_parts,
     fitted,
     settle_codec,
@@ -63,6 +70,7 @@ from lingen_training.training_recipe import (
 )
 
 _WORDS = "text_encoder.safetensors"
+_AUTOENCODER = "autoencoder.safetensors"
 
 
 def train(
@@ -93,7 +101,8 @@ def train(
     are threads, and never more than a step of every stage has batches. `shard` divides parameters,
     gradients and optimizer state over the processes. Where a launcher such as torchrun has started
     this process among others, they are the processes, and all call this. `footage` is what a
-    recipe with `[data] folder` trains on.
+    recipe with `[data] folder` trains on; where that is prepared already, its autoencoder is taken,
+    unless `start_from` has the same.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
     losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
@@ -106,6 +115,7 @@ def train(
     world = find_world(recipe, recipe_path, registry, footage)
     check_buckets(recipe, recipe_path, world)
     check_start(recipe, inputs)
+    check_prepared(recipe, inputs, parts)
     out.mkdir(parents=True, exist_ok=True)
 
     def prepared() -> TrainingRun:
@@ -156,6 +166,35 @@ def check_start(recipe: Recipe, inputs: Inputs) -> None:
             add_adapter(pair, recipe.lora)
         except ValueError as error:
             raise RecipeError(f"{path}: {error}") from None
+
+
+def check_prepared(recipe: Recipe, inputs: Inputs, parts: FoundParts) -> None:
+    """Raise RecipeError for prepared footage whose latents are not those of the autoencoder that is
+    trained on, and for a decoder that would be trained on its frames."""
+    world, path = inputs.footage, inputs.recipe_path
+    if not isinstance(world, PreparedWorld):
+        return
+    kept, found = inputs.out / _AUTOENCODER, inputs.start_from
+    file = kept if kept.exists() or found is None else found / _AUTOENCODER
+    own = isinstance(recipe.autoencoder, AutoencoderStage)
+    if (
+        isinstance(recipe.autoencoder, AutoencoderStage)
+        and recipe.autoencoder.decoder_steps
+        and not kept.exists()
+    ):
+        raise RecipeError(
+            f"{path}: autoencoder: decoder_steps need frames, and {world.folder} holds latents "
+            "alone: leave them out, or name the footage itself with --data"
+        )
+    digest = parts.autoencoder.digest if parts.autoencoder is not None else None
+    if digest is None and file.exists() and (own or kept.exists()):
+        digest = encoder_hash(file)
+    if digest is not None and digest != world.encoder_hash:
+        begun = f" --start-from {found}" if own and found is not None else ""
+        raise RecipeError(
+            f"{world.folder} was prepared with another autoencoder: lingen data prepare "
+            f"{world.footage} -o ANOTHER --recipe {path}{begun}"
+        )
 
 
 @dataclass(frozen=True)
@@ -229,7 +268,7 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
     start_from = run.inputs.start_from
     if device == "cpu":
         keep_freed_memory()
-    path = out / "autoencoder.safetensors"
+    path = out / _AUTOENCODER
     autoencoder: VideoAutoencoder = (
         load_autoencoder(path, device) if run.codec is None else run.codec.to(device)
     )
@@ -341,7 +380,7 @@ def write_weights(
 def _hand_on(start_from: Path, out: Path) -> None:
     """Copy denoiser and text encoder into `out`, for the autoencoder there, whose latents are those
     that they were trained on."""
-    changed = content_hash(out / "autoencoder.safetensors")
+    changed = content_hash(out / _AUTOENCODER)
     for name in ("denoiser", "text_encoder"):
         source = start_from / f"{name}.safetensors"
         tensors, metadata = load_tensors(source)[0], read_metadata(source)
@@ -492,13 +531,15 @@ def _autoencoder(
     start_from: Path | None,
     world: World,
 ) -> Path:
-    path = out / "autoencoder.safetensors"
+    path = out / _AUTOENCODER
     if path.exists():
         return path
     stage, seed = recipe.autoencoder, recipe.seed
     assert isinstance(stage, AutoencoderStage)
     whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     given = None if start_from is None else start_from / path.name
+    if isinstance(world, PreparedWorld) and (given is None or not given.exists()):
+        given = world.autoencoder
     if not whole.exists() and given is not None and given.exists():
         write_whole(whole, given.read_bytes())
     elif not whole.exists():

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from lingen_training.datasets.world import PLAYGROUND, FolderWorld, Size, World, sides
+from lingen_training.datasets.world import (
+    PLAYGROUND,
+    FolderWorld,
+    PreparedWorld,
+    Size,
+    World,
+    sides,
+)
 from lingen_training.training_recipe import DenoiserStage, Recipe, RecipeError, Source
 
 
@@ -28,7 +35,8 @@ class Draw:
 def draws_of(stage: DenoiserStage, world: World, world_name: str) -> list[Draw]:
     """Return what the batches of `stage` are drawn from, in the order of its sources and buckets.
 
-    Raises ValueError where a source with buckets has no clips.
+    Raises ValueError where a source with buckets has no clips, and where a prepared world has none
+    of what a source needs.
     """
     found: list[Draw] = []
     for source in stage.source:
@@ -36,8 +44,18 @@ def draws_of(stage: DenoiserStage, world: World, world_name: str) -> list[Draw]:
             found += _of_buckets(source, cast(FolderWorld, world))
         elif source.replay:
             found.append(Draw(source, source.size, PLAYGROUND, ""))
+        elif isinstance(world, PreparedWorld):
+            part = world.of(source.size, source.cached_frames)
+            found.append(Draw(source, source.size, part, world_name))
         else:
             found.append(Draw(source, source.size, world, world_name))
+    for draw in found:
+        if isinstance(draw.world, PreparedWorld):
+            held, needed = draw.world.kept_frames, draw.source.cached_frames
+            if held < needed:
+                raise ValueError(
+                    f"{draw.world.folder} has clips of {held} latent frames, fewer than {needed}"
+                )
     return found
 
 
@@ -99,9 +117,10 @@ def told(draws: Sequence[Draw]) -> list[str]:
         if not isinstance(draw.size, int):
             width, height = sides(draw.size)
             source = draw.source
+            kind = "clips" if isinstance(draw.world, PreparedWorld) else "files"
             files = cast(FolderWorld, draw.world).clips
             lines.append(
-                f"bucket {width}x{height}, {source.latent_frames} latent frames: {files} files, "
+                f"bucket {width}x{height}, {source.latent_frames} latent frames: {files} {kind}, "
                 f"{source.clips} excerpts, {source.batch} in a batch"
             )
     return lines

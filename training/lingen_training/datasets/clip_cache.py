@@ -19,7 +19,7 @@ from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
 from lingen_models.networks.video_autoencoder import TIME_STRIDE
 from lingen_playground import FPS, Scene, close_up_scene, extent
-from lingen_training.datasets.world import PLAYGROUND, Size, World, rendered, sides
+from lingen_training.datasets.world import PLAYGROUND, PreparedWorld, Size, World, rendered, sides
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import ALONE, Group
 
@@ -182,17 +182,21 @@ class ClipCache:
         return shards
 
     def read(self, generation: int = 0) -> LatentClips:
-        """Read the clips of files that are there."""
+        """Read the clips of files that are there, or those of a prepared world."""
         latents: list[Tensor] = []
         scenes: list[Any] = []
         starts: list[float] = []
         for shard in self.shards(generation):
+            drawn, begins = self._drawn(shard)
+            starts += begins
+            if isinstance(self.world, PreparedWorld):
+                latents.append(self.world.latents(drawn, self.latent_frames))
+                scenes += drawn
+                continue
             tensors, metadata = load_tensors(shard.path)
             latents.append(tensors["latents"])
-            drawn, begins = self._drawn(shard)
             kept = [Scene.from_dict(record) for record in json.loads(metadata["scenes"])]
             scenes += kept or drawn
-            starts += begins
         return LatentClips(torch.cat(latents), scenes, starts, self.network.time_stride)
 
     @torch.no_grad()
@@ -230,9 +234,11 @@ def fill_caches(
     caches: Sequence[tuple[ClipCache, int]], report: Report, group: Group = ALONE
 ) -> None:
     """Write the files that these caches lack for their generation; the processes of a group share
-    them out. Goes on where a killed run stopped, file by file."""
+    them out. Goes on where a killed run stopped, file by file. A prepared world needs none."""
     missing: dict[Path, tuple[ClipCache, Shard]] = {}
     for cache, generation in caches:
+        if isinstance(cache.world, PreparedWorld):
+            continue
         for shard in cache.shards(generation):
             if not shard.path.exists():
                 missing[shard.path] = (cache, shard)

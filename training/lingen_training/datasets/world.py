@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 from torch import Tensor
 
@@ -54,11 +54,33 @@ class FolderWorld(World, Protocol):
     def render(self, scenes: Sequence[Any], frames: int, size: Size, *, start: float = 0) -> Tensor:
         """(B, 3, frames, height, width) in [-1, 1]."""
 
+    def of(self, size: int, latent_frames: int) -> Self:
+        """The part of it for a source of squares of one length. Raises ValueError where it has
+        none."""
+
     def divided(
         self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]
-    ) -> Mapping[tuple[tuple[int, int], int], FolderWorld]:
+    ) -> Mapping[tuple[tuple[int, int], int], Self]:
         """Parts of it by width and height, and latent frames: each clip is in the one whose
-        proportions are the nearest, with the longest clips that it fills; images have one."""
+        proportions are the nearest, with the longest clips that it fills; images have one. Raises
+        ValueError where it was not prepared for these."""
+
+
+@runtime_checkable
+class PreparedWorld(FolderWorld, Protocol):
+    """Footage that has been encoded already (`lingen data prepare`)."""
+
+    encoder_hash: str
+    """Hash of what made its latents (`lingen_training.frozen_parts.encoder_hash`)."""
+    autoencoder: Path
+    """The weights file that names it."""
+    footage: str
+    """The folder that it was made of."""
+    kept_frames: int
+    """Latent frames of its shortest clips."""
+
+    def latents(self, scenes: Sequence[Any], latent_frames: int) -> Tensor:
+        """(B, C, latent_frames, h, w) in bf16."""
 
 
 def find_world(

@@ -19,7 +19,7 @@ from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.registry import Registry
 from lingen_training.datasets.buckets import Draw, check_buckets, draws_of
 from lingen_training.datasets.clip_cache import Shard, clips_at_once
-from lingen_training.datasets.world import find_world, sides
+from lingen_training.datasets.world import PreparedWorld, find_world, sides
 from lingen_training.forecast import held_memory
 from lingen_training.forecast.device_kinds import DeviceKind
 from lingen_training.forecast.stage_costs import (
@@ -175,7 +175,11 @@ def forecast(
     first = costs.autoencoder()
     stages = [*([] if first is None else [first]), *map(costs.stage, recipe.stage)]
     files = {shard: draw for stage in recipe.stage for shard, draw in costs.shards(stage).items()}
-    latents = sum(costs.latent_bytes(shard, draw) for shard, draw in files.items())
+    latents = sum(
+        costs.latent_bytes(shard, draw)
+        for shard, draw in files.items()
+        if not isinstance(draw.world, PreparedWorld)
+    )
     counted = parameters_of(costs.pair)
     own = isinstance(recipe.autoencoder, AutoencoderStage)
     missing = [f"text encoder {record.name}" for record in texts]
@@ -248,6 +252,8 @@ class _Costs:
         file = "autoencoder.safetensors"
         if not isinstance(section, AutoencoderStage) or (inputs.out / file).exists():
             return None
+        if isinstance(inputs.footage, PreparedWorld):  # it has one
+            return None
         if inputs.start_from is not None and (inputs.start_from / file).exists():
             if not section.decoder_steps:
                 return None
@@ -318,9 +324,10 @@ class _Costs:
         return source.latent_frames, high // stride, wide // stride
 
     def encoding(self, draw: Draw) -> int:
-        """Bytes that are held while clips are encoded; 0 where a plugin's autoencoder does it."""
+        """Bytes that are held while clips are encoded; 0 where a plugin's autoencoder does it, or
+        they are encoded already."""
         own = self.own_codec()
-        if own is None:
+        if own is None or isinstance(draw.world, PreparedWorld):
             return 0
         frames = 1 + 8 * (draw.source.cached_frames - 1)
         at_once = min(draw.source.clips, clips_at_once(frames, draw.size))

@@ -1,0 +1,268 @@
+"""Preparation of footage for trainings: a folder of latents with captions, made once.
+
+    PREPARED/plan.json                 everything that decides what it holds
+    PREPARED/autoencoder.safetensors   what has made its latents
+    PREPARED/shards/00000.safetensors  clips of a part of the footage, a file for each part
+    PREPARED/report.txt                every file and stretch that is in no clip, and why
+    PREPARED/prepared.json             all clips; written last
+
+Every file is whole or absent, and none depends on when or by how many processes it was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lingen_cli.datasets.footage_windows import LeftOut
+from lingen_cli.datasets.part_workers import prepare_parts
+from lingen_cli.datasets.prepare_part import AUTOENCODER, Part
+from lingen_cli.datasets.prepare_plan import FORMAT, Options, Plan, divide
+from lingen_cli.datasets.prepared_folder import (
+    INDEX,
+    PLAN,
+    REPORT,
+    SHARDS,
+    Index,
+    read_index,
+    read_prepared,
+)
+from lingen_cli.errors import BadDataError, LockedError, OutputExistsError
+from lingen_cli.files.printable import printable
+from lingen_cli.files.sealed import SUM, sealed, sum_of, unsealed
+from lingen_cli.files.write_errors import write_error
+
+if TYPE_CHECKING:
+    from lingen_cli.datasets.footage import Footage
+    from lingen_training.training_recipe import Recipe
+
+_LOCK = ".lock"
+_TOUCHES = 1e-3
+"""Seconds between stretches that are told as one."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An autoencoder: a hash of what makes its latents, its sizes, and a function that writes the
+    file that names it."""
+
+    digest: str
+    channels: int
+    time_stride: int
+    space_stride: int
+    write: Callable[[Path], None]
+
+
+def find_codec(recipe: Recipe, path: Path, weights: Path | None) -> Codec:
+    """Find the autoencoder of the recipe in `path`, or where it trains one, that in the folder
+    `weights`. Raises BadDataError (65), RecipeError, and as `find_parts`."""
+    from lingen_models.checkpoints.pretrained import FrozenAutoencoder
+    from lingen_models.checkpoints.safetensors import read_metadata
+    from lingen_models.checkpoints.whole_file import write_whole
+    from lingen_models.network_config import TAEConfig
+    from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
+    from lingen_training.frozen_parts import encoder_hash, find_parts, state_hash
+
+    part = find_parts(recipe, path, None).autoencoder
+    if part is not None:
+        network = part.build()
+        assert isinstance(network, FrozenAutoencoder)
+        state = network.network.state_dict()
+        digest = part.digest or state_hash(state, part.config)
+        sizes = (network.latent_channels, network.time_stride, network.space_stride)
+        return Codec(digest, *sizes, lambda target: part.save(target, network))
+    assert weights is not None
+    file = weights / AUTOENCODER
+    metadata = read_metadata(file)
+    if metadata.get("kind") != "tae":
+        raise BadDataError(
+            f"{printable(file)} is of a plugin: name it in [autoencoder] of the recipe"
+        )
+    channels = TAEConfig.from_dict(metadata["config"]).latent_channels
+    data = file.read_bytes()
+    return Codec(
+        encoder_hash(file),
+        channels,
+        TIME_STRIDE,
+        SPACE_STRIDE,
+        lambda target: write_whole(target, data),
+    )
+
+
+def prepare(
+    footage: Footage,
+    options: Options,
+    codec: Codec,
+    out: Path,
+    *,
+    device: str,
+    jobs: int,
+    overwrite: bool,
+    on_seconds: Callable[[float, float], None],
+) -> Index:
+    """Prepare footage into `out`; a second call goes on where the first was stopped.
+
+    `on_seconds` is told how many of how many seconds of footage are done. Raises OutputExistsError
+    (73) for a folder that holds something else, LockedError (75) for one that another run is at,
+    BadDataError (65) where no clip comes out, and as `prepare_parts`.
+    """
+    sizes = (codec.channels, codec.time_stride, codec.space_stride)
+    plan = Plan(footage, options, codec.digest, divide(footage, options.targets, *sizes))
+    facts = plan.facts()
+    try:
+        with _locked(out):
+            _begin(out, facts, codec, overwrite)
+            parts = [
+                Part(
+                    number,
+                    out / SHARDS / f"{number:05}.safetensors",
+                    stretches,
+                    footage.folder,
+                    options,
+                    sum_of(facts),
+                    device,
+                )
+                for number, stretches in enumerate(plan.parts)
+            ]
+            missing = [part for part in parts if not part.path.exists()]
+            whole = sum(map(_seconds, parts))
+            done = whole - sum(map(_seconds, missing))
+            on_seconds(done, whole)
+            if not missing and (out / INDEX).exists():
+                return read_prepared(out)
+
+            def counted(part: Part) -> None:
+                nonlocal done
+                done += _seconds(part)
+                on_seconds(done, whole)
+
+            prepare_parts(missing, jobs, counted)
+            return _finish(out, plan, codec, [part.path for part in parts])
+    except OSError as error:
+        raise write_error(error, out) from error
+
+
+def _seconds(part: Part) -> float:
+    return sum(one.end - one.begin for one in part.stretches)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder, which is made. Raises OutputExistsError (73) and LockedError (75)."""
+    from filelock import FileLock, Timeout
+
+    if out.is_dir() and not (out / PLAN).exists() and {one.name for one in out.iterdir()} - {_LOCK}:
+        raise OutputExistsError(f"holds something else, choose another folder: {printable(out)}")
+    (out / SHARDS).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / _LOCK, timeout=0.2):
+            yield
+    except Timeout as error:
+        raise LockedError(f"another run is preparing {printable(out)}") from error
+
+
+def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -> None:
+    """Write the plan, or agree with the one that is there."""
+    from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
+
+    path = out / PLAN
+    if path.exists():
+        try:
+            same = unsealed(path.read_bytes())[SUM] == sum_of(facts)
+        except ValueError:
+            same = False
+        if not same and not overwrite:
+            raise OutputExistsError(
+                f"{printable(out)} was begun with other files or options: choose another folder, "
+                "or begin it anew with --overwrite"
+            )
+        if not same:
+            for name in (INDEX, PLAN, REPORT, AUTOENCODER):
+                (out / name).unlink(missing_ok=True)
+            for old in (out / SHARDS).glob("*.safetensors"):
+                old.unlink()
+    for folder in (out, out / SHARDS):
+        for left in folder.glob(TEMPORARY):  # of a run that was killed
+            left.unlink(missing_ok=True)
+    if not (out / AUTOENCODER).exists():
+        codec.write(out / AUTOENCODER)
+    if not path.exists():
+        write_whole(path, sealed(facts))
+
+
+def _finish(out: Path, plan: Plan, codec: Codec, paths: Sequence[Path]) -> Index:
+    """Gather what all files hold, and write the report and the index."""
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, sha256_file
+    from lingen_models.checkpoints.whole_file import write_whole
+
+    shards: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
+    left_out: list[LeftOut] = []
+    for number, path in enumerate(paths):
+        try:
+            found = read_metadata(path)
+        except CheckpointError as error:
+            again = "delete it and give the same command again"
+            raise BadDataError(f"{error}; {again}") from error
+        size, digest = path.stat().st_size, sha256_file(path)
+        shards.append({"name": path.name, "bytes": size, "sha256": digest})
+        runs += [{"shard": number, **one} for one in found["runs"]]
+        left_out += [LeftOut(**one) for one in found["left_out"]]
+    facts = {
+        "format": FORMAT,
+        "footage": str(plan.footage.folder.resolve()),
+        "autoencoder": codec.digest,
+        "options": asdict(plan.options),
+        "shards": shards,
+        "runs": runs,
+        "files": plan.footage.files,
+        "unusable": list(plan.footage.problems),
+        "left_out": [asdict(one) for one in _joined(left_out)],
+    }
+    data = sealed(facts)
+    index = read_index(out, data)
+    write_whole(out / REPORT, _report(index).encode())
+    if not runs:
+        raise BadDataError(f"no clip comes out of it: see {printable(out / REPORT)}")
+    write_whole(out / INDEX, data)
+    return index
+
+
+def _joined(left_out: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Stretches of one file that follow one another, for one reason, as one."""
+    found: list[LeftOut] = []
+    for one in left_out:
+        last = found[-1] if found else None
+        if (
+            last is not None
+            and (last.file, last.why) == (one.file, one.why)
+            and abs(last.end - one.begin) < _TOUCHES
+        ):
+            found[-1] = LeftOut(one.file, last.begin, one.end, one.why)
+        else:
+            found.append(one)
+    return tuple(found)
+
+
+def _report(index: Index) -> str:
+    """Text of the report."""
+    lines = [
+        f"lingen data prepare {shlex.quote(printable(index.footage))}",
+        index.summary,
+        "",
+        f"{len(index.unusable)} files and captions that cannot be used",
+        *(f"  {line}" for line in index.unusable),
+        "",
+        f"{len(index.left_out)} stretches that are in no clip",
+        *(f"  {told(one)}" for one in index.left_out),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def told(one: LeftOut) -> str:
+    """A stretch that was left out, on one line."""
+    return printable(f"{one.file}: {one.begin:.1f} to {one.end:.1f} s: {one.why}")
