@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
 _SIDE = 32
 """Pixels of a side of the small frames that are compared."""
-_HALF = 8
-"""Frames around a change that it is compared with, and half of the longest dissolve."""
-DELAY = 3 * _HALF
+_AROUND = 8
+"""Frames on either side of a cut that it is compared with, and that are steady beside a dissolve."""
+_HALF = 12
+"""Half of the longest dissolve."""
+_PAST = _HALF + _AROUND
+DELAY = _HALF + _PAST
 """Frames after which a frame is judged."""
-_PAST = 2 * _HALF
 # Mean absolute differences of the small frames, in levels of 255.
 _REPEATED = 0.02
 _TWITCH = 0.25
@@ -31,6 +33,9 @@ _SUDDEN, _SUDDEN_IN_COLOR = 12.0, 3.0
 _OTHER_COLORS, _SAME_COLORS = 25.0, 4.0
 _STANDS_OUT = 3.0
 """Times the mean of the changes around that a cut is at least, and twice those beside it."""
+_BLENDED = 0.2
+"""Share of the difference between both ends by which a frame amid a dissolve may differ from their
+blend."""
 _DARK, _BRIGHT, _FLAT = 16.0, 239.0, 4.0
 
 
@@ -104,10 +109,10 @@ class ShotDetector:
     def _judge(self) -> Judged:
         at = self._at
         here = self._seen[at]
-        begins, blank = self._is_cut(at), here.blank
+        begins, blank = self._is_cut(at), here.blank and (self._was_blank or self._fades(at))
         if self._left == 0 and self._is_dissolve(at + _HALF):
-            self._dissolve = (self._seen[at], self._seen[at + _PAST])
-            self._left = _PAST
+            self._dissolve = (self._seen[at], self._seen[at + 2 * _HALF])
+            self._left = 2 * _HALF
         elif self._dissolve is not None:
             before, after = (_far(here.colors, end.colors) for end in self._dissolve)
             self._left -= 1
@@ -127,6 +132,12 @@ class ShotDetector:
             self._at -= 1
         return Judged(begins, blank, here.change > _REPEATED)
 
+    def _fades(self, at: int) -> bool:
+        """Tell whether the colors before a blank frame were others: where all that moves has left a
+        white scene, they were not."""
+        before = self._seen[max(0, at - _AROUND)]
+        return at == 0 or _far(self._seen[at].colors, before.colors) >= _OTHER_COLORS
+
     def _is_cut(self, at: int) -> bool:
         """Tell whether the change to a frame is sudden, stands out, and lasts."""
         here = self._seen[at]
@@ -135,7 +146,7 @@ class ShotDetector:
             or (here.change >= _SUDDEN / 4 and here.color_change >= _SUDDEN_IN_COLOR)
         ):
             return False
-        near = range(max(1, at - _HALF), min(len(self._seen), at + _HALF + 1))
+        near = range(max(1, at - _AROUND), min(len(self._seen), at + _AROUND + 1))
         # Repeated frames say nothing about motion: a video of 8 per second repeats each one.
         before = [c for i in near if i < at and (c := self._seen[i].change) > _TWITCH]
         after = [c for i in near if i > at and (c := self._seen[i].change) > _TWITCH]
@@ -151,13 +162,21 @@ class ShotDetector:
         return lasting >= here.change / 2
 
     def _is_dissolve(self, at: int) -> bool:
-        """Tell whether a frame is amid a change between two lots of steady colors."""
+        """Tell whether a frame is amid a change between two lots of steady colors, and a blend of
+        what is before and after: what moves or grows is no blend."""
         if at < _PAST or at + _PAST >= len(self._seen):
+            return False
+        if self._seen[at - _HALF].colors is self._seen[at + _HALF].colors:
             return False
         marks = [self._seen[at + step].colors for step in (-_PAST, -_HALF, _HALF, _PAST)]
         if _far(marks[1], marks[2]) < _OTHER_COLORS:
             return False
         if max(_far(marks[0], marks[1]), _far(marks[2], marks[3])) > _SAME_COLORS:
+            return False
+        before, here, after = (self._seen[at + step].pixels for step in (-_HALF, 0, _HALF))
+        way = after - before
+        share = float(((here - before) * way).sum() / (way * way).sum())
+        if _far(here, before + share * way) > _BLENDED * _far(before, after):
             return False
         return not any(self._is_cut(one) for one in range(at - _HALF, at + _HALF + 1))
 
