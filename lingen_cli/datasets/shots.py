@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _SIDE = 32
 """Pixels of a side of the small frames that are compared."""
 _AROUND = 8
-"""Frames on either side of a cut that it is compared with, and that are steady beside a dissolve."""
+"""Frames on either side with which a cut is compared, and which are steady beside a dissolve."""
 _HALF = 12
 """Half of the longest dissolve."""
 _PAST = _HALF + _AROUND
