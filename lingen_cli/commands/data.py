@@ -170,7 +170,7 @@ def prepare(
     import json
 
     from lingen_cli.datasets.footage import read_footage
-    from lingen_cli.datasets.preparation import find_codec, told
+    from lingen_cli.datasets.preparation import find_codec, find_texts, told
     from lingen_cli.datasets.preparation import prepare as prepare_footage
     from lingen_cli.datasets.prepare_plan import Options, given_target, targets_of
     from lingen_cli.datasets.prepared_folder import REPORT
@@ -214,11 +214,12 @@ def prepare(
                     footage,
                     Options(targets, min_seconds, cut),
                     find_codec(read, recipe, weights),
+                    find_texts(read, recipe, place := find_device(device)),
                     output,
-                    device=find_device(device),
+                    device=place,
                     jobs=jobs or torch.get_num_threads(),
                     overwrite=overwrite,
-                    on_seconds=progress.counts("seconds"),
+                    progress=progress.counts,
                 )
         except RecipeError as error:
             raise BadDataError(str(error)) from error

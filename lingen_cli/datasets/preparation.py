@@ -3,6 +3,7 @@
     PREPARED/plan.json                 everything that decides what it holds
     PREPARED/autoencoder.safetensors   what has made its latents
     PREPARED/shards/00000.safetensors  clips of a part of the footage, a file for each part
+    PREPARED/texts/00000.safetensors   features of captions, where a recipe names text encoders
     PREPARED/report.txt                every file and stretch that is in no clip, and why
     PREPARED/prepared.json             all clips; written last
 
@@ -12,12 +13,14 @@ Every file is whole or absent, and none depends on when or by how many processes
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_cli.datasets.caption_features import captions_of, write_features
 from lingen_cli.datasets.footage_windows import LeftOut
 from lingen_cli.datasets.part_workers import prepare_parts
 from lingen_cli.datasets.prepare_part import AUTOENCODER, Part
@@ -27,6 +30,7 @@ from lingen_cli.datasets.prepared_folder import (
     PLAN,
     REPORT,
     SHARDS,
+    TEXTS,
     Index,
     read_index,
     read_prepared,
@@ -38,11 +42,21 @@ from lingen_cli.files.write_errors import write_error
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.footage import Footage
+    from lingen_models.checkpoints.pretrained import FrozenText
     from lingen_training.training_recipe import Recipe
 
 _LOCK = ".lock"
 _TOUCHES = 1e-3
 """Seconds between stretches that are told as one."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Frozen text encoders: a digest of each, a function that builds them and writes the files that
+    name them into a folder."""
+
+    digests: tuple[str, ...]
+    build: Callable[[Path], Sequence[FrozenText]]
 
 
 @dataclass(frozen=True)
@@ -93,25 +107,44 @@ def find_codec(recipe: Recipe, path: Path, weights: Path | None) -> Codec:
     )
 
 
+def find_texts(recipe: Recipe, path: Path, device: str) -> Texts:
+    """Find the frozen text encoders of the recipe in `path`; none where one of its own is trained,
+    or where one has no files to be known by. Raises as `find_parts`."""
+    from lingen_models.precision import compute_dtype
+    from lingen_training.frozen_parts import find_parts, settle_texts
+
+    parts = find_parts(recipe, path, None)
+    digests = [part.digest for part in parts.texts]
+
+    def build(folder: Path) -> Sequence[FrozenText]:
+        return [one.to(device, compute_dtype(device)) for one in settle_texts(parts, folder)]
+
+    known = tuple(one for one in digests if one is not None)
+    return Texts(known if len(known) == len(digests) else (), build)
+
+
 def prepare(
     footage: Footage,
     options: Options,
     codec: Codec,
+    texts: Texts,
     out: Path,
     *,
     device: str,
     jobs: int,
     overwrite: bool,
-    on_seconds: Callable[[float, float], None],
+    progress: Callable[[str], Callable[[float, float], None]],
 ) -> Index:
     """Prepare footage into `out`; a second call goes on where the first was stopped.
 
-    `on_seconds` is told how many of how many seconds of footage are done. Raises OutputExistsError
+    `progress` begins to count something, and returns a function that is told how much of how much
+    is done. Raises OutputExistsError
     (73) for a folder that holds something else, LockedError (75) for one that another run is at,
     BadDataError (65) where no clip comes out, and as `prepare_parts`.
     """
     sizes = (codec.channels, codec.time_stride, codec.space_stride)
-    plan = Plan(footage, options, codec.digest, divide(footage, options.targets, *sizes))
+    parts_of = divide(footage, options.targets, *sizes)
+    plan = Plan(footage, options, codec.digest, texts.digests, parts_of)
     facts = plan.facts()
     try:
         with _locked(out):
@@ -131,6 +164,7 @@ def prepare(
             missing = [part for part in parts if not part.path.exists()]
             whole = sum(map(_seconds, parts))
             done = whole - sum(map(_seconds, missing))
+            on_seconds = progress("seconds")
             on_seconds(done, whole)
             if not missing and (out / INDEX).exists():
                 return read_prepared(out)
@@ -141,7 +175,11 @@ def prepare(
                 on_seconds(done, whole)
 
             prepare_parts(missing, jobs, counted)
-            return _finish(out, plan, codec, [part.path for part in parts])
+            runs, left_out = _gathered([part.path for part in parts])
+            captions = captions_of(one["caption"] for one in runs) if texts.digests else ()
+            build = functools.partial(texts.build, out)
+            write_features(out / TEXTS, captions, build, progress("captions"))
+            return _finish(plan, out, [part.path for part in parts], runs, left_out)
     except OSError as error:
         raise write_error(error, out) from error
 
@@ -157,7 +195,8 @@ def _locked(out: Path) -> Iterator[None]:
 
     if out.is_dir() and not (out / PLAN).exists() and {one.name for one in out.iterdir()} - {_LOCK}:
         raise OutputExistsError(f"holds something else, choose another folder: {printable(out)}")
-    (out / SHARDS).mkdir(parents=True, exist_ok=True)
+    for name in (SHARDS, TEXTS):
+        (out / name).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / _LOCK, timeout=0.2):
             yield
@@ -183,9 +222,9 @@ def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -
         if not same:
             for name in (INDEX, PLAN, REPORT, AUTOENCODER):
                 (out / name).unlink(missing_ok=True)
-            for old in (out / SHARDS).glob("*.safetensors"):
+            for old in (*out.glob("text_encoder*.safetensors"), *out.glob("[st]*s/*.safetensors")):
                 old.unlink()
-    for folder in (out, out / SHARDS):
+    for folder in (out, out / SHARDS, out / TEXTS):
         for left in folder.glob(TEMPORARY):  # of a run that was killed
             left.unlink(missing_ok=True)
     if not (out / AUTOENCODER).exists():
@@ -194,12 +233,10 @@ def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -
         write_whole(path, sealed(facts))
 
 
-def _finish(out: Path, plan: Plan, codec: Codec, paths: Sequence[Path]) -> Index:
-    """Gather what all files hold, and write the report and the index."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, sha256_file
-    from lingen_models.checkpoints.whole_file import write_whole
+def _gathered(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[LeftOut]]:
+    """Clips of all files, and what is in none."""
+    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
-    shards: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
     left_out: list[LeftOut] = []
     for number, path in enumerate(paths):
@@ -208,16 +245,29 @@ def _finish(out: Path, plan: Plan, codec: Codec, paths: Sequence[Path]) -> Index
         except CheckpointError as error:
             again = "delete it and give the same command again"
             raise BadDataError(f"{error}; {again}") from error
-        size, digest = path.stat().st_size, sha256_file(path)
-        shards.append({"name": path.name, "bytes": size, "sha256": digest})
         runs += [{"shard": number, **one} for one in found["runs"]]
         left_out += [LeftOut(**one) for one in found["left_out"]]
+    return runs, left_out
+
+
+def _finish(
+    plan: Plan,
+    out: Path,
+    paths: Sequence[Path],
+    runs: Sequence[Mapping[str, Any]],
+    left_out: Sequence[LeftOut],
+) -> Index:
+    """Write the report and the index."""
+    from lingen_models.checkpoints.whole_file import write_whole
+
     facts = {
         "format": FORMAT,
         "footage": str(plan.footage.folder.resolve()),
-        "autoencoder": codec.digest,
+        "autoencoder": plan.autoencoder,
         "options": asdict(plan.options),
-        "shards": shards,
+        SHARDS: [_seal(path) for path in paths],
+        "text_encoders": list(plan.texts),
+        TEXTS: [_seal(path) for path in sorted((out / TEXTS).glob("*.safetensors"))],
         "runs": runs,
         "files": plan.footage.files,
         "unusable": list(plan.footage.problems),
@@ -230,6 +280,13 @@ def _finish(out: Path, plan: Plan, codec: Codec, paths: Sequence[Path]) -> Index
         raise BadDataError(f"no clip comes out of it: see {printable(out / REPORT)}")
     write_whole(out / INDEX, data)
     return index
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    """Name, size and hash of a file."""
+    from lingen_models.checkpoints.safetensors import sha256_file
+
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
 def _joined(left_out: Sequence[LeftOut]) -> tuple[LeftOut, ...]:

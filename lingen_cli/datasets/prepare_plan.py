@@ -95,6 +95,8 @@ class Plan:
     options: Options
     autoencoder: str
     """Hash of what makes the latents."""
+    texts: tuple[str, ...]
+    """Digests of the text encoders that read the captions."""
     parts: tuple[tuple[Stretch, ...], ...]
     """What is encoded into one file each."""
 
@@ -108,6 +110,7 @@ class Plan:
             "format": FORMAT,
             "footage": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
             "autoencoder": self.autoencoder,
+            "texts": self.texts,
             "options": asdict(self.options),
             "parts": len(self.parts),
         }

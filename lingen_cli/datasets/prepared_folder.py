@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import random
@@ -12,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from lingen_cli.datasets.caption_features import caption_files, captions_of
 from lingen_cli.datasets.footage_windows import LeftOut
 from lingen_cli.datasets.prepare_part import AUTOENCODER, Run
 from lingen_cli.datasets.prepare_plan import FORMAT, Length, Size, Target
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 PLAN = "plan.json"
 INDEX = "prepared.json"
 SHARDS = "shards"
+TEXTS = "texts"
 REPORT = "report.txt"
 
 
@@ -66,6 +70,10 @@ class Index:
     autoencoder: str
     targets: tuple[Target, ...]
     shards: tuple[Shard, ...]
+    text_encoders: tuple[str, ...]
+    """Digests of those that have read the captions."""
+    texts: tuple[Shard, ...]
+    """Files of their features."""
     clips: tuple[Clips, ...]
     left_out: tuple[LeftOut, ...]
     unusable: tuple[str, ...]
@@ -122,7 +130,7 @@ def read_prepared(folder: Path) -> Index:
     if not path.is_file():
         raise BadDataError(f"{shown} is not prepared to its end: give the same command again")
     index = read_index(folder, path.read_bytes())
-    for shard in index.shards:
+    for shard in (*index.shards, *index.texts):
         size = shard.path.stat().st_size if shard.path.is_file() else None
         if size != shard.bytes:
             what = "is missing" if size is None else "has another size"
@@ -137,7 +145,7 @@ def damaged(index: Index) -> Iterator[Shard]:
     """Read all files, and yield those that are not what they were."""
     from lingen_models.checkpoints.safetensors import sha256_file
 
-    for shard in index.shards:
+    for shard in (*index.shards, *index.texts):
         if sha256_file(shard.path) != shard.sha256:
             yield shard
 
@@ -162,9 +170,12 @@ def _index(folder: Path, facts: Mapping[str, Any]) -> Index:
         )
         for one in facts["options"]["targets"]
     )
-    shards = tuple(
-        Shard(folder / SHARDS / Path(one["name"]).name, one["bytes"], one["sha256"])
-        for one in facts["shards"]
+    shards, texts = (
+        tuple(
+            Shard(folder / place / Path(one["name"]).name, one["bytes"], one["sha256"])
+            for one in facts[place]
+        )
+        for place in (SHARDS, TEXTS)
     )
     told = json.dumps([facts["autoencoder"], facts["options"], facts["shards"]], sort_keys=True)
     return Index(
@@ -173,6 +184,8 @@ def _index(folder: Path, facts: Mapping[str, Any]) -> Index:
         facts["autoencoder"],
         targets,
         shards,
+        tuple(facts["text_encoders"]),
+        texts,
         tuple(map(_clips, facts["runs"])),
         tuple(LeftOut(**one) for one in facts["left_out"]),
         tuple(facts["unusable"]),
@@ -198,6 +211,7 @@ class PreparedFolder:
         self.encoder_hash = index.autoencoder
         self.autoencoder = index.folder / AUTOENCODER
         self.footage = index.footage
+        self.text_encoders = index.text_encoders
         self._clips = tuple(index.clips if clips is None else clips)
         self._ends = list(accumulate(one.run.count for one in self._clips))
         self.clips = self._ends[-1] if self._ends else 0
@@ -291,20 +305,56 @@ class PreparedFolder:
                 found[at] = row[:, :latent_frames]
         return torch.stack([one for one in found if one is not None])
 
-    def _rows(self, shard: int, wanted: list[tuple[int, Scene]]) -> Iterator[tuple[int, Tensor]]:
+    def text_features(self, encoder: int, caption: str) -> Tensor | None:
+        """Read the features (L, D) of a caption by one of the text encoders; None where it is none
+        of these captions. Raises BadDataError (65) for damaged files."""
+        place = self._captions.get(caption)
+        if place is None:
+            return None
+        path, number = self.index.texts[place[0]].path, place[1]
+        lengths = _lengths(path)[encoder]
+        first = sum(lengths[:number])
+        with self._opened(path) as file:
+            rows: Tensor = file.get_slice(str(encoder))[first : first + lengths[number]]
+        return rows
+
+    @functools.cached_property
+    def _captions(self) -> dict[str, tuple[int, int]]:
+        """Caption -> the number of its file, and its number in that."""
+        captions = captions_of(one.run.caption for one in self.index.clips)
+        return {
+            caption: (number, at)
+            for number, (_, some) in enumerate(caption_files(Path(), captions))
+            for at, caption in enumerate(some)
+        }
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path) -> Iterator[Any]:
         from safetensors import SafetensorError, safe_open
 
-        path = self.index.shards[shard].path
         try:
             with safe_open(path, framework="pt") as file:
-                for at, scene in wanted:
-                    row = scene.clips.run.row + scene.number
-                    yield at, file.get_slice(scene.clips.run.tensor)[row : row + 1][0]
+                yield file
         except (SafetensorError, OSError, IndexError) as error:
             shown = printable(self.folder)
             raise BadDataError(
                 f"damaged: {printable(path)}: {error}; look with: lingen data check {shown}"
             ) from error
+
+    def _rows(self, shard: int, wanted: list[tuple[int, Scene]]) -> Iterator[tuple[int, Tensor]]:
+        with self._opened(self.index.shards[shard].path) as file:
+            for at, scene in wanted:
+                row = scene.clips.run.row + scene.number
+                yield at, file.get_slice(scene.clips.run.tensor)[row : row + 1][0]
+
+
+@functools.lru_cache(maxsize=4096)
+def _lengths(path: Path) -> list[list[int]]:
+    """Numbers of features of the captions of a file, by text encoder."""
+    from lingen_models.checkpoints.safetensors import read_metadata
+
+    lengths: list[list[int]] = read_metadata(path)["lengths"]
+    return lengths
 
 
 def _grouped(order: Sequence[int], scenes: Sequence[Scene]) -> Iterator[tuple[int, list[int]]]:

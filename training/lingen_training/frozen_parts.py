@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
 from lingen_models.network_config import LinGenConfig
 from lingen_plugins.contracts import Autoencoder, TextEncoder
@@ -91,17 +91,22 @@ def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
     Where the file is there, tensors come from it. Raises RecipeError if it names something else.
     """
     if path.exists():
-        kept = read_metadata(path)
-        if (kept.get("plugin"), kept.get("sha256")) != (part.record.name, part.sha256):
-            raise RecipeError(
-                f"{path}: was trained with another {part.record.name} than that in {part.folder}; "
-                "choose another folder"
-            )
+        check_same(part, path)
         if part.folder is None:
             part = replace(part, file=path)
     network = part.build()
     part.save(path, network)
     return network
+
+
+def check_same(part: PluginPart, path: Path) -> None:
+    """Raise RecipeError where the weights file `path` names something else than `part`."""
+    kept = read_metadata(path)
+    if (kept.get("plugin"), kept.get("sha256")) != (part.record.name, part.sha256):
+        raise RecipeError(
+            f"{path}: was trained with another {part.record.name} than that in {part.folder}; "
+            "choose another folder"
+        )
 
 
 def content_hash(path: Path) -> str:
@@ -145,16 +150,21 @@ def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
 def settle_texts(parts: FoundParts, out: Path) -> list[FrozenText]:
     """Build the text encoders, and write the weights files that name them."""
     found = []
-    for number, part in enumerate(parts.texts, start=1):
-        name = "text_encoder" if number == 1 else f"text_encoder_{number}"
-        network = settle(part, out / f"{name}.safetensors")
+    for part, path in zip(parts.texts, text_files(parts, out), strict=True):
+        network = settle(part, path)
         assert isinstance(network, FrozenText)
         found.append(network)
     return found
 
 
+def text_files(parts: FoundParts, folder: Path) -> list[Path]:
+    """The weights files in `folder` that name the text encoders."""
+    names = [f"text_encoder_{number}" for number in range(1, len(parts.texts) + 1)]
+    return [folder / f"{name.removesuffix('_1')}.safetensors" for name in names]
+
+
 def fitted(
-    config: LinGenConfig, autoencoder: FrozenAutoencoder | None, texts: list[FrozenText]
+    config: LinGenConfig, autoencoder: FrozenAutoencoder | None, texts: Sequence[TextReader]
 ) -> LinGenConfig:
     """`config` with the latent channels and the feature sizes of what it is trained on."""
     if autoencoder is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lingen_models.checkpoints.load_networks import VideoAutoencoder
-from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
+from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
     build_network,
@@ -33,6 +33,7 @@ from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoe
 from lingen_models.networks.word_encoder import WordEncoder, hand_on_words
 from lingen_models.precision import compute_dtype
 from lingen_playground.captions import lexicon
+from lingen_plugins.parts import PluginPart
 from lingen_plugins.registry import Registry
 from lingen_training.datasets.buckets import check_buckets
 from lingen_training.datasets.world import (
@@ -44,6 +45,7 @@ from lingen_training.datasets.world import (
 )
 from lingen_training.frozen_parts import (
     FoundParts,
+    check_same,
     check_sizes,
     content_hash,
     encoder_hash,
@@ -51,6 +53,7 @@ from lingen_training.frozen_parts import (
     fitted,
     settle_codec,
     settle_texts,
+    text_files,
 )
 from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
@@ -59,6 +62,7 @@ from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
 from lingen_training.stages.train_autoencoder import train_autoencoder, train_decoder
+from lingen_training.stored_text import StoredText
 from lingen_training.training_recipe import (
     AutoencoderStage,
     DataSection,
@@ -221,7 +225,7 @@ class TrainingRun:
     """The denoiser's."""
     codec: FrozenAutoencoder | None
     """The autoencoder of a plugin; None where the recipe trains one."""
-    texts: Sequence[FrozenText]
+    texts: Sequence[TextReader]
     """The text encoders of plugins; empty where the recipe trains one."""
     teacher: LinGen | None
 
@@ -246,11 +250,36 @@ def read_inputs(inputs: Inputs) -> Recipe:
 def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
     path, out, device = inputs.recipe_path, inputs.out, inputs.device
     codec = settle_codec(parts, out)
-    texts = [text.to(device, compute_dtype(device)) for text in settle_texts(parts, out)]
+    texts = _texts(inputs, parts)
     config = fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, SPACE_STRIDE if codec is None else codec.space_stride)
     teacher = _teacher(recipe, path, inputs.teacher, config, device)
     return TrainingRun(inputs, recipe, world, config, codec, texts, teacher)
+
+
+def _texts(inputs: Inputs, parts: FoundParts) -> list[TextReader]:
+    """The text encoders of plugins, or what prepared footage has of their features."""
+    world, out, device = inputs.footage, inputs.out, inputs.device
+    dtype = compute_dtype(device)
+    digests = tuple(part.digest for part in parts.texts)
+    if not isinstance(world, PreparedWorld) or digests != world.text_encoders:
+        return [text.to(device, dtype) for text in settle_texts(parts, out)]
+    found: list[TextReader] = []
+    files = zip(parts.texts, text_files(parts, out), text_files(parts, world.folder), strict=True)
+    for number, (part, path, prepared) in enumerate(files):
+        if path.exists():
+            check_same(part, path)
+        else:
+            write_whole(path, prepared.read_bytes())
+
+        def build(part: PluginPart = part) -> FrozenText:
+            network = part.build()
+            assert isinstance(network, FrozenText)
+            return network.to(device, dtype)
+
+        width = int(read_metadata(path)["gives"]["width"])
+        found.append(StoredText(partial(world.text_features, number), build, width))
+    return found
 
 
 def _take_part(inputs: Inputs, group: Group) -> None:

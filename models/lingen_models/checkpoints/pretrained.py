@@ -6,13 +6,22 @@ They stay as they are: the denoiser is trained on what they give, and sampled wi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 Pieces = Callable[[Tensor, int, int], Iterator[Tensor]]
 """(latents, latent frames of a piece, first latent frame) -> pixels (B, 3, t, H, W)."""
+
+
+class TextReader(Protocol):
+    """A frozen text encoder, or what has its features."""
+
+    feature_dim: int
+
+    def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features (B, L, feature_dim) of prompts and a mask (B, L), True at real tokens."""
 
 
 class FrozenText(nn.Module):
@@ -36,6 +45,12 @@ class FrozenText(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Features (B, L, feature_dim) and a mask (B, L), True at real tokens."""
         features, mask = self.network(tokens)
+        return features, mask
+
+    @torch.no_grad()
+    def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features and mask of prompts."""
+        features, mask = self(self.tokens(prompts))
         return features, mask
 
 

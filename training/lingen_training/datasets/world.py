@@ -79,8 +79,14 @@ class PreparedWorld(FolderWorld, Protocol):
     kept_frames: int
     """Latent frames of its shortest clips."""
 
+    text_encoders: tuple[str, ...]
+    """Digests of the frozen text encoders whose features of the captions it has."""
+
     def latents(self, scenes: Sequence[Any], latent_frames: int) -> Tensor:
         """(B, C, latent_frames, h, w) in bf16."""
+
+    def text_features(self, encoder: int, caption: str) -> Tensor | None:
+        """Features (L, D) of a caption by one of its text encoders; None where it has none."""
 
 
 def find_world(

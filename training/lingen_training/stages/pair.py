@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoints.pretrained import FrozenText
+from lingen_models.checkpoints.pretrained import TextReader
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.word_encoder import WordEncoder
 from lingen_training.stages.alignment import AlignmentHead
@@ -20,7 +20,7 @@ class Pair(nn.Module):
         self,
         denoiser: LinGen,
         text_encoder: WordEncoder | None,
-        frozen: Sequence[FrozenText] = (),
+        frozen: Sequence[TextReader] = (),
     ) -> None:
         super().__init__()
         self.denoiser = denoiser
@@ -39,8 +39,7 @@ class Pair(nn.Module):
         pairs: list[tuple[Tensor, Tensor]] = []
         if self.text_encoder is not None:
             pairs.append(self.text_encoder(self.text_encoder.tokens(prompts)))
-        with torch.no_grad():
-            pairs += [encoder(encoder.tokens(prompts)) for encoder in self.frozen]
+        pairs += [encoder.read(prompts) for encoder in self.frozen]
         like = self.denoiser.patch_in.weight
         masks = [mask.to(like.device) for _, mask in pairs]
         dtype = like.dtype if self.dtype is None else self.dtype
