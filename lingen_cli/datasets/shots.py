@@ -69,6 +69,8 @@ class ShotDetector:
         self._at = 0
         """Index in `_seen` of the frame that is judged next."""
         self._image: Image | None = None
+        self._repeats = 0
+        """Frames in which it has been shown again."""
         self._was_blank = False
         self._dissolve: tuple[_Seen, _Seen] | None = None
         """The frames before and after one that is under way."""
@@ -76,7 +78,13 @@ class ShotDetector:
         """Frames until it is over."""
 
     def push(self, image: Image) -> Judged | None:
-        """Take the next frame, uint8 (h, w, 3), and judge the one `DELAY` before it."""
+        """Take the next frame, uint8 (h, w, 3), and judge the one `DELAY` before it.
+
+        A frame that is shown again should be the same object again: that is quick.
+        """
+        self._repeats = self._repeats + 1 if image is self._image else 0
+        if self._repeats > DELAY + _PAST and self._at < len(self._seen) - 1:
+            return Judged(False, self._was_blank, False)  # all that is compared are the same
         self._seen.append(self._look(image))
         if len(self._seen) - self._at <= DELAY:
             return None
