@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -11,18 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 import lingen_playground as playground
+from lingen_cli.datasets.footage import read_footage
+from lingen_cli.datasets.part_workers import prepare_parts
+from lingen_cli.datasets.prepare_part import Part
+from lingen_cli.datasets.prepare_plan import Options, Stretch, given_target
 from lingen_cli.datasets.prepared_folder import PreparedFolder, read_prepared
 from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.writer import VideoWriter
-from lingen_models.checkpoints.safetensors import load_tensors, save_tensors
+from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 from lingen_training.frozen_parts import encoder_hash
 from tests.cli.test_data import run, write_video
 from tests.tiny_recipe import STAGE, tiny_recipe
@@ -317,3 +324,46 @@ def test_a_folder_with_something_else_stays_as_it_is(prepared: Path, tmp_path: P
     done = run("data", "prepare", prepared.parent / "clips", "-o", tmp_path)
     assert done.returncode == 73 and "holds something else" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_two_runs_do_not_make_one_folder(
+    prepared: Path, tiny_weights: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(prepared, folder)
+    options = ("--size", "64", "--latent-frames", "2", *FROM, tiny_weights)
+    with FileLock(folder / ".lock"):
+        done = run("data", "prepare", prepared.parent / "clips", "-o", folder, *options)
+    assert done.returncode == 75 and "another run is preparing" in done.stderr
+
+
+class Deadly(type(Path())):  # type: ignore[misc]
+    """A path that ends the process that opens it, as a decoder may, but for the first one."""
+
+    def __fspath__(self) -> str:
+        if multiprocessing.parent_process() is not None:
+            os.abort()
+        return str(super().__fspath__())
+
+
+def test_what_no_decoder_survives_is_left_out(prepared: Path, tmp_path: Path) -> None:
+    clips, folder = prepared.parent / "clips", tmp_path / "made"
+    (folder / "shards").mkdir(parents=True)
+    shutil.copy(prepared / "autoencoder.safetensors", folder)
+    good = replace(read_footage(clips).clips[0], path=clips / "a.mp4")
+    bad = replace(good, path=Deadly(clips / "deadly.mp4"))
+    target = given_target(["64"], [2], ())
+    part = Part(
+        0,
+        folder / "shards" / "00000.safetensors",
+        (Stretch(bad, 0, 0.0, 2.5), Stretch(good, 1, 0.0, 2.5)),
+        clips,
+        Options((target,), 1.0, True),
+        "",
+        "cpu",
+    )
+    prepare_parts([part], 1)
+    facts = read_metadata(part.path)
+    assert [(one["file"], one["count"]) for one in facts["runs"]] == [("a.mp4", 2)]
+    (left,) = facts["left_out"]
+    assert left["file"] == "deadly.mp4" and "no decoder survives it" in left["why"]
