@@ -95,8 +95,9 @@ class _Shots:
         self._detector = ShotDetector()
         self._pending: list[Window] = []
         """Windows of a shot that is not yet as long as it must be."""
-        self._read = self._judged = self._begin = 0
-        """Frames that came from the file, and that were judged; the first one of the shot."""
+        self._read = self._judged = self._begin = self._blank = 0
+        """Frames that came from the file, and that were judged; the first one of the shot; those
+        before the present one that belong to none."""
 
     @property
     def second(self) -> float:
@@ -130,16 +131,21 @@ class _Shots:
         """Yield what is left of the frames that were read."""
         for judged in self._detector.finish():
             yield from self._take(judged)
+        self._end_blank()
         yield from self._end_shot()
 
     def _take(self, judged: Judged) -> Iterator[Window]:
         images = self._waiting.popleft()
-        if self._options.cut and (judged.begins or judged.blank):
+        if self._options.cut and judged.blank:
+            if not self._blank:
+                yield from self._end_shot()
+            self._blank += 1
+            self._judged += 1
+            return
+        self._end_blank()
+        if self._options.cut and judged.begins:
             yield from self._end_shot()
         self._judged += 1
-        if self._options.cut and judged.blank:
-            self._begin = self._judged
-            return
         second = self._second(self._judged - 1)
         for gathered, image in zip(self._targets, images, strict=True):
             self._pending += gathered.add(image, judged.moves, second)
@@ -159,6 +165,10 @@ class _Shots:
             self._leave_out(self._judged - still, self._judged, "stands still")
         yield from self._flush()
         self._begin = self._judged
+
+    def _end_blank(self) -> None:
+        self._leave_out(self._judged - self._blank, self._judged, "blank, or between two shots")
+        self._begin, self._blank = (self._judged, 0) if self._blank else (self._begin, 0)
 
     @property
     def _is_short(self) -> bool:

@@ -138,9 +138,9 @@ def prepare(
     """Prepare footage into `out`; a second call goes on where the first was stopped.
 
     `progress` begins to count something, and returns a function that is told how much of how much
-    is done. Raises OutputExistsError
-    (73) for a folder that holds something else, LockedError (75) for one that another run is at,
-    BadDataError (65) where no clip comes out, and as `prepare_parts`.
+    is done. Raises OutputExistsError (73) for a folder that holds something else, LockedError (75)
+    for one that another run is at, BadDataError (65) where no clip comes out, and as
+    `prepare_parts`.
     """
     sizes = (codec.channels, codec.time_stride, codec.space_stride)
     parts_of = divide(footage, options.targets, *sizes)
@@ -164,10 +164,11 @@ def prepare(
             missing = [part for part in parts if not part.path.exists()]
             whole = sum(map(_seconds, parts))
             done = whole - sum(map(_seconds, missing))
-            on_seconds = progress("seconds")
+            on_seconds = progress("footage (s)")
             on_seconds(done, whole)
-            if not missing and (out / INDEX).exists():
-                return read_prepared(out)
+            if not missing:
+                with contextlib.suppress(BadDataError):  # unfinished, or something is gone
+                    return read_prepared(out)
 
             def counted(part: Part) -> None:
                 nonlocal done
@@ -193,10 +194,10 @@ def _locked(out: Path) -> Iterator[None]:
     """Hold the folder, which is made. Raises OutputExistsError (73) and LockedError (75)."""
     from filelock import FileLock, Timeout
 
-    if out.is_dir() and not (out / PLAN).exists() and {one.name for one in out.iterdir()} - {_LOCK}:
+    foreign = out.is_dir() and not (out / PLAN).exists()
+    if foreign and any(not one.name.startswith(".") for one in out.iterdir()):
         raise OutputExistsError(f"holds something else, choose another folder: {printable(out)}")
-    for name in (SHARDS, TEXTS):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / _LOCK, timeout=0.2):
             yield
@@ -220,17 +221,18 @@ def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -
                 "or begin it anew with --overwrite"
             )
         if not same:
-            for name in (INDEX, PLAN, REPORT, AUTOENCODER):
-                (out / name).unlink(missing_ok=True)
-            for old in (*out.glob("text_encoder*.safetensors"), *out.glob("[st]*s/*.safetensors")):
-                old.unlink()
+            weights = out.glob("*.safetensors")
+            parts = (one for name in (SHARDS, TEXTS) for one in (out / name).glob("*.safetensors"))
+            for old in (out / INDEX, out / REPORT, *parts, *weights, path):  # the plan at last
+                old.unlink(missing_ok=True)
+    if not path.exists():
+        write_whole(path, sealed(facts))
     for folder in (out, out / SHARDS, out / TEXTS):
+        folder.mkdir(exist_ok=True)
         for left in folder.glob(TEMPORARY):  # of a run that was killed
             left.unlink(missing_ok=True)
     if not (out / AUTOENCODER).exists():
         codec.write(out / AUTOENCODER)
-    if not path.exists():
-        write_whole(path, sealed(facts))
 
 
 def _gathered(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[LeftOut]]:

@@ -27,7 +27,6 @@ _PAST = _HALF + _AROUND
 DELAY = _HALF + _PAST
 """Frames after which a frame is judged."""
 # Mean absolute differences of the small frames, in levels of 255.
-_REPEATED = 0.02
 _TWITCH = 0.25
 _SUDDEN, _SUDDEN_IN_COLOR = 12.0, 3.0
 _OTHER_COLORS, _SAME_COLORS = 25.0, 4.0
@@ -42,7 +41,7 @@ _DARK, _BRIGHT, _FLAT = 16.0, 239.0, 4.0
 @dataclass(frozen=True)
 class Judged:
     """Facts about a frame: it `begins` a shot; it is `blank`, or between two shots, and belongs to
-    none; it `moves`: it is not the frame before once more."""
+    none; it `moves`: it is not what the last frame that did shows, but for the noise of codecs."""
 
     begins: bool
     blank: bool
@@ -72,6 +71,8 @@ class ShotDetector:
         self._repeats = 0
         """Frames in which it has been shown again."""
         self._was_blank = False
+        self._moved: _Seen | None = None
+        """The last frame that moves."""
         self._dissolve: tuple[_Seen, _Seen] | None = None
         """The frames before and after one that is under way."""
         self._left = 0
@@ -138,7 +139,10 @@ class ShotDetector:
         if self._at > _PAST:
             self._seen.popleft()
             self._at -= 1
-        return Judged(begins, blank, here.change > _REPEATED)
+        moves = self._moved is None or _far(here.pixels, self._moved.pixels) > _TWITCH
+        if moves:
+            self._moved = here
+        return Judged(begins, blank, moves)
 
     def _fades(self, at: int) -> bool:
         """Tell whether the colors before a blank frame were others: where all that moves has left a
