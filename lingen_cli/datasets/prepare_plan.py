@@ -153,7 +153,9 @@ def given_target(
         kinds = {one: Length(one, one + 1 if one > 1 else 1) for one in latent_frames}
     plain = len(set(pairs)) == len(kinds) == 1 and pairs[0][0] == pairs[0][1]
     if not plain and min(kinds) < 2:
-        raise InvalidOptionError("--latent-frames: at least 2, images have buckets of their own")
+        raise InvalidOptionError(
+            "--latent-frames: give lengths of at least 2 for buckets; images have some of their own"
+        )
     lengths = tuple(kinds[one] for one in sorted(kinds))
     return Target(tuple(dict.fromkeys(pairs)), lengths, not plain)
 

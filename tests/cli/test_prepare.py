@@ -300,7 +300,11 @@ def test_damage_is_found(prepared: Path, recipe: Path, tmp_path: Path) -> None:
     [
         (("--size", "100"), 2, "--size: 100: multiples of 16, at least 64"),
         (("--size", "big"), 2, "neither a side nor WIDTHxHEIGHT"),
-        (("--size", "64", "--size", "128", "--latent-frames", "1"), 2, "at least 2"),
+        (
+            ("--size", "64", "--size", "128", "--latent-frames", "1"),
+            2,
+            "give lengths of at least 2",
+        ),
         (("--recipe", "nowhere"), 66, "no such file: nowhere"),
         (("--start-from", "nowhere"), 66, "no such folder of weights: nowhere"),
         (("--min-seconds", "30"), 65, "no clip comes out of it: see"),
