@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -93,11 +94,15 @@ def load_autoencoder_of(folder: Path, device: str) -> VideoAutoencoder:
 
     path = folder / AUTOENCODER
     metadata = read_metadata(path)
+    network: VideoAutoencoder
     if metadata.get("kind") != KIND:
-        return load_autoencoder(path, device)
-    network = read_part(collect(), path, metadata).build()
-    assert isinstance(network, FrozenAutoencoder)
-    return network.to(device)
+        network = load_autoencoder(path, device)
+    else:
+        built = read_part(collect(), path, metadata).build()
+        assert isinstance(built, FrozenAutoencoder)
+        network = built.to(device)
+    gc.freeze()  # every video that is opened has garbage collected, but not torch looked through
+    return network
 
 
 class _Encoder:

@@ -50,9 +50,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
         return _from_degrees(frame.rotation)
     finally:
         del frame
-        # PyAV 18.1: frame and side data refer to each other. They are young; a whole collection
-        # takes a tenth of a second beside torch, for every video that is opened.
-        gc.collect(1)
+        gc.collect()  # PyAV 18.1: frame and side data refer to each other
     return UPRIGHT if matrix is None else _from_matrix(matrix)
 
 
