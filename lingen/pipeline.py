@@ -76,6 +76,7 @@ class Pipeline:
         image: str | Path | None = None,
         last_image: str | Path | None = None,
         layout: str | Path | None = None,
+        sound: bool = True,
         **sampling: Any,
     ) -> Video:
         """Make a new video.
@@ -87,6 +88,7 @@ class Pipeline:
             size: one side in pixels, or `192x128`.
             image, last_image: files of images that it starts from and ends in.
             layout: a JSON file of where things are, as `lingen layout` prints it.
+            sound: keep the sound of a model that makes some.
             sampling: options of `lingen generate` by their names: `steps`, `guidance`,
                 `guidance_interval`, `step_cache`, `sampler`, `negative`, `plan_layout`, `seed`.
 
@@ -102,6 +104,7 @@ class Pipeline:
             image=_path(image),
             last_image=_path(last_image),
             layout=_path(layout),
+            no_sound=not sound,
             model=self.model,
             weights=self._weights,
             device=self._device,
@@ -214,6 +217,14 @@ class Video:
         first = 0 if self._latents.begin == 0 and self._job.base is None else self._job.kept
         batches = decoded_frames(self._job, self._networks, self._latents, first)
         return torch.cat([torch.from_numpy(batch) for batch in batches])
+
+    @cached_property
+    def sound(self) -> tuple[Tensor, int] | None:
+        """The sound that the model made with it, float32 (channels, samples) from -1 to 1, and
+        samples per second; None where there is none."""
+        from lingen_cli.generation.encode import made_sound
+
+        return made_sound(self._job, self._networks, self._latents)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a file with the recipe inside, in the format of its name, as the command does, and

@@ -169,6 +169,7 @@ def _as_json(
             "seconds": info.duration,
             "rotation": info.rotation,
             "codec": info.codec,
+            "sound": info.sound,
         },
         "recipe": recipe,
         "sheet": None if sheet is None else str(sheet),
@@ -186,6 +187,8 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, Any] | None, *, ver
         ("duration", "unknown" if info.duration is None else f"{info.duration:.3f} s"),
         ("codec", info.codec),
     ]
+    if info.sound is not None:
+        rows.append(("sound", info.sound))
     if info.rotation:
         rows.append(("rotation", f"{info.rotation} degrees"))
     if recipe is not None and verbose:

@@ -19,7 +19,8 @@ def verify(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object per video.")] = False,
 ) -> None:
-    """Tell whether videos still show what lingen made: every frame against the hash in its recipe.
+    """Tell whether videos still show what lingen made: every frame, and the sound of a model that
+    makes some, against the hash in its recipe.
 
     A copy of the packets into another container passes. A video that was encoded again, cut,
     or damaged does not.
@@ -62,6 +63,7 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     """
     from lingen_cli.errors import BadDataError
     from lingen_cli.files.printable import printable
+    from lingen_cli.media.tracks.sound import made_track
     from lingen_cli.media.verify_video import differences
     from lingen_cli.requests.recipe import recipe_from_video
 
@@ -70,4 +72,6 @@ def _look(video: Path) -> tuple[int, int, list[str]]:
     if not known:
         raise BadDataError(f"the recipe in {printable(video)} has no hashes of its frames")
     problems = differences(video, known, recipe.rate, recipe.size)
+    if recipe.sound_packets is not None and made_track(video, recipe.sound_packets) is None:
+        problems.append("its sound is missing, or not what lingen made")
     return sum(one.end - one.begin for one in known), known[-1].end, problems

@@ -24,9 +24,11 @@ from lingen_cli.terminal.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.tracks.inspect import Tracks
+    from lingen_cli.media.tracks.sound import EncodedSound
     from lingen_cli.media.writer import VideoWriter
     from lingen_models.pipelines.protocol import VideoPipeline
 
@@ -41,6 +43,14 @@ class Film:
     beside: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """Tracks that are taken over, and sound that was made."""
+
+    tracks: Tracks | None
+    sound: EncodedSound | None
+
+
 def film(
     job: Job,
     pipe: VideoPipeline,
@@ -51,28 +61,32 @@ def film(
     tracks: Tracks | None,
     progress: Progress,
 ) -> Film:
-    """Write the whole video under a temporary name, in constant memory; `tracks` go into it."""
+    """Write the whole video under a temporary name, in constant memory but for its sound; `tracks`
+    go into it."""
     from lingen_cli.media.concat import CannotJoinError
     from lingen_cli.media.probe import end_is_whole
 
     progress.phase("decode and write", job.frames - job.kept)
+    beside = _Beside(tracks, _sound(job, pipe, latents))
+    if beside.sound is not None:
+        recipe = recipe.model_copy(update={"sound_packets": beside.sound.sha256})
     segments = _write(job, pipe, latents, work, journal, progress)
     new = tuple(one.hashed for one in segments)
     files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
     old = job.kept_from
     if old is None:
-        return _joined(job, files, ends, _with_hashes(recipe, new), work, tracks, progress)
+        return _joined(job, files, ends, _with_hashes(recipe, new), work, beside, progress)
     ends = [job.kept, *ends]
     if not job.must_encode:
         try:
             if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
                 raise CannotJoinError("its last packets are damaged")
             known = _with_hashes(recipe, (*job.kept_hashes, *new))
-            return _joined(job, [old, *files], ends, known, work, tracks, progress)
+            return _joined(job, [old, *files], ends, known, work, beside, progress)
         except CannotJoinError as error:
             progress.warn(f"the old frames are encoded again, not copied: {error}")
     again = _encode_old(job, old, work, progress)
-    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, tracks, progress)
+    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, beside, progress)
 
 
 def _with_hashes(recipe: Recipe, hashes: tuple[FrameHash, ...]) -> Recipe:
@@ -85,14 +99,14 @@ def _joined(
     ends: Sequence[int],
     recipe: Recipe,
     work: WorkFolder,
-    tracks: Tracks | None,
+    beside: _Beside,
     progress: Progress,
 ) -> Film:
-    """One file of all parts, with what is taken over beside them. Raises CannotJoinError."""
+    """One file of all parts, with what is beside them. Raises CannotJoinError."""
     from lingen_cli.media.concat import join
     from lingen_cli.media.tracks.inspect import TracksError
 
-    path = work.temporary(".mp4")
+    path, tracks = work.temporary(".mp4"), beside.tracks
     tags = {} if tracks is None else dict(tracks.tags)
     common: dict[str, Any] = {
         "ends": ends,
@@ -100,6 +114,7 @@ def _joined(
         "metadata": tags_of(recipe) | tags if job.metadata else {},
         "chapters": job.chapters_after(() if tracks is None else tracks.chapters),
         "target": work.target,
+        "sound": beside.sound,
     }
     try:
         join(files, path, tracks=tracks, **common)
@@ -108,7 +123,23 @@ def _joined(
         progress.warn(f"sound and subtitles are left out: {error}")
         tracks = tracks.without_tracks()
         join(files, path, tracks=tracks, **common)
-    return Film(path, recipe, () if tracks is None else tuple(tracks.kinds))
+    kinds = () if tracks is None else tuple(tracks.kinds)
+    return Film(path, recipe, kinds if beside.sound is None else ("audio", *kinds))
+
+
+def made_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> tuple[Tensor, int] | None:
+    """The sound of a video, as `VideoPipeline.sound` gives it; None where it is to have none."""
+    return pipe.sound(latents.values) if job.sound else None
+
+
+def _sound(job: Job, pipe: VideoPipeline, latents: Latents) -> EncodedSound | None:
+    from lingen_cli.media.tracks.sound import encode_sound
+
+    found = made_sound(job, pipe, latents)
+    if found is None:
+        return None
+    samples, rate = found
+    return encode_sound(samples.numpy(), rate, job.frames / job.rate)
 
 
 def tags_of(recipe: Recipe) -> dict[str, str]:

@@ -26,6 +26,7 @@ from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitle
 from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
+from lingen_cli.requests.recipe import recipe_from_video
 from lingen_cli.requests.write_recipe import recipe_of
 from lingen_cli.terminal.profiler import traced
 from lingen_cli.terminal.progress import Progress
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from lingen_cli.generation.encode import Film
     from lingen_cli.generation.sample import Latents
     from lingen_cli.media.tracks.inspect import Tracks
+    from lingen_cli.requests.recipe import Recipe
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
@@ -231,7 +233,8 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
         path, kind = work.temporary_folder(), NUMBERED
     tags, recipe = tags_in(made.path), made.recipe
     if job.metadata and not kind.copies:  # hashes are of images that are not in there
-        tags |= {"comment": tags_of(recipe.model_copy(update={"frame_hashes": ()}))["comment"]}
+        unknown = {"frame_hashes": (), "sound_packets": None}
+        tags |= {"comment": tags_of(recipe.model_copy(update=unknown))["comment"]}
     source = Source(
         path=made.path,
         size=job.size,
@@ -246,6 +249,8 @@ def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -
         raise WriteFailedError(
             f"written video is not what was encoded ({found[0]}), write it again"
         )
+    if kind.copies:
+        _verify_sound(path, recipe)
     return path
 
 
@@ -267,10 +272,14 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 def tracks_of(job: Job, progress: Progress) -> Tracks | None:
     """Find what is taken over beside the frames; what is not kept as it was is told."""
     from lingen_cli.media.tracks.inspect import Tracks
+    from lingen_cli.media.tracks.sound import made_track
 
     if job.beside is None:
         return None
     tracks = Tracks.of(job.beside)
+    if job.sound:  # that is made anew
+        known = recipe_from_video(job.beside).sound_packets
+        tracks = tracks.without(made_track(job.beside, known))
     if tracks.changed:
         progress.warn(f"beside the frames: {'; '.join(tracks.changed)}")
     return tracks
@@ -357,6 +366,15 @@ def _verify(job: Job, film: Film) -> None:
         verify_video(film.path, **facts)
     else:
         verify_joined(film.path, since=job.base.frames, **facts)
+    _verify_sound(film.path, film.recipe)
+
+
+def _verify_sound(path: Path, recipe: Recipe) -> None:
+    from lingen_cli.media.tracks.sound import made_track
+
+    known = recipe.sound_packets
+    if known is not None and made_track(path, known) is None:
+        raise WriteFailedError("written video has other sound than was encoded, write it again")
 
 
 def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:

@@ -46,6 +46,10 @@ def stream(job: Job, progress: Progress) -> Result:
         raise InvalidOptionError(
             "standard output is a terminal: pipe -o - into a player or a file (| mpv -, > x.mp4)"
         )
+    if job.sound:
+        raise InvalidOptionError(
+            "-o - writes no sound: leave it out with --no-sound, or name a file"
+        )
     tell_start(job, NAME, progress)
     pipe = load_networks(job, progress, load_for)
     sink = _Sink(sys.stdout.buffer)

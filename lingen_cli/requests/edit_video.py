@@ -31,7 +31,13 @@ from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import random_seed
-from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
+from lingen_cli.requests.read_recipe import (
+    Changes,
+    check_base,
+    differences,
+    prepare_again,
+    sound_again,
+)
 from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
 
 
@@ -115,7 +121,8 @@ class Finished:
         self.registry = context.registry
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
-        self.job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
+        job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
+        self.job = replace(job, sound=sound_again(video, self.recipe, context))
 
     def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""

@@ -119,6 +119,8 @@ class Job:
     destination: Destination
     cache: CacheLimit
     """How much the cache of latents may hold."""
+    sound: bool = False
+    """Write the sound that the model makes with the video."""
     draws_seeds: bool = False
     """The user gave no seed: that of a stopped run is as good."""
     metadata: bool = True

@@ -131,6 +131,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         image=image,
         last_image=last_image,
         video=video,
+        sound=isinstance(variant, HubModel) and variant.sound and not request.no_sound,
         device=settings.device,
         crf=settings.crf,
         encoder_preset=settings.encoder_preset,

@@ -73,7 +73,7 @@ def rerun(request: RerunRequest, context: Context) -> Job:
     stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
     if not images:
-        again = replace(again, beside=video)
+        again = replace(again, beside=video, sound=sound_again(video, recipe, context))
     if again.base is not None:
         check_base(again.base)
     for difference in differences(recipe, again):
@@ -159,8 +159,24 @@ def prepare_again(
         quantize=recipe.quantize,
         offload=changes.offload,
         tiles=recipe.tiles,
+        sound=recipe.sound,
         cache=changes.cache,
     )
+
+
+def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
+    """Tell whether the sound of a video is made anew by its model; one that was changed since is
+    not, and that is told."""
+    from lingen_cli.files.printable import printable
+    from lingen_cli.media.tracks.sound import made_track
+
+    if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
+        return recipe.sound
+    context.progress.warn(
+        f"the sound of {printable(video)} was changed since lingen made it: it stays as it is, and "
+        "the model's is left out"
+    )
+    return False
 
 
 def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]:

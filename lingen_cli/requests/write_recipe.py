@@ -15,7 +15,10 @@ from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, Re
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
 
-_MACHINE = ("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes")
+_MACHINE = (
+    *("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes"),
+    "sound_packets",
+)
 """What a recipe says about where it ran and what came out."""
 
 
@@ -68,6 +71,7 @@ def _asked(job: Job) -> dict[str, Any]:
         "video": None
         if job.video is None
         else RecordedImage(path=str(job.video.path), sha256=job.video.sha256),
+        "sound": job.sound,
         "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
         "crf": job.crf,
         "encoder_preset": job.encoder_preset,

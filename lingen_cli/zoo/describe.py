@@ -131,6 +131,7 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
         "images": list(model.images),
+        "sound": "yes" if model.sound else "no",
         "diffusers": f"{model.pipelines[0]}, from {model.since} on",
         "repository": f"{model.repository} at {model.revision}" if model.repository else None,
         "weights": "not here" if found is None else str(found),

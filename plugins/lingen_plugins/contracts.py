@@ -243,6 +243,8 @@ class HubModel(Component):
     """Whether its images may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
+    sound: bool = False
+    """Whether it makes sound together with the video."""
     takes_formats: bool = False
     """Whether `build` takes quantized weights, and denoisers from GGUF files."""
 

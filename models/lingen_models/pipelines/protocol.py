@@ -133,6 +133,11 @@ class VideoPipeline(Protocol):
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""
 
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """The sound of a video whose latents these are, from its beginning on: float32 (channels,
+        samples) from -1 to 1 on the CPU, and samples per second; None where the model makes
+        none."""
+
     @property
     def tiles(self) -> bool:
         """Tell whether images are decoded in tiles that are blended, which is not exact."""

@@ -527,6 +527,10 @@ class TextToVideo:
             yield chunk[:left]
             left -= chunk.shape[0]
 
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """None: it makes none."""
+        return None
+
     @property
     def _pixels_on(self) -> torch.device:
         """Where the autoencoder is."""

@@ -172,6 +172,10 @@ class HubPipeline:
             yield to_uint8(piece)[:left]
             left -= piece.shape[2]
 
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """None: it makes none."""
+        return None
+
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
 

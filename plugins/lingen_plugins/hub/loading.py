@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model_index.json"
-LIBRARIES = ("diffusers", "transformers")
-"""Where the classes of a pipeline may come from: an index is a file that anybody can write."""
+LIBRARIES = {
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "ltx2": "diffusers.pipelines.ltx2",
+}
+"""Names in an index -> modules that the classes of a pipeline may come from: an index is a file
+that anybody can write."""
 WAN_AUTOENCODER = "AutoencoderKLWan"
 """Its pipelines take it in float32, whatever the denoiser's precision."""
 
@@ -46,7 +51,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(
                 f"{path}: {part!r} is of {value[0]!r}; lingen loads parts of "
-                f"{' and '.join(LIBRARIES)} alone"
+                "diffusers and transformers alone"
             )
     return index
 
@@ -183,7 +188,7 @@ def load_network(
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     kind = class_of(library, name)
-    given: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+    given: dict[str, Any] = {"dtype" if library == "transformers" else "torch_dtype": dtype}
     if quantize is not None and not isinstance(dtype, str) and held.saved_in(folder) is None:
         given["quantization_config"] = held.config_of(quantize, library, dtype)
     try:
@@ -226,8 +231,8 @@ def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torc
 
 
 def class_of(library: str, name: str) -> Any:
-    """The class `name` of diffusers or transformers, which from then on draw no bars and log
-    errors alone.
+    """The class `name` of one of `LIBRARIES`, which from then on draws no bars and logs errors
+    alone.
 
     Raises NotHereError where the library cannot be imported, `CheckpointError` where it has no such
     class.
@@ -235,21 +240,23 @@ def class_of(library: str, name: str) -> Any:
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     held.silence_backends()
+    place = LIBRARIES[library]
+    package = place.partition(".")[0]
     try:
-        module = import_module(library)
-        logging = import_module(f"{library}.utils.logging")
+        module = import_module(place)
+        logging = import_module(f"{package}.utils.logging")
         kind = getattr(module, name, None)
     except (ImportError, RuntimeError) as error:  # diffusers imports its classes when asked
         raise NotHereError(
-            f"{name} of {library} cannot be imported ({one_line(error)}): "
+            f"{name} of {package} cannot be imported ({one_line(error)}): "
             "pip install --upgrade 'lingen[hub]'"
         ) from error
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     if not isinstance(kind, type):
         raise CheckpointError(
-            f"{library} {import_module(library).__version__} has no class {name[:60]}: "
-            f"pip install --upgrade {library}"
+            f"{package} {import_module(package).__version__} has no class {name[:60]}: "
+            f"pip install --upgrade {package}"
         )
     return kind
 
