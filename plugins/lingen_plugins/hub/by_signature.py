@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import FoundModel
@@ -320,14 +321,15 @@ class BySignature(HubPipeline):
         if "callback_on_step_end" in self._signature:
             yield
             return
-        scheduler, step = self.pipe.scheduler, self.pipe.scheduler.step
+        scheduler = self.pipe.scheduler
 
-        def stepped(*arguments: Any, **named: Any) -> Any:
-            found = step(*arguments, **named)
-            told(self.pipe, 0, 0, {})
+        def stepped(one: Any, *arguments: Any, **named: Any) -> Any:
+            found = type(one).step(one, *arguments, **named)
+            if one is scheduler:  # and no copy of it, for the sound
+                told(self.pipe, 0, 0, {})
             return found
 
-        scheduler.step = stepped
+        scheduler.step = MethodType(stepped, scheduler)
         try:
             yield
         finally:

@@ -63,8 +63,9 @@ def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
         if not isinstance(value, list):
             continue
         names: Any = value[:2]
-        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):  # of another folder
-            names = value[2].get("type_hint")
+        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):
+            elsewhere = value[2].get("pretrained_model_name_or_path") is not None
+            names = value[2].get("type_hint") if elsewhere else None  # else it is left out
         if isinstance(names, list) and len(names) == 2 and names[0] is not None:
             found[str(part)] = (str(names[0]), str(names[1]))
     return found

@@ -342,13 +342,16 @@ def test_a_modular_pipeline(
 
     folder = tmp_path / "modular"
     with warnings.catch_warnings(action="ignore"):  # of classes that are imported with it
-        pipe: Any = diffusers.ModularPipeline.from_pretrained(str(twin("ltx-2")))
-        pipe.load_components()
+        whole: Any = diffusers.LTX2Pipeline.from_pretrained(twin("ltx-2"))
+        pipe: Any = diffusers.LTX2ModularPipeline(blocks=diffusers.LTX2AutoBlocks())
+        parts = {name: whole.components.get(name) for name in pipe.component_names}
+        pipe.update_components(**{name: one for name, one in parts.items() if one is not None})
         pipe.save_pretrained(str(folder))
     with written() as frames:
         result = hub("generate", "a red cat", "--model", folder, *WISH, "-o", "v.mp4")
     assert result.returncode == 0, result.stderr
     recipe = recipe_of("v.mp4")
+    pipe = diffusers.ModularPipeline.from_pretrained(str(folder))
     pipe.load_components(dtype=getattr(torch, recipe.dtype))
     pipe.update_components(guider=pipe.guider.new(guidance_scale=recipe.sampling.guidance_scale))
     output = pipe(

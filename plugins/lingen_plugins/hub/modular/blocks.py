@@ -90,8 +90,11 @@ def _without_bars(blocks: Any) -> None:
 
 
 def _arguments(pipe: Any) -> dict[str, inspect.Parameter]:
+    made = {one.name for one in pipe.blocks.intermediate_outputs}  # by one block for another
     given = {
-        str(one.name): inspect.Parameter.empty if one.required else one.default
+        str(one.name): inspect.Parameter.empty
+        if one.required and one.default is None and one.name not in made
+        else one.default
         for one in pipe.blocks.inputs
         if one.name is not None
     }
