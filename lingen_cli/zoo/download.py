@@ -139,6 +139,8 @@ def _check_space(folder: Path, size: int) -> None:
 def _get(one: Wanted, repository: Repository, progress: Progress) -> None:
     """Download a file. Raises BadDataError (65) where the hub has another one, which is not
     kept."""
+    if one.is_right():  # another process was quicker
+        return
     if one.path.is_file():
         progress.warn(f"{one.path} has the wrong hash; it is downloaded again")
     found_wrong = one.blob.is_file() and not _is(one.blob, one.size, one.sha256)

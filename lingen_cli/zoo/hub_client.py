@@ -155,9 +155,9 @@ def _bar(on_bytes: Callable[[int], None]) -> type[Any]:
     """A bar of the library that draws nothing, and tells `on_bytes` of all that have come."""
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):
         def __init__(self, *arguments: Any, **choices: Any) -> None:
-            super().__init__(*arguments, **choices | {"disable": True})
+            super().__init__(*arguments, **choices | {"disable": True})  # type: ignore[no-untyped-call]
             self._come = 0
 
         def update(self, n: float | None = 1) -> None:

@@ -67,7 +67,7 @@ def encode_sound(samples: np.ndarray[Any, Any], rate: int, seconds: Fraction) ->
 
 def copied_sound(sound: EncodedSound, container: OutputContainer) -> Iterator[TimedPacket]:
     """Add a track for encoded sound to `container`; the iterator gives its packets."""
-    source = av.open(io.BytesIO(sound.data), format="mp4")
+    source = av.open(io.BytesIO(sound.data), "r", format="mp4")
     target: Any = container.add_stream_from_template(source.streams.audio[0], opaque=True)
 
     def packets() -> Iterator[TimedPacket]:
