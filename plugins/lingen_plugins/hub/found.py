@@ -113,7 +113,10 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     if index_of(folder) is None:
-        raise MissingFolderError(f"no {INDEX} in the folder of weights: {folder}")
+        raise MissingFolderError(
+            f"no {INDEX} in the folder of weights: {folder}; name that of a whole pipeline of "
+            "diffusers, as save_pretrained writes it"
+        )
     index = read_index(folder)
     kind = _kind(folder, index)
     for part in parts_of(index):

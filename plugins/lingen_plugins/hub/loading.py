@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model_index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
 LIBRARIES = {
     "diffusers": "diffusers",
     "transformers": "transformers",
@@ -201,7 +203,9 @@ def load_network(
             **given,
         )
     except Exception as error:  # both libraries raise nearly anything for a damaged file
-        raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"cannot load {folder}: {_missing(folder) or one_line(error)}"
+        ) from error
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         passed = beside if what == "unexpected_keys" else ()
         named = map(str, info.get(what) or ())
@@ -211,6 +215,29 @@ def load_network(
                 + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
             )
     return network.eval().requires_grad_(False)
+
+
+def _missing(folder: Path) -> str | None:
+    """Say which files of a network are not in its folder, and what to do; None where all are."""
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(one.name for kind in _PICKLES for one in folder.glob(kind))
+        if not others:
+            return "it holds no weights: download them again"
+        return (
+            f"only safetensors are read, not {others[0]}: load it with from_pretrained of its "
+            "class, and write it with save_pretrained"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        if lacking := sorted(str(one) for one in names if not (folder / str(one)).is_file()):
+            return (
+                f"{len(lacking)} of {len(names)} files are missing ({lacking[0]}): download it "
+                "again"
+            )
+    return None
 
 
 def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
@@ -232,8 +259,8 @@ def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torc
 
 
 def class_of(library: str, name: str) -> Any:
-    """The class `name` of one of `LIBRARIES`, which from then on draws no bars and logs errors
-    alone.
+    """The class `name` of one of `LIBRARIES`, which from then on draws no bars and logs
+    nothing.
 
     Raises NotHereError where the library cannot be imported, `CheckpointError` where it has no such
     class.
@@ -252,7 +279,7 @@ def class_of(library: str, name: str) -> Any:
             f"{name} of {package} cannot be imported ({one_line(error)}): "
             "pip install --upgrade 'lingen[hub]'"
         ) from error
-    logging.set_verbosity_error()
+    logging.set_verbosity(CRITICAL)  # errors are raised as well
     logging.disable_progress_bar()
     if not isinstance(kind, type):
         raise CheckpointError(

@@ -533,6 +533,8 @@ def test_gguf_files_that_cannot_be_used(
         "more.gguf", wide, rename=of_its_authors, more=("blocks.2.attn1.to_q.weight",)
     )
     refused(more, 65, "tensors that the configuration knows nothing of")
+    other = write_gguf("other.gguf", wide, rename=lambda name: f"double_{name}")
+    refused(other, 65, "other.gguf is no GGUF of the WanTransformer3DModel of")
     refused(
         file,
         69,
