@@ -177,7 +177,11 @@ class BySignature(HubPipeline):
             length = self.model.windows[0]
         frames = 1 + self.time_stride * (length - 1)
         shape, channels = ltx_sound.sound_shape(self.pipe, frames, self.model.fps), self._channels
-        clips = [ltx_sound.unpacked(one, channels, shape) for one in latents.split(length, 2)]
+        begins = range(0, latents.shape[2], length)
+        clips = [
+            ltx_sound.unpacked(latents[:, :, begin : begin + length], channels, shape)
+            for begin in begins
+        ]
         waves = [ltx_sound.waveform(self.pipe, one) for one in clips]
         return ltx_sound.in_a_row(waves, (frames - 1) / self.model.fps * rate), rate
 

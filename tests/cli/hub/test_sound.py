@@ -86,8 +86,8 @@ def called(folder: Path, video: str, frames: int, fps: float = 24.0, **more: Any
         "output_type": "np",
     }
     output = pipe(**asked | more)
-    frames = (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
-    return frames, output.audio[0].float().numpy()
+    images = (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
+    return images, output.audio[0].float().numpy()
 
 
 def test_frames_and_samples_are_those_of_diffusers(
@@ -413,7 +413,7 @@ def test_from_python(
 
     assert hub(*command, "-o", "v.mp4").returncode == 0
     pipe = lingen.load(str(command[3]), device="cpu")
-    options = {"size": 32, "frames": 25, "steps": 2, "seed": 3}
+    options: dict[str, Any] = {"size": 32, "frames": 25, "steps": 2, "seed": 3}
     video = pipe.generate("a red cat", **options)
     assert video.sound is not None
     samples, rate = video.sound
@@ -433,7 +433,7 @@ def test_a_rate_that_aac_has_not() -> None:
     samples = np.sin(np.arange(20_000, dtype=np.float32) / 10)[None]
     encoded = encode_sound(samples, 10_000, Fraction(3))  # a second of silence follows
     assert encoded == encode_sound(samples, 10_000, Fraction(3))
-    with av.open(io.BytesIO(encoded.data)) as container:
+    with av.open(io.BytesIO(encoded.data), "r") as container:
         stream = container.streams.audio[0]
         assert (stream.rate, stream.channels) == (48_000, 1)
         heard = np.concatenate([one.to_ndarray()[0] for one in container.decode(stream)])

@@ -433,7 +433,8 @@ def test_small_blocks_are_what_they_stand_for(
     writer = gguf.GGUFWriter("packed.gguf", "wan")
     for number, (name, numbers) in enumerate(tensors.items()):
         if "blocks" in name and numbers.ndim == 2 and numbers.shape[1] % 256 == 0:
-            packed = packed_at_random(kind, *numbers.shape, seed=number)
+            rows, columns = numbers.shape
+            packed = packed_at_random(kind, rows, columns, number)
             tensors[name] = gguf.quants.dequantize(packed, raw).astype(np.float32)
             assert tensors[name].shape == numbers.shape and 0 < tensors[name].std() < 0.1
             writer.add_tensor(of_its_authors(name), packed, raw_dtype=raw)

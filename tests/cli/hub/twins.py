@@ -454,7 +454,8 @@ def motif(parts: Any, kind: str = "MotifVideoPipeline", **more: Any) -> Any:
 def ltx2(parts: Any, kind: str = "LTX2Pipeline") -> Any:
     """A pipeline of LTX-2, which makes sound of 8000 samples per second with its video."""
     import diffusers
-    from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     gemma = Gemma3Config(
