@@ -219,9 +219,9 @@ def check_inputs(job: Job) -> None:
     from lingen_cli.files.printable import printable
     from lingen_cli.media.probe import fingerprint
 
-    origin = job.origin
-    if job.base is not None and (origin is None or not origin.copy):
-        check_base(job.base)
+    origin = job.timeline.origin
+    if job.timeline.base is not None and (origin is None or not origin.copy):
+        check_base(job.timeline.base)
     if origin is not None and fingerprint(origin.path) != origin.fingerprint:
         raise BadDataError(f"{printable(origin.path)} was changed since this run began")
 
@@ -243,8 +243,8 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
         if name in now and now[name] != then:
             yield f"{name} is {now[name]}, the video was made with {then}"
     yield from changed_files(recipe, job)
-    if not recipe.device.startswith(job.device):
-        yield f"device is {job.device}, the video was made on {recipe.device}"
+    if not recipe.device.startswith(job.runtime.device):
+        yield f"device is {job.runtime.device}, the video was made on {recipe.device}"
 
 
 def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
@@ -252,9 +252,12 @@ def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
-    images = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
-    for name, asked, given in images:
-        if asked and given and asked.sha256 != given.sha256:
+    images = (
+        ("first", recipe.image, job.timeline.image),
+        ("last", recipe.last_image, job.timeline.last_image),
+    )
+    for name, wanted, given in images:
+        if wanted and given and wanted.sha256 != given.sha256:
             yield f"the {name} image is not the one the video was made with"
-    if recipe.video and job.video and recipe.video.sha256 != job.video.sha256:
+    if recipe.video and job.timeline.video and recipe.video.sha256 != job.timeline.video.sha256:
         yield "the video that it is made from is not the one it was"
