@@ -36,6 +36,7 @@ from lingen_cli.commands import (
     plan,
     plugins,
     recipes,
+    report,
     rerun,
     resume,
     show,
@@ -90,6 +91,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     help.MODELS: {"models": models.app, "plugins": plugins.app},
     help.RESEARCH: {
         "train": train.train,
+        "report": report.report,
         "data": data.app,
         "recipes": recipes.app,
         "convert": convert.convert,

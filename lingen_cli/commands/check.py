@@ -58,7 +58,7 @@ def check(
         if plot.suffix.lower() != ".png":
             raise InvalidOptionError(f"--plot writes PNG, the name must end in .png: {plot.name!r}")
         if find_spec("matplotlib") is None:
-            raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[train]'")
+            raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[plots]'")
 
     def one(video: Path) -> None:
         named = video if len(videos) > 1 else None

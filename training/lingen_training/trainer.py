@@ -45,9 +45,9 @@ from lingen_training.frozen_parts import (
     settle_codec,
     settle_texts,
 )
-from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import Group, grouped, launched, launched_group
+from lingen_training.optimization.stage_logs import Watcher
 from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
@@ -79,6 +79,7 @@ def train(
     processes: int | None = None,
     shard: bool = False,
     footage: FolderWorld | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -93,10 +94,11 @@ def train(
     are threads, and never more than a step of every stage has batches. `shard` divides parameters,
     gradients and optimizer state over the processes. Where a launcher such as torchrun has started
     this process among others, they are the processes, and all call this. `footage` is what a
-    recipe with `[data] folder` trains on.
+    recipe with `[data] folder` trains on. `watchers` are told of the progress in the process that
+    leads.
 
-    Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
-    losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
+    Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, and a log
+    of losses per stage (.jsonl). Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False;
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
@@ -113,7 +115,7 @@ def train(
         run = _prepare(inputs, recipe, parts, world)
         if isinstance(recipe.autoencoder, AutoencoderStage):
             torch.manual_seed(recipe.seed)
-            _autoencoder(recipe, out, device, report, start_from, run.world)
+            _autoencoder(run, report, watchers)
         return run
 
     if not recipe.stage:
@@ -128,13 +130,13 @@ def train(
             run = prepared() if group.leads else None
             group.wait()  # for the autoencoder
             run = run or _prepare(inputs, recipe, parts, world)
-            _train_stages(run, report if group.leads else (lambda line: None), group)
+            _train_stages(run, report if group.leads else (lambda line: None), group, watchers)
         return out
     count = processes_of(recipe, device, processes)
     _check_shares(recipe, recipe_path, Group(0, count, shard))
     run = prepared()
     with grouped(count, _take_part, {"inputs": inputs}, sharded=shard) as group:
-        _train_stages(run, report, group)
+        _train_stages(run, report, group, watchers)
     return out
 
 
@@ -223,7 +225,9 @@ def _take_part(inputs: Inputs, group: Group) -> None:
     _train_stages(run, lambda line: None, group)
 
 
-def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
+def _train_stages(
+    run: TrainingRun, report: Report, group: Group, watchers: Sequence[Watcher] = ()
+) -> None:
     """Train the denoiser through all stages; the first process of the group writes and reports."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
@@ -262,10 +266,9 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             keep = partial(
                 write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
             )
-            average = train_stage(pair, stage, data, report, keep, run.teacher, group)
+            average = train_stage(pair, stage, data, report, keep, run.teacher, group, watchers)
             if group.leads:
                 save_tensors(done, average, {})
-                draw_curves(out)
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
@@ -466,7 +469,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
             f"stage {stage.name}"
             for stage in recipe.stage
             if (out / f"{stage.name}.averaged.safetensors").exists()
-            and old.get(stage.name) != stage
+            and not ((then := old.get(stage.name)) and then.trains_as(stage))
         ]
         if changed:
             raise RecipeError(
@@ -484,25 +487,18 @@ def _said(section: Any) -> Any:
     return section
 
 
-def _autoencoder(
-    recipe: Recipe,
-    out: Path,
-    device: str,
-    report: Report,
-    start_from: Path | None,
-    world: World,
-) -> Path:
+def _autoencoder(run: TrainingRun, report: Report, watchers: Sequence[Watcher]) -> None:
+    recipe, out, start_from = run.recipe, run.inputs.out, run.inputs.start_from
     path = out / "autoencoder.safetensors"
     if path.exists():
-        return path
-    stage, seed = recipe.autoencoder, recipe.seed
+        return
+    stage, seed, device = recipe.autoencoder, recipe.seed, run.inputs.device
     assert isinstance(stage, AutoencoderStage)
     whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     given = None if start_from is None else start_from / path.name
     if not whole.exists() and given is not None and given.exists():
         write_whole(whole, given.read_bytes())
     elif not whole.exists():
-        train_autoencoder(stage, seed, out, device, report, world, whole.name)
+        train_autoencoder(stage, seed, out, device, report, run.world, whole.name, watchers)
     if stage.decoder_steps:
-        train_decoder(stage, whole, seed, out, device, report, world)
-    return path
+        train_decoder(stage, whole, seed, out, device, report, run.world, watchers)

@@ -50,6 +50,28 @@ def expanded(prompt: str, layout: Layout | None) -> str:
     return prompt if layout is None else layout.prompt or prompt
 
 
+def layout_discs(
+    layout: Layout, frames: Sequence[int], grid: tuple[int, int], stride: int
+) -> Tensor:
+    """Discs (1, T, N, INSTANTS, 5), as of `LayoutFeatures`, of a layout in latent frames of these
+    numbers, with a `grid` of lines and columns of tokens; a latent frame is `stride` frames."""
+    high, wide = grid
+
+    def disc(thing: LayoutObject, frame: float) -> tuple[float, ...]:
+        at = thing.at(frame)
+        place = (at.x * wide, at.y * high, at.radius * wide)
+        return (*place, math.radians(at.angle), float(thing.is_there(frame)))
+
+    return torch.tensor(
+        [
+            [
+                [[disc(one, frame) for frame in instants] for one in layout.objects]
+                for instants in latent_instants(frames, stride)
+            ]
+        ]
+    )
+
+
 class TextToVideo:
     """The loaded networks of one model variant, ready to sample."""
 
@@ -287,21 +309,10 @@ class TextToVideo:
         if not self.takes_layout:
             raise ValueError("these weights take no layout")
         high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
-
-        def disc(thing: LayoutObject, frame: float) -> tuple[float, ...]:
-            at = thing.at(frame)
-            place = (at.x * wide, at.y * high, at.radius * wide)
-            return (*place, math.radians(at.angle), float(thing.is_there(frame)))
-
-        discs = torch.tensor(
-            [
-                [[disc(one, frame) for frame in instants] for one in layout.objects]
-                for instants in latent_instants(frames, self.time_stride)
-            ]
-        )
+        discs = layout_discs(layout, frames, (high, wide), self.time_stride)
         said = self.encode_texts([thing.phrase for thing in layout.objects])
         phrases = pooled(said.features[0], said.masks[0])
-        return LayoutFeatures(discs[None].to(self.device), phrases[None])
+        return LayoutFeatures(discs.to(self.device), phrases[None])
 
     @torch.inference_mode()
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:

@@ -10,7 +10,7 @@ import datetime
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,5 +173,6 @@ def _join(
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
     _open(store, group, threads)
-    work(**arguments, group=group)
-    distributed.barrier()
+    with suppress(FloatingPointError):  # which the first process reports
+        work(**arguments, group=group)
+        distributed.barrier()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,22 @@ from lingen_training.datasets.world import PLAYGROUND, World
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import ALONE, Group
+from lingen_training.optimization.stage_logs import Sample, Watcher
 from lingen_training.stages.alignment import AlignmentHead, ground_truth
 from lingen_training.stages.distillation import Question, distil_loss, train_only
 from lingen_training.stages.few_steps import Jump, jump_loss
 from lingen_training.stages.pair import Pair
+from lingen_training.stages.samples import prompts_of, sample_clips, shape_of
 from lingen_training.stages.validation import fixed_clips, object_loss
 from lingen_training.training_recipe import DenoiserStage, FewSteps, Source
 
 _ALIGNED_AFTER = 4
 """The block whose tokens are aligned with the ground truth."""
+_NOISE = ("0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1")
+"""Noise levels, 1 minus the flow time, by which losses are logged."""
+_FRAMES = ("0", "1-2", "3-6", "7-14", "15-30", "31-62", "63-")
+"""Latent frames of a clip by which losses are logged: each bin is twice as long as the one
+before."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +155,7 @@ def train_stage(
     keep: Callable[[], None],
     teacher: LinGen | None = None,
     group: Group = ALONE,
+    watchers: Sequence[Watcher] = (),
 ) -> dict[str, Tensor]:
     """Train `pair` in place through one stage; returns the averaged parameters by name.
 
@@ -218,6 +227,11 @@ def train_stage(
                 keep()
             return object_loss(trained, clips, sharing, layout=stage.layout > 0)
 
+    sample: Callable[[], list[Sample]] | None = None
+    if stage.sample_every:
+        prompts, shape = prompts_of(stage, data.world), shape_of(data.draws(stage))
+        sample = partial(sample_clips, trained, data.autoencoder, stage, prompts, shape)
+
     run_loop(
         name=stage.name,
         weights=weights,
@@ -228,6 +242,9 @@ def train_stage(
         batches=stage.batches,
         validate=validate,
         validate_every=stage.validate_every,
+        sample=sample,
+        sample_every=stage.sample_every,
+        watchers=watchers,
     )
     pair.alignment = None
     pair.requires_grad_(True)
@@ -321,7 +338,8 @@ def flow_losses(
     pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
 ) -> dict[str, Tensor]:
     """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
-    the frames that are not clean, and "alignment" where the batch has facts."""
+    the frames that are not clean, by noise level and by latent frame (`binned`), and of a stage
+    that aligns "flow" and "alignment", which counts batches that have facts."""
     asked = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
@@ -336,11 +354,35 @@ def flow_losses(
     error = (found - asked.target).square().mean((1, 3, 4))
     noisy = (asked.times < 1).float()
     flow: Tensor = (error * noisy).sum() / noisy.sum()
-    if batch.facts is None or pair.alignment is None:
-        return {"loss": flow}
-    facts = batch.facts.to(found.device)
-    alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
-    return {"loss": flow + stage.alignment * alignment, "flow": flow, "alignment": alignment}
+    parts = {"loss": flow, **binned(error.detach(), asked.times)}
+    if not stage.alignment:
+        return parts
+    nothing = torch.zeros(2)
+    parts |= {"flow": flow, "alignment": nothing}
+    if batch.facts is not None and pair.alignment is not None:
+        facts = batch.facts.to(found.device)
+        alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
+        parts["loss"] = flow + stage.alignment * alignment
+        parts["alignment"] = torch.stack((alignment, torch.ones_like(alignment)))
+    return parts
+
+
+def binned(error: Tensor, times: Tensor) -> dict[str, Tensor]:
+    """Sum and count of errors (B, T) at flow times (B, T), clean frames left out, by noise level
+    (`noise/0.2-0.4`), and of clips by latent frame (`frame/2-3`)."""
+    rows, frames = error.shape
+    noisy = (times < 1).float()
+    level = ((1 - times) * len(_NOISE)).long().clamp(0, len(_NOISE) - 1)
+    place = torch.arange(frames, device=error.device) + 1
+    frame = place.log2().long().clamp(max=len(_FRAMES) - 1).expand(rows, -1)
+    both = torch.stack((error * noisy, noisy), -1)
+    found: dict[str, Tensor] = {}
+    for kind, names, bins in (("noise", _NOISE, level), ("frame", _FRAMES, frame)):
+        sums = both.new_zeros((len(names), 2))
+        if kind == "noise" or frames > 1:
+            sums.index_add_(0, bins.flatten(), both.flatten(0, 1))
+        found |= {f"{kind}/{name}": pair for name, pair in zip(names, sums, strict=True)}
+    return found
 
 
 def jump_of(
