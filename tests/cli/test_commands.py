@@ -11,6 +11,7 @@ import pytest
 from lingen_cli.planning import diagnose as doctor
 from lingen_cli.planning.diagnose import Finding, diagnose
 from lingen_plugins.registry import collect
+from lingen_training.optimization.loop import DivergedError
 from lingen_training.shipped import shipped_recipes
 from tests.cli.protocols import Fails, RunHere
 
@@ -78,12 +79,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         processes: Any,
         shard: Any,
         footage: Any,
+        watchers: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
         calls.append((recipe, folder, device, resume, start_from, model, teacher, processes, shard))
         report("stage: 1/1")
         if recipe.stem == "diverges":
-            raise FloatingPointError("images: no finite gradient since step 3")
+            raise DivergedError("decoder", 22, 0)
 
     monkeypatch.setitem(sys.modules, "lingen_training.trainer", SimpleNamespace(train=train))
     return calls
@@ -128,4 +130,7 @@ def test_a_training_that_diverges_says_what_to_do(
 ) -> None:
     Path("diverges.toml").write_bytes(shipped_recipes()["short-clips"].read_bytes())
     result = lingen_here("train", "diverges.toml", "--device", "cpu")
-    fails(result, 65, "no finite gradient since step 3; lower its learning_rate in diverges.toml")
+    told = (
+        "decoder: no finite gradient in steps 3 to 22; lower decoder_learning_rate of [autoencoder]"
+    )
+    fails(result, 65, f"{told} in diverges.toml, and train into another folder")

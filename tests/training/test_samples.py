@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from lingen_playground import canonical_caption, sample_scene
 from lingen_training.datasets.buckets import draws_of
-from lingen_training.datasets.world import PLAYGROUND
+from lingen_training.datasets.world import PLAYGROUND, World
 from lingen_training.optimization.stage_logs import Sample, Watcher, read_log
 from lingen_training.stages.samples import prompts_of, shape_of
 from lingen_training.trainer import train
@@ -105,25 +106,30 @@ def test_what_is_sampled_may_change_in_a_finished_training(tmp_path: Path) -> No
     assert kept["stage"][0]["sample_every"] == 0
 
 
-class Pictures:
-    """A world of one caption."""
+class OneWall:
+    """A world of few captions."""
 
     def sample_scene(self, seed: int) -> int:
         return seed
 
     def caption(self, scene: int, seed: int, *, still: bool = False) -> str:
-        return f"a wall {scene % 2}"
+        return "a still wall" if still else f"a wall {scene % 2}"
 
 
 def test_prompts_are_given_or_captions() -> None:
-    assert prompts_of(stage({}, sample_every=1, sample_prompts=["a"]), PLAYGROUND) == ("a",)
-    drawn = prompts_of(stage({}), PLAYGROUND)
+    def prompts(one: DenoiserStage, world: object = PLAYGROUND, still: bool = False) -> list[str]:
+        return list(prompts_of(one, cast(World, world), still=still))
+
+    given = stage({}, sample_every=1, sample_prompts=["a"])
+    assert prompts(given) == ["a"]
+    drawn = prompts(stage({}))
     assert len(set(drawn)) == 4
     assert drawn[0] == canonical_caption(sample_scene(9_000_000, split="heldout"))
-    world = Pictures()
-    assert prompts_of(stage({}), world) == ("a wall 0", "a wall 1")  # type: ignore[arg-type]
-    replayed = prompts_of(stage({"replay": True}), world)  # type: ignore[arg-type]
-    assert replayed == drawn
+    images = prompts(stage({}), still=True)
+    assert len(images) == 4 and "moves" in " ".join(drawn) and "moves" not in " ".join(images)
+    assert prompts(stage({}), OneWall()) == ["a wall 0", "a wall 1"]
+    assert prompts(stage({}), OneWall(), still=True) == ["a still wall"]
+    assert prompts(stage({"replay": True}), OneWall()) == drawn
 
 
 def test_samples_have_the_size_of_what_is_drawn_most() -> None:

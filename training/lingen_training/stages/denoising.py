@@ -229,7 +229,8 @@ def train_stage(
 
     sample: Callable[[], list[Sample]] | None = None
     if stage.sample_every:
-        prompts, shape = prompts_of(stage, data.world), shape_of(data.draws(stage))
+        shape = shape_of(data.draws(stage))
+        prompts = prompts_of(stage, data.world, still=shape[0] == 1)
         sample = partial(sample_clips, trained, data.autoencoder, stage, prompts, shape)
 
     run_loop(

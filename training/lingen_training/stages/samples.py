@@ -17,7 +17,7 @@ from lingen_models.sampling.denoise import SamplingMethod, TextFeatures, sample_
 from lingen_models.sampling.guidance import Guidance
 from lingen_models.sampling.layout import Layout, instant_frames
 from lingen_models.sampling.solvers import dpm_multistep
-from lingen_playground import as_frames, canonical_caption, sample_scene
+from lingen_playground import as_frames, canonical_caption, caption, sample_scene
 from lingen_plugins.builtin.variants import plan_layout, planned_words
 from lingen_training.datasets.buckets import Draw
 from lingen_training.datasets.clip_layouts import LayoutBatch
@@ -35,16 +35,20 @@ _METHOD = SamplingMethod(dpm_multistep, "shifted", guided_after=0.05)
 _GUIDANCE = 2.0
 
 
-def prompts_of(stage: DenoiserStage, world: World) -> tuple[str, ...]:
+def prompts_of(stage: DenoiserStage, world: World, *, still: bool) -> tuple[str, ...]:
     """Return the prompts of a stage's samples: its own, or captions of held-out scenes of the
-    playground, or of `world`."""
+    playground, or of `world`; of images where they are to be `still`."""
     if stage.sample_prompts:
         return stage.sample_prompts
     seeds = range(_FIRST_SEED, _FIRST_SEED + 10 * _PROMPTS)
     if world is PLAYGROUND or all(source.replay for source in stage.source):
-        captions = [canonical_caption(sample_scene(seed, split="heldout")) for seed in seeds]
+        scenes = [sample_scene(seed, split="heldout") for seed in seeds]
+        captions = [
+            caption(scene, seed, still=True) if still else canonical_caption(scene)
+            for scene, seed in zip(scenes, seeds, strict=True)
+        ]
     else:
-        captions = [world.caption(world.sample_scene(seed), seed) for seed in seeds]
+        captions = [world.caption(world.sample_scene(seed), seed, still=still) for seed in seeds]
     return tuple(dict.fromkeys(captions))[:_PROMPTS]
 
 
