@@ -247,7 +247,7 @@ def _watchers(folder: Path, device: str, log_targets: list[str]) -> list[Watcher
     from lingen_training.bench.machine import describe, in_words
     from lingen_training.optimization.scalar_logs import TensorBoardLog, WandbLog
 
-    found: list[Watcher] = [ReportWatcher(folder, lambda: in_words(describe(device)))]
+    found: list[Watcher] = [ReportWatcher(folder, in_words(describe(device)))]
     if "tensorboard" in log_targets:
         found.append(TensorBoardLog(folder / "tensorboard"))
     if "wandb" in log_targets:

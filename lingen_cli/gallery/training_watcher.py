@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from lingen_cli.exit_codes import failure_of
+from lingen_cli.files.printable import printable
 from lingen_cli.gallery.training_report import (
+    REPORT,
     SAMPLES,
     SESSIONS,
     now,
@@ -21,6 +23,7 @@ from lingen_cli.gallery.training_report import (
     write_report,
 )
 from lingen_cli.media.writer import VideoWriter
+from lingen_cli.terminal import console
 from lingen_models.checkpoints.whole_file import write_whole
 from lingen_playground import FPS
 from lingen_training.optimization.stage_logs import Sample, Watcher
@@ -36,7 +39,7 @@ class ReportWatcher(Watcher):
     before a stage begins.
     """
 
-    def __init__(self, folder: Path, machine: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, machine: str) -> None:
         self.folder = folder
         self._machine = machine
         self._session: dict[str, str] = {}
@@ -47,8 +50,9 @@ class ReportWatcher(Watcher):
         """Delete samples of later steps, and write the report."""
         if not self._session:
             self._before = read_sessions(self.folder)
-            self._session = {"began": now(), "machine": self._machine()}
+            self._session = {"began": now(), "machine": self._machine}
             self._keep_session()
+            console.note(f"lingen: report in {printable(self.folder / REPORT)}")
         for at, paths in samples_in(self.folder, stage).items():
             if at > step:
                 for path in paths:
@@ -66,16 +70,19 @@ class ReportWatcher(Watcher):
             path = sample_path(self.folder, stage, step, number)
             temporary = path.with_name(f".{path.name}.tmp")
             height, width = sample.video.shape[1:3]
-            with VideoWriter(
-                temporary,
-                width=width,
-                height=height,
-                fps=Fraction(FPS),
-                metadata={"title": sample.prompt},
-                target=path,
-            ) as writer:
-                writer.write(sample.video.numpy())
-            os.replace(temporary, path)
+            try:
+                with VideoWriter(
+                    temporary,
+                    width=width,
+                    height=height,
+                    fps=Fraction(FPS),
+                    metadata={"title": sample.prompt},
+                    target=path,
+                ) as writer:
+                    writer.write(sample.video.numpy())
+                os.replace(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def saved(self) -> None:
         """Write the report, if it is old."""

@@ -130,7 +130,5 @@ def test_a_training_that_diverges_says_what_to_do(
 ) -> None:
     Path("diverges.toml").write_bytes(shipped_recipes()["short-clips"].read_bytes())
     result = lingen_here("train", "diverges.toml", "--device", "cpu")
-    told = (
-        "decoder: no finite gradient in steps 3 to 22; lower decoder_learning_rate of [autoencoder]"
-    )
-    fails(result, 65, f"{told} in diverges.toml, and train into another folder")
+    told = "decoder: no finite gradient in steps 3 to 22; lower decoder_learning_rate of "
+    fails(result, 65, f"{told}[autoencoder] in diverges.toml, and train into another folder")

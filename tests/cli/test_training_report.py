@@ -133,10 +133,14 @@ def test_the_axis_stands_in_the_address(trained: Path) -> None:
     assert "Loss over step" in main  # the autoencoder has no tokens
 
 
-def test_tensorboard_reads_the_same_numbers(trained: Path) -> None:
+def events_of(folder: Path) -> Any:
+    """The events of the stage, as TensorBoard reads them."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    log = read_log(trained / "one.jsonl")
-    events = reader.EventAccumulator(str(trained / "tensorboard" / "one")).Reload()
+    return reader.EventAccumulator(str(folder / "tensorboard" / "one")).Reload()
+
+
+def test_tensorboard_reads_the_same_numbers(trained: Path) -> None:
+    log, events = read_log(trained / "one.jsonl"), events_of(trained)
     named = {name for record in log for name in record} - {"step"}
     assert set(events.Tags()["scalars"]) == named
     for name in named:
@@ -163,7 +167,7 @@ def test_a_training_that_is_broken_off_has_a_report(
         kept(path, record)
 
     kept = stage_logs.append
-    arguments = ("train", recipe, "-o", out, "--processes", "1", "--device", "cpu")
+    arguments = ("train", recipe, "-o", out, "--processes", "1", "--log-to", "tensorboard")
     with monkeypatch.context() as patched:
         patched.setattr("lingen_training.optimization.loop.append", append)
         assert lingen_here(*arguments).returncode == 130
@@ -177,6 +181,7 @@ def test_a_training_that_is_broken_off_has_a_report(
     data = data_of(out / "report.html")
     assert [session["result"] for session in data["sessions"]] == ["interrupted", "done"]
     assert data["stages"][1]["finished"] and len(data["stages"][1]["samples"]) == 2
+    assert [one.step for one in events_of(out).Scalars("loss")] == [10, 20, 30, 40]
 
 
 def test_a_report_is_made_anew(trained: Path, lingen_here: RunHere, tmp_path: Path) -> None:
