@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import pytest
 
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.stage_logs import read_log
+from tests.cli.browser import browsed
 from tests.cli.protocols import Fails, Run, RunHere
 from tests.tiny_recipe import STAGE, tiny_recipe
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 PROMPT = 'a <b>red</b> & "ball" </script><script>document.title="taken over"</script>'
 SAMPLED = f"sample_every = 20\nsample_prompts = ['''{PROMPT}''', 'a star']\nbatches = 2"
 RECIPE = tiny_recipe(STAGE.format(more=SAMPLED).replace("steps = 2", "steps = 40", 1))
@@ -29,29 +28,6 @@ def data_of(page: Path) -> Any:
     text = page.read_text(encoding="utf-8")
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
     return json.loads(data)
-
-
-def browsed(page: Path, state: str = "", script: str = "") -> tuple[str, str]:
-    """The page as a browser has it: its title, and its main part."""
-    if BROWSER is None:
-        pytest.skip("no chromium")
-    copy = page.with_name("copy.html")
-    text = page.read_text(encoding="utf-8")
-    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    command += ["--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr"]
-    found = subprocess.run(
-        [*command, "--dump-dom", f"{copy.as_uri()}{state}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    copy.unlink()
-    assert "CONSOLE" not in found.stderr, found.stderr
-    (main,) = re.findall(r'<main id="main">(.*)</main>', found.stdout, re.DOTALL)
-    (title,) = re.findall(r"<title>(.*?)</title>", found.stdout)
-    return unescape(title), main
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +74,18 @@ def test_samples_are_videos_beside_the_report(trained: Path) -> None:
         assert all(clip["url"].startswith("data:video/mp4;base64,") for clip in column["clips"])
 
 
-def test_a_browser_draws_it(trained: Path) -> None:
-    title, main = browsed(trained / "report.html")
-    assert title == "Training tiny"
+def test_a_browser_draws_curves_and_plays_samples(trained: Path) -> None:
+    script = """
+        const svg = document.querySelector("#stage-one svg"), box = svg.getBoundingClientRect();
+        svg.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + 1 }));
+        const told = svg.parentNode.querySelector(".legend b").textContent;
+        const where = svg.parentNode.querySelector("figcaption span").textContent;
+        const video = document.querySelector("video");
+        const tell = what => document.title += ["", told, where, what, video.videoWidth].join("|");
+        video.addEventListener("loadeddata", () => tell("plays"));
+        video.addEventListener("error", () => tell("fails"));
+    """
+    page, main = browsed(trained / "report.html", script=script)
     heads = re.findall(r"<figcaption>([^<]*?) <span", main)
     curves = ["Loss", "Loss by noise level", "Loss by latent frame", "Learning rate"]
     assert heads[-6:] == [*curves, "Gradient norm", "Tokens per second"]
@@ -108,23 +93,10 @@ def test_a_browser_draws_it(trained: Path) -> None:
     assert main.count("<video") == 4
     assert "<b>red</b>" not in main and "one: done, 40 of 40 steps" in main
     assert main.count('aria-label="Loss over step"') == 2
-
-
-def test_values_are_told_under_the_mouse_and_videos_play(trained: Path) -> None:
+    title, told, where, what, width = page.split("|")
     (_, one) = data_of(trained / "report.html")["stages"]
-    script = """
-        const svg = document.querySelector("#stage-one svg"), box = svg.getBoundingClientRect();
-        svg.dispatchEvent(new PointerEvent("pointermove", { clientX: box.left + 1 }));
-        const told = svg.parentNode.querySelector(".legend b").textContent;
-        const where = svg.parentNode.querySelector("figcaption span").textContent;
-        const video = document.querySelector("video");
-        const tell = what => document.title = [told, where, what, video.videoWidth].join("|");
-        video.addEventListener("loadeddata", () => tell("plays"));
-        video.addEventListener("error", () => tell("fails"));
-    """
-    told, where, what, width = browsed(trained / "report.html", script=script)[0].split("|")
     assert float(told) == pytest.approx(one["log"]["loss"][0], rel=1e-3)
-    assert (where, what, width) == ("at step 10", "plays", "64")
+    assert (title, where, what, width) == ("Training tiny", "at step 10", "plays", "64")
 
 
 def test_the_axis_stands_in_the_address(trained: Path) -> None:
