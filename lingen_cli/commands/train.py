@@ -237,7 +237,8 @@ def _check_log_targets(names: list[str]) -> None:
         if name not in LOG_TARGETS:
             hint = did_you_mean(name, LOG_TARGETS)
             raise InvalidOptionError(f"--log-to: unknown tool {name!r}; {hint}")
-        if find_spec(name) is None:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # or a mere folder of that name, such as W&B's own
             raise NotAvailableError(f"--log-to {name} needs {name}: pip install 'lingen[{name}]'")
 
 

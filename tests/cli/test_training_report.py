@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,16 @@ def test_unknown_tools_and_missing_packages(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     told = "--log-to tensorboard needs tensorboard: pip install 'lingen[tensorboard]'"
     fails(lingen_here("train", "x.toml", "--log-to", "tensorboard"), 69, told)
+
+
+@pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is installed")
+def test_a_folder_of_runs_is_not_taken_for_the_package(
+    lingen_here: RunHere, fails: Fails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("wandb").mkdir()
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    failed = lingen_here("train", "x.toml", "--log-to", "wandb")
+    fails(failed, 69, "--log-to wandb needs wandb: pip install 'lingen[wandb]'")
 
 
 WANDB = """
