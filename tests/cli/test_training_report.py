@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.toml").write_text(RECIPE, encoding="utf-8")
     command = [sys.executable, "-m", "lingen_cli", "train", "tiny.toml", "-o", "out"]
     command += ["--processes", "2", "--log-to", "tensorboard", "--device", "cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "out\n"
     return folder / "out"
@@ -241,7 +241,8 @@ def test_wandb_is_told_the_same_numbers_offline(trained: Path, lingen: Run, tmp_
     (out / "latents").symlink_to(trained / "latents")
     environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
     arguments = ("train", recipe, "-o", out, "--processes", "1", "--log-to", "wandb")
-    done = lingen(*arguments, env=environment | {"PYTHONPATH": str(tmp_path)})
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = lingen(*arguments, env=environment, timeout=280)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in (out / "told.jsonl").read_text().splitlines()]
     (begun,) = [value for what, value in told if what == "init"]
@@ -260,24 +261,23 @@ def test_a_training_that_diverges_says_what_to_do(
 ) -> None:
     """One line; what was saved stays; with a lower rate it goes on from there."""
     recipe, out = tmp_path / "tiny.toml", tmp_path / "out"
-    text = RECIPE.replace("steps = 40", "steps = 230").replace("sample_every = 20\n", "")
-    text = re.sub(r"sample_prompts.*\n", "", text)
+    text = re.sub(r"sample_.*\n", "", RECIPE)
     out.mkdir()
     shutil.copy(trained / "autoencoder.safetensors", out)
     (out / "latents").symlink_to(trained / "latents")
     arguments = ("train", recipe, "-o", out, "--device", "cpu", "--processes")
-    recipe.write_text(text.replace("steps = 230", "steps = 200"), encoding="utf-8")
+    recipe.write_text(text.replace("steps = 40", "steps = 5"), encoding="utf-8")
     assert lingen_here(*arguments, "1").returncode == 0
     (out / "one.averaged.safetensors").unlink()
     before = (out / "one.state.safetensors").read_bytes()
     recipe.write_text(text.replace("learning_rate = 1e-2", "learning_rate = 1e38"), "utf-8")
-    told = ("one: no finite gradient in steps 20", "lower its learning_rate in", "from step 200")
-    fails(lingen(*arguments, "2"), 65, *told)
+    told = ("one: no finite gradient in steps ", "lower its learning_rate in", "from step 5")
+    fails(lingen(*arguments, "2", timeout=280), 65, *told)
     assert (out / "one.state.safetensors").read_bytes() == before
     assert not (out / "one.averaged.safetensors").exists()
     assert "one: no finite gradient" in data_of(out / "report.html")["sessions"][-1]["result"]
     recipe.write_text(text, encoding="utf-8")
     done = lingen_here(*arguments, "1")
-    assert done.returncode == 0 and "going on at step 200 of 230" in done.stderr
+    assert done.returncode == 0 and "going on at step 5 of 40" in done.stderr
     tensors, _ = load_tensors(out / "one.averaged.safetensors")
     assert all(value.isfinite().all() for value in tensors.values())
