@@ -108,7 +108,7 @@ def _clip(
         patch = pair.denoiser.config.patch
         grid = (size[0] // patch[1], size[1] // patch[2])
         discs = layout_discs(layout, range(frames), grid, autoencoder.time_stride)
-        read = LayoutBatch(discs, [[thing.phrase for thing in layout.objects]]).read(pair)
+        read = LayoutBatch(discs, [[obj.phrase for obj in layout.objects]]).read(pair)
     away = pair.read([""])
     latents = sample_latents(
         pair.denoiser,
