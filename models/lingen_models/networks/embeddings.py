@@ -207,8 +207,8 @@ def disc_maps(
 ) -> tuple[Tensor, Tensor]:
     """Draw discs (B, T, N, INSTANTS, 5) of `LayoutFeatures` on `grid` lines and columns of tokens.
 
-    Returns maps (B, T, N, H, W, 56) and places (B, T, N, H, W, 6), in `dtype`. `inside` is about 1 on
-    the disc, `near` a bump around its middle. The maps are both of them, each also times the
+    Returns maps (B, T, N, H, W, 56) and places (B, T, N, H, W, 6), in `dtype`. `inside` is about 1
+    on the disc, `near` a bump around its middle. The maps are both of them, each also times the
     distance to the middle in x and in y, `inside` times the radius, and 1 for an object that is
     there: in the middle of the frame, and how much each of these is another in the middle of the
     next frame and of those of `_LAGS`, in the first image and in the last; then `inside` times

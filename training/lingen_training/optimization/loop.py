@@ -58,7 +58,8 @@ def run_loop(
     `loss_of(step, batch)` returns {"loss": ..., parts by name ...} of one of the `batches` of a
     step and draws its data from these numbers, so a resumed run sees what an uninterrupted one
     would have seen. Its part "tokens", if any, is a count. The processes of the group of `weights`
-    share the batches out. Losses go to `folder/NAME.jsonl`, one object per `log_every` steps.
+    share the batches out, or compute a part of every one (`Group.parts`). Losses go to
+    `folder/NAME.jsonl`, one object per `log_every` steps.
 
     Every `validate_every` steps, and at the end, the results of `validate` with the averaged
     weights in the network go to `folder/NAME.validation.jsonl`.
@@ -82,11 +83,11 @@ def run_loop(
     while weights.steps < schedule.steps:
         step = weights.steps
         found = []
-        for batch in group.own(batches):
+        for batch in group.batches(batches):
             parts = loss_of(step, batch)
             parts["loss"].backward()  # type: ignore[no-untyped-call]
             found.append({key: float(value.detach()) for key, value in parts.items()})
-        norm = weights.step(schedule.at(step), batches)
+        norm = weights.step(schedule.at(step), group.parts(batches))
         bad = 0 if math.isfinite(norm) else bad + 1
         if bad:
             weights.steps += 1

@@ -14,6 +14,7 @@ from torch import Tensor
 from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE
+from lingen_models.parallel.slabs import Slabs
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
@@ -96,6 +97,12 @@ class Supply:
         self.caches = [data.cache(draw) for draw in draws]
         for line in told(draws):
             report(f"{stage.name}: {line}")
+        lengths = {source.latent_frames for source in self.sources}
+        for frames in sorted(lengths) if group.splits_clips else []:
+            if group.slabs(frames) is None:
+                report(
+                    f"{stage.name}: every process computes clips of {frames} latent frames whole"
+                )
         self.report = report
         self.group = group
         self._generations: list[int] = []
@@ -194,9 +201,12 @@ def train_stage(
             data.world,
             supply.sources,
         )
+        slabs = group.slabs(batch.latents.shape[2])
         tokens = torch.tensor(batch.tokens(config.patch))
+        if group.splits_clips and not group.leads:
+            tokens.zero_()  # the first process counts for all
         if stage.distil is None:
-            return {**flow_losses(trained, stage, batch, rng), "tokens": tokens}
+            return {**flow_losses(trained, stage, batch, rng, slabs), "tokens": tokens}
         assert teacher is not None
         if stage.few_steps is not None:
             jump = jump_of(pair, stage, stage.few_steps, batch, rng)
@@ -318,10 +328,18 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
 
 
 def flow_losses(
-    pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
+    pair: Pair,
+    stage: DenoiserStage,
+    batch: Batch,
+    rng: random.Random,
+    slabs: Slabs | None = None,
 ) -> dict[str, Tensor]:
     """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
-    the frames that are not clean, and "alignment" where the batch has facts."""
+    the frames that are not clean, and "alignment" where the batch has facts.
+
+    With `slabs`, the network is given the latent frames that this process holds. The losses are
+    then those whose mean over the processes is the loss of the batch.
+    """
     asked = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
@@ -329,17 +347,24 @@ def flow_losses(
         block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
         handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
     try:
-        found = asked.of(pair.denoiser).float()
+        if slabs is None:
+            found = asked.of(pair.denoiser).float()
+        else:
+            found = asked.of_slab(pair.denoiser, slabs).float()
     finally:
         if handle is not None:
             handle.remove()
-    error = (found - asked.target).square().mean((1, 3, 4))
     noisy = (asked.times < 1).float()
-    flow: Tensor = (error * noisy).sum() / noisy.sum()
+    own, frames, processes = slice(None), noisy.shape[1], 1
+    if slabs is not None:
+        own, frames, processes = slice(*slabs.own), slabs.size, len(slabs.stretches)
+    error = (found - asked.target[:, :, own]).square().mean((1, 3, 4))
+    flow: Tensor = processes * (error * noisy[:, own]).sum() / noisy.sum()
     if batch.facts is None or pair.alignment is None:
         return {"loss": flow}
-    facts = batch.facts.to(found.device)
+    facts = batch.facts[:, own].to(found.device)
     alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
+    alignment = alignment * (processes * frames / noisy.shape[1])
     return {"loss": flow + stage.alignment * alignment, "flow": flow, "alignment": alignment}
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures
+from lingen_models.parallel.slabs import Slabs
 from lingen_training.stages.pair import Pair
 from lingen_training.training_recipe import Distilled
 
@@ -43,6 +44,21 @@ class Question:
         layout = () if self.layout is None else (self.layout,)
         found: Tensor = denoiser(
             self.latents, self.times, self.features, self.masks, self.first_frame, *layout
+        )
+        return found
+
+    def of_slab(self, denoiser: nn.Module, slabs: Slabs) -> Tensor:
+        """The answer of `denoiser` for the latent frames that this process holds."""
+        own = slice(*slabs.own)
+        layout = self.layout and replace(self.layout, discs=self.layout.discs[:, own])
+        found: Tensor = denoiser(
+            self.latents[:, :, own],
+            self.times[:, own],
+            self.features,
+            self.masks,
+            self.first_frame,
+            layout,
+            slabs,
         )
         return found
 
