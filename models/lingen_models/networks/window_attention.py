@@ -62,11 +62,13 @@ class WindowAttention(nn.Module):
         )
         there = slabs.at([nearest_edge(bound, slabs.length, span, shift) for bound in slabs.bounds])
         qkv = slabs.moved(self.attention.qkv(x), 1, there)
-        y = qkv[..., : x.shape[-1]]
+        grid = (there.size, x.shape[2], x.shape[3])
         if there.size:
-            grid = (there.size, x.shape[2], x.shape[3])
             windows = Windows(grid, self.window, self.shifted, in_time=there.own[0] == 0)
             y = self._attended(qkv, windows)
+        else:  # weights have a gradient of zero, as FSDP wants one in every process
+            q, k, v = self.attention.heads_of(qkv.flatten(1, 3))
+            y = torch.unflatten((q + k + v).transpose(1, 2).flatten(2), 1, grid)
         return self.attention.out(there.moved(y, 1, slabs))  # type: ignore[no-any-return]
 
     def _attended(self, qkv: Tensor, windows: Windows) -> Tensor:
