@@ -67,8 +67,8 @@ def split_table(frames: int, counts: Sequence[int]) -> str:
     latent frames at 512 x 512, which are divided over each count of devices."""
     lines = [
         "| devices | frames on each | compute, ms | states, ms | all to all, ms | neighbors, ms | "
-        "in all, ms | of ideal | GB |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "in all, ms | of ideal | step, s | GB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     ideal = _layer(frames, 1).compute
     for devices in counts:
@@ -76,7 +76,10 @@ def split_table(frames: int, counts: Sequence[int]) -> str:
         times = (found.compute, found.states, found.turned, found.neighbors, found.all)
         cells = " | ".join(f"{1e3 * one:,.2f}" for one in times)
         share = ideal / devices / found.all
-        lines.append(f"| {devices:,} | {own:,} | {cells} | {share:.0%} | {_held(own) / 1e9:,.0f} |")
+        lines.append(
+            f"| {devices:,} | {own:,} | {cells} | {share:.0%} | {found.step:,.1f} | "
+            f"{_held(own) / 1e9:,.0f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -108,6 +111,12 @@ class _LayerTimes:
     def all(self) -> float:
         """All of them, nothing overlapped."""
         return self.compute + self.states + self.turned + self.neighbors
+
+    @property
+    def step(self) -> float:
+        """A training step: every layer forwards, again, and backwards, which takes twice the
+        products and as many exchanges."""
+        return PRESETS["4b"].depth * (3 * self.all + self.compute)
 
 
 def _layer(frames: int, devices: int) -> _LayerTimes:
