@@ -74,11 +74,11 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
                 for key in ("loss", "flow", "alignment", "t0.25"):
                     if key in expected:
                         assert found[key] == pytest.approx(expected[key], abs=1e-4), key
-    one, two = (
-        load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in list(told)[:2]
+    alone, together = (
+        load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in ("one", "two")
     )
-    assert one.keys() == two.keys()
-    assert all(one[name].allclose(two[name], atol=4e-3) for name in one)
+    assert alone.keys() == together.keys()
+    assert all(alone[name].allclose(together[name], atol=4e-3) for name in alone)
 
 
 def test_what_cannot_be_split(lingen_here: RunHere, fails: Fails, tmp_path: Path) -> None:

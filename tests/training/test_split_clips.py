@@ -22,7 +22,7 @@ from lingen_training.optimization.sharded import ShardedWeights, shard
 from lingen_training.stages.alignment import FACTS, AlignmentHead
 from lingen_training.stages.denoising import Batch, flow_losses
 from lingen_training.stages.pair import Pair
-from lingen_training.training_recipe import DenoiserStage
+from lingen_training.training_recipe import DenoiserStage, Source
 
 pytestmark = pytest.mark.e2e
 STEPS = 30
@@ -33,7 +33,7 @@ STAGE = DenoiserStage(
     alignment=0.1,
     prefix=0.5,
     suffix=0.5,
-    source=[{"size": 64, "latent_frames": 5, "batch": 2, "clips": 2}],
+    source=(Source(size=64, latent_frames=5, batch=2, clips=2),),
 )
 
 

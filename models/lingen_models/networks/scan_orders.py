@@ -93,7 +93,7 @@ class CurveScan(Scan):
         return super().restore(sequence.index_select(1, self._order(grid, sequence)[1]), grid)
 
     def stretch(self, x: Tensor, slabs: Slabs) -> tuple[Tensor, Slabs]:
-        """As `Scan.stretch`; a stretch of the curve may have tokens of every slab."""
+        """Take part as in `Scan.stretch`; a stretch of a curve may have tokens of every slab."""
         there = slabs.evenly(slabs.length * x.shape[2] * x.shape[3])
         given, taken = self._places((slabs.length, x.shape[2], x.shape[3]), slabs, x.device)
         cells = super().flatten(x)
