@@ -277,12 +277,12 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
 
 
 def processes_of(
-    recipe: Recipe, device: str, asked: int | None, *, split_clips: bool = False
+    recipe: Recipe, device: str, requested: int | None, *, split_clips: bool = False
 ) -> int:
-    """Processes that train together: one on a GPU; else `asked`, or as many as have work."""
+    """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
     if device != "cpu":
         return 1
-    wanted = torch.get_num_threads() if asked is None else asked
+    wanted = torch.get_num_threads() if requested is None else requested
     return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
 
 

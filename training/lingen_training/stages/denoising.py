@@ -18,7 +18,7 @@ from lingen_models.parallel.slabs import Slabs
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
-from lingen_training.datasets.buckets import Draw, draws_of, told
+from lingen_training.datasets.buckets import Draw, bucket_lines, draws_of
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
 from lingen_training.datasets.world import PLAYGROUND, World
@@ -95,7 +95,7 @@ class Supply:
         draws = data.draws(stage)
         self.sources = [draw.source for draw in draws]
         self.caches = [data.cache(draw) for draw in draws]
-        for line in told(draws):
+        for line in bucket_lines(draws):
             report(f"{stage.name}: {line}")
         lengths = {source.latent_frames for source in self.sources}
         for frames in sorted(lengths) if group.splits_clips else []:
@@ -340,7 +340,7 @@ def flow_losses(
     With `slabs`, the network is given the latent frames that this process holds. The losses are
     then those whose mean over the processes is the loss of the batch.
     """
-    asked = question_of(pair, stage, batch, rng)
+    question = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
     if batch.facts is not None:
@@ -348,17 +348,17 @@ def flow_losses(
         handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
     try:
         if slabs is None:
-            found = asked.of(pair.denoiser).float()
+            found = question.of(pair.denoiser).float()
         else:
-            found = asked.of_slab(pair.denoiser, slabs).float()
+            found = question.of_slab(pair.denoiser, slabs).float()
     finally:
         if handle is not None:
             handle.remove()
-    noisy = (asked.times < 1).float()
+    noisy = (question.times < 1).float()
     own, frames, processes = slice(None), noisy.shape[1], 1
     if slabs is not None:
         own, frames, processes = slice(*slabs.own), slabs.size, len(slabs.stretches)
-    error = (found - asked.target[:, :, own]).square().mean((1, 3, 4))
+    error = (found - question.target[:, :, own]).square().mean((1, 3, 4))
     flow: Tensor = processes * (error * noisy[:, own]).sum() / noisy.sum()
     if batch.facts is None or pair.alignment is None:
         return {"loss": flow}
