@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -33,6 +34,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tests give processes homes of their own, and each of those would compile the kernels again.
 os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what stays to the end: modules, and the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

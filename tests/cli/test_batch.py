@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.forked import Forked
 from tests.cli.protocols import Fails, RunHere
 
 SMALL = {"frames": 9, "steps": 2, "size": 64}
@@ -226,22 +226,15 @@ def test_a_killed_batch_goes_on(
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
     path = jobs(*({"prompt": f"ball {number}", "steps": 30} for number in range(6)))
     for done in (1, 3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lingen_cli", "batch", path, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stdout is not None
         finished: int = done if done == 1 else 2
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "job" and event["status"] == "done":
-                finished -= 1
-            if not finished and event.get("phase") == "sample" and event["done"] > 3:
-                break
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        with Forked("batch", path, "--json") as process:
+            for line in process.stdout:
+                event = json.loads(line)
+                if event["event"] == "job" and event["status"] == "done":
+                    finished -= 1
+                if not finished and event.get("phase") == "sample" and event["done"] > 3:
+                    break
+            process.send_signal(signal.SIGKILL)
         assert len(names("jobs")) == done + 1  # and the work folder of the one that was stopped
     result = lingen_here("batch", path, "--json")
     assert result.returncode == 0, result.stderr
