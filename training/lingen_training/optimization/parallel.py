@@ -91,7 +91,9 @@ def grouped(
         return
     before = torch.get_num_threads()
     threads = max(1, before // processes)
-    context = torch.multiprocessing.get_context("spawn")
+    # Forked from a process without threads, which has imported torch once for all of them.
+    context = torch.multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lingen_training.trainer"])
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         others = [
