@@ -24,6 +24,12 @@ from tests.cli.protocols import Fails, RunHere
 PROMPT = "a red ball"
 
 
+@pytest.fixture(autouse=True)
+def small(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make small videos, if a test does not say otherwise."""
+    monkeypatch.setenv("LINGEN_SIZE", "64")
+
+
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write the journal at every step."""
