@@ -91,9 +91,9 @@ def grouped(
         return
     before = torch.get_num_threads()
     threads = max(1, before // processes)
-    # Forked from a process without threads, which has imported torch once for all of them.
+    # Forked from a process without threads, which has imported once what all of them need.
     context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lingen_training.trainer"])
+    context.set_forkserver_preload(["lingen_training.trainer", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         others = [
