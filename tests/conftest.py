@@ -1,4 +1,5 @@
 import gc
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -32,6 +33,17 @@ END_TO_END = {
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# What processes that tests fork need, imported once.
+multiprocessing.set_forkserver_preload(
+    [
+        "torch._dynamo",  # of optimizers
+        "av",
+        "lingen_cli.app",
+        "lingen_cli.generation.generate",
+        "lingen_cli.media.writer",
+        "lingen_training.trainer",
+    ]
+)
 # Tests give processes homes of their own, and each of those would compile the kernels again.
 os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
 

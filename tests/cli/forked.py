@@ -12,9 +12,6 @@ from multiprocessing.connection import Connection
 from typing import Self
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["torch", "av", "lingen_cli.app", "lingen_cli.generation.generate", "lingen_cli.media.writer"]
-)
 
 
 class Forked:

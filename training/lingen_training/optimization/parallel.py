@@ -91,9 +91,8 @@ def grouped(
         return
     before = torch.get_num_threads()
     threads = max(1, before // processes)
-    # Forked from a process without threads, which has imported once what all of them need.
+    # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
     context = torch.multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lingen_training.trainer", "torch._dynamo"])
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         others = [
