@@ -29,6 +29,7 @@ END_TO_END = {
 }
 """Folders and files of tests that take seconds each; single tests are marked where they stand."""
 
+gc.disable()  # until the tests are collected, nearly nothing is garbage
 # Before anything imports torch, and inherited by every process that a test starts: the networks
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -50,8 +51,8 @@ os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/li
 
 def pytest_collection_finish() -> None:
     """Have the garbage collector leave alone what stays to the end: modules, and the tests."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
