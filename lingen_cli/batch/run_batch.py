@@ -135,7 +135,7 @@ def plan(
                 raise BadDataError(line.problem)
             request = _request(line, _output(line, folder, template))
             job = resolve(request, Context.open(progress))
-            output, pattern = job.destination.path, job.destination.pattern
+            output, pattern = job.output.destination.path, job.output.destination.pattern
             assert output is not None
             place = output.resolve()
             if place in taken:
@@ -154,8 +154,8 @@ def plan(
 
 
 def _work_of(job: Job) -> int:
-    frames = sum(one.frames * one.sampling.steps for one in job.sampled)
-    return max(1, frames * job.width * job.height)
+    frames = sum(one.frames * one.sampling.steps for one in job.timeline.sampled)
+    return max(1, frames * job.timeline.width * job.timeline.height)
 
 
 def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
@@ -234,13 +234,13 @@ def loader() -> Load:
     def load(job: Job) -> Any:
         key = (
             tuple(job.model.hashes.items()),
-            job.device,
-            job.dtype,
-            job.threads,
-            job.offload,
-            job.loras,
-            job.denoisers,
-            job.quantize,
+            job.runtime.device,
+            job.runtime.dtype,
+            job.runtime.threads,
+            job.runtime.offload,
+            job.weights.loras,
+            job.weights.denoisers,
+            job.weights.quantize,
         )
         if key not in loaded:
             loaded.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -89,14 +88,14 @@ class Begun(BaseModel):
         """The record of a job that begins now."""
         return cls(
             name=target.name,
-            pattern=job.destination.pattern,
-            overwrite=job.destination.overwrite,
+            pattern=job.output.destination.pattern,
+            overwrite=job.output.destination.overwrite,
             replaces=print_of(target),
-            subtitles=job.subtitles,
-            metadata=job.metadata,
+            subtitles=job.output.subtitles,
+            metadata=job.output.metadata,
             recipe=recipe,
-            origin=None if job.origin is None else SavedOrigin.of(job.origin),
-            beside=None if job.beside is None else str(job.beside.absolute()),
+            origin=None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin),
+            beside=None if job.output.beside is None else str(job.output.beside.absolute()),
         )
 
     def may_replace(self, target: Path) -> bool:
@@ -179,20 +178,20 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     begun = read_begun(folder)
     if begun is None:
         return job
-    origin = None if job.origin is None else SavedOrigin.of(job.origin)
+    origin = None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin)
     if begun.origin != origin or not same_work(begun.recipe, job):
         return None
-    if not job.draws_seeds:
+    if not job.timeline.draws_seeds:
         return job
-    return replace(job, edits=begun.recipe.all_edits)
+    return job.with_edits(begun.recipe.all_edits)
 
 
 def same_work(recipe: Recipe, job: Job) -> bool:
     """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
     equal."""
     then, now = asked_in(recipe), asked_of(job)
-    if job.draws_seeds:
-        made = 0 if job.origin is None else job.origin.done
+    if job.timeline.draws_seeds:
+        made = 0 if job.timeline.origin is None else job.timeline.origin.done
         then, now = _without_seeds(then, made), _without_seeds(now, made)
     return then == now
 
@@ -200,8 +199,8 @@ def same_work(recipe: Recipe, job: Job) -> bool:
 def same_edit(begun: Begun, job: Job) -> bool:
     """Tell whether `job` asks for the edit again that a run has begun with: it goes on with what
     came of that run, or with what that went on with."""
-    assert job.origin is not None
-    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.origin.done - 1 :]
+    assert job.timeline.origin is not None
+    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.timeline.origin.done - 1 :]
     if begun.origin is None:  # of a video from elsewhere
         made = [then | {"kind": "add"}]
     else:
@@ -210,7 +209,7 @@ def same_edit(begun: Begun, job: Job) -> bool:
         return False
     for old, new in zip(made, now, strict=True):
         for key in new.keys() & old.keys():
-            drawn = key == "sampling" and job.draws_seeds
+            drawn = key == "sampling" and job.timeline.draws_seeds
             if old[key] != new[key] and not (drawn and _seedless(old[key]) == _seedless(new[key])):
                 return False
     return True

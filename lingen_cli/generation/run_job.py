@@ -42,7 +42,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
         Progress(stream, quiet=report.quiet) as progress,
     ):
         job = prepare(progress)
-        if job.destination.streams:
+        if job.output.destination.streams:
             from lingen_cli.generation.stream import stream as send
 
             if target == "-":

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -84,7 +83,7 @@ def count_passes(
     """
     edits = tuple(
         edit.sampled_with(step_cache=0.0) if isinstance(edit, Sampled) else edit
-        for edit in job.edits
+        for edit in job.timeline.edits
     )
     denoiser = _Silent(config)
     texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]
@@ -92,5 +91,5 @@ def count_passes(
     pipe = TextToVideo(cast("LinGen", denoiser), cast("VideoAutoencoder", codec), texts)
     pipe.frugal = frugal
     with Progress(Events(None), quiet=True) as progress:
-        latents_of(replace(job, edits=edits), pipe, NoJournal(), progress)
+        latents_of(job.with_edits(edits), pipe, NoJournal(), progress)
     return denoiser.asked

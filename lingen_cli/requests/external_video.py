@@ -20,7 +20,7 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Base, Job
+from lingen_cli.requests.job import Base, Job, Output, Runtime, Timeline
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.read_recipe import Changes
@@ -120,23 +120,29 @@ def extend_external(
         licenses.accept(variant)
     stem = f"{video.stem}-longer"
     return Job(
-        edits=(edit,),
-        samplers=samplers_of(registry, variant, (edit,)),
+        timeline=Timeline(
+            edits=(edit,),
+            samplers=samplers_of(registry, variant, (edit,)),
+            rate=found.rate,
+            width=canvas[0],
+            height=canvas[1],
+            base=base,
+            image=None,
+            draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+        ),
         model=context.locate(settings.model, weights or settings.weights),
-        rate=found.rate,
-        width=canvas[0],
-        height=canvas[1],
-        base=base,
-        beside=base.path,
-        image=None,
-        device=check_device(changes.device or settings.device),
-        crf=settings.crf,
-        encoder_preset=settings.encoder_preset,
-        destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
-        preview=changes.preview,
-        offload=changes.offload,
-        cache=changes.cache,
-        draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+        runtime=Runtime(
+            device=check_device(changes.device or settings.device),
+            cache=changes.cache,
+            preview=changes.preview,
+            offload=changes.offload,
+        ),
+        output=Output(
+            destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
+            crf=settings.crf,
+            encoder_preset=settings.encoder_preset,
+            beside=base.path,
+        ),
     )
 
 

@@ -46,31 +46,34 @@ def asked_in(recipe: Recipe) -> dict[str, Any]:
 
 
 def _asked(job: Job) -> dict[str, Any]:
-    first, *rest = job.edits
+    first, *rest = job.timeline.edits
     assert isinstance(first, Added)
     return {name: getattr(first, name) for name in Sampled.model_fields} | {
         "model": job.model.variant.name,
         "weights": job.model.hashes,
         "weights_folder": None if job.model.folder is None else str(job.model.folder),
         "loras": tuple(
-            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
+            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale)
+            for one in job.weights.loras
         ),
         "denoisers": tuple(
-            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.denoisers
+            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.weights.denoisers
         ),
-        "quantize": job.quantize,
+        "quantize": job.weights.quantize,
         "edits": tuple(rest),
-        "fps": str(job.rate),
-        "width": job.width,
-        "height": job.height,
-        "image": _image(job.image),
-        "last_image": _image(job.last_image),
+        "fps": str(job.timeline.rate),
+        "width": job.timeline.width,
+        "height": job.timeline.height,
+        "image": _image(job.timeline.image),
+        "last_image": _image(job.timeline.last_image),
         "video": None
-        if job.video is None
-        else RecordedImage(path=str(job.video.path), sha256=job.video.sha256),
-        "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
-        "crf": job.crf,
-        "encoder_preset": job.encoder_preset,
+        if job.timeline.video is None
+        else RecordedImage(path=str(job.timeline.video.path), sha256=job.timeline.video.sha256),
+        "base": None
+        if job.timeline.base is None
+        else ForeignBase.model_validate(_plain(job.timeline.base)),
+        "crf": job.output.crf,
+        "encoder_preset": job.output.encoder_preset,
     }
 
 

@@ -157,8 +157,8 @@ def test_a_job_that_fails_does_not_stop_the_others(
     seen = []
 
     def sometimes(job: Any, *rest: Any) -> Any:
-        seen.append(job.sampled[0].prompt)
-        if "star" in job.sampled[0].prompt and seen.count("a blue star") < 3:
+        seen.append(job.timeline.sampled[0].prompt)
+        if "star" in job.timeline.sampled[0].prompt and seen.count("a blue star") < 3:
             raise RuntimeError("it broke")
         return film(job, *rest)
 
