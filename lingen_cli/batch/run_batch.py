@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """Outcomes of all lines that could be made; each is told to `events` as it ends."""
+    """Outcomes of all lines that could be made; each goes to `events` as it ends."""
 
     events: Events
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -159,7 +159,7 @@ def _work_of(job: Job) -> int:
 
 
 def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
-    """Make what is missing, in order; a job that fails is told and passed over.
+    """Make what is missing, in order; a job that fails is reported and passed over.
 
     At the end, outputs that other runs hold are waited for, up to `wait` seconds: a run that ends
     without its video leaves it to this one.
@@ -191,7 +191,7 @@ def until_free(
     wait: float,
 ) -> None:
     """Call `attempt` with `tasks`, and for up to `wait` seconds with those of which it returns that
-    they are held; what is held then is told so."""
+    they are held; what is held then is reported so."""
     held = attempt(tasks)
     until = time.monotonic() + wait
     while held and time.monotonic() < until:
@@ -207,7 +207,7 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     from lingen_cli.generation.generate import generate
 
     line, output = task.line, str(task.output)
-    with contextlib.suppress(OSError):  # told by what writes there
+    with contextlib.suppress(OSError):  # reported by what writes there
         task.output.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(retries + 1):
         try:

@@ -17,7 +17,7 @@ from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.recipe import Recipe, recipe_from_video
-from lingen_cli.requests.write_recipe import asked_in, asked_of
+from lingen_cli.requests.write_recipe import settings_in, settings_of
 
 JOB = "job.json"
 """The file, in the journal of the run."""
@@ -106,7 +106,7 @@ class Begun(BaseModel):
         if self.replaces is not None and print_of(target) == self.replaces:
             return True
         try:
-            return asked_in(recipe_from_video(target)) == asked_in(self.recipe)
+            return settings_in(recipe_from_video(target)) == settings_in(self.recipe)
         except LingenError:
             return False
 
@@ -189,7 +189,7 @@ def taken_over(folder: Path, job: Job) -> Job | None:
 def same_work(recipe: Recipe, job: Job) -> bool:
     """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
     equal."""
-    then, now = asked_in(recipe), asked_of(job)
+    then, now = settings_in(recipe), settings_of(job)
     if job.timeline.draws_seeds:
         made = 0 if job.timeline.origin is None else job.timeline.origin.done
         then, now = _without_seeds(then, made), _without_seeds(now, made)
@@ -200,7 +200,7 @@ def same_edit(begun: Begun, job: Job) -> bool:
     """Tell whether `job` asks for the edit again that a run has begun with: it goes on with what
     came of that run, or with what that went on with."""
     assert job.timeline.origin is not None
-    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.timeline.origin.done - 1 :]
+    then, now = settings_in(begun.recipe), settings_of(job)["edits"][job.timeline.origin.done - 1 :]
     if begun.origin is None:  # of a video from elsewhere
         made = [then | {"kind": "add"}]
     else:
@@ -219,7 +219,7 @@ def _seedless(sampling: dict[str, Any]) -> dict[str, Any]:
     return sampling | {"seed": 0}
 
 
-def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
+def _without_seeds(settings: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
 
     def without(edit: dict[str, Any]) -> dict[str, Any]:
@@ -227,6 +227,6 @@ def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
 
     later = [
         without(edit) if number >= made else edit
-        for number, edit in enumerate(asked["edits"], start=1)
+        for number, edit in enumerate(settings["edits"], start=1)
     ]
-    return (asked if made else without(asked)) | {"edits": later}
+    return (settings if made else without(settings)) | {"edits": later}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Film:
+class EncodedVideo:
     """A whole video, not yet published, its recipe, which now has the hashes of its frames, and
     the kinds of the tracks beside its frames."""
 
@@ -41,7 +41,7 @@ class Film:
     beside: tuple[str, ...] = ()
 
 
-def film(
+def encode_video(
     job: Job,
     pipe: VideoPipeline,
     latents: Latents,
@@ -50,7 +50,7 @@ def film(
     recipe: Recipe,
     tracks: Tracks | None,
     progress: Progress,
-) -> Film:
+) -> EncodedVideo:
     """Write the whole video under a temporary name, in constant memory; `tracks` go into it."""
     from lingen_cli.media.concat import CannotJoinError
     from lingen_cli.media.probe import end_is_whole
@@ -89,7 +89,7 @@ def _joined(
     work: WorkFolder,
     tracks: Tracks | None,
     progress: Progress,
-) -> Film:
+) -> EncodedVideo:
     """One file of all parts, with what is taken over beside them. Raises CannotJoinError."""
     from lingen_cli.media.concat import join
     from lingen_cli.media.tracks.inspect import TracksError
@@ -112,7 +112,7 @@ def _joined(
         progress.warn(f"sound and subtitles are left out: {error}")
         tracks = tracks.without_tracks()
         join(files, path, tracks=tracks, **common)
-    return Film(path, recipe, () if tracks is None else tuple(tracks.kinds))
+    return EncodedVideo(path, recipe, () if tracks is None else tuple(tracks.kinds))
 
 
 def tags_of(recipe: Recipe) -> dict[str, str]:

@@ -33,14 +33,14 @@ from lingen_cli.zoo.load_model import find_device, load_pipeline
 from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
-    from lingen_cli.generation.encode import Film
+    from lingen_cli.generation.encode import EncodedVideo
     from lingen_cli.generation.sample import Latents
     from lingen_cli.media.tracks.inspect import Tracks
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
 Load = Callable[[Job], "VideoPipeline"]
-_MOST_BORROWED = 0.5
+_MOST_REUSED = 0.5
 """Threshold of the step cache above which hardly a step is computed."""
 _FUNCTION_WORDS = frozenset(
     ["a", "an", "the", "of", "in", "on", "at", "to", "and", "with", "is", "are", "it", "its"]
@@ -63,9 +63,9 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
     """Make the video of `job`, with networks that `load` gives (by default, reads) for it.
 
     Where the output is that very video, nothing is done. Whoever calls this tells the user, and
-    then calls `told`. Raises BadDataError (65), NotAvailableError (69), OutputExistsError (73),
-    WriteFailedError (74), LockedError (75), PermissionDeniedError (77); the output is whole or
-    absent.
+    then calls `mark_reported`. Raises BadDataError (65), NotAvailableError (69),
+    OutputExistsError (73), WriteFailedError (74), LockedError (75), PermissionDeniedError (77);
+    the output is whole or absent.
     """
     seconds_between()
     try:
@@ -106,14 +106,14 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
     tracks = tracks_of(job, progress)
     pipe = load_networks(job, progress, load)
 
-    def sampled_and_filmed() -> tuple[Latents, Film]:
+    def sampled_and_encoded() -> tuple[Latents, EncodedVideo]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
         with journal_of(begun, work, progress, decode_only=job.runtime.decode_only) as journal:
             latents = latents_of(job, pipe, journal, progress)
-            return latents, filmed(job, work, pipe, latents, journal, tracks, progress)
+            return latents, encoded(job, work, pipe, latents, journal, tracks, progress)
 
     with plugin_parts.found():
-        latents, made = with_less_if_needed(pipe, progress, sampled_and_filmed)
+        latents, made = with_less_if_needed(pipe, progress, sampled_and_encoded)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.timeline.frames, job.timeline.seconds)
 
@@ -127,7 +127,7 @@ def journal_of(
     )
 
 
-def filmed(
+def encoded(
     job: Job,
     work: WorkFolder,
     pipe: VideoPipeline,
@@ -135,18 +135,18 @@ def filmed(
     journal: Journal,
     tracks: Tracks | None,
     progress: Progress,
-) -> Film:
+) -> EncodedVideo:
     """Decode and write the latents of a job, under a temporary name.
 
     Raises BadDataError (65) where a video that it goes on with was changed meanwhile.
     """
-    from lingen_cli.generation.encode import film
+    from lingen_cli.generation.encode import encode_video
 
     digest = latent_cache.digest_of(latents.values) if latents.whole else None
     recipe = recipe_of(job, pipe, digest)
     work.release_space()
     try:
-        made = film(job, pipe, latents, work, journal, recipe, tracks, progress)
+        made = encode_video(job, pipe, latents, work, journal, recipe, tracks, progress)
         if job.in_place:  # then nothing else tells whether the edit is made
             journal.record()
     except Exception:
@@ -157,7 +157,7 @@ def filmed(
 
 
 def publish_video(
-    job: Job, work: WorkFolder, latents: Latents, made: Film, progress: Progress
+    job: Job, work: WorkFolder, latents: Latents, made: EncodedVideo, progress: Progress
 ) -> None:
     """Read back what was written, keep its latents, and give it its name."""
     progress.phase("verify")
@@ -213,7 +213,7 @@ def _complete(job: Job, video: Path, progress: Progress) -> None:
         work.publish(temporary)
 
 
-def _in_its_format(job: Job, work: WorkFolder, made: Film, progress: Progress) -> Path:
+def _in_its_format(job: Job, work: WorkFolder, made: EncodedVideo, progress: Progress) -> Path:
     """The file that the name of the output asks for, made of the mp4."""
     from lingen_cli.generation.encode import tags_of
     from lingen_cli.inputs.output_path import SUFFIX
@@ -267,7 +267,7 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 
 
 def tracks_of(job: Job, progress: Progress) -> Tracks | None:
-    """Find what is taken over beside the frames; what is not kept as it was is told."""
+    """Find what is taken over beside the frames; warns about what is not kept as it was."""
     from lingen_cli.media.tracks.inspect import Tracks
 
     if job.output.beside is None:
@@ -279,7 +279,8 @@ def tracks_of(job: Job, progress: Progress) -> Tracks | None:
 
 
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
-    """The networks of `job`; words, sizes and thresholds that they make little of are told."""
+    """Load the networks of `job`, and warn about words, sizes and thresholds that they make little
+    of."""
     progress.phase("load")
     pipe = load(job)
     with plugin_parts.found():
@@ -301,7 +302,7 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
     _warn_of_words(job, pipe, progress)
     _warn_of_size(job, progress)
     for threshold in sorted({one.sampling.step_cache for one in job.timeline.sampled}):
-        if threshold > _MOST_BORROWED:
+        if threshold > _MOST_REUSED:
             progress.warn(
                 f"--step-cache {threshold:g} skips nearly every step, and little of the prompt is "
                 "left in the video; 0.2 is usual"
@@ -321,11 +322,11 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
     names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
     name = job.model.variant.name
     left = set(split_words(" ".join(prompts))) - set(unknown) - _FUNCTION_WORDS
-    told = "ignores words that it does not know"
+    text = "ignores words that it does not know"
     if not left:
-        told = "knows none of the words that say what is shown, and draws something of its own"
+        text = "knows none of the words that say what is shown, and draws something of its own"
     progress.warn(
-        f"{name} {told}: {names}; its words: lingen models show {name}",
+        f"{name} {text}: {names}; its words: lingen models show {name}",
         words=unknown,
     )
 
@@ -348,17 +349,17 @@ def _with_hint(word: str, similar: str | None) -> str:
     return repr(word) if similar is None else f"{word!r} (did you mean {similar!r}?)"
 
 
-def _verify(job: Job, film: Film) -> None:
+def _verify(job: Job, made: EncodedVideo) -> None:
     """Read back what was written; of a base that lingen did not make, only the end."""
     from lingen_cli.media.verify_video import verify_joined, verify_video
 
     width, height = job.timeline.size
     facts: dict[str, Any] = {"frames": job.timeline.frames, "width": width, "height": height}
-    facts |= {"fps": job.timeline.rate, "hashes": film.recipe.frame_hashes, "beside": film.beside}
+    facts |= {"fps": job.timeline.rate, "hashes": made.recipe.frame_hashes, "beside": made.beside}
     if job.timeline.base is None:
-        verify_video(film.path, **facts)
+        verify_video(made.path, **facts)
     else:
-        verify_joined(film.path, since=job.timeline.base.frames, **facts)
+        verify_joined(made.path, since=job.timeline.base.frames, **facts)
 
 
 def _keep(job: Job, video: Path, latents: Latents, digest: str, progress: Progress) -> None:

@@ -27,7 +27,7 @@ from lingen_cli.generation.begun import (
 )
 from lingen_cli.inputs.output_path import SUFFIX
 from lingen_cli.requests.job import Job
-from lingen_cli.requests.write_recipe import asked_in
+from lingen_cli.requests.write_recipe import settings_in
 
 if TYPE_CHECKING:
     from lingen_cli.requests.recipe import Recipe
@@ -131,7 +131,7 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
 
 class FinishedBefore(Exception):
     """A video that is edited in its own place has the edit already: the run that made it was
-    killed after it had published, and before it had told so (`told`)."""
+    killed after it had published, and before it had reported so (`mark_reported`)."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
@@ -147,12 +147,16 @@ def published(work: WorkFolder, job: Job) -> Recipe | None:
         begun, made = read_begun(work.journal), recipe_from_video(work.target)
     except LingenError:
         return None
-    if begun is None or job.timeline.origin is None or asked_in(made) != asked_in(begun.recipe):
+    if (
+        begun is None
+        or job.timeline.origin is None
+        or settings_in(made) != settings_in(begun.recipe)
+    ):
         return None
     return made if same_edit(begun, job) else None
 
 
-def told(job: Job) -> None:
+def mark_reported(job: Job) -> None:
     """Forget the run of a job whose user knows that the video is there.
 
     Until then the same edit of a video in its own place is known by its journal. After that it is

@@ -111,7 +111,7 @@ def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
     def needed(count: int) -> int:
         return pipe.latent_frames(grid.source(count - 1) + 1 - shift)
 
-    for edit in job.timeline.making:
+    for edit in job.timeline.pending:
         if isinstance(edit, Dropped):
             frames, have = edit.keep, needed(edit.keep)
             found.append(_Step(edit, 0, have, 0))

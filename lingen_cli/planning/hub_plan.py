@@ -144,8 +144,8 @@ def rows(plan: HubPlan) -> list[tuple[str, str]]:
         ("weights", f"{decimal(plan.weights)} ({parts}){held}"),
         ("time", "not known"),
     ]
-    told = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())
-    found.append(("card", told or "not known before its configuration is here"))
+    sizes = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())
+    found.append(("card", sizes or "not known before its configuration is here"))
     if plan.place is not None:
         tiles = ", images decoded in tiles" if plan.tiles else ""
         found.append(("here", f"--offload auto begins with: {plan.place}{tiles}"))

@@ -109,14 +109,14 @@ class Planner:
     def plan(self, job: Job) -> Plan:
         """Plan what `job` needs, which differs from the first one in size, steps and thrift
         alone."""
-        asked = self._asked(job)
-        flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in asked}
+        passes = self._passes_of(job)
+        flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in passes}
         sampling, held = 0.0, 0
-        for one, count in asked.items():
+        for one, count in passes.items():
             measured = self._denoiser(one[0])
             sampling += count * measured.seconds_of(flops[one])
             held = max(held, self._held(job, one, measured, flops[one]))
-        frames = max(one[1] for one in asked)
+        frames = max(one[1] for one in passes)
         latents = self._latents(job)
         times = {"load": self.load_seconds, "sample": sampling}
         unknown = []
@@ -151,8 +151,8 @@ class Planner:
             sampler=stretch.sampling.sampler,
             frugal=job.runtime.frugal,
             tokens=math.prod(token_grid(self.config, self._shape(job, frames))),
-            passes=sum(rows * count for (rows, _), count in asked.items()),
-            flops=sum(flops[one] * count for one, count in asked.items()),
+            passes=sum(rows * count for (rows, _), count in passes.items()),
+            flops=sum(flops[one] * count for one, count in passes.items()),
             weights=weights,
             time=times,
             ram=None
@@ -168,7 +168,7 @@ class Planner:
             unknown=tuple(unknown),
         )
 
-    def _asked(self, job: Job) -> Counter[Pass]:
+    def _passes_of(self, job: Job) -> Counter[Pass]:
         key = (job.timeline.sampled[0].sampling.steps, job.runtime.frugal)
         if key not in self._passes:
             self._passes[key] = count_passes(

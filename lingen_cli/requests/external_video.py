@@ -53,15 +53,15 @@ def extend_external(
     from lingen_cli.media.writer import check_encoder
 
     video, registry, changes = request.video, context.registry, Changes.of(request, context)
-    model, weights, asked = request.model, changes.weights, part.prompt
+    model, weights, given = request.model, changes.weights, part.prompt
     if before is not None:
-        asked = before.last.prompt if asked is None else asked
+        given = before.last.prompt if given is None else given
         model = before.model if model is None else model
         if weights is None and model == before.model and before.weights_folder is not None:
             weights = Path(before.weights_folder)
     flags = {"size": request.size, "model": model}
     loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
-    if asked is None:
+    if given is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
@@ -71,7 +71,7 @@ def extend_external(
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
     variant = context.model(settings.model, changes.weights or settings.weights)
-    prompt = prompt_for(variant, asked)
+    prompt = prompt_for(variant, given)
     step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)

@@ -192,7 +192,7 @@ class Timeline:
     def _frames_of(self, beside: Path | None) -> int:
         """Frames of the video `beside` that are in this one."""
         if self.origin is not None:
-            cuts = (edit.keep for edit in self.making if isinstance(edit, Dropped))
+            cuts = (edit.keep for edit in self.pending if isinstance(edit, Dropped))
             return min([self.frames_before, *cuts])
         if self.base is not None and self.base.path == beside:
             return self.base.frames
@@ -218,14 +218,14 @@ class Timeline:
         return None if self.base is None else self.base.path
 
     @property
-    def making(self) -> tuple[Edit, ...]:
+    def pending(self) -> tuple[Edit, ...]:
         """The edits that are still to be made."""
         return self.edits if self.origin is None else self.edits[self.origin.done :]
 
     @property
     def sampled(self) -> tuple[Sampled, ...]:
         """Those of them that are sampled."""
-        return tuple(edit for edit in self.making if isinstance(edit, Sampled))
+        return tuple(edit for edit in self.pending if isinstance(edit, Sampled))
 
     @property
     def fit_of_video(self) -> Fit:

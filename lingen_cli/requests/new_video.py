@@ -65,10 +65,10 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    asked = shots[0].prompt if shots else _prompt_of(request)
+    given_prompt = shots[0].prompt if shots else _prompt_of(request)
     variant = context.model(settings.model, settings.weights)
     shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
-    prompt = shots[0].prompt if shots else prompt_for(variant, asked)
+    prompt = shots[0].prompt if shots else prompt_for(variant, given_prompt)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     check_video(variant, request.video)
     video = None if request.video is None else given_video(request.video)

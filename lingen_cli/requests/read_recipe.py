@@ -250,8 +250,8 @@ def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
         ("first", recipe.image, job.timeline.image),
         ("last", recipe.last_image, job.timeline.last_image),
     )
-    for name, asked, given in images:
-        if asked and given and asked.sha256 != given.sha256:
+    for name, wanted, given in images:
+        if wanted and given and wanted.sha256 != given.sha256:
             yield f"the {name} image is not the one the video was made with"
     if recipe.video and job.timeline.video and recipe.video.sha256 != job.timeline.video.sha256:
         yield "the video that it is made from is not the one it was"

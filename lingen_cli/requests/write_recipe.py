@@ -24,7 +24,7 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
     import torch
 
     return Recipe(
-        **_asked(job),
+        **_settings(job),
         latents=digest,
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
@@ -34,18 +34,18 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
     )
 
 
-def asked_of(job: Job) -> dict[str, Any]:
+def settings_of(job: Job) -> dict[str, Any]:
     """Return what was asked for alone, as JSON: two jobs with the same make the same video."""
-    recipe = Recipe(**_asked(job), device="", dtype="", threads=1, versions={})
+    recipe = Recipe(**_settings(job), device="", dtype="", threads=1, versions={})
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
-def asked_in(recipe: Recipe) -> dict[str, Any]:
-    """Return the same as `asked_of` from a recipe."""
+def settings_in(recipe: Recipe) -> dict[str, Any]:
+    """Return the same as `settings_of` from a recipe."""
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
-def _asked(job: Job) -> dict[str, Any]:
+def _settings(job: Job) -> dict[str, Any]:
     first, *rest = job.timeline.edits
     assert isinstance(first, Added)
     return {name: getattr(first, name) for name in Sampled.model_fields} | {

@@ -73,12 +73,12 @@ def plan_objects(
     )
     seconds = (torch.tensor(frames, dtype=torch.float64) - frames[0]) / FPS
     planned = []
-    for layer, thing in enumerate(scene.objects):
+    for layer, obj in enumerate(scene.objects):
         course = course_of(scene, layer, seconds)
         discs = torch.stack((course.x, course.y, course.radius, course.angle), -1)
         discs[:, :2] += gaps[layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
         discs[:, 2] *= gaps[layer][2]
-        planned.append(PlannedObject(object_phrase(thing), discs))
+        planned.append(PlannedObject(object_phrase(obj), discs))
     if said.background is None and not before:
         prompt = f"{prompt.rstrip(' .!')} {PLACE[scene.background][0]}"
     return Plan(tuple(planned), prompt)
@@ -89,10 +89,10 @@ def _gaps(scene: Scene, before: Sequence[Place]) -> list[Tensor]:
     there (3,); 0, 0 and 1 for one that is new."""
     left = list(before)
     gaps = []
-    for layer, thing in enumerate(scene.objects):
+    for layer, obj in enumerate(scene.objects):
         course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
         x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
-        was = next((one for one in left if _describes(one.phrase, thing)), None)
+        was = next((one for one in left if _describes(one.phrase, obj)), None)
         gap = (0.0, 0.0, 1.0)
         if was is not None:
             left.remove(was)
@@ -116,9 +116,9 @@ def places_in(image: Tensor) -> list[Place]:
     return places
 
 
-def _describes(phrase: str, thing: SceneObject) -> bool:
+def _describes(phrase: str, obj: SceneObject) -> bool:
     """Whether a phrase names the color and the shape of an object."""
     said = read_prompt(phrase)
     if said is None:
         return False
-    return (said.objects[0].color, said.objects[0].shape) == (thing.color, thing.shape)
+    return (said.objects[0].color, said.objects[0].shape) == (obj.color, obj.shape)

@@ -153,16 +153,16 @@ def test_a_job_that_fails_does_not_stop_the_others(
 ) -> None:
     from lingen_cli.generation import encode
 
-    film = encode.film
+    encode_video = encode.encode_video
     seen = []
 
     def sometimes(job: Any, *rest: Any) -> Any:
         seen.append(job.timeline.sampled[0].prompt)
         if "star" in job.timeline.sampled[0].prompt and seen.count("a blue star") < 3:
             raise RuntimeError("it broke")
-        return film(job, *rest)
+        return encode_video(job, *rest)
 
-    monkeypatch.setattr(encode, "film", sometimes)
+    monkeypatch.setattr(encode, "encode_video", sometimes)
     path = jobs({"prompt": "a blue star"}, {"prompt": "a heart"})
     result = lingen_here("batch", path, "--retry", "1")
     assert result.returncode == 1

@@ -97,10 +97,10 @@ def test_the_maps_are_those_of_a_loop() -> None:
     assert maps.shape == (2, 3, 2, 4, 5, 56) and places.shape == (2, 3, 2, 4, 5, 6)
 
     def channels(
-        row: int, frame: int, thing: int, line: int, column: int, instant: int = 1
+        row: int, frame: int, obj: int, line: int, column: int, instant: int = 1
     ) -> list[float]:
         frame = min(max(frame, 0), 2)
-        x, y, radius, _, there = discs[row, frame, thing, instant].tolist()
+        x, y, radius, _, there = discs[row, frame, obj, instant].tolist()
         across, down = x - column - 0.5, y - line - 0.5
         distance = math.hypot(across, down)
         occupied = there / (1 + math.exp(-4 * (radius + 0.3 - distance)))
@@ -111,18 +111,18 @@ def test_the_maps_are_those_of_a_loop() -> None:
         ]
 
     for place in torch.cartesian_prod(*(torch.arange(n) for n in (2, 3, 2, 4, 5))).tolist():
-        row, frame, thing, line, column = place
+        row, frame, obj, line, column = place
         now = channels(*place)
         next_, last, last_but_one = (
-            channels(row, other, thing, line, column) for other in (frame + 1, frame - 1, frame - 2)
+            channels(row, other, obj, line, column) for other in (frame + 1, frame - 1, frame - 2)
         )
         first, end = (
-            channels(row, frame, thing, line, column, instant=instant) for instant in (0, 2)
+            channels(row, frame, obj, line, column, instant=instant) for instant in (0, 2)
         )
         expected = [*now]
         for other in (next_, last, last_but_one, first, end):
             expected += [b - a for a, b in zip(now, other, strict=True)]
-        angle = float(discs[row, frame, thing, 1, 3])
+        angle = float(discs[row, frame, obj, 1, 3])
         for times in (1, 3, 4, 5):
             expected += [now[0] * (math.cos(times * angle) - 1), now[0] * math.sin(times * angle)]
         found = maps[tuple(place)]

@@ -33,24 +33,24 @@ def test_a_scene_shows_what_is_said() -> None:
             scene = scene_for(said, seed)
             assert scene.camera == (said.camera or "still")
             assert said.background in (None, scene.background)
-            for one, thing in zip(said.objects, scene.objects, strict=True):
+            for one, obj in zip(said.objects, scene.objects, strict=True):
                 for name in ("color", "shape", "size", "motion", "direction", "speed"):
-                    assert getattr(one, name) in (None, getattr(thing, name)), said.prompt
+                    assert getattr(one, name) in (None, getattr(obj, name)), said.prompt
                 if one.color is None:
-                    assert visible(thing.color, scene.background)
+                    assert visible(obj.color, scene.background)
 
 
 def test_what_goes_unsaid_is_usual() -> None:
     said = Said("a ball and a star", (SaidObject(shape="ball"), SaidObject(shape="star")))
     scenes = [scene_for(said, seed) for seed in range(60)]
-    things = [thing for scene in scenes for thing in scene.objects]
-    assert {thing.size for thing in things} == {"medium"}
-    assert {thing.speed for thing in things} == {""}
+    objects = [obj for scene in scenes for obj in scene.objects]
+    assert {obj.size for obj in objects} == {"medium"}
+    assert {obj.speed for obj in objects} == {""}
     assert {scene.camera for scene in scenes} == {"still"}
-    assert len({thing.motion for thing in things}) == 7
-    assert len({thing.color for thing in things}) == 9
+    assert len({obj.motion for obj in objects}) == 7
+    assert len({obj.color for obj in objects}) == 9
     assert len({scene.background for scene in scenes}) == 7
-    assert all(thing.motion != "spins" for thing in things if thing.shape == "ball")
+    assert all(obj.motion != "spins" for obj in objects if obj.shape == "ball")
 
 
 def test_plans_follow_the_courses_of_a_scene() -> None:
@@ -112,11 +112,11 @@ def test_objects_are_found_in_an_image() -> None:
         scene = sample_scene(seed, camera="still")
         image = as_frames(render([scene], 1, 128)[0])[0]
         places = {one.phrase: one for one in places_in(image)}
-        for layer, thing in enumerate(scene.objects):
+        for layer, obj in enumerate(scene.objects):
             course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
             x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
             inside = all(radius * 1.4 < at < 1 - radius * 1.4 for at in (x, y))
-            place = places.get(f"{thing.color} {thing.shape}")
+            place = places.get(f"{obj.color} {obj.shape}")
             if not inside or place is None:
                 continue
             assert abs(place.x - x) < 0.02 and abs(place.y - y) < 0.02

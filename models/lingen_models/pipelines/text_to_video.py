@@ -105,7 +105,7 @@ class TextToVideo:
 
     @property
     def takes_layout(self) -> bool:
-        """Tell whether the weights can be told where objects are."""
+        """Tell whether the weights take a layout."""
         return self.denoiser.config.layout
 
     @property

@@ -37,7 +37,7 @@ def natural_prompts() -> tuple[Said, ...]:
     return tuple(
         Said(
             row["text"],
-            tuple(SaidObject(**thing) for thing in row["objects"]),
+            tuple(SaidObject(**obj) for obj in row["objects"]),
             row.get("background"),
         )
         for row in tomllib.loads(text)["prompt"]

@@ -1,4 +1,4 @@
-"""Layouts of clips whose scenes are known: what a denoiser is trained to be told."""
+"""Layouts of clips whose scenes are known: which a denoiser is trained on."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def layouts_of(
         begin, corner = picked.begins[row], torch.tensor(picked.corners[row])
         drawn = _discs(scene, starts[row], total, size, stride)[begin : begin + frames].clone()
         drawn[..., :2] -= corner / 2  # a token is a pair of latents
-        said = [object_phrase(thing, rng, still=frames == 1) for thing in scene.objects]
-        told = rng.random() < share
-        discs.append(drawn if told else torch.zeros_like(drawn))
-        phrases.append(said if told else [])
+        said = [object_phrase(obj, rng, still=frames == 1) for obj in scene.objects]
+        shown = rng.random() < share
+        discs.append(drawn if shown else torch.zeros_like(drawn))
+        phrases.append(said if shown else [])
     return LayoutBatch(_padded(discs), phrases)
 
 
@@ -67,7 +67,7 @@ def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) 
     """Layouts of whole clips that begin with their scenes; `frames` are latent ones."""
     discs = [_discs(scene, 0.0, frames, size, stride) for scene in scenes]
     return LayoutBatch(
-        _padded(discs), [[object_phrase(thing) for thing in scene.objects] for scene in scenes]
+        _padded(discs), [[object_phrase(obj) for obj in scene.objects] for scene in scenes]
     )
 
 

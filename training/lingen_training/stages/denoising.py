@@ -17,7 +17,7 @@ from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
-from lingen_training.datasets.buckets import Draw, draws_of, told
+from lingen_training.datasets.buckets import Draw, bucket_lines, draws_of
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
 from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
 from lingen_training.datasets.world import PLAYGROUND, World
@@ -94,7 +94,7 @@ class Supply:
         draws = data.draws(stage)
         self.sources = [draw.source for draw in draws]
         self.caches = [data.cache(draw) for draw in draws]
-        for line in told(draws):
+        for line in bucket_lines(draws):
             report(f"{stage.name}: {line}")
         self.report = report
         self.group = group
@@ -322,19 +322,19 @@ def flow_losses(
 ) -> dict[str, Tensor]:
     """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
     the frames that are not clean, and "alignment" where the batch has facts."""
-    asked = question_of(pair, stage, batch, rng)
+    question = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
     if batch.facts is not None:
         block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
         handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
     try:
-        found = asked.of(pair.denoiser).float()
+        found = question.of(pair.denoiser).float()
     finally:
         if handle is not None:
             handle.remove()
-    error = (found - asked.target).square().mean((1, 3, 4))
-    noisy = (asked.times < 1).float()
+    error = (found - question.target).square().mean((1, 3, 4))
+    noisy = (question.times < 1).float()
     flow: Tensor = (error * noisy).sum() / noisy.sum()
     if batch.facts is None or pair.alignment is None:
         return {"loss": flow}

@@ -218,7 +218,7 @@ def _drawn(rng: random.Random, share: float) -> bool:
 
 
 def _is_fast(scene: Scene) -> bool:
-    return any(thing.motion == "bounces" or thing.speed == "quickly" for thing in scene.objects)
+    return any(obj.motion == "bounces" or obj.speed == "quickly" for obj in scene.objects)
 
 
 @torch.no_grad()
