@@ -222,14 +222,14 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _render(thing: "RenderableType") -> None:
+def _render(renderable: "RenderableType") -> None:
     """Print through rich, and through the one place that knows what a closed or full output
     means."""
     from rich.console import Console
 
     screen = Console()
     with screen.capture() as captured:
-        screen.print(thing)
+        screen.print(renderable)
     console.result(captured.get().removesuffix("\n"))
 
 

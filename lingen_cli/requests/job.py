@@ -258,8 +258,8 @@ class WeightChanges:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a job computes. The same frames come out of all but another device, dtype or
-    number of threads, and of tiles."""
+    """Settings of the machine that computes. Frames depend on device, dtype, threads and tiles, and
+    on nothing else of them."""
 
     device: str
     dtype: str | None = None

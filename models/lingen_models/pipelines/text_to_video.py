@@ -288,10 +288,10 @@ class TextToVideo:
             raise ValueError("these weights take no layout")
         high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
 
-        def disc(thing: LayoutObject, frame: float) -> tuple[float, ...]:
-            at = thing.at(frame)
+        def disc(layout_object: LayoutObject, frame: float) -> tuple[float, ...]:
+            at = layout_object.at(frame)
             place = (at.x * wide, at.y * high, at.radius * wide)
-            return (*place, math.radians(at.angle), float(thing.is_there(frame)))
+            return (*place, math.radians(at.angle), float(layout_object.is_there(frame)))
 
         discs = torch.tensor(
             [
@@ -299,7 +299,7 @@ class TextToVideo:
                 for instants in latent_instants(frames, self.time_stride)
             ]
         )
-        said = self.encode_texts([thing.phrase for thing in layout.objects])
+        said = self.encode_texts([layout_object.phrase for layout_object in layout.objects])
         phrases = pooled(said.features[0], said.masks[0])
         return LayoutFeatures(discs[None].to(self.device), phrases[None])
 

@@ -239,12 +239,12 @@ def _all_go(ways: list[tuple[SceneObject, Sighting | None]]) -> bool:
     return all(found is not None and wanted.direction == found.direction for wanted, found in ways)
 
 
-Asked = TypeVar("Asked", SceneObject, SaidObject)
+Wanted = TypeVar("Asked", SceneObject, SaidObject)
 
 
 def _alike(
-    wanted: tuple[Asked, ...], found: tuple[Sighting, ...]
-) -> list[tuple[Asked, Sighting | None]]:
+    wanted: tuple[Wanted, ...], found: tuple[Sighting, ...]
+) -> list[tuple[Wanted, Sighting | None]]:
     """Each object with what shows it: so that the most of what is asked for is there."""
     rows = [*found, *[None] * (len(wanted) - len(found))]
 

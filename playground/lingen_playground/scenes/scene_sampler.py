@@ -115,7 +115,7 @@ def scene_for(said: Said, seed: int) -> Scene:
         ground = said.background or rng.choice(tuple(BACKGROUNDS))
         parts = [_requested(rng, requested) for requested in said.objects]
         seen = all(visible(part.color, ground) for part in parts)
-        if seen and _told_apart(parts):
+        if seen and _differ(parts):
             break  # else the prompt itself asks for what is hardly seen
     view = said.camera or "still"
     placed = zip(_place(rng, parts, view), said.objects, strict=True)
@@ -143,7 +143,7 @@ def _requested(rng: random.Random, requested: SaidObject) -> _Part:
     return _Part(requested.color or drawn.color, shape, requested.size or "medium", motion)
 
 
-def _told_apart(parts: Sequence[_Part]) -> bool:
+def _differ(parts: Sequence[_Part]) -> bool:
     """Whether two parts have distinct colors, or all of one kind."""
     if len(parts) < 2:
         return True
