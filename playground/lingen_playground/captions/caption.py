@@ -65,13 +65,14 @@ def caption(
 
 
 def object_phrase(
-    obj: SceneObject, rng: random.Random | None = None, *, still: bool = False
+    obj: SceneObject, rng: random.Random | None = None, *, still: bool = False, color: str = ""
 ) -> str:
     """Describe what an object is and, unless `still`, does: `large red ball moving left
-    quickly`. With a generator in other words, of which some are left out."""
+    quickly`, with other words for its `color`, if given. With a generator in other words, of which
+    some are left out."""
     if rng is None:
         verb = _MOVES if obj.motion == "moves" else lexicon.DEEDS[obj.motion][0]
-        what = join(lexicon.SIZE[obj.size][0], obj.color, obj.shape)
+        what = join(lexicon.SIZE[obj.size][0], color or obj.color, obj.shape)
         return what if still else join(what, *verb[1:], obj.direction or "", obj.speed)
     parts = [
         rng.choice(lexicon.SIZE[obj.size]) if rng.random() < 0.8 else "",

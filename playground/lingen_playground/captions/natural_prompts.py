@@ -18,6 +18,8 @@ class SaidObject:
     motion: str | None = None
     direction: str | None = None
     speed: str | None = None
+    described: tuple[str, ...] = ()
+    """Words of its noun phrase that captions of the playground do not have."""
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def _all_go(ways: list[tuple[SceneObject, Sighting | None]]) -> bool:
     return all(found is not None and wanted.direction == found.direction for wanted, found in ways)
 
 
-Wanted = TypeVar("Asked", SceneObject, SaidObject)
+Wanted = TypeVar("Wanted", SceneObject, SaidObject)
 
 
 def _alike(
