@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lingen_playground import (
@@ -16,8 +17,8 @@ from lingen_playground import (
     sample_scene,
     scene_for,
 )
-from lingen_playground.layout_planner import Place, places_in, plan_objects
-from lingen_playground.scenes.palette import visible
+from lingen_playground.layout_planner import Place, PlannedObject, places_in, plan_objects
+from lingen_playground.scenes.palette import COLORS, visible
 
 PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
 
@@ -140,3 +141,31 @@ def test_a_background_that_goes_unsaid_is_added_to_the_prompt() -> None:
 def test_other_prompts_have_no_plan() -> None:
     for prompt in ("", "green grass", "three balls, a box and a star"):
         assert plan_objects(prompt, 0, [0.0]) is None
+
+
+def test_a_word_of_no_caption_stands_in_the_phrase_for_the_color() -> None:
+    frames = [0.0, 8.0]
+    (brown,) = planned_for("a large brown ball moves left", frames)
+    assert brown.phrase == "large brown ball moving left"
+    (both,) = planned_for("a shiny red ball moves left", frames)
+    assert both.phrase == "shiny red ball moving left"
+    plan = plan_objects("a large brown ball moves left", 3, frames, ignored={"brown"})
+    assert plan is not None
+    color = plan.objects[0].phrase.split()[1]
+    assert color in COLORS
+    assert torch.equal(plan.objects[0].discs, brown.discs)
+
+
+def planned_for(prompt: str, frames: list[float]) -> tuple[PlannedObject, ...]:
+    plan = plan_objects(prompt, 3, frames)
+    assert plan is not None
+    return plan.objects
+
+
+def test_an_object_of_a_new_color_goes_on_from_its_place() -> None:
+    (first,) = planned_for("a brown ball moves left", [0.0])
+    x, y, radius, _ = first.discs[0].tolist()
+    place = Place(first.phrase, x, y, radius)
+    plan = plan_objects("a brown ball moves right", 9, [0.0, 8.0], [place])
+    assert plan is not None
+    assert plan.objects[0].discs[0, :3].tolist() == pytest.approx([x, y, radius])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -139,3 +140,26 @@ def test_phrases_describe_their_object() -> None:
             for name in ATTRIBUTES:
                 assert getattr(said.objects[0], name) in (None, getattr(obj, name))
             assert not still or said.objects[0].motion is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "described"),
+    [
+        ("a brown ball moves left", ("brown",)),
+        ("a large brown ball", ("brown",)),
+        ("a shiny brown large ball", ("shiny", "brown")),
+        ("brown ball, white background", ("brown",)),
+        ("a shiny red ball", ("shiny",)),
+        ("my ball bounces", ()),
+        ("a dog chases a ball", ()),
+        ("a red ball", ()),
+    ],
+)
+def test_words_of_no_caption_describe_the_noun_that_they_precede(
+    prompt: str, described: tuple[str, ...]
+) -> None:
+    said = read_prompt(prompt)
+    assert said is not None and said.objects[0].described == described
+    assert said.objects[0].size == ("large" if "large" in prompt else None)
+    ignored = read_prompt(prompt, described)
+    assert ignored is not None and ignored.objects == (replace(said.objects[0], described=()),)
