@@ -10,19 +10,20 @@ import torch
 from lingen_playground import FPS, as_frames, course_of, render, sample_scene
 from lingen_playground.oracle.lone_object import lone_object
 from lingen_playground.scenes.palette import COLORS
-from lingen_playground.scenes.scene import Scene, SceneObject
+from lingen_playground.scenes.scene import Scene
 
 
-def scene_of(**more: object) -> Scene:
+def scene_of() -> Scene:
+    """A ball of a color that is orange to the renderer, which moves in a circle."""
     scene = sample_scene(3, objects=1, background="white", camera="still")
-    obj = replace(scene.objects[0], motion="circles", shape="ball", size="medium", radius=0.15)
-    obj = replace(obj, x=0.5, y=0.5, reach=0.2, direction=None, speed="", color="orange", **more)
-    return replace(scene, objects=(obj,))
+    ball = replace(scene.objects[0], shape="ball", size="medium", color="orange", direction=None)
+    ball = replace(ball, motion="circles", speed="", x=0.5, y=0.5, reach=0.2)
+    return replace(scene, objects=(ball,))
 
 
 def clip_of(scene: Scene, monkeypatch: pytest.MonkeyPatch, frames: int = 33) -> torch.Tensor:
     monkeypatch.setitem(COLORS, "orange", (120, 70, 25))
-    return torch.from_numpy(as_frames(render([scene], frames, 64)[0]))
+    return as_frames(render([scene], frames, 64)[0])
 
 
 def test_a_brown_ball_is_where_it_was_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,6 @@ def test_clips_of_something_else_have_no_layout(monkeypatch: pytest.MonkeyPatch)
     empty = torch.full((9, 64, 64, 3), 255, dtype=torch.uint8)
     assert lone_object(empty, caption) is None
     scene = scene_of()
-    other = SceneObject(**{**vars(scene.objects[0]), "x": 0.2, "y": 0.2, "motion": "still"})
-    still = replace(scene.objects[0], x=0.75, y=0.75, motion="still")
-    two = replace(scene, objects=(replace(still, radius=0.12), replace(other, radius=0.12)))
-    assert lone_object(clip_of(two, monkeypatch, 9), caption) is None
+    still = replace(scene.objects[0], motion="still", size="small")
+    apart = tuple(replace(still, x=at, y=at) for at in (0.25, 0.75))
+    assert lone_object(clip_of(replace(scene, objects=apart), monkeypatch, 9), caption) is None
