@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +53,9 @@ from lingen_cli.terminal.log_file import close_log, log, open_log
 from lingen_cli.usage import help
 from lingen_cli.usage.help import examples_of
 from lingen_cli.usage.hints import with_hint
+
+_PATIENCE = 5.0
+"""Seconds that the end of the process waits for threads."""
 
 app = typer.Typer(
     name="lingen",
@@ -211,4 +216,17 @@ def main() -> NoReturn:
     """The entry point."""
     code = run()
     signals.ignore()
+    threading.Thread(target=_end, args=(code,), name="end", daemon=True).start()
     sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """End the process with `code` where threads that something left behind keep it from ending,
+    and name them."""
+    time.sleep(_PATIENCE)
+    own = {threading.main_thread(), threading.current_thread()}
+    left = [one.name for one in threading.enumerate() if one not in own and not one.daemon]
+    if left:
+        console.note(f"lingen: not waited for, threads that a plugin left: {', '.join(left)}")
+        sys.stdout.flush()
+        os._exit(code)

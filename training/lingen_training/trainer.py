@@ -273,12 +273,12 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
-def processes_of(recipe: Recipe, device: str, asked: int | None) -> int:
-    """Processes that train together: one on a GPU; else `asked`, or as many as have work."""
+def processes_of(recipe: Recipe, device: str, requested: int | None) -> int:
+    """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
     if device != "cpu":
         return 1
     least = min(stage.batches for stage in recipe.stage)
-    return min(least, torch.get_num_threads() if asked is None else asked)
+    return min(least, torch.get_num_threads() if requested is None else requested)
 
 
 def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:

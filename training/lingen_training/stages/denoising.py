@@ -17,10 +17,10 @@ from lingen_models.networks.video_autoencoder import SPACE_STRIDE
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
-from lingen_training.datasets.buckets import Draw, draws_of, told
+from lingen_training.datasets.buckets import Draw, bucket_lines, draws_of
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
-from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
-from lingen_training.datasets.world import PLAYGROUND, World
+from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of, measured_layouts
+from lingen_training.datasets.world import PLAYGROUND, MeasuredWorld, World
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import ALONE, Group
@@ -94,7 +94,7 @@ class Supply:
         draws = data.draws(stage)
         self.sources = [draw.source for draw in draws]
         self.caches = [data.cache(draw) for draw in draws]
-        for line in told(draws):
+        for line in bucket_lines(draws):
             report(f"{stage.name}: {line}")
         self.report = report
         self.group = group
@@ -272,8 +272,11 @@ def draw_batch(
             more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     layout = None
+    square = picked.latents.shape[-1] == picked.latents.shape[-2]
     if stage.layout and knows_scenes:
         layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
+    elif stage.layout and isinstance(world, MeasuredWorld) and square:
+        layout = measured_layouts(picked, world, total, stride, stage.layout, rng)
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment and knows_scenes:
@@ -322,19 +325,19 @@ def flow_losses(
 ) -> dict[str, Tensor]:
     """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
     the frames that are not clean, and "alignment" where the batch has facts."""
-    asked = question_of(pair, stage, batch, rng)
+    question = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
     if batch.facts is not None:
         block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
         handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
     try:
-        found = asked.of(pair.denoiser).float()
+        found = question.of(pair.denoiser).float()
     finally:
         if handle is not None:
             handle.remove()
-    error = (found - asked.target).square().mean((1, 3, 4))
-    noisy = (asked.times < 1).float()
+    error = (found - question.target).square().mean((1, 3, 4))
+    noisy = (question.times < 1).float()
     flow: Tensor = (error * noisy).sum() / noisy.sum()
     if batch.facts is None or pair.alignment is None:
         return {"loss": flow}

@@ -54,7 +54,7 @@ def train_only(pair: Pair, distil: Distilled | None) -> None:
         part.requires_grad_(trained in name)
 
 
-def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:
+def distil_loss(student: LinGen, teacher: LinGen, question: Question) -> Tensor:
     """Measure how far the student's mixers are from the teacher's, on what those are given: the
     squared error over the mean square of the teacher's answer, mean over the layers."""
     seen: list[tuple[Tensor, Tensor]] = []
@@ -69,7 +69,7 @@ def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:
     ]
     try:
         with torch.no_grad():
-            asked.of(teacher)
+            question.of(teacher)
     finally:
         for hook in hooks:
             hook.remove()
