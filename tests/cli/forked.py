@@ -63,7 +63,8 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run to the end."""
     with Forked(*arguments) as process:
         out, err = process.communicate()
-        return subprocess.CompletedProcess(arguments, process.returncode, out.decode(), err)
+        given = [str(one) for one in arguments]
+        return subprocess.CompletedProcess(given, process.returncode, out.decode(), err)
 
 
 def _run(

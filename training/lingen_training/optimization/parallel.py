@@ -92,7 +92,8 @@ def grouped(
     before = torch.get_num_threads()
     threads = max(1, before // processes)
     # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
-    context = torch.multiprocessing.get_context("forkserver")
+    forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
+    context = torch.multiprocessing.get_context("forkserver" if forks else "spawn")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         others = [
