@@ -86,8 +86,8 @@ def _check(
         _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite=overwrite)
         console.note(f"lingen: drawn in {plot}")
     passed = max_drift is None or report.drift <= max_drift
-    told = _table(report, named)
-    console.result(json.dumps(_as_json(video, report, passed)) if as_json else told)
+    text = _table(report, named)
+    console.result(json.dumps(_as_json(video, report, passed)) if as_json else text)
     if not passed:
         raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 

@@ -134,6 +134,7 @@ def test_curves_are_drawn_from_the_logs(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert draw_curves(tmp_path) is None
     (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "begun.jsonl").write_text('{"step": 10, "loss": 1.0}\n')
     assert draw_curves(tmp_path) is None
     records = [{"step": step, "loss": 1 / step} for step in range(1, 9)]
     (tmp_path / "fit.jsonl").write_text("\n".join(map(json.dumps, records)) + '\n{"step"')

@@ -19,9 +19,10 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 
 def draw_curves(folder: Path) -> Path | None:
-    """Draw `folder/curves.png`; None where matplotlib (extra `train`) is not installed."""
+    """Draw `folder/curves.png`; None where no log has two records yet, and where matplotlib (extra
+    `train`) is not installed."""
     logs = {path.stem: read_log(path) for path in sorted(folder.glob("*.jsonl"))}
-    logs = {name: records for name, records in logs.items() if records}
+    logs = {name: records for name, records in logs.items() if len(records) > 1}
     if not logs or importlib.util.find_spec("matplotlib") is None:
         return None
     from matplotlib.figure import Figure

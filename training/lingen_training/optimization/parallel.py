@@ -113,7 +113,9 @@ def grouped(
         return
     before = torch.get_num_threads()
     threads = max(1, before // processes)
-    context = torch.multiprocessing.get_context("spawn")
+    # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
+    forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
+    context = torch.multiprocessing.get_context("forkserver" if forks else "spawn")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         groups = [Group(rank, processes, sharded, splits_clips) for rank in range(processes)]

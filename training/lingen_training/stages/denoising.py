@@ -20,8 +20,8 @@ from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
 from lingen_training.datasets.buckets import Draw, bucket_lines, draws_of
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
-from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
-from lingen_training.datasets.world import PLAYGROUND, World
+from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of, measured_layouts
+from lingen_training.datasets.world import PLAYGROUND, MeasuredWorld, World
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import ALONE, Group
@@ -282,8 +282,11 @@ def draw_batch(
             more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     layout = None
+    square = picked.latents.shape[-1] == picked.latents.shape[-2]
     if stage.layout and knows_scenes:
         layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
+    elif stage.layout and isinstance(world, MeasuredWorld) and square:
+        layout = measured_layouts(picked, world, total, stride, stage.layout, rng)
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment and knows_scenes:
