@@ -115,7 +115,8 @@ def grouped(
     threads = max(1, before // processes)
     # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
     forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
-    context = torch.multiprocessing.get_context("forkserver" if forks else "spawn")
+    get_context = torch.multiprocessing.get_context
+    context = get_context("forkserver") if forks else get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         groups = [Group(rank, processes, sharded, splits_clips) for rank in range(processes)]
