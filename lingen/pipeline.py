@@ -180,22 +180,22 @@ class Video:
     @property
     def prompt(self) -> str:
         """Prompt of its last part."""
-        return self._job.sampled[-1].prompt
+        return self._job.timeline.sampled[-1].prompt
 
     @property
     def seed(self) -> int:
         """Seed of its last part."""
-        return self._job.sampled[-1].sampling.seed
+        return self._job.timeline.sampled[-1].sampling.seed
 
     @property
     def fps(self) -> float:
         """Frames per second."""
-        return float(self._job.rate)
+        return float(self._job.timeline.rate)
 
     @property
     def seconds(self) -> float:
         """Length."""
-        return self._job.seconds
+        return self._job.timeline.seconds
 
     @property
     def latents(self) -> Tensor:
@@ -211,7 +211,11 @@ class Video:
 
         from lingen_cli.generation.encode import decoded_frames
 
-        first = 0 if self._latents.begin == 0 and self._job.base is None else self._job.kept
+        first = (
+            0
+            if self._latents.begin == 0 and self._job.timeline.base is None
+            else self._job.timeline.kept
+        )
         batches = decoded_frames(self._job, self._networks, self._latents, first)
         return torch.cat([torch.from_numpy(batch) for batch in batches])
 
@@ -223,16 +227,19 @@ class Video:
         whole or absent.
         """
         from lingen_cli.generation.begun import Begun
-        from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
-        from lingen_cli.generation.output import FinishedBefore, held, told
+        from lingen_cli.generation.generate import encoded, journal_of, publish_video, tracks_of
+        from lingen_cli.generation.output import FinishedBefore, held, mark_reported
         from lingen_cli.inputs.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
         target, pattern = check_output(str(path))
-        destination = replace(
-            self._job.destination, path=target, pattern=pattern, overwrite=overwrite
+        before = self._job.output
+        destination = replace(before.destination, path=target, pattern=pattern, overwrite=overwrite)
+        job = replace(
+            self._job,
+            timeline=replace(self._job.timeline, draws_seeds=False),
+            output=replace(before, destination=destination),
         )
-        job = replace(self._job, destination=destination, draws_seeds=False)
         with (
             suppress(FinishedBefore),
             _progress(self._quiet) as progress,
@@ -241,11 +248,11 @@ class Video:
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
             tracks = tracks_of(settled, progress)
             with journal_of(begun, work, progress) as journal:
-                made = filmed(
+                made = encoded(
                     settled, work, self._networks, self._latents, journal, tracks, progress
                 )
             publish_video(settled, work, self._latents, made, progress)
-        told(job)
+        mark_reported(job)
         self.path = target
         return target
 

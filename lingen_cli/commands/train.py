@@ -81,6 +81,14 @@ def train(
             "for models larger than one device.",
         ),
     ] = False,
+    split_clips: Annotated[
+        bool,
+        typer.Option(
+            "--split-clips",
+            help="Divide every clip over the processes by its latent frames (sequence "
+            "parallelism), for clips larger than one device.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
@@ -181,6 +189,7 @@ def train(
                 registry=registry,
                 processes=processes,
                 shard=shard,
+                split_clips=split_clips,
                 footage=footage,
                 watchers=watchers,
             )

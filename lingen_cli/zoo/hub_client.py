@@ -44,7 +44,7 @@ class Repository:
         """Bytes of a file, or None where the hub does not say. Raises NotAvailableError (69)."""
         from huggingface_hub import get_hf_file_metadata
 
-        with self._told(file, None):
+        with self._explained(file, None):
             return get_hf_file_metadata(self._address(file)).size
 
     def snapshot(self, *, offline: bool) -> Path:
@@ -56,7 +56,7 @@ class Repository:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        with self._told("the repository", Path(self.name)):
+        with self._explained("the repository", Path(self.name)):
             try:
                 found = snapshot_download(
                     self.name,
@@ -83,7 +83,7 @@ class Repository:
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-        with self._told(file, target), _Counted(target, on_bytes) as opened:
+        with self._explained(file, target), _Counted(target, on_bytes) as opened:
             there = opened.tell()
             http_get(
                 self._address(file),
@@ -101,7 +101,7 @@ class Repository:
         return hf_hub_url(self.name, file, revision=self.revision)
 
     @contextmanager
-    def _told(self, file: str, target: Path | None) -> Iterator[None]:
+    def _explained(self, file: str, target: Path | None) -> Iterator[None]:
         """Errors of the library, of the network and of the disk as ours."""
         from huggingface_hub.errors import HfHubHTTPError
 

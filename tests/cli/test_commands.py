@@ -78,11 +78,13 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         registry: Any,
         processes: Any,
         shard: Any,
+        split_clips: Any,
         footage: Any,
         watchers: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
-        calls.append((recipe, folder, device, resume, start_from, model, teacher, processes, shard))
+        divided = (processes, shard, split_clips)
+        calls.append((recipe, folder, device, resume, start_from, model, teacher, *divided))
         report("stage: 1/1")
         if recipe.stem == "diverges":
             raise DivergedError("decoder", 22, 0)
@@ -104,12 +106,14 @@ def test_training_is_handed_what_was_asked_for(
     again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume", "--teacher", ".")
     assert lingen_here("train", recipe, *again, "--processes", "3", "--shard").returncode == 0
     assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
+    assert lingen_here("train", recipe, "--device", "cpu", "--split-clips").returncode == 0
     dit = collect().model_variants["dit-mini"].config
     assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False),
-        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3, True),
-        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None, False),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False, False),
+        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3, True, False),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None, False, False),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False, True),
     ]
 
 

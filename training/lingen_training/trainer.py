@@ -78,6 +78,7 @@ def train(
     registry: Registry | None = None,
     processes: int | None = None,
     shard: bool = False,
+    split_clips: bool = False,
     footage: FolderWorld | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> Path:
@@ -92,7 +93,8 @@ def train(
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
     are threads, and never more than a step of every stage has batches. `shard` divides parameters,
-    gradients and optimizer state over the processes. Where a launcher such as torchrun has started
+    gradients and optimizer state over the processes. With `split_clips` they work on every batch
+    together, each on its slab of latent frames. Where a launcher such as torchrun has started
     this process among others, they are the processes, and all call this. `footage` is what a
     recipe with `[data] folder` trains on. `watchers` are told of the progress in the process that
     leads.
@@ -125,17 +127,18 @@ def train(
         return out
 
     if launched():
-        with launched_group(device, sharded=shard) as group:
+        with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
             _check_shares(recipe, recipe_path, group)
             run = prepared() if group.leads else None
             group.wait()  # for the autoencoder
             run = run or _prepare(inputs, recipe, parts, world)
             _train_stages(run, report if group.leads else (lambda line: None), group, watchers)
         return out
-    count = processes_of(recipe, device, processes)
-    _check_shares(recipe, recipe_path, Group(0, count, shard))
+    count = processes_of(recipe, device, processes, split_clips=split_clips)
+    _check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
     run = prepared()
-    with grouped(count, _take_part, {"inputs": inputs}, sharded=shard) as group:
+    how = {"sharded": shard, "splits_clips": split_clips}
+    with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
         _train_stages(run, report, group, watchers)
     return out
 
@@ -276,21 +279,27 @@ def _train_stages(
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
-def processes_of(recipe: Recipe, device: str, requested: int | None) -> int:
+def processes_of(
+    recipe: Recipe, device: str, requested: int | None, *, split_clips: bool = False
+) -> int:
     """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
     if device != "cpu":
         return 1
-    least = min(stage.batches for stage in recipe.stage)
-    return min(least, torch.get_num_threads() if requested is None else requested)
+    wanted = torch.get_num_threads() if requested is None else requested
+    return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
 
 
 def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
-    """Raise RecipeError for stages that the processes of a sharded training cannot share."""
+    """Raise RecipeError for stages that the processes of a training cannot share."""
+    if group.splits_clips:
+        _check_slabs(recipe, path, group)
     if not group.sharded:
         return
     if recipe.lora is not None:
         raise RecipeError(f"{path}: a LoRA is small, and not divided: leave out --shard")
     for stage in recipe.stage:
+        if group.splits_clips:
+            continue  # all work on the same batches, and what they draw is alike
         if stage.batches % group.size:
             raise RecipeError(
                 f"{path}: stage {stage.name} has {stage.batches} batches in a step, which "
@@ -305,6 +314,34 @@ def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
                 f"{path}: stage {stage.name} has layouts in some of its sources alone, which "
                 "--shard cannot: layout = 0, or leave out --shard"
             )
+
+
+def _check_slabs(recipe: Recipe, path: Path, group: Group) -> None:
+    """Raise RecipeError where the processes cannot divide clips among them."""
+    if group.size < 2:
+        raise RecipeError(
+            f"{path}: one process has nothing to split clips with: --processes 2, or torchrun"
+        )
+    if recipe.model.config().mixer != "mate":
+        raise RecipeError(
+            f"{path}: full attention cannot be split over processes: leave out --split-clips"
+        )
+    for stage in recipe.stage:
+        if stage.distil is not None:
+            raise RecipeError(
+                f"{path}: stage {stage.name} distils, which --split-clips cannot: leave it out"
+            )
+    longest = max(
+        length
+        for stage in recipe.stage
+        for source in stage.source
+        for length in (source.buckets.latent_frames if source.buckets else [source.latent_frames])
+    )
+    if longest < group.size:
+        raise RecipeError(
+            f"{path}: clips of at most {longest} latent frames cannot be split over {group.size} "
+            f"processes: --processes {longest}, or leave out --split-clips"
+        )
 
 
 def write_weights(

@@ -89,6 +89,8 @@ class AutoencoderStage(_Section):
     """Share of the clips of those steps in which something bounces or moves quickly."""
     decoder_moving_weight: float = Field(default=0.0, ge=0)
     """Weight that a pixel whose color changes has in those steps beside the 1 of every pixel."""
+    decoder_replay: float = Field(default=0.0, ge=0, le=1)
+    """Share of those steps that are on clips of the playground, where other data is trained on."""
     decoder_validate_every: int = Field(default=0, ge=0)
     """Steps between measurements of the PSNR over held-out clips, and over what moves in them."""
 

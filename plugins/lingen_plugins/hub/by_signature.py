@@ -196,7 +196,7 @@ class BySignature(HubPipeline):
             yield vae.decode(plain, *self._beside(plain), return_dict=False)[0]
 
     def _beside(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """What the autoencoder is told beside the latents."""
+        """Arguments of the autoencoder beside the latents."""
         if not self.pipe.vae.config.get("timestep_conditioning", False):
             return ()
         time = self._extra.get("decode_timestep", self._signature["decode_timestep"].default)
@@ -209,7 +209,7 @@ class BySignature(HubPipeline):
         _, _, frames, height, width = noise.shape
         listener = more.pop("callback_on_step_end")
 
-        def told(pipe: Any, step: int, time: Any, _: Any) -> dict[str, Any]:
+        def after_step(pipe: Any, step: int, time: Any, _: Any) -> dict[str, Any]:
             found: dict[str, Any] = listener(pipe, step, time, {"latents": noise})
             return found
 
@@ -227,12 +227,12 @@ class BySignature(HubPipeline):
                 "guidance_scale": params.guidance_scale,
                 "generator": torch.Generator().manual_seed(params.seed),
                 "use_resolution_binning": False,
-                "callback_on_step_end": told,
+                "callback_on_step_end": after_step,
                 "output_type": "np",
             }
         )
         known = {name: one for name, one in arguments.items() if name in self._signature}
-        with self._caught() as caught, self._steps_told(told):
+        with self._caught() as caught, self._steps_reported(after_step):
             try:
                 marks = self.pipe(**known | self._extra)[0]
             except (ValueError, TypeError, AssertionError) as error:
@@ -262,7 +262,7 @@ class BySignature(HubPipeline):
             del self.pipe.vae.decode
 
     @contextmanager
-    def _steps_told(self, told: Callable[..., Any]) -> Iterator[None]:
+    def _steps_reported(self, after_step: Callable[..., Any]) -> Iterator[None]:
         """Where the pipeline tells of no step, its scheduler does."""
         if "callback_on_step_end" in self._signature:
             yield
@@ -271,7 +271,7 @@ class BySignature(HubPipeline):
 
         def stepped(*arguments: Any, **named: Any) -> Any:
             found = step(*arguments, **named)
-            told(self.pipe, 0, 0, {})
+            after_step(self.pipe, 0, 0, {})
             return found
 
         scheduler.step = stepped
@@ -295,10 +295,10 @@ class BySignature(HubPipeline):
                 f"{name} makes latents of {tuple(latents.shape)}, not {tuple(noise.shape)}: write "
                 "time_stride and side_step into lingen-model.toml"
             )
-        told = [one for one in beside if one is not None]
+        given = [one for one in beside if one is not None]
         expected = self._beside(latents)
-        if len(told) != len(expected) or any(
-            (one != other.to(one)).any() for one, other in zip(told, expected, strict=True)
+        if len(given) != len(expected) or any(
+            (one != other.to(one)).any() for one, other in zip(given, expected, strict=True)
         ):
             raise NotHereError(f"{name} decodes with what lingen does not know")
         seen = np.asarray(marks[0])

@@ -72,7 +72,8 @@ def run_loop(
     would have seen. The names are the same for all batches. A part of two numbers is a sum and a
     count, and what is logged is their quotient, if the count is not 0; any other is logged as the
     mean over batches, and "tokens", if any, is a count. The processes of the group of `weights`
-    share the batches out. Losses go to `folder/NAME.jsonl`, one object per `log_every` steps.
+    share the batches out, or compute a part of every one (`Group.parts`). Losses go to
+    `folder/NAME.jsonl`, one object per `log_every` steps.
 
     Every `validate_every` steps, and at the end, the results of `validate` with the averaged
     weights in the network go to `folder/NAME.validation.jsonl`. Likewise every `sample_every`
@@ -103,11 +104,11 @@ def run_loop(
     while weights.steps < schedule.steps:
         step, now = weights.steps, time.monotonic()
         found = []
-        for batch in group.own(batches):
+        for batch in group.batches(batches):
             parts = loss_of(step, batch)
             parts["loss"].backward()  # type: ignore[no-untyped-call]
             found.append({key: value.detach().cpu().double() for key, value in parts.items()})
-        norm = weights.step(schedule.at(step), batches)
+        norm = weights.step(schedule.at(step), group.parts(batches))
         spent += time.monotonic() - now
         if math.isfinite(norm):
             bad = 0

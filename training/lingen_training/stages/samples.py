@@ -11,14 +11,13 @@ import torch
 from torch import Tensor
 
 from lingen_models.checkpoints.load_networks import VideoAutoencoder
-from lingen_models.networks.word_encoder import known_form, split_words
 from lingen_models.pipelines.text_to_video import expanded, layout_discs
 from lingen_models.sampling.denoise import SamplingMethod, TextFeatures, sample_latents
 from lingen_models.sampling.guidance import Guidance
-from lingen_models.sampling.layout import Layout, instant_frames
+from lingen_models.sampling.layout import instant_frames
 from lingen_models.sampling.solvers import dpm_multistep
 from lingen_playground import as_frames, canonical_caption, caption, sample_scene
-from lingen_plugins.builtin.variants import plan_layout, planned_words
+from lingen_plugins.builtin.variants import plan_layout
 from lingen_training.datasets.buckets import Draw
 from lingen_training.datasets.clip_layouts import LayoutBatch
 from lingen_training.datasets.world import PLAYGROUND, World, sides
@@ -101,7 +100,12 @@ def _clip(
     if stage.few_steps is not None:
         few = stage.few_steps
         method, steps, guidance = SamplingMethod(schedule=few.schedule), few.steps, Guidance(1.0)
-    layout = _planned(prompt, seed, frames, autoencoder.time_stride) if stage.layout else None
+    layout = None
+    if stage.layout:
+        words = pair.text_encoder
+        unknown = [] if words is None else words.unknown_words(prompt)
+        times = instant_frames(range(frames), autoencoder.time_stride)
+        layout = plan_layout(prompt, seed, times, None, unknown)
     features, masks = pair.read([expanded(prompt, layout)])
     read = None
     if layout is not None:
@@ -120,11 +124,3 @@ def _clip(
         sampler=method.loop,
     )
     return as_frames(autoencoder.decode(latents)[0].float()).cpu()
-
-
-def _planned(prompt: str, seed: int, frames: int, stride: int) -> Layout | None:
-    """The layout of a prompt that the planner of the playground reads whole."""
-    words = planned_words()
-    if any(known_form(word, words) is None for word in split_words(prompt)):
-        return None
-    return plan_layout(prompt, seed, instant_frames(range(frames), stride), None)

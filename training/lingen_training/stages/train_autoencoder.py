@@ -201,12 +201,15 @@ def clips(
     decoder: bool = False,
 ) -> Tensor:
     """One batch of (B, 3, frames, size, size): small clips and full-size ones in turn; for the
-    `decoder`, every second small one of the playground is seen from half the distance, and
-    `decoder_fast` of them show something that bounces or moves quickly."""
+    `decoder`, every second small one of the playground is seen from half the distance,
+    `decoder_fast` of them show something that bounces or moves quickly, and of another world
+    `decoder_replay` of the batches are of the playground."""
     full = step % 2 == 1
     size = stage.full_size if full else stage.size
     count = stage.full_batch if full else stage.batch
     rng = random.Random(f"{seed}/autoencoder/{step}")
+    if decoder and world is not PLAYGROUND and _drawn(rng, stage.decoder_replay):
+        world = PLAYGROUND
     near = decoder and world is PLAYGROUND and step % 4 == 0
     sample = close_up_scene if near else world.sample_scene
     scenes = []
