@@ -244,10 +244,13 @@ class Video:
         from lingen_cli.requests.write_recipe import recipe_of
 
         target, pattern = check_output(str(path))
-        destination = replace(
-            self._job.output.destination, path=target, pattern=pattern, overwrite=overwrite
+        before = self._job.output
+        destination = replace(before.destination, path=target, pattern=pattern, overwrite=overwrite)
+        job = replace(
+            self._job,
+            timeline=replace(self._job.timeline, draws_seeds=False),
+            output=replace(before, destination=destination),
         )
-        job = replace(self._job, destination=destination, draws_seeds=False)
         with (
             suppress(FinishedBefore),
             _progress(self._quiet) as progress,

@@ -114,7 +114,9 @@ def _joined(
         "ends": ends,
         "fps": job.timeline.rate,
         "metadata": tags_of(recipe) | tags if job.output.metadata else {},
-        "chapters": job.chapters_after(() if tracks is None else tracks.chapters),
+        "chapters": job.timeline.chapters_after(
+            () if tracks is None else tracks.chapters, job.output.beside
+        ),
         "target": work.target,
         "sound": beside.sound,
     }

@@ -66,8 +66,8 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
     Where the output is that very video, nothing is done. Whoever calls this tells the user, and
     then calls `mark_reported`. Raises BadDataError (65), NotAvailableError (69),
-    OutputExistsError (73), WriteFailedError (74), LockedError (75), PermissionDeniedError (77); the output is whole or
-    absent.
+    OutputExistsError (73), WriteFailedError (74), LockedError (75), PermissionDeniedError (77);
+    the output is whole or absent.
     """
     seconds_between()
     try:
@@ -272,7 +272,7 @@ def tell_start(job: Job, output: str, progress: Progress) -> None:
 
 
 def tracks_of(job: Job, progress: Progress) -> Tracks | None:
-    """Find what is taken over beside the frames; what is not kept as it was is told."""
+    """Find what is taken over beside the frames; warns about what is not kept as it was."""
     from lingen_cli.media.tracks.inspect import Tracks
     from lingen_cli.media.tracks.sound import made_track
 
@@ -288,7 +288,8 @@ def tracks_of(job: Job, progress: Progress) -> Tracks | None:
 
 
 def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
-    """The networks of `job`; words, sizes and thresholds that they make little of are told."""
+    """Load the networks of `job`, and warn about words, sizes and thresholds that they make little
+    of."""
     progress.phase("load")
     pipe = load(job)
     with plugin_parts.found():
@@ -368,7 +369,7 @@ def _verify(job: Job, made: EncodedVideo) -> None:
         verify_video(made.path, **facts)
     else:
         verify_joined(made.path, since=job.timeline.base.frames, **facts)
-    _verify_sound(made.path, encode_video.recipe)
+    _verify_sound(made.path, made.recipe)
 
 
 def _verify_sound(path: Path, recipe: Recipe) -> None:

@@ -122,7 +122,8 @@ class Finished:
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
         job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
-        self.job = replace(job, sound=sound_again(video, self.recipe, context))
+        sound = sound_again(video, self.recipe, context)
+        self.job = replace(job, output=replace(job.output, sound=sound))
 
     def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
@@ -148,8 +149,8 @@ class Finished:
         last = self.job.timeline.frames if end is None else self._frame("--to", end)
         if not 0 <= first < last <= self.job.timeline.frames:
             raise InvalidOptionError(
-                f"--from and --to must be a stretch of the video's {self.job.timeline.seconds:g} s, "
-                f"not {begin!r} to {end!r}"
+                "--from and --to must be a stretch of the video's "
+                f"{self.job.timeline.seconds:g} s, not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
         edit = Retaken(begin=first, frames=last - first, **self._inputs(part, again=True))
@@ -157,31 +158,32 @@ class Finished:
             return self._with(edit, part=part, copy=False)
         # The old seed would give the old part.
         edit = edit.sampled_with(seed=random_seed())
-        return replace(self._with(edit, part=part, copy=False), draws_seeds=True)
+        job = self._with(edit, part=part, copy=False)
+        return replace(job, timeline=replace(job.timeline, draws_seeds=True))
 
     def _with(self, *edits: Edit, part: NewPart, copy: bool) -> Job:
         before, recipe = self.job, self.recipe
-        if len(before.edits) + len(edits) > MAX_EDITS:
+        if len(before.timeline.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        whole, sources = (*before.edits, *edits), part.sampling.sources
-        check_edits(before.model.variant, whole, before.rate, sources=sources)
+        whole, sources = (*before.timeline.edits, *edits), part.sampling.sources
+        check_edits(before.model.variant, whole, before.timeline.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
             fingerprint=self._fingerprint,
             latents=recipe.latents if same else None,
-            done=len(before.edits),
+            done=len(before.timeline.edits),
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(
-            before,
+        timeline = replace(
+            before.timeline,
             edits=whole,
             samplers=samplers_of(self.registry, before.model.variant, whole),
             origin=origin,
-            beside=self.video,
-            draws_seeds=before.draws_seeds or part.draws_seed,
+            draws_seeds=before.timeline.draws_seeds or part.draws_seed,
         )
+        return replace(before, timeline=timeline, output=replace(before.output, beside=self.video))
 
     def _added(self, part: NewPart, frames: int) -> Added:
         return Added(frames=frames, crossfade=part.crossfade, **self._inputs(part))

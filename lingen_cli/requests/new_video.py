@@ -31,7 +31,15 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import GivenImage, GivenVideo, Job
+from lingen_cli.requests.job import (
+    GivenImage,
+    GivenVideo,
+    Job,
+    Output,
+    Runtime,
+    Timeline,
+    WeightChanges,
+)
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
@@ -122,29 +130,33 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             raise InvalidOptionError("--last-image needs a video of at least 2 frames")
         last_image = given_image(request.last_image, width, height)
     return Job(
-        edits=edits,
-        samplers=samplers_of(registry, variant, edits),
+        timeline=Timeline(
+            edits=edits,
+            samplers=samplers_of(registry, variant, edits),
+            rate=rate,
+            width=width,
+            height=height,
+            image=image,
+            last_image=last_image,
+            video=video,
+            draws_seeds="seed" not in loaded.sampling.values,
+        ),
         model=model,
-        rate=rate,
-        width=width,
-        height=height,
-        image=image,
-        last_image=last_image,
-        video=video,
-        sound=isinstance(variant, HubModel) and variant.sound and not request.no_sound,
-        device=settings.device,
-        crf=settings.crf,
-        encoder_preset=settings.encoder_preset,
-        destination=replace(into, streams=streams),
-        cache=loaded.cache,
-        preview=settings.preview,
-        subtitles=bool(shots) and not streams,
-        draws_seeds="seed" not in loaded.sampling.values,
-        loras=loras,
-        denoisers=denoisers,
-        quantize=request.quantize,
-        offload=settings.offload,
-        frugal=request.save_memory,
+        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize),
+        runtime=Runtime(
+            device=settings.device,
+            cache=loaded.cache,
+            preview=settings.preview,
+            offload=settings.offload,
+            frugal=request.save_memory,
+        ),
+        output=Output(
+            destination=replace(into, streams=streams),
+            crf=settings.crf,
+            encoder_preset=settings.encoder_preset,
+            subtitles=bool(shots) and not streams,
+            sound=isinstance(variant, HubModel) and variant.sound and not request.no_sound,
+        ),
     )
 
 

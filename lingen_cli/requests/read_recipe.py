@@ -23,7 +23,16 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
-from lingen_cli.requests.job import Base, GivenImage, GivenVideo, Job
+from lingen_cli.requests.job import (
+    Base,
+    GivenImage,
+    GivenVideo,
+    Job,
+    Output,
+    Runtime,
+    Timeline,
+    WeightChanges,
+)
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
 from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recipe_from_video
 from lingen_cli.zoo import licenses
@@ -73,9 +82,10 @@ def rerun(request: RerunRequest, context: Context) -> Job:
     stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
     if not images:
-        again = replace(again, beside=video, sound=sound_again(video, recipe, context))
-    if again.base is not None:
-        check_base(again.base)
+        sound = sound_again(video, recipe, context)
+        again = replace(again, output=replace(again.output, beside=video, sound=sound))
+    if again.timeline.base is not None:
+        check_base(again.timeline.base)
     for difference in differences(recipe, again):
         context.progress.warn(difference)
     return again
@@ -136,31 +146,36 @@ def prepare_again(
     check_formats(variant, recipe.quantize, denoisers, changes.offload)
     context.check_packages(recipe.quantize, denoisers)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
+    loras = tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras)
     return Job(
-        edits=edits,
-        samplers=samplers_of(registry, variant, edits),
+        timeline=Timeline(
+            edits=edits,
+            samplers=samplers_of(registry, variant, edits),
+            rate=recipe.rate,
+            width=width,
+            height=height,
+            base=base,
+            image=given_again(recipe.image, changes.image),
+            last_image=given_again(recipe.last_image, changes.last_image),
+            video=source(recipe.video),
+        ),
         model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
-        rate=recipe.rate,
-        width=width,
-        height=height,
-        base=base,
-        image=given_again(recipe.image, changes.image),
-        last_image=given_again(recipe.last_image, changes.last_image),
-        video=source(recipe.video),
-        device=device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        crf=recipe.crf,
-        encoder_preset=recipe.encoder_preset,
-        destination=into,
-        preview=changes.preview,
-        loras=tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras),
-        denoisers=denoisers,
-        quantize=recipe.quantize,
-        offload=changes.offload,
-        tiles=recipe.tiles,
-        sound=recipe.sound,
-        cache=changes.cache,
+        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize),
+        runtime=Runtime(
+            device=device,
+            dtype=recipe.dtype,
+            threads=recipe.threads,
+            cache=changes.cache,
+            preview=changes.preview,
+            offload=changes.offload,
+            tiles=recipe.tiles,
+        ),
+        output=Output(
+            destination=into,
+            crf=recipe.crf,
+            encoder_preset=recipe.encoder_preset,
+            sound=recipe.sound,
+        ),
     )
 
 

@@ -69,11 +69,11 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "review tokens": variant.review,
         "sampler": variant.sampler,
         "config": dict(variant.config),
-        "words": _words(variant),
+        "words": known_words(variant),
     }
 
 
-def _words(variant: ModelVariant) -> list[str] | None:
+def known_words(variant: ModelVariant) -> list[str] | None:
     """Words that its text encoder knows, where it reads no others and is here."""
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 

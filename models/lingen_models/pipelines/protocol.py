@@ -44,7 +44,7 @@ class VideoPipeline(Protocol):
 
     @property
     def takes_layout(self) -> bool:
-        """Tell whether it can be told where objects are."""
+        """Tell whether it takes a layout."""
 
     @property
     def device(self) -> torch.device:

@@ -208,8 +208,8 @@ class HubPipeline:
         if begins is None:
             raise DoesNotFitError(
                 f"out of memory: {self.model.name} does not fit with --offload {offload}: "
-                f"{memory}, its largest part, the {part}, takes {_gigabytes(size)}; leave out --offload, or "
-                "use --device cpu"
+                f"{memory}, its largest part, the {part}, takes {_gigabytes(size)}; "
+                "leave out --offload, or use --device cpu"
             )
         said = [] if begins == fit.PLACES["whole"] else [begins]
         said += ["images are decoded in tiles"] if self.tiles and not tiles else []

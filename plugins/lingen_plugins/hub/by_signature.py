@@ -239,7 +239,7 @@ class BySignature(HubPipeline):
             yield vae.decode(plain, *self._beside(plain), return_dict=False)[0]
 
     def _beside(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """What the autoencoder is told beside the latents."""
+        """Arguments of the autoencoder beside the latents."""
         if not self.pipe.vae.config.get("timestep_conditioning", False):
             return ()
         time = self._extra.get("decode_timestep", self._signature["decode_timestep"].default)

@@ -92,7 +92,7 @@ def _size_of(key: tuple[tuple[int, int], int]) -> int:
     return width * height * frames
 
 
-def told(draws: Sequence[Draw]) -> list[str]:
+def bucket_lines(draws: Sequence[Draw]) -> list[str]:
     """Lines that say which buckets there are."""
     lines = []
     for draw in draws:

@@ -100,7 +100,7 @@ class LatentClips:
         found = [
             index
             for index, scene in enumerate(self.scenes)
-            if all(thing.motion in motions for thing in scene.objects)
+            if all(obj.motion in motions for obj in scene.objects)
         ]
         if not found:
             raise ValueError(f"none of {len(self.scenes)} clips shows only {', '.join(motions)}")
