@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lingen_training.optimization.curves import read_log
+from lingen_training.optimization.stage_logs import read_log
 
 Losses = Mapping[str, Mapping[int, float]]
 """By model, by step: the mean loss of the steps since the one before."""

@@ -23,17 +23,20 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lingen_cli.media.reader import frames_at
 from lingen_cli.media.writer import VideoWriter
 from lingen_playground import FPS, Scene, as_frames, canonical_caption, render, sample_scene
-from lingen_playground.scenes.palette import BACKGROUNDS, COLORS
+from lingen_playground.oracle.judge import measure
+from lingen_playground.scenes.palette import COLORS
 
 BROWN = (120, 70, 25)
 STAND_IN = "orange"
 """Color of the scenes that are drawn in `BROWN`."""
 SECONDS = 4
-_GROUNDS = ("white", "grey", "blue sky", "green grass")
+_GROUNDS = ("white", "grey", "blue sky")
+"""Backgrounds on which the oracle tells brown from what is behind it."""
 
 
 def brown_scene(seed: int) -> Scene:
@@ -66,20 +69,15 @@ def write_clips(folder: Path, count: int) -> None:
         COLORS[STAND_IN] = known
 
 
-def is_brown(path: Path, background: str) -> bool:
-    """Tell whether what stands before the background is nearer to brown than to other colors."""
-    ground = np.array(BACKGROUNDS[background], np.float32)
-    names = [*COLORS, "brown"]
-    colors = np.array([*COLORS.values(), BROWN], np.float32)
-    found: list[str] = []
-    times = [0.5 + second for second in range(SECONDS)]
-    for image in frames_at(path, times, box=(128, 128)):
-        pixels = image.reshape(-1, 3).astype(np.float32)
-        apart = pixels[np.abs(pixels - ground).sum(1) > 120]
-        if len(apart) >= 40:
-            middle = np.median(apart, 0)
-            found.append(names[int(np.abs(colors - middle).sum(1).argmin())])
-    return bool(found) and found.count("brown") * 2 > len(found)
+def is_brown(path: Path) -> bool:
+    """Tell whether the oracle, which is given the color brown too, finds one brown object."""
+    frames = frames_at(path, [number / FPS for number in range(SECONDS * FPS)], box=(128, 128))
+    COLORS["brown"] = BROWN
+    try:
+        found = measure(torch.from_numpy(np.stack(list(frames))), FPS, most=1).objects
+    finally:
+        del COLORS["brown"]
+    return [one.color for one in found] == ["brown"]
 
 
 def lingen(*arguments: str) -> None:
@@ -99,7 +97,7 @@ def sampled(folder: Path, weights: Path, samples: int) -> float:
         path = folder / f"{number:02}.mp4"
         options = ["--weights", str(weights), "--seconds", str(SECONDS), "--seed", str(number)]
         lingen("generate", brown_caption(scene), *options, "-o", str(path), "--overwrite")
-        right += is_brown(path, scene.background)
+        right += is_brown(path)
     return right / samples
 
 

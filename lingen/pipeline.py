@@ -76,6 +76,7 @@ class Pipeline:
         image: str | Path | None = None,
         last_image: str | Path | None = None,
         layout: str | Path | None = None,
+        sound: bool = True,
         **sampling: Any,
     ) -> Video:
         """Make a new video.
@@ -87,6 +88,7 @@ class Pipeline:
             size: one side in pixels, or `192x128`.
             image, last_image: files of images that it starts from and ends in.
             layout: a JSON file of where things are, as `lingen layout` prints it.
+            sound: keep the sound of a model that makes some.
             sampling: options of `lingen generate` by their names: `steps`, `guidance`,
                 `guidance_interval`, `step_cache`, `sampler`, `negative`, `plan_layout`, `seed`.
 
@@ -102,6 +104,7 @@ class Pipeline:
             image=_path(image),
             last_image=_path(last_image),
             layout=_path(layout),
+            no_sound=not sound,
             model=self.model,
             weights=self._weights,
             device=self._device,
@@ -180,22 +183,22 @@ class Video:
     @property
     def prompt(self) -> str:
         """Prompt of its last part."""
-        return self._job.sampled[-1].prompt
+        return self._job.timeline.sampled[-1].prompt
 
     @property
     def seed(self) -> int:
         """Seed of its last part."""
-        return self._job.sampled[-1].sampling.seed
+        return self._job.timeline.sampled[-1].sampling.seed
 
     @property
     def fps(self) -> float:
         """Frames per second."""
-        return float(self._job.rate)
+        return float(self._job.timeline.rate)
 
     @property
     def seconds(self) -> float:
         """Length."""
-        return self._job.seconds
+        return self._job.timeline.seconds
 
     @property
     def latents(self) -> Tensor:
@@ -211,9 +214,21 @@ class Video:
 
         from lingen_cli.generation.encode import decoded_frames
 
-        first = 0 if self._latents.begin == 0 and self._job.base is None else self._job.kept
+        first = (
+            0
+            if self._latents.begin == 0 and self._job.timeline.base is None
+            else self._job.timeline.kept
+        )
         batches = decoded_frames(self._job, self._networks, self._latents, first)
         return torch.cat([torch.from_numpy(batch) for batch in batches])
+
+    @cached_property
+    def sound(self) -> tuple[Tensor, int] | None:
+        """The sound that the model made with it, float32 (channels, samples) from -1 to 1, and
+        samples per second; None where there is none."""
+        from lingen_cli.generation.encode import made_sound
+
+        return made_sound(self._job, self._networks, self._latents)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a file with the recipe inside, in the format of its name, as the command does, and
@@ -223,16 +238,19 @@ class Video:
         whole or absent.
         """
         from lingen_cli.generation.begun import Begun
-        from lingen_cli.generation.generate import filmed, journal_of, publish_video, tracks_of
-        from lingen_cli.generation.output import FinishedBefore, held, told
+        from lingen_cli.generation.generate import encoded, journal_of, publish_video, tracks_of
+        from lingen_cli.generation.output import FinishedBefore, held, mark_reported
         from lingen_cli.inputs.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
 
         target, pattern = check_output(str(path))
-        destination = replace(
-            self._job.destination, path=target, pattern=pattern, overwrite=overwrite
+        before = self._job.output
+        destination = replace(before.destination, path=target, pattern=pattern, overwrite=overwrite)
+        job = replace(
+            self._job,
+            timeline=replace(self._job.timeline, draws_seeds=False),
+            output=replace(before, destination=destination),
         )
-        job = replace(self._job, destination=destination, draws_seeds=False)
         with (
             suppress(FinishedBefore),
             _progress(self._quiet) as progress,
@@ -241,11 +259,11 @@ class Video:
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
             tracks = tracks_of(settled, progress)
             with journal_of(begun, work, progress) as journal:
-                made = filmed(
+                made = encoded(
                     settled, work, self._networks, self._latents, journal, tracks, progress
                 )
             publish_video(settled, work, self._latents, made, progress)
-        told(job)
+        mark_reported(job)
         self.path = target
         return target
 

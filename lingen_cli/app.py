@@ -6,12 +6,15 @@ fast and never imports torch or PyAV.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -36,6 +39,7 @@ from lingen_cli.commands import (
     plan,
     plugins,
     recipes,
+    report,
     rerun,
     resume,
     show,
@@ -50,6 +54,9 @@ from lingen_cli.terminal.log_file import close_log, log, open_log
 from lingen_cli.usage import help
 from lingen_cli.usage.help import examples_of
 from lingen_cli.usage.hints import with_hint
+
+_PATIENCE = 5.0
+"""Seconds that the end of the process waits for threads."""
 
 app = typer.Typer(
     name="lingen",
@@ -90,6 +97,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None] | typer.Typer]] = {
     help.MODELS: {"models": models.app, "plugins": plugins.app},
     help.RESEARCH: {
         "train": train.train,
+        "report": report.report,
         "data": data.app,
         "recipes": recipes.app,
         "convert": convert.convert,
@@ -168,10 +176,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+@functools.cache
+def _command() -> Callable[..., Any]:
+    """Make all commands of the annotations of their functions, which takes 50 ms, once."""
+    return typer.main.get_command(app)
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = int(app(given, prog_name="lingen", standalone_mode=False, obj=given) or 0)
+        code = int(_command()(given, prog_name="lingen", standalone_mode=False, obj=given) or 0)
     except SystemExit:
         code = 0  # only raised below us when the reader of our help text has gone away
     except BaseException as error:
@@ -204,4 +218,17 @@ def main() -> NoReturn:
     """The entry point."""
     code = run()
     signals.ignore()
+    threading.Thread(target=_end, args=(code,), name="end", daemon=True).start()
     sys.exit(code)
+
+
+def _end(code: int) -> None:
+    """End the process with `code` where threads that something left behind keep it from ending,
+    and name them."""
+    time.sleep(_PATIENCE)
+    own = {threading.main_thread(), threading.current_thread()}
+    left = [one.name for one in threading.enumerate() if one not in own and not one.daemon]
+    if left:
+        console.note(f"lingen: not waited for, threads that a plugin left: {', '.join(left)}")
+        sys.stdout.flush()
+        os._exit(code)

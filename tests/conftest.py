@@ -1,3 +1,5 @@
+import gc
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -27,12 +29,30 @@ END_TO_END = {
 }
 """Folders and files of tests that take seconds each; single tests are marked where they stand."""
 
+gc.disable()  # until the tests are collected, nearly nothing is garbage
 # Before anything imports torch, and inherited by every process that a test starts: the networks
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# What processes that tests fork need, imported once.
+multiprocessing.set_forkserver_preload(
+    [
+        "torch._dynamo",  # of optimizers
+        "av",
+        "lingen_cli.app",
+        "lingen_cli.generation.generate",
+        "lingen_cli.media.writer",
+        "lingen_training.trainer",
+    ]
+)
 # Tests give processes homes of their own, and each of those would compile the kernels again.
 os.environ.setdefault("LINGEN_C_KERNELS_FOLDER", os.path.expanduser("~/.cache/lingen/kernels"))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what stays to the end: modules, and the tests."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

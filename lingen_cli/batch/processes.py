@@ -82,7 +82,7 @@ class _Worker:
         )
         assert self.process.stdout is not None and self.process.stderr is not None
         self.ended = False
-        """It has told its last event."""
+        """Its last event was read."""
         self._errors: deque[str] = deque(maxlen=_LAST_LINES)
         self._threads = [
             threading.Thread(target=self._listen, args=(self.process.stdout, found), daemon=True),
@@ -107,7 +107,7 @@ class _Worker:
                     self._errors.append(line.strip())
 
     def wait(self) -> None:
-        """Wait for its end, and for all that it has told."""
+        """Wait for its end, and for all of its events."""
         self.process.wait()
         assert self.process.stdin is not None
         self.process.stdin.close()
@@ -144,7 +144,7 @@ def _collect(
     """Count what the processes say until all have ended."""
     running = len(workers)
     while running:
-        if signals.journal_asked():
+        if signals.journal_requested():
             signals.journal_written()
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):

@@ -78,7 +78,7 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """Outcomes of all lines that could be made; each is told to `events` as it ends."""
+    """Outcomes of all lines that could be made; each goes to `events` as it ends."""
 
     events: Events
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -135,7 +135,7 @@ def plan(
                 raise BadDataError(line.problem)
             request = _request(line, _output(line, folder, template))
             job = resolve(request, Context.open(progress))
-            output, pattern = job.destination.path, job.destination.pattern
+            output, pattern = job.output.destination.path, job.output.destination.pattern
             assert output is not None
             place = output.resolve()
             if place in taken:
@@ -154,12 +154,12 @@ def plan(
 
 
 def _work_of(job: Job) -> int:
-    frames = sum(one.frames * one.sampling.steps for one in job.sampled)
-    return max(1, frames * job.width * job.height)
+    frames = sum(one.frames * one.sampling.steps for one in job.timeline.sampled)
+    return max(1, frames * job.timeline.width * job.timeline.height)
 
 
 def run(tasks: Sequence[Task], tally: Tally, *, quiet: bool, retries: int, wait: float) -> None:
-    """Make what is missing, in order; a job that fails is told and passed over.
+    """Make what is missing, in order; a job that fails is reported and passed over.
 
     At the end, outputs that other runs hold are waited for, up to `wait` seconds: a run that ends
     without its video leaves it to this one.
@@ -191,7 +191,7 @@ def until_free(
     wait: float,
 ) -> None:
     """Call `attempt` with `tasks`, and for up to `wait` seconds with those of which it returns that
-    they are held; what is held then is told so."""
+    they are held; what is held then is reported so."""
     held = attempt(tasks)
     until = time.monotonic() + wait
     while held and time.monotonic() < until:
@@ -207,7 +207,7 @@ def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcom
     from lingen_cli.generation.generate import generate
 
     line, output = task.line, str(task.output)
-    with contextlib.suppress(OSError):  # told by what writes there
+    with contextlib.suppress(OSError):  # reported by what writes there
         task.output.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(retries + 1):
         try:
@@ -234,13 +234,13 @@ def loader() -> Load:
     def load(job: Job) -> Any:
         key = (
             tuple(job.model.hashes.items()),
-            job.device,
-            job.dtype,
-            job.threads,
-            job.offload,
-            job.loras,
-            job.denoisers,
-            job.quantize,
+            job.runtime.device,
+            job.runtime.dtype,
+            job.runtime.threads,
+            job.runtime.offload,
+            job.weights.loras,
+            job.weights.denoisers,
+            job.weights.quantize,
         )
         if key not in loaded:
             loaded.clear()

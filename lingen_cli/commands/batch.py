@@ -158,13 +158,13 @@ def batch(
         tasks, problems = plan(lines, target, name, silent, outputs=check)
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
-        told = f"{len(problems)} of {len(lines)} lines cannot be made"
+        summary = f"{len(problems)} of {len(lines)} lines cannot be made"
         if problems and not keep_going:
-            raise BadDataError(f"{printable(jobs)}: {told}; --keep-going makes the others")
+            raise BadDataError(f"{printable(jobs)}: {summary}; --keep-going makes the others")
         if check:
             console.note(f"lingen: {len(tasks)} jobs can be made")
             if problems:
-                raise SomeFailedError(told)
+                raise SomeFailedError(summary)
             return
         target.mkdir(parents=True, exist_ok=True)
         same = ["--output", str(target), "--name", name, "--retry", str(retry), "--", str(jobs)]

@@ -84,10 +84,10 @@ def bench(
             from lingen_cli.terminal.tables import aligned
             from lingen_training.bench.bench_report import draw, table
 
-            text, told = json.dumps(result, indent=2), aligned(table(result))
+            text, report = json.dumps(result, indent=2), aligned(table(result))
             image = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
-            words.write_text(told + "\n", encoding="utf-8")
+            words.write_text(report + "\n", encoding="utf-8")
             whole = work.temporary(".json")
             whole.write_text(text + "\n", encoding="utf-8")
             pairs = zip((image, words), drawn, strict=True)
@@ -96,7 +96,7 @@ def bench(
         if made and not any(output.iterdir()):
             output.rmdir()
         raise
-    console.result(text if as_json else told)
+    console.result(text if as_json else report)
     console.note(f"lingen: full result in {output / 'bench.json'}")
 
 

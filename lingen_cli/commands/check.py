@@ -58,7 +58,7 @@ def check(
         if plot.suffix.lower() != ".png":
             raise InvalidOptionError(f"--plot writes PNG, the name must end in .png: {plot.name!r}")
         if find_spec("matplotlib") is None:
-            raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[train]'")
+            raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[plots]'")
 
     def one(video: Path) -> None:
         named = video if len(videos) > 1 else None
@@ -86,8 +86,8 @@ def _check(
         _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite=overwrite)
         console.note(f"lingen: drawn in {plot}")
     passed = max_drift is None or report.drift <= max_drift
-    told = _table(report, named)
-    console.result(json.dumps(_as_json(video, report, passed)) if as_json else told)
+    text = _table(report, named)
+    console.result(json.dumps(_as_json(video, report, passed)) if as_json else text)
     if not passed:
         raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 

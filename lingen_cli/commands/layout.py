@@ -31,7 +31,9 @@ def layout(
     from lingen_cli.inputs.prompts import check_prompt
     from lingen_cli.inputs.settings import load
     from lingen_cli.terminal import console
+    from lingen_cli.zoo.describe import known_words
     from lingen_cli.zoo.locate import find_model, open_registry
+    from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_models.sampling.layout import instant_frames
     from lingen_plugins.contracts import ModelVariant
 
@@ -42,7 +44,11 @@ def layout(
         raise InvalidOptionError(f"{variant.name} plans no layouts")
     stride = registry.autoencoders[variant.autoencoder].time_stride
     count = 1 + -(-round(seconds * variant.fps - 1) // stride)
-    planned = variant.plan_layout(text, seed, instant_frames(range(count), stride), None)
+    known = known_words(variant)
+    words = [] if known is None else split_words(text)
+    unknown = {word for word in words if known_form(word, known or ()) is None}
+    frames = instant_frames(range(count), stride)
+    planned = variant.plan_layout(text, seed, frames, None, unknown)
     if planned is None:
         raise BadDataError(
             f"{variant.name} plans layouts for prompts that name one or two things it knows, "

@@ -111,7 +111,7 @@ def metrics(
     if not 0 <= clip_seconds <= _LONGEST_CLIP:  # also refuses nan
         raise InvalidOptionError(f"--clip-seconds must be from 0 to {_LONGEST_CLIP:g}")
     check_device(device)
-    asked = _asked(metrics, dino, clip, prompt, fvd=fvd_network is not None)
+    chosen = _chosen(metrics, dino, clip, prompt, fvd=fvd_network is not None)
     paths = [one for path in videos for one in (find_videos([path]) if path.is_dir() else [path])]
     if not paths:
         raise InvalidOptionError("there are no videos in the folders that were named")
@@ -125,17 +125,17 @@ def metrics(
             target = vbench / "lingen_eval_results.json"
             check_target(vbench / _FULL_INFO, overwrite)
             work = stack.enter_context(WorkFolder(target, overwrite=overwrite))
-        networks, encoder = _networks(asked, dino, clip, fvd_network, fvd_frames, device)
+        networks, encoder = _networks(chosen, dino, clip, fvd_network, fvd_frames, device)
         features = None
         if encoder is not None and reference is not None:
             real = _reference(reference, encoder, fvd_frames)
             features = _clip_features(encoder, fvd_frames)
 
         def one(video: Path) -> None:
-            words = prompt_of(video, prompt) if "clip_score" in asked else None
+            words = prompt_of(video, prompt) if "clip_score" in chosen else None
             scores, rate = measure(
                 video,
-                asked,
+                chosen,
                 clip_seconds=clip_seconds,
                 static_only=static_only,
                 networks=networks,
@@ -171,7 +171,7 @@ def metrics(
         raise failed
 
 
-def _asked(
+def _chosen(
     names: str | None, dino: Path | None, clip: Path | None, prompt: str | None, *, fvd: bool
 ) -> list[str]:
     """Names of the metrics to measure. Raises InvalidOptionError (2)."""
@@ -184,8 +184,8 @@ def _asked(
         raise InvalidOptionError("--prompt is for the metric clip_score, which needs --clip FOLDER")
     if names is None:
         return [name for name, one in METRICS.items() if given[one.needs]]
-    asked = [one.strip() for one in names.split(",") if one.strip()]
-    for name in asked:
+    chosen = [one.strip() for one in names.split(",") if one.strip()]
+    for name in chosen:
         if name not in METRICS:
             near = nearest(name, METRICS)
             hint = f"did you mean {near}?" if near else f"there are {', '.join(METRICS)}"
@@ -196,18 +196,18 @@ def _asked(
                 f"{name} needs --{network} FOLDER with the weights of {network.upper()}; "
                 f"docs/metrics.md says which"
             )
-    if not asked and not fvd:
+    if not chosen and not fvd:
         raise InvalidOptionError("--metrics names no metric")
     for network in ("dino", "clip"):
-        if given[network] and not any(METRICS[name].needs == network for name in asked):
+        if given[network] and not any(METRICS[name].needs == network for name in chosen):
             raise InvalidOptionError(f"no metric of --metrics needs --{network}")
-    if prompt is not None and "clip_score" not in asked:
+    if prompt is not None and "clip_score" not in chosen:
         raise InvalidOptionError("--prompt is for the metric clip_score")
-    return asked
+    return chosen
 
 
 def _networks(
-    asked: list[str],
+    chosen: list[str],
     dino: Path | None,
     clip: Path | None,
     fvd_network: Path | None,
@@ -241,7 +241,7 @@ def _networks(
     try:
         networks = Networks(
             dino=None if dino is None else DinoEncoder(dino, place),
-            clip=None if clip is None else ClipEncoder(clip, place, texts="clip_score" in asked),
+            clip=None if clip is None else ClipEncoder(clip, place, texts="clip_score" in chosen),
         )
         encoder = None if fvd_network is None else VideoEncoder(fvd_network, fvd_frames, place)
     except MissingTransformersError as error:
@@ -260,7 +260,7 @@ def _clip_features(encoder: VideoEncoder, length: int) -> ClipFeatures:
 
 
 def _reference(path: Path, encoder: VideoEncoder, length: int) -> ClipFeatures:
-    """Features of the real videos. Those that cannot be read are told and left out.
+    """Features of the real videos. Those that cannot be read are named and left out.
 
     Raises MissingInputError (66), and BadDataError (65) where there are fewer than two clips.
     """

@@ -69,11 +69,11 @@ def list_models(
         console.note(f"lingen: {more} more have no weights here: lingen models list --all")
     if everything:
         for way, names in ways(registry.model_variants.values()).items():
-            told = ", ".join(names)
+            listed = ", ".join(names)
             if way.startswith("lingen train"):
-                console.note(f"lingen: no weights yet of {told}; to train some: {way}")
+                console.note(f"lingen: no weights yet of {listed}; to train some: {way}")
             else:
-                console.note(f"lingen: weights of {told}: {way}")
+                console.note(f"lingen: weights of {listed}: {way}")
 
 
 @app.command()
@@ -196,8 +196,8 @@ def verify(
             if not as_json:
                 console.warning(str(error))
             continue
-        told = {part: {**asdict(its), "path": str(its.path)} for part, its in parts.items()}
-        reports.append({"name": one, "passed": True, "problem": None, "parts": told})
+        listed = {part: {**asdict(its), "path": str(its.path)} for part, its in parts.items()}
+        reports.append({"name": one, "passed": True, "problem": None, "parts": listed})
         if not as_json:
             for part, its in parts.items():
                 pinned = ", as published" if its.pinned else ""

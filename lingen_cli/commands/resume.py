@@ -97,15 +97,19 @@ def _go_on(
             offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
-        if begun.origin is not None and not 0 < begun.origin.done < len(again.edits):
+        if begun.origin is not None and not 0 < begun.origin.done < len(again.timeline.edits):
             raise BadDataError(f"damaged journal of {target}: its edits are not whole")
+        origin = None if begun.origin is None else begun.origin.origin()
         job = replace(
             again,
-            origin=None if begun.origin is None else begun.origin.origin(),
-            beside=None if begun.beside is None else Path(begun.beside),
-            subtitles=begun.subtitles,
-            metadata=begun.metadata,
-            decode_only=decode_only,
+            timeline=replace(again.timeline, origin=origin),
+            runtime=replace(again.runtime, decode_only=decode_only),
+            output=replace(
+                again.output,
+                beside=None if begun.beside is None else Path(begun.beside),
+                subtitles=begun.subtitles,
+                metadata=begun.metadata,
+            ),
         )
         if published(WorkFolder(target), job) is None:  # else it has replaced what it goes on with
             check_inputs(job)

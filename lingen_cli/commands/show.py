@@ -169,6 +169,7 @@ def _as_json(
             "seconds": info.duration,
             "rotation": info.rotation,
             "codec": info.codec,
+            "sound": info.sound,
         },
         "recipe": recipe,
         "sheet": None if sheet is None else str(sheet),
@@ -186,6 +187,8 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, Any] | None, *, ver
         ("duration", "unknown" if info.duration is None else f"{info.duration:.3f} s"),
         ("codec", info.codec),
     ]
+    if info.sound is not None:
+        rows.append(("sound", info.sound))
     if info.rotation:
         rows.append(("rotation", f"{info.rotation} degrees"))
     if recipe is not None and verbose:
@@ -213,8 +216,8 @@ def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:
     prompts = [recipe.get("prompt")]
     edits = recipe.get("edits")
     prompts += [one.get("prompt") for one in edits or () if isinstance(one, dict)]
-    told = [_plain(one) for one in dict.fromkeys(filter(None, map(_text, prompts)))]
-    rows = [("prompt" if number == 0 else "then", text) for number, text in enumerate(told)]
+    lines = [_plain(one) for one in dict.fromkeys(filter(None, map(_text, prompts)))]
+    rows = [("prompt" if number == 0 else "then", text) for number, text in enumerate(lines)]
     return rows + [(name, _plain(value)) for name, value in names.items() if value is not None]
 
 
@@ -222,14 +225,14 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _render(thing: "RenderableType") -> None:
+def _render(renderable: "RenderableType") -> None:
     """Print through rich, and through the one place that knows what a closed or full output
     means."""
     from rich.console import Console
 
     screen = Console()
     with screen.capture() as captured:
-        screen.print(thing)
+        screen.print(renderable)
     console.result(captured.get().removesuffix("\n"))
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lingen_cli.usage.completion import completed
+
+if TYPE_CHECKING:
+    from lingen_training.optimization.loop import DivergedError
+    from lingen_training.optimization.stage_logs import Watcher
 
 
 def train(
@@ -24,7 +30,7 @@ def train(
         typer.Option(
             "--output",
             "-o",
-            help="Folder for weights and curves.",
+            help="Folder for weights, logs and the report.",
             show_default="runs/RECIPE, or runs/MODEL",
         ),
     ] = None,
@@ -71,10 +77,27 @@ def train(
             "for models larger than one device.",
         ),
     ] = False,
+    split_clips: Annotated[
+        bool,
+        typer.Option(
+            "--split-clips",
+            help="Divide every clip over the processes by its latent frames (sequence "
+            "parallelism), for clips larger than one device.",
+        ),
+    ] = False,
     resume: Annotated[
         bool,
         typer.Option(help="Go on with what the folder holds; --no-resume refuses to touch it."),
     ] = True,
+    log_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TOOL",
+            help="Log to tensorboard or wandb, too; may be given twice. They write files in the "
+            "folder; nothing is sent unless WANDB_MODE asks for it.",
+            autocompletion=completed("log target"),
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -99,9 +122,10 @@ def train(
     """Train a model from a recipe.
 
     Stages: autoencoder, images, short clips, long clips. The same command again goes on where the
-    last one stopped. With --model, the network is that model's, not the recipe's.
+    last one stopped. With --model, the network is that model's, not the recipe's. The folder's
+    report.html shows losses and samples, also while it trains.
     """
-    from lingen_cli.errors import BadDataError, InvalidOptionError, OutOfMemory
+    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.training_inputs import find_recipe, footage_of, weights_of
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
@@ -110,6 +134,7 @@ def train(
     planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}
     if not dry_run and (given := [name for name, value in planned.items() if value]):
         raise InvalidOptionError(f"{given[0]} belongs to --dry-run")
+    _check_log_targets(log_to or [])
     recipe = find_recipe(recipe)
     check_device(device)
     registry = open_registry(console.warning)
@@ -119,57 +144,119 @@ def train(
         teacher = weights_of(registry, teacher, "denoiser")
     config = registry.model_variants[model].config if model else None
     folder = output or Path("runs") / (model or recipe.stem)
-    with signals.announced():
+    with signals.announced(), _explained(recipe):
         from lingen_cli.installation import plugin_parts
         from lingen_cli.zoo.load_model import find_device
-        from lingen_training.optimization.parallel import LostProcessError
         from lingen_training.trainer import train as run_stages
-        from lingen_training.training_recipe import RecipeError, read_recipe
+        from lingen_training.training_recipe import read_recipe
 
-        try:
-            if data is None and (named := read_recipe(recipe).data.folder) is not None:
-                data = recipe.parent / named
-            footage = None if data is None else footage_of(data)
-            if dry_run:
-                from lingen_cli.planning.training_plan import tell_training
-                from lingen_training.trainer import Inputs
+        if data is None and (named := read_recipe(recipe).data.folder) is not None:
+            data = recipe.parent / named
+        footage = None if data is None else footage_of(data)
+        chosen = find_device(device)
+        if dry_run:
+            from lingen_cli.planning.training_plan import tell_training
+            from lingen_training.trainer import Inputs
 
-                chosen = find_device(device)
-                with plugin_parts.found():
-                    tell_training(
-                        Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
-                        registry,
-                        kind=device_kind,
-                        devices=devices or 1,
-                        processes=processes,
-                        as_json=as_json,
-                    )
-                return
             with plugin_parts.found():
-                run_stages(
-                    recipe,
-                    folder,
-                    device=find_device(device),
-                    report=console.note,
-                    resume=resume,
-                    start_from=start_from,
-                    model=config,
-                    teacher=teacher,
-                    registry=registry,
+                tell_training(
+                    Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
+                    registry,
+                    kind=device_kind,
+                    devices=devices or 1,
                     processes=processes,
-                    shard=shard,
-                    footage=footage,
+                    as_json=as_json,
                 )
-        except RecipeError as error:
-            raise BadDataError(str(error)) from error
-        except FloatingPointError as error:
-            raise BadDataError(f"{error}; lower its learning_rate in {recipe}") from error
-        except LostProcessError as error:
-            raise OutOfMemory(
-                f"{error}, as the system does when memory runs out; the same command goes on "
-                "from the last saved step, with --processes 1 in less memory"
-            ) from error
-    from lingen_training.optimization.parallel import launched_rank
+            return
+        from lingen_training.optimization.parallel import launched_rank
+        from lingen_training.optimization.stage_logs import watched
 
-    if launched_rank() == 0:
+        leads = launched_rank() == 0
+        watchers = _watchers(folder, chosen, log_to or []) if leads else []
+        with watched(watchers), _explained(recipe), plugin_parts.found():
+            run_stages(
+                recipe,
+                folder,
+                device=chosen,
+                report=console.note,
+                resume=resume,
+                start_from=start_from,
+                model=config,
+                teacher=teacher,
+                registry=registry,
+                processes=processes,
+                shard=shard,
+                split_clips=split_clips,
+                footage=footage,
+                watchers=watchers,
+            )
+    if leads:
         console.path(folder)
+
+
+@contextmanager
+def _explained(recipe: Path) -> Iterator[None]:
+    """Turn errors of a training into BadDataError (65) and OutOfMemory (71)."""
+    from lingen_cli.errors import BadDataError, OutOfMemory
+    from lingen_training.optimization.loop import DivergedError
+    from lingen_training.optimization.parallel import LostProcessError
+    from lingen_training.training_recipe import RecipeError
+
+    try:
+        yield
+    except RecipeError as error:
+        raise BadDataError(str(error)) from error
+    except DivergedError as error:
+        raise BadDataError(f"{error}; {_remedy(error, recipe)}") from error
+    except LostProcessError as error:
+        raise OutOfMemory(
+            f"{error}, as the system does when memory runs out; the same command goes on "
+            "from the last saved step, with --processes 1 in less memory"
+        ) from error
+
+
+def _remedy(error: DivergedError, recipe: Path) -> str:
+    """What to do about a stage that diverged."""
+    from lingen_cli.files.printable import printable
+    from lingen_training.shipped import shipped_recipes
+
+    where = printable(recipe)
+    if recipe in shipped_recipes().values():
+        where = f"a copy of the recipe (lingen recipes copy {recipe.stem})"
+    if error.stage in ("autoencoder", "decoder"):
+        key = "learning_rate" if error.stage == "autoencoder" else "decoder_learning_rate"
+        return f"lower {key} of [autoencoder] in {where}, and train into another folder"
+    then = f"go on from step {error.saved}" if error.saved else "begin the stage again"
+    return f"lower its learning_rate in {where}, and train into the same folder to {then}"
+
+
+def _check_log_targets(names: list[str]) -> None:
+    """Raise InvalidOptionError (2) for unknown tools, NotAvailableError (69) for those whose
+    package is missing."""
+    from importlib.util import find_spec
+
+    from lingen_cli.errors import InvalidOptionError, NotAvailableError
+    from lingen_models.spelling import did_you_mean
+    from lingen_training.optimization.scalar_logs import LOG_TARGETS
+
+    for name in names:
+        if name not in LOG_TARGETS:
+            hint = did_you_mean(name, LOG_TARGETS)
+            raise InvalidOptionError(f"--log-to: unknown tool {name!r}; {hint}")
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:  # or a mere folder of that name, such as W&B's own
+            raise NotAvailableError(f"--log-to {name} needs {name}: pip install 'lingen[{name}]'")
+
+
+def _watchers(folder: Path, device: str, log_targets: list[str]) -> list[Watcher]:
+    """Those who are told of a training in `folder`: its report, and other tools."""
+    from lingen_cli.gallery.training_watcher import ReportWatcher
+    from lingen_training.bench.machine import describe, in_words
+    from lingen_training.optimization.scalar_logs import TensorBoardLog, WandbLog
+
+    found: list[Watcher] = [ReportWatcher(folder, in_words(describe(device)))]
+    if "tensorboard" in log_targets:
+        found.append(TensorBoardLog(folder / "tensorboard"))
+    if "wandb" in log_targets:
+        found.append(WandbLog(folder))
+    return found

@@ -21,7 +21,7 @@ _WHOLE = 0.9
 """A share of its frames below which a video is said to break off."""
 
 
-def measure(video: Path, asked: Collection[str], **options: Any) -> tuple[VideoScores, float]:
+def measure(video: Path, names: Collection[str], **options: Any) -> tuple[VideoScores, float]:
     """Scores and frame rate of one video; `options` are those of `score_video`.
 
     Raises BadDataError (65), and as `every_frame`.
@@ -48,7 +48,7 @@ def measure(video: Path, asked: Collection[str], **options: Any) -> tuple[VideoS
             scores = score_video(
                 every_frame(video, on_damage=damaged),
                 min(rate, MAX_RATE),
-                asked,
+                names,
                 progress=progress.advance,
                 **options,
             )
@@ -70,10 +70,10 @@ def prompt_of(video: Path, given: str | None) -> str | None:
     edits = recipe.get("edits")
     parts = [recipe, *(edits if isinstance(edits, list) else [])]
     said = [one.get("prompt") for one in parts if isinstance(one, dict)]
-    told = {one for one in said if isinstance(one, str) and one}
-    if len(told) == 1:
-        return told.pop()
-    if told:
+    prompts = {one for one in said if isinstance(one, str) and one}
+    if len(prompts) == 1:
+        return prompts.pop()
+    if prompts:
         console.warning(f"several prompts, so no clip_score; give --prompt: {printable(video)}")
         return None
     beside = caption_beside(video)

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lingen_cli.datasets.footage import Clip, Footage
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.images.orientation import Image
+    from lingen_models.sampling.layout import Layout
 
+_MEASURED = 64
+"""Pixels to a side at which objects are measured."""
 FPS = 16
 """Frames per second of everything that is trained on."""
 
@@ -105,25 +109,49 @@ class VideoFolder:
         import torch
 
         sides = (size, size) if isinstance(size, int) else size
-        videos = [np.stack(self._frames(one, frames, sides)) for one in scenes]
+        videos = [np.stack(_frames(one, frames, sides)) for one in scenes]
         pixels = torch.from_numpy(np.stack(videos)).permute(0, 4, 1, 2, 3)
         return pixels.float() / 127.5 - 1
 
-    def _frames(self, scene: Excerpt, frames: int, size: tuple[int, int]) -> list[Image]:
-        from lingen_cli.media.images.image_files import fit_image, read_image
-        from lingen_cli.media.images.resize import Fit
-        from lingen_cli.media.reader import frames_at
+    def layout(self, scene: Excerpt, frames: int) -> Layout | None:
+        """Measure where the object that a caption describes is in a square excerpt; None where the
+        clip does not show one object before a background of the playground."""
+        return _measured(scene, frames)
 
-        clip = scene.clip
-        if clip.seconds is None:
-            return [fit_image(read_image(clip.path), *size)] * frames
-        begin = scene.begin * max(0.0, clip.seconds - frames / FPS)
-        fit = Fit(name="crop", seen=(clip.width, clip.height), size=size)
-        times = [begin + number / FPS for number in range(frames)]
-        try:
-            return list(frames_at(clip.path, times, fit=fit))
-        except BadDataError:  # damaged there: its first frame still decodes
-            return list(frames_at(clip.path, [0.0], fit=fit)) * frames
+
+@lru_cache(maxsize=4096)  # measured once, and drawn often
+def _measured(scene: Excerpt, frames: int) -> Layout | None:
+    import numpy as np
+    import torch
+
+    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
+    from lingen_playground.oracle.lone_object import lone_object
+
+    images = np.stack(_frames(scene, frames, (_MEASURED, _MEASURED)))
+    found = lone_object(torch.from_numpy(images), scene.clip.caption)
+    if found is None:
+        return None
+    phrase, places = found
+    rows = list(enumerate(places.tolist()))
+    path = tuple(Keyframe(at, x, y, radius) for at, (x, y, radius, seen) in rows if seen)
+    return Layout((LayoutObject(phrase, path),))
+
+
+def _frames(scene: Excerpt, frames: int, size: tuple[int, int]) -> list[Image]:
+    from lingen_cli.media.images.image_files import fit_image, read_image
+    from lingen_cli.media.images.resize import Fit
+    from lingen_cli.media.reader import frames_at
+
+    clip = scene.clip
+    if clip.seconds is None:
+        return [fit_image(read_image(clip.path), *size)] * frames
+    begin = scene.begin * max(0.0, clip.seconds - frames / FPS)
+    fit = Fit(name="crop", seen=(clip.width, clip.height), size=size)
+    times = [begin + number / FPS for number in range(frames)]
+    try:
+        return list(frames_at(clip.path, times, fit=fit))
+    except BadDataError:  # damaged there: its first frame still decodes
+        return list(frames_at(clip.path, [0.0], fit=fit)) * frames
 
 
 def first_image(clip: Clip, side: int = 160) -> Image:

@@ -363,10 +363,10 @@ def _allocate(descriptor: int, folder: Path, size: int) -> None:
 def _no_space(error: OSError, folder: Path, size: int) -> LingenError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return MissingInputError(f"no such folder: {printable(folder)}")
-    told = write_error(error, folder)
-    if isinstance(told, DiskFullError):
-        return DiskFullError(f"{told} ({size / 2**20:.0f} MiB needed)")
-    return told
+    named = write_error(error, folder)
+    if isinstance(named, DiskFullError):
+        return DiskFullError(f"{named} ({size / 2**20:.0f} MiB needed)")
+    return named
 
 
 def check_target(target: Path, overwrite: bool, pattern: str | None = None) -> None:

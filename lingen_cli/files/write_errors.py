@@ -1,4 +1,4 @@
-"""Names failed file operations as users are told of them (reliability.md C3, C6)."""
+"""Names failed file operations in the words of the messages (reliability.md C3, C6)."""
 
 import errno
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Gallery: one HTML page that shows many videos, how they were made, and what differs."""
+"""Pages of HTML: galleries of many videos, reports of trainings."""

@@ -61,5 +61,5 @@ class ClipFolder:
 
     def _entry(self, path: Path, model: str, clip: Clip) -> Entry:
         entry = read_entry(path, self.page.parent)
-        told = f"wrong: {', '.join(clip.wrong)}" if clip.wrong else "right"
-        return replace(entry, kind="lingen", prompt=clip.prompt, model=model, problem=told)
+        verdict = f"wrong: {', '.join(clip.wrong)}" if clip.wrong else "right"
+        return replace(entry, kind="lingen", prompt=clip.prompt, model=model, problem=verdict)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from lingen_cli.errors import MissingInputError
 from lingen_cli.files.work_folder import WorkFolder
@@ -55,11 +56,29 @@ def write_page(entries: Iterable[Entry], output: Path, title: str, *, overwrite:
 
 def html_of(entries: Iterable[Entry], title: str) -> Iterator[str]:
     """Yield HTML that shows these videos, piece by piece; nothing in them is taken for markup."""
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-    head, tail = template.replace("{{title}}", html.escape(title)).split("{{data}}")
+    head, tail = around_data("page.html", title)
     yield head + "["
     for number, entry in enumerate(entries):
-        row = json.dumps(asdict(entry) | {"number": number}, separators=(",", ":"))
-        # Inside a script element only `</script` and `<!--` mean anything, and JSON can do without.
-        yield ("," if number else "") + row.replace("<", "\\u003c")
+        yield ("," if number else "") + embedded(asdict(entry) | {"number": number})
     yield "]" + tail
+
+
+def around_data(template: str, title: str) -> tuple[str, str]:
+    """Return what a page has before and after its data, in JSON: a template of this package with
+    the style and the script that all pages share."""
+    folder = files(__package__)
+    parts = {
+        mark: folder.joinpath(name).read_text(encoding="utf-8")
+        for mark, name in (("{{style}}", "style.css"), ("{{script}}", "parts.js"))
+    }
+    parts["{{title}}"] = html.escape(title)
+    head, tail = folder.joinpath(template).read_text(encoding="utf-8").split("{{data}}")
+    for mark, text in parts.items():
+        head, tail = head.replace(mark, text), tail.replace(mark, text)
+    return head, tail
+
+
+def embedded(data: Any) -> str:
+    """Return data as JSON for a script element: inside one only `</script` and `<!--` mean
+    anything, and JSON can do without."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

@@ -111,18 +111,18 @@ class _Handler(BaseHTTPRequestHandler):
         with file:
             size = os.fstat(file.fileno()).st_size
             begin, end = 0, size
-            if asked := _RANGE.fullmatch(self.headers.get("Range", "")):
-                begin = int(asked[1])
-                end = min(size, int(asked[2]) + 1) if asked[2] else size
+            if found := _RANGE.fullmatch(self.headers.get("Range", "")):
+                begin = int(found[1])
+                end = min(size, int(found[2]) + 1) if found[2] else size
                 if begin >= end:
                     self.send_error(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
                     return
-            self.send_response(HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK)
+            self.send_response(HTTPStatus.PARTIAL_CONTENT if found else HTTPStatus.OK)
             kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
             self.send_header("Content-Type", kind)
             self.send_header("Accept-Ranges", "bytes")
             self.send_header("Content-Length", str(end - begin))
-            if asked:
+            if found:
                 self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{size}")
             self.end_headers()
             file.seek(begin)

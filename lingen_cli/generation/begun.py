@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,7 +17,7 @@ from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.recipe import Recipe, recipe_from_video
-from lingen_cli.requests.write_recipe import asked_in, asked_of
+from lingen_cli.requests.write_recipe import settings_in, settings_of
 
 JOB = "job.json"
 """The file, in the journal of the run."""
@@ -89,14 +88,14 @@ class Begun(BaseModel):
         """The record of a job that begins now."""
         return cls(
             name=target.name,
-            pattern=job.destination.pattern,
-            overwrite=job.destination.overwrite,
+            pattern=job.output.destination.pattern,
+            overwrite=job.output.destination.overwrite,
             replaces=print_of(target),
-            subtitles=job.subtitles,
-            metadata=job.metadata,
+            subtitles=job.output.subtitles,
+            metadata=job.output.metadata,
             recipe=recipe,
-            origin=None if job.origin is None else SavedOrigin.of(job.origin),
-            beside=None if job.beside is None else str(job.beside.absolute()),
+            origin=None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin),
+            beside=None if job.output.beside is None else str(job.output.beside.absolute()),
         )
 
     def may_replace(self, target: Path) -> bool:
@@ -107,7 +106,7 @@ class Begun(BaseModel):
         if self.replaces is not None and print_of(target) == self.replaces:
             return True
         try:
-            return asked_in(recipe_from_video(target)) == asked_in(self.recipe)
+            return settings_in(recipe_from_video(target)) == settings_in(self.recipe)
         except LingenError:
             return False
 
@@ -179,20 +178,20 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     begun = read_begun(folder)
     if begun is None:
         return job
-    origin = None if job.origin is None else SavedOrigin.of(job.origin)
+    origin = None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin)
     if begun.origin != origin or not same_work(begun.recipe, job):
         return None
-    if not job.draws_seeds:
+    if not job.timeline.draws_seeds:
         return job
-    return replace(job, edits=begun.recipe.all_edits)
+    return job.with_edits(begun.recipe.all_edits)
 
 
 def same_work(recipe: Recipe, job: Job) -> bool:
     """Tell whether a recipe asks for what `job` asks for; seeds that were drawn need not be
     equal."""
-    then, now = asked_in(recipe), asked_of(job)
-    if job.draws_seeds:
-        made = 0 if job.origin is None else job.origin.done
+    then, now = settings_in(recipe), settings_of(job)
+    if job.timeline.draws_seeds:
+        made = 0 if job.timeline.origin is None else job.timeline.origin.done
         then, now = _without_seeds(then, made), _without_seeds(now, made)
     return then == now
 
@@ -200,8 +199,8 @@ def same_work(recipe: Recipe, job: Job) -> bool:
 def same_edit(begun: Begun, job: Job) -> bool:
     """Tell whether `job` asks for the edit again that a run has begun with: it goes on with what
     came of that run, or with what that went on with."""
-    assert job.origin is not None
-    then, now = asked_in(begun.recipe), asked_of(job)["edits"][job.origin.done - 1 :]
+    assert job.timeline.origin is not None
+    then, now = settings_in(begun.recipe), settings_of(job)["edits"][job.timeline.origin.done - 1 :]
     if begun.origin is None:  # of a video from elsewhere
         made = [then | {"kind": "add"}]
     else:
@@ -210,7 +209,7 @@ def same_edit(begun: Begun, job: Job) -> bool:
         return False
     for old, new in zip(made, now, strict=True):
         for key in new.keys() & old.keys():
-            drawn = key == "sampling" and job.draws_seeds
+            drawn = key == "sampling" and job.timeline.draws_seeds
             if old[key] != new[key] and not (drawn and _seedless(old[key]) == _seedless(new[key])):
                 return False
     return True
@@ -220,7 +219,7 @@ def _seedless(sampling: dict[str, Any]) -> dict[str, Any]:
     return sampling | {"seed": 0}
 
 
-def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
+def _without_seeds(settings: dict[str, Any], made: int) -> dict[str, Any]:
     """What was asked for, without the seeds of the edits after the first `made`."""
 
     def without(edit: dict[str, Any]) -> dict[str, Any]:
@@ -228,6 +227,6 @@ def _without_seeds(asked: dict[str, Any], made: int) -> dict[str, Any]:
 
     later = [
         without(edit) if number >= made else edit
-        for number, edit in enumerate(asked["edits"], start=1)
+        for number, edit in enumerate(settings["edits"], start=1)
     ]
-    return (asked if made else without(asked)) | {"edits": later}
+    return (settings if made else without(settings)) | {"edits": later}

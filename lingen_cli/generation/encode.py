@@ -24,15 +24,17 @@ from lingen_cli.terminal.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.tracks.inspect import Tracks
+    from lingen_cli.media.tracks.sound import EncodedSound
     from lingen_cli.media.writer import VideoWriter
     from lingen_models.pipelines.protocol import VideoPipeline
 
 
 @dataclass(frozen=True)
-class Film:
+class EncodedVideo:
     """A whole video, not yet published, its recipe, which now has the hashes of its frames, and
     the kinds of the tracks beside its frames."""
 
@@ -41,7 +43,15 @@ class Film:
     beside: tuple[str, ...] = ()
 
 
-def film(
+@dataclass(frozen=True)
+class _Beside:
+    """Tracks that are taken over, and sound that was made."""
+
+    tracks: Tracks | None
+    sound: EncodedSound | None
+
+
+def encode_video(
     job: Job,
     pipe: VideoPipeline,
     latents: Latents,
@@ -50,29 +60,35 @@ def film(
     recipe: Recipe,
     tracks: Tracks | None,
     progress: Progress,
-) -> Film:
-    """Write the whole video under a temporary name, in constant memory; `tracks` go into it."""
+) -> EncodedVideo:
+    """Write the whole video under a temporary name, in constant memory but for its sound; `tracks`
+    go into it."""
     from lingen_cli.media.concat import CannotJoinError
     from lingen_cli.media.probe import end_is_whole
 
-    progress.phase("decode and write", job.frames - job.kept)
+    progress.phase("decode and write", job.timeline.frames - job.timeline.kept)
+    beside = _Beside(tracks, _sound(job, pipe, latents))
+    if beside.sound is not None:
+        recipe = recipe.model_copy(update={"sound_packets": beside.sound.sha256})
     segments = _write(job, pipe, latents, work, journal, progress)
     new = tuple(one.hashed for one in segments)
     files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
-    old = job.kept_from
+    old = job.timeline.kept_from
     if old is None:
-        return _joined(job, files, ends, _with_hashes(recipe, new), work, tracks, progress)
-    ends = [job.kept, *ends]
-    if not job.must_encode:
+        return _joined(job, files, ends, _with_hashes(recipe, new), work, beside, progress)
+    ends = [job.timeline.kept, *ends]
+    if not job.timeline.must_encode:
         try:
-            if job.base is not None and not end_is_whole(old, float((job.kept - 1) / job.rate)):
+            if job.timeline.base is not None and not end_is_whole(
+                old, float((job.timeline.kept - 1) / job.timeline.rate)
+            ):
                 raise CannotJoinError("its last packets are damaged")
-            known = _with_hashes(recipe, (*job.kept_hashes, *new))
-            return _joined(job, [old, *files], ends, known, work, tracks, progress)
+            known = _with_hashes(recipe, (*job.timeline.kept_hashes, *new))
+            return _joined(job, [old, *files], ends, known, work, beside, progress)
         except CannotJoinError as error:
             progress.warn(f"the old frames are encoded again, not copied: {error}")
     again = _encode_old(job, old, work, progress)
-    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, tracks, progress)
+    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, beside, progress)
 
 
 def _with_hashes(recipe: Recipe, hashes: tuple[FrameHash, ...]) -> Recipe:
@@ -85,21 +101,24 @@ def _joined(
     ends: Sequence[int],
     recipe: Recipe,
     work: WorkFolder,
-    tracks: Tracks | None,
+    beside: _Beside,
     progress: Progress,
-) -> Film:
-    """One file of all parts, with what is taken over beside them. Raises CannotJoinError."""
+) -> EncodedVideo:
+    """One file of all parts, with what is beside them. Raises CannotJoinError."""
     from lingen_cli.media.concat import join
     from lingen_cli.media.tracks.inspect import TracksError
 
-    path = work.temporary(".mp4")
+    path, tracks = work.temporary(".mp4"), beside.tracks
     tags = {} if tracks is None else dict(tracks.tags)
     common: dict[str, Any] = {
         "ends": ends,
-        "fps": job.rate,
-        "metadata": tags_of(recipe) | tags if job.metadata else {},
-        "chapters": job.chapters_after(() if tracks is None else tracks.chapters),
+        "fps": job.timeline.rate,
+        "metadata": tags_of(recipe) | tags if job.output.metadata else {},
+        "chapters": job.timeline.chapters_after(
+            () if tracks is None else tracks.chapters, job.output.beside
+        ),
         "target": work.target,
+        "sound": beside.sound,
     }
     try:
         join(files, path, tracks=tracks, **common)
@@ -108,7 +127,23 @@ def _joined(
         progress.warn(f"sound and subtitles are left out: {error}")
         tracks = tracks.without_tracks()
         join(files, path, tracks=tracks, **common)
-    return Film(path, recipe, () if tracks is None else tuple(tracks.kinds))
+    kinds = () if tracks is None else tuple(tracks.kinds)
+    return EncodedVideo(path, recipe, kinds if beside.sound is None else ("audio", *kinds))
+
+
+def made_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> tuple[Tensor, int] | None:
+    """The sound of a video, as `VideoPipeline.sound` gives it; None where it is to have none."""
+    return pipe.sound(latents.values) if job.output.sound else None
+
+
+def _sound(job: Job, pipe: VideoPipeline, latents: Latents) -> EncodedSound | None:
+    from lingen_cli.media.tracks.sound import encode_sound
+
+    found = made_sound(job, pipe, latents)
+    if found is None:
+        return None
+    samples, rate = found
+    return encode_sound(samples.numpy(), rate, job.timeline.frames / job.timeline.rate)
 
 
 def tags_of(recipe: Recipe) -> dict[str, str]:
@@ -128,22 +163,24 @@ def _write(
     progress: Progress,
 ) -> list[Segment]:
     """Encode the new frames, piece by piece; those that a run before has encoded are taken over."""
-    bounds = in_pieces([job.kept, *(end for end in job.bounds if end > job.kept)])
+    bounds = in_pieces(
+        [job.timeline.kept, *(end for end in job.timeline.bounds if end > job.timeline.kept)]
+    )
     kept, found = Segments(journal, digest_of(latents.values)), []
     for begin, end in pairwise(bounds):
         if (segment := kept.find(begin, end)) is None:
             break
         found.append(segment)
     written = bounds[len(found)]
-    if written == job.frames:
+    if written == job.timeline.frames:
         return found
     frames = Stream(_model_frames(job, pipe, latents, written))
     for begin, end in pairwise(bounds[len(found) :]):
         path = work.temporary(".mp4")
         with writer_for(job, path, work.target) as writer:
             for batch in frames.take(end - begin):
-                writer.write(job.fit_of_video.back(batch))
-                progress.advance(begin - job.kept + writer.frames)
+                writer.write(job.timeline.fit_of_video.back(batch))
+                progress.advance(begin - job.timeline.kept + writer.frames)
         found.append(kept.keep(path, begin, end))
     return found
 
@@ -153,14 +190,14 @@ def decoded_frames(
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Yield the frames of a video from number `first` on, uint8 (t, H, W, 3), at its own size."""
     for batch in _model_frames(job, pipe, latents, first):
-        yield job.fit_of_video.back(batch)
+        yield job.timeline.fit_of_video.back(batch)
 
 
 def _model_frames(
     job: Job, pipe: VideoPipeline, latents: Latents, first: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """The same at the size of the model."""
-    source = [job.grid.source(number) for number in range(first, job.frames)]
+    source = [job.grid.source(number) for number in range(first, job.timeline.frames)]
     return picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source))
 
 
@@ -203,11 +240,11 @@ def writer_for(job: Job, path: Path, target: Path | None, **more: Any) -> VideoW
     """A writer for new frames of the model's size; `more` as it takes it."""
     from lingen_cli.media.writer import VideoWriter
 
-    fit = job.fit_of_video
+    fit = job.timeline.fit_of_video
     return VideoWriter(
         path,
         source=fit.scaled if fit.name == "pad" else fit.size,
-        headers=0 if job.base is None else job.base.headers,
+        headers=0 if job.timeline.base is None else job.timeline.base.headers,
         target=target,
         **_settings(job),
         **more,
@@ -219,17 +256,17 @@ def _settings(job: Job) -> dict[str, Any]:
     from lingen_cli.media.colors import BT709, Colors
     from lingen_cli.media.open import open_video
 
-    (width, height), colors = job.size, BT709
-    if job.base is not None and job.base.headers:
-        assert job.kept_from is not None
-        with open_video(job.kept_from) as video:
+    (width, height), colors = job.timeline.size, BT709
+    if job.timeline.base is not None and job.timeline.base.headers:
+        assert job.timeline.kept_from is not None
+        with open_video(job.timeline.kept_from) as video:
             colors = Colors.of(video.stream.codec_context)
     return {
         "width": width,
         "height": height,
-        "fps": job.rate,
-        "crf": job.crf,
-        "preset": job.encoder_preset,
+        "fps": job.timeline.rate,
+        "crf": job.output.crf,
+        "preset": job.output.encoder_preset,
         "colors": colors,
     }
 
@@ -242,9 +279,11 @@ def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Pa
     from lingen_cli.media.writer import VideoWriter
 
     path = work.temporary(".mp4")
-    fit = Fit(name="crop", seen=seen_size(old), size=job.size)
-    times = (float((2 * number + 1) / (2 * job.rate)) for number in range(job.kept))
-    progress.phase("encode the old part", job.kept)
+    fit = Fit(name="crop", seen=seen_size(old), size=job.timeline.size)
+    times = (
+        float((2 * number + 1) / (2 * job.timeline.rate)) for number in range(job.timeline.kept)
+    )
+    progress.phase("encode the old part", job.timeline.kept)
     with VideoWriter(path, target=work.target, **_settings(job)) as writer:
         for image in frames_at(old, times, fit=fit):
             writer.write(image[None])

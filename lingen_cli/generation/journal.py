@@ -98,7 +98,7 @@ class Journal:
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
         self._present: _Present | None = None
-        self._told = False
+        self._warned = False
         self._found = False
         self._last = time.monotonic()
         self._every = seconds_between()
@@ -169,7 +169,7 @@ class Journal:
                     memory = {"before": (last, times[done - 1].item())}
             begins = True  # the next question is the first of a step
 
-            def asked(x: Tensor, now: float) -> Tensor:
+            def evaluated(x: Tensor, now: float) -> Tensor:
                 nonlocal begins
                 if begins and done and sampler.restartable:
                     parts = (x, last) if sampler.remembers else (x,)
@@ -184,7 +184,7 @@ class Journal:
                 begins, done, last = True, done + 1, estimate
                 on_step(done, steps, estimate)
 
-            result = inner(asked, x, times[done:], stepped, **memory)
+            result = inner(evaluated, x, times[done:], stepped, **memory)
             self._present = None
             self._waiting[name] = result
             if self._due():
@@ -206,7 +206,7 @@ class Journal:
         self._write(calls=False)
 
     def _due(self) -> bool:
-        return signals.journal_asked() or time.monotonic() - self._last >= self._every
+        return signals.journal_requested() or time.monotonic() - self._last >= self._every
 
     def _write(self, *, calls: bool = True) -> None:
         """All calls that are finished, then where the present one stands: each in a file that is
@@ -229,8 +229,8 @@ class Journal:
                 call, step = self._present.call, str(self._present.step)
                 self._save(_STATE, self._present.state(), call=call, step=step)
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 self._progress.warn(
                     "what is sampled cannot be kept for a resume now, it is tried again: "
                     f"{error.strerror or error}"

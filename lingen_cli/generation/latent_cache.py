@@ -126,8 +126,8 @@ def entries() -> list[Entry]:
                 facts = read_metadata(path)
             except CheckpointError:
                 facts = {}
-            told = [str(facts.get(name, "")) for name in ("prompt", "video")]
-            found.append(Entry(path, status.st_size, _moment(status.st_mtime), *told))
+            texts = [str(facts.get(name, "")) for name in ("prompt", "video")]
+            found.append(Entry(path, status.st_size, _moment(status.st_mtime), *texts))
     return sorted(found, key=lambda entry: entry.used, reverse=True)
 
 

@@ -41,7 +41,7 @@ def _plans(job: Job, pipe: VideoPipeline) -> Iterator[tuple[Plan, int]]:
     """The plan and the number of frames after each edit."""
     parts: list[_Part] = []
     frames = 0
-    for edit in job.edits:
+    for edit in job.timeline.edits:
         if isinstance(edit, Dropped):
             frames = edit.keep
             parts = [part for part in parts if part.begin < frames]
@@ -63,10 +63,10 @@ def _plan(job: Job, pipe: VideoPipeline, edit: Added, frames: int, last: _Part |
     if edit.layout is not None:
         drawn = edit.layout.at_rate(job.model.variant.fps)
         return lambda latents: drawn
-    if not params.plan_layout or job.base is not None:
+    if not params.plan_layout or job.timeline.base is not None:
         return _unknown
     if last is None:
-        if job.image is not None or job.last_image is not None:
+        if job.timeline.image is not None or job.timeline.last_image is not None:
             return _unknown
         return lambda latents: pipe.plan_layout(edit.prompt, params.seed, latents)
     if edit.prompt == last.prompt and not edit.cut:

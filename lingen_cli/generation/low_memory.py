@@ -25,7 +25,7 @@ def with_less_if_needed(
     """Return what `attempt` gives; where memory runs out, it is made again with `pipe` needing
     less.
 
-    Each step is told as a warning, and `pipe` stays there. After the last one the error is raised
+    Each step is a warning, and `pipe` stays there. After the last one the error is raised
     as it is (71).
     """
     while True:

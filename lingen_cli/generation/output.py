@@ -27,7 +27,7 @@ from lingen_cli.generation.begun import (
 )
 from lingen_cli.inputs.output_path import SUFFIX
 from lingen_cli.requests.job import Job
-from lingen_cli.requests.write_recipe import asked_in
+from lingen_cli.requests.write_recipe import settings_in
 
 if TYPE_CHECKING:
     from lingen_cli.requests.recipe import Recipe
@@ -43,8 +43,8 @@ def is_made(job: Job) -> bool:
     from lingen_cli.media.frame_hashes import is_whole
     from lingen_cli.requests.recipe import recipe_from_video
 
-    path, pattern = job.destination.path, job.destination.pattern
-    if path is None or job.destination.overwrite or not os.path.exists(path):
+    path, pattern = job.output.destination.path, job.output.destination.pattern
+    if path is None or job.output.destination.overwrite or not os.path.exists(path):
         return False
     try:
         recipe = recipe_from_video(path)
@@ -53,9 +53,9 @@ def is_made(job: Job) -> bool:
     if not same_work(recipe, job):
         return False
     if pattern is None:
-        whole = is_whole(path, recipe.frame_hashes, job.frames)
+        whole = is_whole(path, recipe.frame_hashes, job.timeline.frames)
     else:
-        whole = are_whole(path, pattern, job.frames)
+        whole = are_whole(path, pattern, job.timeline.frames)
     if not whole:
         raise OutputExistsError(
             "output is this video, but damaged or edited since; --overwrite makes it again: "
@@ -73,7 +73,7 @@ def tidy(job: Job) -> None:
 
 
 def _work_folder(job: Job, *, overwrite: bool) -> WorkFolder:
-    destination = job.destination
+    destination = job.output.destination
     assert destination.path is not None
     return WorkFolder(destination.path, overwrite=overwrite, pattern=destination.pattern)
 
@@ -93,11 +93,13 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     What a newer lingen left is BadDataError (65). A journal that is damaged is put aside, and
     `warn` is told. Raises FinishedBefore too.
     """
-    destination = job.destination
+    destination = job.output.destination
     if destination.path is not None and job.in_place:
         with _work_folder(job, overwrite=destination.overwrite) as work:
             if (made := published(work, job)) is not None:
-                raise FinishedBefore(job.frames if same_work(made, job) else job.frames_before)
+                raise FinishedBefore(
+                    job.timeline.frames if same_work(made, job) else job.timeline.frames_before
+                )
             work.remembers = True
             yield work, _settled(work, job, warn) or _anew(work, job)
         return
@@ -113,7 +115,7 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
         return
     if not destination.folder.is_dir():
         raise MissingInputError(f"no such folder: {destination.folder}")
-    beside = (subtitles_path(Path(SUFFIX)).suffix,) if job.subtitles else ()
+    beside = (subtitles_path(Path(SUFFIX)).suffix,) if job.output.subtitles else ()
     for path in free_names(destination.folder, destination.stem, SUFFIX, *beside):
         with contextlib.ExitStack() as stack:
             try:
@@ -129,7 +131,7 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
 
 class FinishedBefore(Exception):
     """A video that is edited in its own place has the edit already: the run that made it was
-    killed after it had published, and before it had told so (`told`)."""
+    killed after it had published, and before it had reported so (`mark_reported`)."""
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
@@ -145,12 +147,16 @@ def published(work: WorkFolder, job: Job) -> Recipe | None:
         begun, made = read_begun(work.journal), recipe_from_video(work.target)
     except LingenError:
         return None
-    if begun is None or job.origin is None or asked_in(made) != asked_in(begun.recipe):
+    if (
+        begun is None
+        or job.timeline.origin is None
+        or settings_in(made) != settings_in(begun.recipe)
+    ):
         return None
     return made if same_edit(begun, job) else None
 
 
-def told(job: Job) -> None:
+def mark_reported(job: Job) -> None:
     """Forget the run of a job whose user knows that the video is there.
 
     Until then the same edit of a video in its own place is known by its journal. After that it is
@@ -170,12 +176,12 @@ def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | N
     try:
         return taken_over(work.journal, job)
     except DamagedJournalError as error:
-        if not job.destination.overwrite:
+        if not job.output.destination.overwrite:
             place = printable(work.set_journal_aside())
             warn(f"{error}; it begins anew, and keeps that as {place} until there is a video")
             return job
         return None
     except BadDataError:
-        if not job.destination.overwrite:
+        if not job.output.destination.overwrite:
             raise
         return None

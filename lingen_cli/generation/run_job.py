@@ -42,7 +42,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
         Progress(stream, quiet=report.quiet) as progress,
     ):
         job = prepare(progress)
-        if job.destination.streams:
+        if job.output.destination.streams:
             from lingen_cli.generation.stream import stream as send
 
             if target == "-":
@@ -52,7 +52,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
             send(job, progress)
             return
         from lingen_cli.generation.generate import generate
-        from lingen_cli.generation.output import told
+        from lingen_cli.generation.output import mark_reported
 
         begin = time.monotonic()
         result = generate(job, progress)
@@ -61,7 +61,7 @@ def run_job(prepare: Prepare, report: Report) -> None:
     log(f"made {result.path}")
     if target != "-":
         console.path(result.path)
-    told(job)
+    mark_reported(job)
 
 
 def _tell_end(result: Result, took: float, progress: Progress) -> None:

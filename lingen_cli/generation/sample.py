@@ -71,14 +71,18 @@ def latents_of(
     will not change any more.
     """
     before = None
-    if job.origin is not None:
+    if job.timeline.origin is not None:
         before = _history(job, pipe, progress)
-    elif job.base is not None:
+    elif job.timeline.base is not None:
         progress.note("reading the end of the video")
-        before = _base_end(job, job.base, pipe, progress)
+        before = _base_end(job, job.timeline.base, pipe, progress)
     check_inputs(job)
     begin = 0 if before is None else before.begin
-    values = pipe.empty_latents(job.height, job.width) if before is None else before.values
+    values = (
+        pipe.empty_latents(job.timeline.height, job.timeline.width)
+        if before is None
+        else before.values
+    )
     steps = _plan(job, pipe, values.shape[2], begin)
     journal.begin(None if before is None else values)
     layouts = [one and one.since(begin) for one in layouts_of(job, pipe)]
@@ -102,12 +106,12 @@ class _Step:
 
 def _plan(job: Job, pipe: VideoPipeline, have: int, shift: int) -> list[_Step]:
     grid = job.grid
-    found, frames = [], job.frames_before
+    found, frames = [], job.timeline.frames_before
 
     def needed(count: int) -> int:
         return pipe.latent_frames(grid.source(count - 1) + 1 - shift)
 
-    for edit in job.making:
+    for edit in job.timeline.pending:
         if isinstance(edit, Dropped):
             frames, have = edit.keep, needed(edit.keep)
             found.append(_Step(edit, 0, have, 0))
@@ -148,7 +152,9 @@ class _Work:
         self.done = 0
         self.layouts = layouts
         model = job.model.variant
-        self._previews = job.preview and not (isinstance(model, HubModel) and not model.previews)
+        self._previews = job.runtime.preview and not (
+            isinstance(model, HubModel) and not model.previews
+        )
         progress.phase("sample", sum(step.steps for step in steps))
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
@@ -165,11 +171,11 @@ class _Work:
                 "these weights take no layout: leave out --layout, or use weights that were "
                 "trained with `layout` (lingen models list)"
             )
-        params, sampler = edit.sampling, self.job.samplers[edit.sampling.sampler]
+        params, sampler = edit.sampling, self.job.timeline.samplers[edit.sampling.sampler]
         if params.step_cache:  # what a step reuses is not in the journal
             sampler = replace(sampler, restartable=False)
         method, on_step = sampler.method(self.journal.loop(sampler)), self._listener()
-        place = next(number for number, one in enumerate(self.job.edits) if one is edit)
+        place = next(number for number, one in enumerate(self.job.timeline.edits) if one is edit)
         layout = self.layouts[place]
         if isinstance(edit, Retaken):
             return pipe.inpaint(
@@ -181,19 +187,19 @@ class _Work:
                 method=method,
                 on_step=on_step,
             )
-        begun = edit is not self.job.edits[0]  # images belong to what was sampled first
+        begun = edit is not self.job.timeline.edits[0]  # images belong to what was sampled first
         first, last = (
             None
             if given is None or begun or given.pixels is None
             else torch.from_numpy(given.pixels)
-            for given in (self.job.image, self.job.last_image)
+            for given in (self.job.timeline.image, self.job.timeline.last_image)
         )
         conditioning = Conditioning(
             edit.prompt, first, last, layout, self._fade(edit, place), fresh=edit.cut
         )
-        if self.job.video is not None and not begun:
+        if self.job.timeline.video is not None and not begun:
             frames = 1 + pipe.time_stride * (step.end - 1)
-            shown = _shown_in(self.job, self.job.video, frames, self.progress)
+            shown = _shown_in(self.job, self.job.timeline.video, frames, self.progress)
             conditioning = replace(conditioning, video=shown)
         if edit.windows is None:
             frames = 1 + pipe.time_stride * (step.end - 1)
@@ -201,8 +207,8 @@ class _Work:
                 conditioning,
                 params,
                 frames=frames,
-                height=self.job.height,
-                width=self.job.width,
+                height=self.job.timeline.height,
+                width=self.job.timeline.width,
                 method=method,
                 on_step=on_step,
             )
@@ -230,7 +236,7 @@ class _Work:
     def _fade(self, edit: Added, place: int) -> tuple[str, int] | None:
         """The prompt before, and in how many latent frames it gives way to this one's, which is
         that of the edit of this number."""
-        before = [one for one in self.job.edits[:place] if isinstance(one, Added)]
+        before = [one for one in self.job.timeline.edits[:place] if isinstance(one, Added)]
         if not edit.crossfade or not before or before[-1].prompt == edit.prompt:
             return None
         frames = edit.crossfade * self.job.model.variant.fps / self.pipe.time_stride
@@ -257,14 +263,14 @@ def _shown_in(job: Job, video: GivenVideo, count: int, progress: Progress) -> to
     again where it ends before."""
     from lingen_cli.media.images.resize import Fit
 
-    fit = Fit(name="crop", seen=video.size, size=(job.width, job.height))
+    fit = Fit(name="crop", seen=video.size, size=(job.timeline.width, job.timeline.height))
     return _images(job, video.path, fit, 0, count - 1, progress)
 
 
 def check_history(job: Job) -> None:
     """Raise NotAvailableError (69) where the latents of the video before are needed, and not in
     the cache; nothing is loaded for that."""
-    origin = job.origin
+    origin = job.timeline.origin
     if origin is None or _goes_on_from_pixels(job):
         return
     if origin.latents is None or not latent_cache.holds(origin.latents):
@@ -273,16 +279,23 @@ def check_history(job: Job) -> None:
 
 def _goes_on_from_pixels(job: Job) -> bool:
     model = job.model.variant
-    assert job.origin is not None
-    return job.origin.copy and (not isinstance(model, HubModel) or model.from_pixels)
+    assert job.timeline.origin is not None
+    return job.timeline.origin.copy and (not isinstance(model, HubModel) or model.from_pixels)
 
 
 def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The latents of the video before: from the cache, else of its end, encoded from pixels."""
-    assert job.origin is not None
-    found = None if job.origin.latents is None else latent_cache.load(job.origin.latents)
-    if found is not None and found.shape[3:] == pipe.empty_latents(job.height, job.width).shape[3:]:
-        begin = 0 if job.base is None else _base_begin(job, job.base, pipe)
+    assert job.timeline.origin is not None
+    found = (
+        None
+        if job.timeline.origin.latents is None
+        else latent_cache.load(job.timeline.origin.latents)
+    )
+    if (
+        found is not None
+        and found.shape[3:] == pipe.empty_latents(job.timeline.height, job.timeline.width).shape[3:]
+    ):
+        begin = 0 if job.timeline.base is None else _base_begin(job, job.timeline.base, pipe)
         return Latents(found, begin, whole=True)
     if not _goes_on_from_pixels(job):
         raise NotAvailableError(_NO_LATENTS)
@@ -290,9 +303,11 @@ def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
         "the latents of this video are not in the cache (`lingen cache`): its end is encoded from "
         "pixels, which costs a little quality"
     )
-    last = job.grid.source(job.kept - 1)
-    begin = last - _groups(last, job.sampled[0], pipe) * pipe.time_stride
-    images = _images(job, job.origin.path, job.fit_of_video, begin, last, progress)
+    last = job.grid.source(job.timeline.kept - 1)
+    begin = last - _groups(last, job.timeline.sampled[0], pipe) * pipe.time_stride
+    images = _images(
+        job, job.timeline.origin.path, job.timeline.fit_of_video, begin, last, progress
+    )
     return Latents(pipe.encode_video(images).cpu(), begin, whole=False)
 
 
@@ -303,14 +318,16 @@ def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> 
 
     last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
-    fit = Fit(name=base.fit, seen=seen_size(base.path), size=(job.width, job.height))
+    fit = Fit(
+        name=base.fit, seen=seen_size(base.path), size=(job.timeline.width, job.timeline.height)
+    )
     images = _images(job, base.path, fit, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
 
 
 def _base_begin(job: Job, base: Base, pipe: VideoPipeline) -> int:
     """The model's frame with which the latents of a video begin that has such a base."""
-    first, last = job.edits[0], job.grid.source(base.frames - 1)
+    first, last = job.timeline.edits[0], job.grid.source(base.frames - 1)
     assert isinstance(first, Added)
     return last - _groups(last, first, pipe) * pipe.time_stride
 
@@ -330,7 +347,7 @@ def _images(
 
     from lingen_cli.media.reader import frames_at
 
-    quarter = Fraction(1, 4) / job.rate
+    quarter = Fraction(1, 4) / job.timeline.rate
     times = [float(job.grid.moment(number) + quarter) for number in range(begin, last + 1)]
 
     def tell(count: int) -> None:

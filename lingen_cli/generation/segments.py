@@ -78,8 +78,8 @@ class Segments:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
         except (OSError, ValueError):  # pydantic's errors are among them
             return None
-        asked = (begin, end), self._note(note.hashed, digest)
-        if asked != ((note.hashed.begin, note.hashed.end), note):
+        requested = (begin, end), self._note(note.hashed, digest)
+        if requested != ((note.hashed.begin, note.hashed.end), note):
             return None
         return Segment(path, note.hashed)
 

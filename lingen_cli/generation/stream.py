@@ -46,19 +46,23 @@ def stream(job: Job, progress: Progress) -> Result:
         raise InvalidOptionError(
             "standard output is a terminal: pipe -o - into a player or a file (| mpv -, > x.mp4)"
         )
+    if job.output.sound:
+        raise InvalidOptionError(
+            "-o - writes no sound: leave it out with --no-sound, or name a file"
+        )
     tell_start(job, NAME, progress)
     pipe = load_networks(job, progress, load_for)
     sink = _Sink(sys.stdout.buffer)
-    tags = tags_of(recipe_of(job, pipe, None)) if job.metadata else {}
+    tags = tags_of(recipe_of(job, pipe, None)) if job.output.metadata else {}
     with writer_for(job, Path("standard output"), None, metadata=tags, sink=sink) as writer:
         ready = _Ready(job, pipe, writer)
         with plugin_parts.found():
             latents_of(job, pipe, NoJournal(), progress, ready.take)
         ready.finish()
     progress.events.summarise(
-        output=NAME, sha256=sink.digest, frames=job.frames, seconds=job.seconds
+        output=NAME, sha256=sink.digest, frames=job.timeline.frames, seconds=job.timeline.seconds
     )
-    return Result(Path(NAME), job.frames, job.seconds)
+    return Result(Path(NAME), job.timeline.frames, job.timeline.seconds)
 
 
 class _Ready:
@@ -86,7 +90,7 @@ class _Ready:
 
         job, begin = self._job, self._writer.frames
         end, needed = begin, self._pipe.latent_frames
-        while end < job.frames and needed(job.grid.source(end) + 1) <= count:
+        while end < job.timeline.frames and needed(job.grid.source(end) + 1) <= count:
             end += 1
         if end == begin:
             return
@@ -95,7 +99,7 @@ class _Ready:
         images = decoded(self._pipe, latents, source[0], source[-1])
         frames = Stream(picked(images, [number - source[0] for number in source]))
         for batch in frames.take(end - begin):
-            self._writer.write(job.fit_of_video.back(batch))
+            self._writer.write(job.timeline.fit_of_video.back(batch))
 
 
 class NoJournal:

@@ -120,6 +120,9 @@ class GenerateRequest(Request):
             panel=SCENE,
         ),
     ] = None
+    no_sound: Annotated[
+        bool, Option(help="Leave out the sound of a model that makes some.", panel=SCENE)
+    ] = False
     layout: Annotated[
         Path | None,
         Option(

@@ -63,9 +63,9 @@ def install(specs: Sequence[str]) -> list[Package]:
         done: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["install"]
     importlib.invalidate_caches()
     found = installed_plugins()
-    asked_for = {canonical(one["metadata"]["name"]) for one in done if one["requested"]}
+    requested = {canonical(one["metadata"]["name"]) for one in done if one["requested"]}
     packages = [_package(one["metadata"], found) for one in done]
-    return [one for one in packages if one.plugins or canonical(one.name) in asked_for]
+    return [one for one in packages if one.plugins or canonical(one.name) in requested]
 
 
 def to_uninstall(names: Sequence[str]) -> list[Package]:

@@ -20,6 +20,7 @@ from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import open_video
 from lingen_cli.media.tracks.inspect import Chapter, Tracks, TracksError, start_of
 from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
+from lingen_cli.media.tracks.sound import EncodedSound, copied_sound
 from lingen_cli.media.writer import BITEXACT, timescale
 
 if TYPE_CHECKING:
@@ -43,11 +44,13 @@ def join(
     metadata: Mapping[str, str],
     target: Path,
     tracks: Tracks | None = None,
+    sound: EncodedSound | None = None,
     chapters: Sequence[Chapter] = (),
 ) -> None:
     """Write the images of `segments`, which end before the frames `ends`, to `path`.
 
-    Frame k begins at k / fps. `tracks` are taken over up to the end of the images. Raises
+    Frame k begins at k / fps. `tracks` are taken over up to the end of the images, behind `sound`,
+    which begins with them. Raises
     CannotJoinError before anything is written when a segment has gaps, or headers that contradict
     another's, and later where the mp4 refuses its packets; TracksError where it refuses those of
     `tracks`; WriteFailedError (74).
@@ -75,10 +78,10 @@ def join(
         container.set_chapters([_chapter(*one, number) for number, one in enumerate(chapters)])
         images = _add_images(container, segments[0], headers, fps)
         until = len(moments) / fps
-        sources = []
+        sources = [] if sound is None else [copied_sound(sound, container)]
         if tracks is not None:
             writers = [TrackWriter(tracks.path, one, container, until) for one in tracks.kept]
-            sources = [writer.packets() for writer in writers]
+            sources += [writer.packets() for writer in writers]
         timed = _timed(segments, images, moments, delay, fps)
         for one in heapq.merge(timed, *sources, key=lambda one: one.moment):
             container.mux(one.packet)

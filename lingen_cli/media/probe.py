@@ -37,7 +37,8 @@ _MICROSECONDS = 1_000_000  # libav's unit for the duration of a container
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """`width` and `height` are as seen, after `rotation` (degrees clockwise); None: unknown."""
+    """`width` and `height` are as seen, after `rotation` (degrees clockwise); None: unknown, or
+    without sound."""
 
     width: int
     height: int
@@ -46,6 +47,8 @@ class VideoInfo:
     duration: float | None
     rotation: int
     codec: str
+    sound: str | None = None
+    """Codec, rate and channels of the first track of sound."""
 
 
 def video_info(path: Path) -> VideoInfo:
@@ -63,7 +66,16 @@ def video_info(path: Path) -> VideoInfo:
             duration=duration(video),
             rotation=orientation.degrees,
             codec=stream.codec_context.name,
+            sound=_sound(video),
         )
+
+
+def _sound(video: InputVideo) -> str | None:
+    track = next(iter(video.container.streams.audio), None)
+    context = None if track is None else track.codec_context
+    if context is None:
+        return None
+    return f"{context.codec.canonical_name}, {context.sample_rate} Hz, {context.layout.name}"
 
 
 def duration(video: InputVideo) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -30,21 +29,21 @@ _WORDS = 12
 """Text tokens, as a prompt of the playground has them."""
 
 
-class _Silent(nn.Module):
+class _NoDenoiser(nn.Module):
     """In the place of a denoiser."""
 
     def __init__(self, config: LinGenConfig) -> None:
         super().__init__()
         self.config = config
         self.patch_in = nn.Linear(1, 1)
-        self.asked: Counter[Pass] = Counter()
+        self.passes: Counter[Pass] = Counter()
 
     def forward(self, latents: Tensor, *_: Any) -> Tensor:
-        self.asked[latents.shape[0], latents.shape[2]] += 1
+        self.passes[latents.shape[0], latents.shape[2]] += 1
         return torch.zeros_like(latents)
 
 
-class _Blind(nn.Module):
+class _NoCodec(nn.Module):
     """In the place of an autoencoder: latents of the right shape."""
 
     causal, reach = True, 0
@@ -60,7 +59,7 @@ class _Blind(nn.Module):
         return torch.zeros(rows, self.channels, 1 + (frames - 1) // self.time_stride, *space)
 
 
-class _Deaf(nn.Module):
+class _NoText(nn.Module):
     """In the place of a text encoder."""
 
     def __init__(self, width: int) -> None:
@@ -84,13 +83,13 @@ def count_passes(
     """
     edits = tuple(
         edit.sampled_with(step_cache=0.0) if isinstance(edit, Sampled) else edit
-        for edit in job.edits
+        for edit in job.timeline.edits
     )
-    denoiser = _Silent(config)
-    texts = [cast("TextEncoder", _Deaf(width)) for width in config.text_dims]
-    codec = _Blind(config.latent_channels, job.model.time_stride, space_stride)
+    denoiser = _NoDenoiser(config)
+    texts = [cast("TextEncoder", _NoText(width)) for width in config.text_dims]
+    codec = _NoCodec(config.latent_channels, job.model.time_stride, space_stride)
     pipe = TextToVideo(cast("LinGen", denoiser), cast("VideoAutoencoder", codec), texts)
     pipe.frugal = frugal
     with Progress(Events(None), quiet=True) as progress:
-        latents_of(replace(job, edits=edits), pipe, NoJournal(), progress)
-    return denoiser.asked
+        latents_of(job.with_edits(edits), pipe, NoJournal(), progress)
+    return denoiser.passes

@@ -20,7 +20,8 @@ PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer"
 
 EXTRAS = (
     ("huggingface_hub", "hub", "`lingen models pull`, for models of plugins"),
-    ("matplotlib", "train", "loss curves and `lingen check --plot`"),
+    ("matplotlib", "plots", "`lingen check --plot`, and plots of evaluations and benchmarks"),
+    ("tensorboard", "tensorboard", "`lingen train --log-to tensorboard`"),
     ("diffusers", "hub", "open weights such as wan-1.3b"),
     ("ray", "ray", "`lingen batch --ray`"),
     ("submitit", "slurm", "`lingen batch --slurm`"),

@@ -33,18 +33,20 @@ class Choice:
         """Fewer steps."""
         edits = tuple(
             edit.sampled_with(steps=steps) if isinstance(edit, Sampled) else edit
-            for edit in self.job.edits
+            for edit in self.job.timeline.edits
         )
-        return self._but(replace(self.job, edits=edits), "--steps", str(steps))
+        return self._but(self.job.with_edits(edits), "--steps", str(steps))
 
     def with_size(self, width: int, height: int) -> Choice:
         """Smaller images."""
-        job = replace(self.job, width=width, height=height)
+        timeline = replace(self.job.timeline, width=width, height=height)
+        job = replace(self.job, timeline=timeline)
         return self._but(job, "--size", str(width) if width == height else f"{width}x{height}")
 
     def saving_memory(self) -> Choice:
         """Smaller parts at a time."""
-        return self._but(replace(self.job, frugal=True), "--save-memory")
+        runtime = replace(self.job.runtime, frugal=True)
+        return self._but(replace(self.job, runtime=runtime), "--save-memory")
 
     def _but(self, job: Job, *options: str) -> Choice:
         return Choice(job, (*self.options, *options))
@@ -72,7 +74,7 @@ def parse_budget(text: str) -> float:
 def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
     """The first that fits into `limit` bytes of memory: as asked, then in smaller parts, then with
     smaller images. Raises NotAvailableError (69) where none does."""
-    saving = choice if choice.job.frugal else choice.saving_memory()
+    saving = choice if choice.job.runtime.frugal else choice.saving_memory()
     least = None
     for one in (choice, saving, *_smaller(planner, saving)):
         needed = planner.plan(one.job).memory
@@ -93,7 +95,7 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
 
     Raises NotAvailableError (69) where none does.
     """
-    steps = max(edit.sampling.steps for edit in choice.job.sampled)
+    steps = max(edit.sampling.steps for edit in choice.job.timeline.sampled)
     fewer = [choice.with_steps(n) for n in range(steps - 1, min(steps, FEWEST_STEPS) - 1, -1)]
     fewest = fewer[-1] if fewer else choice
     least = None
@@ -111,7 +113,7 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
 def _smaller(planner: Planner, choice: Choice) -> Iterator[Choice]:
     """Ever smaller images of about the same shape."""
     unit = planner.stride * planner.config.patch[1]
-    last = wide, high = choice.job.width, choice.job.height
+    last = wide, high = choice.job.timeline.width, choice.job.timeline.height
     for eighths in (7, 6, 5, 4, 3, 2):
         size = (wide * eighths // 8 // unit * unit, high * eighths // 8 // unit * unit)
         if min(size) >= SMALLEST and size != last:

@@ -56,7 +56,7 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
     for a damaged configuration."""
     from lingen_models.precision import compute_dtype
 
-    device = find_device(job.device)
+    device = find_device(job.runtime.device)
     size = compute_dtype(device).itemsize
     each = {part: 4 if part == "vae" else size for part in model.parameters}
     parts = {part: int(count) * each[part] for part, count in model.parameters.items()}
@@ -71,13 +71,13 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
         if device != "cpu":
             free, *_ = fit.free_of_card(device)
             tiles = needs.decodes_in_tiles(free)
-            open_places = needs.places(job.offload, free, fit.free_memory())
-            place = next(one for one in open_places if one not in no_places(job.quantize))
+            open_places = needs.places(job.runtime.offload, free, fit.free_memory())
+            place = next(one for one in open_places if one not in no_places(job.weights.quantize))
         places = {name: needs.on_card(name, tiled=tiles) for name in fit.PLACES if name != "cpu"}
     passes = 0
-    for edit in job.sampled:
+    for edit in job.timeline.sampled:
         latents = 1 + math.ceil(
-            (math.ceil(edit.frames * model.fps / job.rate) - 1) / model.time_stride
+            (math.ceil(edit.frames * model.fps / job.timeline.rate) - 1) / model.time_stride
         )
         windows = edit.windows
         pieces = 1 if windows is None else math.ceil(latents / (windows[0] - windows[1]))
@@ -85,11 +85,11 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
     return HubPlan(
         model=model.name,
         device=device,
-        seconds=job.seconds,
-        frames=job.frames,
-        width=job.width,
-        height=job.height,
-        steps=job.sampled[0].sampling.steps,
+        seconds=job.timeline.seconds,
+        frames=job.timeline.frames,
+        width=job.timeline.width,
+        height=job.timeline.height,
+        steps=job.timeline.sampled[0].sampling.steps,
         passes=passes,
         weights=sum(parts.values()),
         parts=parts,
@@ -101,8 +101,8 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
 
 
 def _formats(job: Job) -> str | None:
-    given = [job.quantize] if job.quantize is not None else []
-    given += ["denoisers from GGUF"] if job.denoisers else []
+    given = [job.weights.quantize] if job.weights.quantize is not None else []
+    given += ["denoisers from GGUF"] if job.weights.denoisers else []
     return ", ".join(given) or None
 
 
@@ -115,13 +115,19 @@ def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any
     with plugin_parts.found():
         pipe = skeleton(class_of("diffusers", model.pipelines[0]), folder, read_index(folder))
     time, space = strides_of(pipe)
-    frames = min(job.grid.source(job.frames - 1) + 1, model.frames)
-    if job.sampled[0].windows is not None:
-        frames = 1 + time * (job.sampled[0].windows[0] - 1)
+    frames = min(job.grid.source(job.timeline.frames - 1) + 1, model.frames)
+    if job.timeline.sampled[0].windows is not None:
+        frames = 1 + time * (job.timeline.sampled[0].windows[0] - 1)
     channels = int(pipe.vae.config.get("z_dim") or pipe.vae.config["latent_channels"])
-    shape = (1, channels, 1 + -(-(frames - 1) // time), job.height // space, job.width // space)
+    shape = (
+        1,
+        channels,
+        1 + -(-(frames - 1) // time),
+        job.timeline.height // space,
+        job.timeline.width // space,
+    )
     counts = {part: (int(model.parameters[part]), each[part]) for part in model.parameters}
-    held = held_in(folder, job.formats, counts)
+    held = held_in(folder, job.weights.formats, counts)
     return fit.needs_of(pipe, shape, each, held, tiles=model.tiles)
 
 
@@ -138,8 +144,8 @@ def rows(plan: HubPlan) -> list[tuple[str, str]]:
         ("weights", f"{decimal(plan.weights)} ({parts}){held}"),
         ("time", "not known"),
     ]
-    told = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())
-    found.append(("card", told or "not known before its configuration is here"))
+    sizes = ", ".join(f"{name} {decimal(size)}" for name, size in plan.places.items())
+    found.append(("card", sizes or "not known before its configuration is here"))
     if plan.place is not None:
         tiles = ", images decoded in tiles" if plan.tiles else ""
         found.append(("here", f"--offload auto begins with: {plan.place}{tiles}"))

@@ -85,7 +85,7 @@ class Planner:
         variant = job.model.variant
         assert isinstance(variant, ModelVariant)
         self.variant, self.job, self.load_seconds = variant, job, load_seconds
-        self.device = find_device(job.device)
+        self.device = find_device(job.runtime.device)
         self.dtype = compute_dtype(self.device)
         self.config = LinGenConfig.from_dict(
             _facts(job, "denoiser").get("config") or variant.config
@@ -98,28 +98,32 @@ class Planner:
         self._denoisers: dict[int, Measured] = {}
         self._decoders: dict[int, Measured] = {}
         self.write_seconds = probe_writer(
-            job.width, job.height, job.rate, job.crf, job.encoder_preset
+            job.timeline.width,
+            job.timeline.height,
+            job.timeline.rate,
+            job.output.crf,
+            job.output.encoder_preset,
         )
         self.base = _resident()
 
     def plan(self, job: Job) -> Plan:
         """Plan what `job` needs, which differs from the first one in size, steps and thrift
         alone."""
-        asked = self._asked(job)
-        flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in asked}
+        passes = self._passes_of(job)
+        flops = {one: flops_of(self.config, one[0], self._shape(job, one[1])) for one in passes}
         sampling, held = 0.0, 0
-        for one, count in asked.items():
+        for one, count in passes.items():
             measured = self._denoiser(one[0])
             sampling += count * measured.seconds_of(flops[one])
             held = max(held, self._held(job, one, measured, flops[one]))
-        frames = max(one[1] for one in asked)
+        frames = max(one[1] for one in passes)
         latents = self._latents(job)
         times = {"load": self.load_seconds, "sample": sampling}
         unknown = []
         if self.codec is None:
             unknown.append("decoding")
         else:
-            chunk = 1 if job.frugal else 2
+            chunk = 1 if job.runtime.frugal else 2
             codec = self._decoder(chunk)
             area = latents[1] * latents[2]
             times["decode"] = codec.seconds_of(latents[0] * area)
@@ -128,27 +132,27 @@ class Planner:
                 held = max(held, int(OVERHEAD * held_by_decoder(self.codec, size, self.dtype)))
             else:
                 held = max(held, codec.held_of(chunk * area))
-        times["write"] = self.write_seconds * job.frames * self._area(job)
+        times["write"] = self.write_seconds * job.timeline.frames * self._area(job)
         weights = self._weights(unknown)
         values = 4 * self.config.latent_channels * math.prod(latents)
         beside = 6 * values  # noise, state, velocity, what the journal holds
         on_gpu = self.device != "cpu"
-        card = self._denoiser_bytes if job.frugal else weights
-        stretch = job.sampled[0]
+        card = self._denoiser_bytes if job.runtime.frugal else weights
+        stretch = job.timeline.sampled[0]
         return Plan(
             model=self.variant.name,
             device=self.device,
             dtype=str(self.dtype).removeprefix("torch."),
-            seconds=job.seconds,
-            frames=job.frames,
-            width=job.width,
-            height=job.height,
+            seconds=job.timeline.seconds,
+            frames=job.timeline.frames,
+            width=job.timeline.width,
+            height=job.timeline.height,
             steps=stretch.sampling.steps,
             sampler=stretch.sampling.sampler,
-            frugal=job.frugal,
+            frugal=job.runtime.frugal,
             tokens=math.prod(token_grid(self.config, self._shape(job, frames))),
-            passes=sum(rows * count for (rows, _), count in asked.items()),
-            flops=sum(flops[one] * count for one, count in asked.items()),
+            passes=sum(rows * count for (rows, _), count in passes.items()),
+            flops=sum(flops[one] * count for one, count in passes.items()),
             weights=weights,
             time=times,
             ram=None
@@ -164,10 +168,12 @@ class Planner:
             unknown=tuple(unknown),
         )
 
-    def _asked(self, job: Job) -> Counter[Pass]:
-        key = (job.sampled[0].sampling.steps, job.frugal)
+    def _passes_of(self, job: Job) -> Counter[Pass]:
+        key = (job.timeline.sampled[0].sampling.steps, job.runtime.frugal)
         if key not in self._passes:
-            self._passes[key] = count_passes(job, self.config, self.stride, frugal=job.frugal)
+            self._passes[key] = count_passes(
+                job, self.config, self.stride, frugal=job.runtime.frugal
+            )
         return self._passes[key]
 
     def _held(self, job: Job, one: Pass, measured: Measured, flops: int) -> int:
@@ -177,13 +183,17 @@ class Planner:
         return int(OVERHEAD * held_by_denoiser(self.config, one[0], shape, self.dtype))
 
     def _shape(self, job: Job, frames: int) -> Shape:
-        return frames, job.height // self.stride, job.width // self.stride
+        return frames, job.timeline.height // self.stride, job.timeline.width // self.stride
 
     def _latents(self, job: Job) -> Shape:
-        return self._shape(job, 1 + -(-(job.frames - 1) // job.model.time_stride))
+        return self._shape(job, 1 + -(-(job.timeline.frames - 1) // job.model.time_stride))
 
     def _area(self, job: Job) -> float:
-        return job.width * job.height / (self.job.width * self.job.height)
+        return (
+            job.timeline.width
+            * job.timeline.height
+            / (self.job.timeline.width * self.job.timeline.height)
+        )
 
     def _denoiser(self, rows: int) -> Measured:
         if rows not in self._denoisers:

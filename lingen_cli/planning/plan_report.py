@@ -67,10 +67,10 @@ def tell(
     if as_json:
         console.result(json.dumps(plan.to_dict() | {"command": made_by}))
         return
-    told = rows(plan)
+    table = rows(plan)
     if made_by is not None and choice.options:
-        told.append(("command", made_by))
-    console.result(columns(told))
+        table.append(("command", made_by))
+    console.result(columns(table))
 
 
 def _tell_hub(job: Job, model: HubModel, *, as_json: bool, choosing: bool) -> None:

@@ -120,7 +120,7 @@ def _table(found: Forecast) -> str:
     largest = max(found.stages, key=lambda stage: stage.peak)
     kind = found.kind
     several = f" in {found.processes} processes" if found.processes > 1 else ""
-    told = [
+    totals = [
         ("parameters", f"{found.parameters:,}"),
         ("tokens", _short(sum(stage.tokens for stage in found.stages))),
         ("FLOPs", f"{sum(stage.flops for stage in found.stages):.2e}"),
@@ -134,7 +134,7 @@ def _table(found: Forecast) -> str:
         ("disk", f"{decimal(found.latents)} of latents, {decimal(found.checkpoints)} of stages"),
     ]
     if found.devices > 1:
-        told.append(
+        totals.append(
             (
                 "assumed",
                 "master weights, EMA and optimizer state divided among the devices; lingen train "
@@ -142,9 +142,9 @@ def _table(found: Forecast) -> str:
             )
         )
     if found.not_counted:
-        told.append(("without", ", ".join(found.not_counted)))
+        totals.append(("without", ", ".join(found.not_counted)))
     parts = [(_NAMES[name], decimal(count)) for name, count in largest.memory.items() if count]
-    blocks = [columns(rows, head), columns(told), f"memory of {largest.name}:\n{columns(parts)}"]
+    blocks = [columns(rows, head), columns(totals), f"memory of {largest.name}:\n{columns(parts)}"]
     return "\n\n".join(blocks)
 
 

@@ -31,7 +31,13 @@ from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import random_seed
-from lingen_cli.requests.read_recipe import Changes, check_base, differences, prepare_again
+from lingen_cli.requests.read_recipe import (
+    Changes,
+    check_base,
+    differences,
+    prepare_again,
+    sound_again,
+)
 from lingen_cli.requests.recipe import MAX_EDITS, Recipe, recipe_from_video
 
 
@@ -115,32 +121,36 @@ class Finished:
         self.registry = context.registry
         self.recipe: Recipe = recipe_from_video(video)
         stem = f"{video.stem}-{name}"
-        self.job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
+        job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
+        sound = sound_again(video, self.recipe, context)
+        self.job = replace(job, output=replace(job.output, sound=sound))
 
     def extend(self, length: Length, part: NewPart) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
-        frames = more_frames(length, self.job.frames, self.job.rate, self._foreign)
+        frames = more_frames(
+            length, self.job.timeline.frames, self.job.timeline.rate, self._foreign
+        )
         return self._with(self._added(part, frames), part=part, copy=True)
 
     def branch(self, at: str, length: Length, part: NewPart) -> Job:
         """The video up to `at`, and something else after it. Raises as `extend`."""
         keep = self._frame("--at", at)
         self._check_made("--at", keep - 1)
-        if not 1 <= keep < self.job.frames:
+        if not 1 <= keep < self.job.timeline.frames:
             raise InvalidOptionError(
-                f"--at must be inside the video's {self.job.seconds:g} s, not {at!r}"
+                f"--at must be inside the video's {self.job.timeline.seconds:g} s, not {at!r}"
             )
-        frames = more_frames(length, keep, self.job.rate, self._foreign)
+        frames = more_frames(length, keep, self.job.timeline.rate, self._foreign)
         return self._with(Dropped(keep=keep), self._added(part, frames), part=part, copy=False)
 
     def retake(self, begin: str, end: str | None, part: NewPart) -> Job:
         """The video with the stretch from `begin` to `end` (or its end) made anew."""
         first = self._frame("--from", begin)
-        last = self.job.frames if end is None else self._frame("--to", end)
-        if not 0 <= first < last <= self.job.frames:
+        last = self.job.timeline.frames if end is None else self._frame("--to", end)
+        if not 0 <= first < last <= self.job.timeline.frames:
             raise InvalidOptionError(
-                f"--from and --to must be a stretch of the video's {self.job.seconds:g} s, "
-                f"not {begin!r} to {end!r}"
+                "--from and --to must be a stretch of the video's "
+                f"{self.job.timeline.seconds:g} s, not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
         edit = Retaken(begin=first, frames=last - first, **self._inputs(part, again=True))
@@ -148,38 +158,39 @@ class Finished:
             return self._with(edit, part=part, copy=False)
         # The old seed would give the old part.
         edit = edit.sampled_with(seed=random_seed())
-        return replace(self._with(edit, part=part, copy=False), draws_seeds=True)
+        job = self._with(edit, part=part, copy=False)
+        return replace(job, timeline=replace(job.timeline, draws_seeds=True))
 
     def _with(self, *edits: Edit, part: NewPart, copy: bool) -> Job:
         before, recipe = self.job, self.recipe
-        if len(before.edits) + len(edits) > MAX_EDITS:
+        if len(before.timeline.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        whole, sources = (*before.edits, *edits), part.sampling.sources
-        check_edits(before.model.variant, whole, before.rate, sources=sources)
+        whole, sources = (*before.timeline.edits, *edits), part.sampling.sources
+        check_edits(before.model.variant, whole, before.timeline.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
             path=self.video,
             fingerprint=self._fingerprint,
             latents=recipe.latents if same else None,
-            done=len(before.edits),
+            done=len(before.timeline.edits),
             copy=copy,
             hashes=recipe.frame_hashes,
         )
-        return replace(
-            before,
+        timeline = replace(
+            before.timeline,
             edits=whole,
             samplers=samplers_of(self.registry, before.model.variant, whole),
             origin=origin,
-            beside=self.video,
-            draws_seeds=before.draws_seeds or part.draws_seed,
+            draws_seeds=before.timeline.draws_seeds or part.draws_seed,
         )
+        return replace(before, timeline=timeline, output=replace(before.output, beside=self.video))
 
     def _added(self, part: NewPart, frames: int) -> Added:
         return Added(frames=frames, crossfade=part.crossfade, **self._inputs(part))
 
     def _inputs(self, part: NewPart, again: bool = False) -> dict[str, Any]:
         """What a new part is sampled with; `again`: in the place of what is there."""
-        last = next(one for one in reversed(self.job.edits) if isinstance(one, Sampled))
+        last = next(one for one in reversed(self.job.timeline.edits) if isinstance(one, Sampled))
         model = self.job.model
         prompt = last.prompt if part.prompt is None else prompt_for(model.variant, part.prompt)
         sampling = overridden(
@@ -195,8 +206,8 @@ class Finished:
         """Tell whether the layout of a new part is planned; of one that is made `again`, only
         where the prompt stays."""
         job = self.job
-        parts = [one for one in job.edits if isinstance(one, Sampled)]
-        if job.base is not None or job.last_image is not None:
+        parts = [one for one in job.timeline.edits if isinstance(one, Sampled)]
+        if job.timeline.base is not None or job.timeline.last_image is not None:
             return False
         if not part.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
             return False
@@ -206,19 +217,19 @@ class Finished:
         return plans_prompts(job.model.variant, job.model.folder, prompts)
 
     def _frame(self, option: str, text: str) -> int:
-        return round(parse_moment(text, option) * self.job.rate)
+        return round(parse_moment(text, option) * self.job.timeline.rate)
 
     @property
     def _foreign(self) -> int:
         """Frames that lingen did not make."""
-        return 0 if self.job.base is None else self.job.base.frames
+        return 0 if self.job.timeline.base is None else self.job.timeline.base.frames
 
     def _check_made(self, option: str, frame: int) -> None:
-        if self.job.base is None:
+        if self.job.timeline.base is None:
             return
         if frame < self._foreign:
-            begin = float(self._foreign / self.job.rate)
+            begin = float(self._foreign / self.job.timeline.rate)
             raise InvalidOptionError(
                 f"{option} must be in the part that lingen made, after the first {begin:g} s"
             )
-        check_base(self.job.base)
+        check_base(self.job.timeline.base)

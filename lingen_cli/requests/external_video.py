@@ -20,7 +20,7 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Base, Job
+from lingen_cli.requests.job import Base, Job, Output, Runtime, Timeline
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.read_recipe import Changes
@@ -53,15 +53,15 @@ def extend_external(
     from lingen_cli.media.writer import check_encoder
 
     video, registry, changes = request.video, context.registry, Changes.of(request, context)
-    model, weights, asked = request.model, changes.weights, part.prompt
+    model, weights, given = request.model, changes.weights, part.prompt
     if before is not None:
-        asked = before.last.prompt if asked is None else asked
+        given = before.last.prompt if given is None else given
         model = before.model if model is None else model
         if weights is None and model == before.model and before.weights_folder is not None:
             weights = Path(before.weights_folder)
     flags = {"size": request.size, "model": model}
     loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
-    if asked is None:
+    if given is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
@@ -71,7 +71,7 @@ def extend_external(
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
     variant = context.model(settings.model, changes.weights or settings.weights)
-    prompt = prompt_for(variant, asked)
+    prompt = prompt_for(variant, given)
     step = side_step(registry, variant, changes.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
@@ -120,23 +120,29 @@ def extend_external(
         licenses.accept(variant)
     stem = f"{video.stem}-longer"
     return Job(
-        edits=(edit,),
-        samplers=samplers_of(registry, variant, (edit,)),
+        timeline=Timeline(
+            edits=(edit,),
+            samplers=samplers_of(registry, variant, (edit,)),
+            rate=found.rate,
+            width=canvas[0],
+            height=canvas[1],
+            base=base,
+            image=None,
+            draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+        ),
         model=context.locate(settings.model, weights or settings.weights),
-        rate=found.rate,
-        width=canvas[0],
-        height=canvas[1],
-        base=base,
-        beside=base.path,
-        image=None,
-        device=check_device(changes.device or settings.device),
-        crf=settings.crf,
-        encoder_preset=settings.encoder_preset,
-        destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
-        preview=changes.preview,
-        offload=changes.offload,
-        cache=changes.cache,
-        draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+        runtime=Runtime(
+            device=check_device(changes.device or settings.device),
+            cache=changes.cache,
+            preview=changes.preview,
+            offload=changes.offload,
+        ),
+        output=Output(
+            destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
+            crf=settings.crf,
+            encoder_preset=settings.encoder_preset,
+            beside=base.path,
+        ),
     )
 
 

@@ -91,13 +91,12 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """The settled choices of `generate`, `rerun` and `extend`."""
+class Timeline:
+    """Frames of a video: where each part of them comes from, and what it shows."""
 
     edits: tuple[Edit, ...]
     samplers: Mapping[str, Sampler]
     """Those that the edits name."""
-    model: LocatedModel
     rate: Fraction
     width: int
     """Of the model's images, and of the video's where it has no other base."""
@@ -108,46 +107,8 @@ class Job:
     video: GivenVideo | None = None
     """What is sampled first is made from it."""
     origin: Origin | None = None
-    beside: Path | None = None
-    """The video whose sound, subtitles, chapters and tags are taken over."""
-    device: str
-    dtype: str | None = None
-    """None: the model's choice for the device."""
-    threads: int | None = None
-    crf: int
-    encoder_preset: str
-    destination: Destination
-    cache: CacheLimit
-    """How much the cache of latents may hold."""
     draws_seeds: bool = False
     """The user gave no seed: that of a stopped run is as good."""
-    metadata: bool = True
-    """Write into the video how it was made."""
-    subtitles: bool = False
-    """Write the prompts beside the video, as subtitles."""
-    preview: bool = False
-    """Draw the latents while they form."""
-    decode_only: bool = False
-    """Everything must be in the journal already."""
-    loras: tuple[Lora, ...] = ()
-    """What is put on the networks of a model from elsewhere."""
-    denoisers: tuple[WeightFile, ...] = ()
-    """GGUF files in place of the denoisers of such a model."""
-    quantize: str | None = None
-    """Format in which the linear layers of such a model are held."""
-    offload: str = "auto"
-    """Which parts of a model from elsewhere wait beside the card."""
-    tiles: bool = False
-    """Decode in tiles, as the video was made before."""
-    frugal: bool = False
-    """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
-
-    @property
-    def formats(self) -> WeightFormats:
-        """Formats in which the weights are held in memory."""
-        return WeightFormats(
-            quantize=self.quantize, denoisers=tuple(one.path for one in self.denoisers)
-        )
 
     @property
     def bounds(self) -> list[int]:
@@ -159,13 +120,6 @@ class Job:
         """Width and height of the video."""
         base = self.base
         return (self.width, self.height) if base is None else (base.width, base.height)
-
-    @property
-    def in_place(self) -> bool:
-        """Tell whether the video takes the place of the one that it goes on with."""
-        old = self.base if self.origin is None else self.origin
-        path = self.destination.path
-        return old is not None and path is not None and _place(old.path) == _place(path)
 
     @property
     def must_encode(self) -> bool:
@@ -182,6 +136,11 @@ class Job:
     def frames(self) -> int:
         """Frames of the whole video."""
         return self.bounds[-1]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the whole video."""
+        return float(self.frames / self.rate)
 
     @property
     def parts(self) -> list[Chapter]:
@@ -211,15 +170,15 @@ class Job:
             found = [(Fraction(0), end, self.base.path.stem), *found]
         return found if len(found) > 1 else []
 
-    def chapters_after(self, old: Sequence[Chapter]) -> list[Chapter]:
-        """Chapters of the video where `beside` has the chapters `old`: those that somebody gave
-        it stay, as far as it is kept, and what follows has its prompts."""
+    def chapters_after(self, old: Sequence[Chapter], beside: Path | None) -> list[Chapter]:
+        """Chapters of the video where the video `beside` has the chapters `old`: those that
+        somebody gave it stay, as far as it is kept, and what follows has its prompts."""
         made = self
         if self.origin is not None:
             made = replace(self, edits=self.edits[: self.origin.done], origin=None)
         if not old or _starts(old) == _starts(made.chapters):
             return self.chapters
-        end = self._frames_beside / self.rate
+        end = self._frames_of(beside) / self.rate
         found = [(begin, min(stop, end), title) for begin, stop, title in old if begin < end]
         for begin, stop, title in self.parts:
             if stop <= end:
@@ -230,13 +189,12 @@ class Job:
                 found.append((max(begin, end), stop, title))
         return found
 
-    @property
-    def _frames_beside(self) -> int:
+    def _frames_of(self, beside: Path | None) -> int:
         """Frames of the video `beside` that are in this one."""
         if self.origin is not None:
-            cuts = (edit.keep for edit in self.making if isinstance(edit, Dropped))
+            cuts = (edit.keep for edit in self.pending if isinstance(edit, Dropped))
             return min([self.frames_before, *cuts])
-        if self.base is not None and self.base.path == self.beside:
+        if self.base is not None and self.base.path == beside:
             return self.base.frames
         return self.frames
 
@@ -260,26 +218,14 @@ class Job:
         return None if self.base is None else self.base.path
 
     @property
-    def making(self) -> tuple[Edit, ...]:
+    def pending(self) -> tuple[Edit, ...]:
         """The edits that are still to be made."""
         return self.edits if self.origin is None else self.edits[self.origin.done :]
 
     @property
     def sampled(self) -> tuple[Sampled, ...]:
         """Those of them that are sampled."""
-        return tuple(edit for edit in self.making if isinstance(edit, Sampled))
-
-    @property
-    def seconds(self) -> float:
-        """Length of the whole video."""
-        return float(self.frames / self.rate)
-
-    @property
-    def grid(self) -> Grid:
-        """Grid that says which of the model's frames is behind each frame of the video."""
-        old = 0 if self.base is None else self.base.frames
-        fps, group = Fraction(self.model.variant.fps), self.model.time_stride
-        return Grid(self.rate, fps, old, group)
+        return tuple(edit for edit in self.pending if isinstance(edit, Sampled))
 
     @property
     def fit_of_video(self) -> Fit:
@@ -291,23 +237,110 @@ class Job:
             name = "pad"
         return Fit(name=name, seen=self.size, size=(self.width, self.height))
 
+
+@dataclass(frozen=True, kw_only=True)
+class WeightChanges:
+    """Changes to the weights of a model from elsewhere."""
+
+    loras: tuple[Lora, ...] = ()
+    denoisers: tuple[WeightFile, ...] = ()
+    """GGUF files in place of its denoisers."""
+    quantize: str | None = None
+    """Format in which its linear layers are held."""
+
+    @property
+    def formats(self) -> WeightFormats:
+        """Formats in which the weights are held in memory."""
+        return WeightFormats(
+            quantize=self.quantize, denoisers=tuple(one.path for one in self.denoisers)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Settings of the machine that computes. Frames depend on device, dtype, threads and tiles, and
+    on nothing else of them."""
+
+    device: str
+    dtype: str | None = None
+    """None: the model's choice for the device."""
+    threads: int | None = None
+    cache: CacheLimit
+    """How much the cache of latents may hold."""
+    preview: bool = False
+    """Draw the latents while they form."""
+    decode_only: bool = False
+    """Everything must be in the journal already."""
+    offload: str = "auto"
+    """Which parts of a model from elsewhere wait beside the card."""
+    tiles: bool = False
+    """Decode in tiles, as the video was made before."""
+    frugal: bool = False
+    """Smaller parts at a time from the beginning; on a GPU nothing but the denoiser."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Files that a job writes."""
+
+    destination: Destination
+    crf: int
+    encoder_preset: str
+    beside: Path | None = None
+    """The video whose sound, subtitles, chapters and tags are taken over."""
+    metadata: bool = True
+    """Write into the video how it was made."""
+    subtitles: bool = False
+    """Write the prompts beside the video, as subtitles."""
+    sound: bool = False
+    """Write the sound that the model makes with the video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The settled choices of `generate`, `rerun` and `extend`."""
+
+    timeline: Timeline
+    model: LocatedModel
+    weights: WeightChanges = WeightChanges()
+    runtime: Runtime
+    output: Output
+
+    def with_edits(self, edits: tuple[Edit, ...]) -> Job:
+        """The job with other edits, of the same samplers."""
+        return replace(self, timeline=replace(self.timeline, edits=edits))
+
+    @property
+    def in_place(self) -> bool:
+        """Tell whether the video takes the place of the one that it goes on with."""
+        timeline, path = self.timeline, self.output.destination.path
+        old = timeline.base if timeline.origin is None else timeline.origin
+        return old is not None and path is not None and _place(old.path) == _place(path)
+
+    @property
+    def grid(self) -> Grid:
+        """Grid that says which of the model's frames is behind each frame of the video."""
+        base = self.timeline.base
+        fps, group = Fraction(self.model.variant.fps), self.model.time_stride
+        return Grid(self.timeline.rate, fps, 0 if base is None else base.frames, group)
+
     @property
     def expected_bytes(self) -> int:
         """A generous guess at the size of the file."""
-        quality = 2 ** max(0.0, (18 - self.crf) / 6)
-        width, height = self.size
-        frames, old = self.frames, 0
-        if self.base is not None and self.base.headers:
-            frames, old = frames - self.base.frames, self.base.path.stat().st_size
+        quality = 2 ** max(0.0, (18 - self.output.crf) / 6)
+        frames, base, old = self.timeline.frames, self.timeline.base, 0
+        if base is not None and base.headers:
+            frames, old = frames - base.frames, base.path.stat().st_size
+        width, height = self.timeline.size
         pixels = frames * width * height
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)
 
     @property
     def image_bytes(self) -> int:
         """A guess at the size of the numbered images, 0 where none are asked for."""
-        width, height = self.size
-        pixels = self.frames * width * height
-        return int(pixels * _BYTES_PER_PNG_PIXEL) if self.destination.pattern else 0
+        width, height = self.timeline.size
+        pixels = self.timeline.frames * width * height
+        return int(pixels * _BYTES_PER_PNG_PIXEL) if self.output.destination.pattern else 0
 
 
 def _place(path: Path) -> Path:

@@ -31,7 +31,15 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import GivenImage, GivenVideo, Job
+from lingen_cli.requests.job import (
+    GivenImage,
+    GivenVideo,
+    Job,
+    Output,
+    Runtime,
+    Timeline,
+    WeightChanges,
+)
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
@@ -57,10 +65,10 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    asked = shots[0].prompt if shots else _prompt_of(request)
+    given_prompt = shots[0].prompt if shots else _prompt_of(request)
     variant = context.model(settings.model, settings.weights)
     shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
-    prompt = shots[0].prompt if shots else prompt_for(variant, asked)
+    prompt = shots[0].prompt if shots else prompt_for(variant, given_prompt)
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     check_video(variant, request.video)
     video = None if request.video is None else given_video(request.video)
@@ -122,28 +130,33 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             raise InvalidOptionError("--last-image needs a video of at least 2 frames")
         last_image = given_image(request.last_image, width, height)
     return Job(
-        edits=edits,
-        samplers=samplers_of(registry, variant, edits),
+        timeline=Timeline(
+            edits=edits,
+            samplers=samplers_of(registry, variant, edits),
+            rate=rate,
+            width=width,
+            height=height,
+            image=image,
+            last_image=last_image,
+            video=video,
+            draws_seeds="seed" not in loaded.sampling.values,
+        ),
         model=model,
-        rate=rate,
-        width=width,
-        height=height,
-        image=image,
-        last_image=last_image,
-        video=video,
-        device=settings.device,
-        crf=settings.crf,
-        encoder_preset=settings.encoder_preset,
-        destination=replace(into, streams=streams),
-        cache=loaded.cache,
-        preview=settings.preview,
-        subtitles=bool(shots) and not streams,
-        draws_seeds="seed" not in loaded.sampling.values,
-        loras=loras,
-        denoisers=denoisers,
-        quantize=request.quantize,
-        offload=settings.offload,
-        frugal=request.save_memory,
+        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize),
+        runtime=Runtime(
+            device=settings.device,
+            cache=loaded.cache,
+            preview=settings.preview,
+            offload=settings.offload,
+            frugal=request.save_memory,
+        ),
+        output=Output(
+            destination=replace(into, streams=streams),
+            crf=settings.crf,
+            encoder_preset=settings.encoder_preset,
+            subtitles=bool(shots) and not streams,
+            sound=isinstance(variant, HubModel) and variant.sound and not request.no_sound,
+        ),
     )
 
 

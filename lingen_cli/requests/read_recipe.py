@@ -23,7 +23,16 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
-from lingen_cli.requests.job import Base, GivenImage, GivenVideo, Job
+from lingen_cli.requests.job import (
+    Base,
+    GivenImage,
+    GivenVideo,
+    Job,
+    Output,
+    Runtime,
+    Timeline,
+    WeightChanges,
+)
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
 from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recipe_from_video
 from lingen_cli.zoo import licenses
@@ -73,9 +82,10 @@ def rerun(request: RerunRequest, context: Context) -> Job:
     stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
     if not images:
-        again = replace(again, beside=video)
-    if again.base is not None:
-        check_base(again.base)
+        sound = sound_again(video, recipe, context)
+        again = replace(again, output=replace(again.output, beside=video, sound=sound))
+    if again.timeline.base is not None:
+        check_base(again.timeline.base)
     for difference in differences(recipe, again):
         context.progress.warn(difference)
     return again
@@ -136,31 +146,52 @@ def prepare_again(
     check_formats(variant, recipe.quantize, denoisers, changes.offload)
     context.check_packages(recipe.quantize, denoisers)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
+    loras = tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras)
     return Job(
-        edits=edits,
-        samplers=samplers_of(registry, variant, edits),
+        timeline=Timeline(
+            edits=edits,
+            samplers=samplers_of(registry, variant, edits),
+            rate=recipe.rate,
+            width=width,
+            height=height,
+            base=base,
+            image=given_again(recipe.image, changes.image),
+            last_image=given_again(recipe.last_image, changes.last_image),
+            video=source(recipe.video),
+        ),
         model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
-        rate=recipe.rate,
-        width=width,
-        height=height,
-        base=base,
-        image=given_again(recipe.image, changes.image),
-        last_image=given_again(recipe.last_image, changes.last_image),
-        video=source(recipe.video),
-        device=device,
-        dtype=recipe.dtype,
-        threads=recipe.threads,
-        crf=recipe.crf,
-        encoder_preset=recipe.encoder_preset,
-        destination=into,
-        preview=changes.preview,
-        loras=tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras),
-        denoisers=denoisers,
-        quantize=recipe.quantize,
-        offload=changes.offload,
-        tiles=recipe.tiles,
-        cache=changes.cache,
+        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize),
+        runtime=Runtime(
+            device=device,
+            dtype=recipe.dtype,
+            threads=recipe.threads,
+            cache=changes.cache,
+            preview=changes.preview,
+            offload=changes.offload,
+            tiles=recipe.tiles,
+        ),
+        output=Output(
+            destination=into,
+            crf=recipe.crf,
+            encoder_preset=recipe.encoder_preset,
+            sound=recipe.sound,
+        ),
     )
+
+
+def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
+    """Tell whether the sound of a video is made anew by its model; one that was changed since is
+    not, and that is told."""
+    from lingen_cli.files.printable import printable
+    from lingen_cli.media.tracks.sound import made_track
+
+    if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
+        return recipe.sound
+    context.progress.warn(
+        f"the sound of {printable(video)} was changed since lingen made it: it stays as it is, and "
+        "the model's is left out"
+    )
+    return False
 
 
 def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]:
@@ -203,9 +234,9 @@ def check_inputs(job: Job) -> None:
     from lingen_cli.files.printable import printable
     from lingen_cli.media.probe import fingerprint
 
-    origin = job.origin
-    if job.base is not None and (origin is None or not origin.copy):
-        check_base(job.base)
+    origin = job.timeline.origin
+    if job.timeline.base is not None and (origin is None or not origin.copy):
+        check_base(job.timeline.base)
     if origin is not None and fingerprint(origin.path) != origin.fingerprint:
         raise BadDataError(f"{printable(origin.path)} was changed since this run began")
 
@@ -227,8 +258,8 @@ def differences(recipe: Recipe, job: Job) -> Iterator[str]:
         if name in now and now[name] != then:
             yield f"{name} is {now[name]}, the video was made with {then}"
     yield from changed_files(recipe, job)
-    if not recipe.device.startswith(job.device):
-        yield f"device is {job.device}, the video was made on {recipe.device}"
+    if not recipe.device.startswith(job.runtime.device):
+        yield f"device is {job.runtime.device}, the video was made on {recipe.device}"
 
 
 def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
@@ -236,9 +267,12 @@ def changed_files(recipe: Recipe, job: Job) -> Iterator[str]:
     for part, digest in recipe.weights.items():
         if job.model.hashes.get(part) != digest:
             yield f"the {part} weights are not those the video was made with"
-    images = (("first", recipe.image, job.image), ("last", recipe.last_image, job.last_image))
-    for name, asked, given in images:
-        if asked and given and asked.sha256 != given.sha256:
+    images = (
+        ("first", recipe.image, job.timeline.image),
+        ("last", recipe.last_image, job.timeline.last_image),
+    )
+    for name, wanted, given in images:
+        if wanted and given and wanted.sha256 != given.sha256:
             yield f"the {name} image is not the one the video was made with"
-    if recipe.video and job.video and recipe.video.sha256 != job.video.sha256:
+    if recipe.video and job.timeline.video and recipe.video.sha256 != job.timeline.video.sha256:
         yield "the video that it is made from is not the one it was"

@@ -94,6 +94,8 @@ class Recipe(Sampled):
     video: RecordedImage | None = None
     """What was sampled first is made from this video."""
     base: ForeignBase | None = None
+    sound: bool = False
+    """The video has the sound that the model made with it."""
     crf: int = Field(ge=1, le=51)
     encoder_preset: str
     device: str
@@ -104,6 +106,8 @@ class Recipe(Sampled):
     versions: dict[str, str]
     """lingen, torch, python, av."""
 
+    sound_packets: Sha256 | None = None
+    """Of the encoded sound (`lingen verify`)."""
     frame_hashes: tuple[FrameHash, ...] = Field((), max_length=1 << 16)
     """Of the frames that lingen made, in their order (`lingen verify`)."""
 

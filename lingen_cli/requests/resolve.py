@@ -37,4 +37,6 @@ def resolve(request: Request, context: Context) -> Job:
         job = rerun(request, context)
     else:
         raise TypeError(f"no request for a video: {request!r}")
-    return replace(job, metadata=False) if request.no_metadata else job
+    if request.no_metadata:
+        return replace(job, output=replace(job.output, metadata=False))
+    return job

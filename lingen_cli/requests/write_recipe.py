@@ -15,7 +15,10 @@ from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, Re
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
 
-_MACHINE = ("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes")
+_MACHINE = (
+    *("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes"),
+    "sound_packets",
+)
 """What a recipe says about where it ran and what came out."""
 
 
@@ -24,7 +27,7 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
     import torch
 
     return Recipe(
-        **_asked(job),
+        **_settings(job),
         latents=digest,
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
@@ -34,43 +37,47 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
     )
 
 
-def asked_of(job: Job) -> dict[str, Any]:
+def settings_of(job: Job) -> dict[str, Any]:
     """Return what was asked for alone, as JSON: two jobs with the same make the same video."""
-    recipe = Recipe(**_asked(job), device="", dtype="", threads=1, versions={})
+    recipe = Recipe(**_settings(job), device="", dtype="", threads=1, versions={})
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
-def asked_in(recipe: Recipe) -> dict[str, Any]:
-    """Return the same as `asked_of` from a recipe."""
+def settings_in(recipe: Recipe) -> dict[str, Any]:
+    """Return the same as `settings_of` from a recipe."""
     return recipe.model_dump(mode="json", exclude=set(_MACHINE))
 
 
-def _asked(job: Job) -> dict[str, Any]:
-    first, *rest = job.edits
+def _settings(job: Job) -> dict[str, Any]:
+    first, *rest = job.timeline.edits
     assert isinstance(first, Added)
     return {name: getattr(first, name) for name in Sampled.model_fields} | {
         "model": job.model.variant.name,
         "weights": job.model.hashes,
         "weights_folder": None if job.model.folder is None else str(job.model.folder),
         "loras": tuple(
-            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale) for one in job.loras
+            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale)
+            for one in job.weights.loras
         ),
         "denoisers": tuple(
-            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.denoisers
+            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.weights.denoisers
         ),
-        "quantize": job.quantize,
+        "quantize": job.weights.quantize,
         "edits": tuple(rest),
-        "fps": str(job.rate),
-        "width": job.width,
-        "height": job.height,
-        "image": _image(job.image),
-        "last_image": _image(job.last_image),
+        "fps": str(job.timeline.rate),
+        "width": job.timeline.width,
+        "height": job.timeline.height,
+        "image": _image(job.timeline.image),
+        "last_image": _image(job.timeline.last_image),
         "video": None
-        if job.video is None
-        else RecordedImage(path=str(job.video.path), sha256=job.video.sha256),
-        "base": None if job.base is None else ForeignBase.model_validate(_plain(job.base)),
-        "crf": job.crf,
-        "encoder_preset": job.encoder_preset,
+        if job.timeline.video is None
+        else RecordedImage(path=str(job.timeline.video.path), sha256=job.timeline.video.sha256),
+        "sound": job.output.sound,
+        "base": None
+        if job.timeline.base is None
+        else ForeignBase.model_validate(_plain(job.timeline.base)),
+        "crf": job.output.crf,
+        "encoder_preset": job.output.encoder_preset,
     }
 
 

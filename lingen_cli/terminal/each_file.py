@@ -15,8 +15,8 @@ def for_each(
     work: Callable[[Path], None],
     broken: Callable[[Path, LingenError], None] | None = None,
 ) -> None:
-    """Do `work` for every file: one that cannot be used is told (by `broken`, if given), and the
-    others go on.
+    """Do `work` for every file: one that cannot be used is reported (by `broken`, if given), and
+    the others go on.
 
     Raises the error of `work` for one file alone; for several, CheckFailedError (1) where some were
     found wanting, else BadDataError (65) where some cannot be used.

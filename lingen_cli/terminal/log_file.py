@@ -1,4 +1,4 @@
-"""`lingen --log-file`: what people are told, with time and process, at the end of a file."""
+"""`lingen --log-file`: messages of a run, with time and process, at the end of a file."""
 
 from __future__ import annotations
 

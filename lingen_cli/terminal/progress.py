@@ -1,4 +1,4 @@
-"""Progress of a run, told to people and to programs (reliability.md C4)."""
+"""Progress of a run, for people and for programs (reliability.md C4)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from lingen_cli.terminal import console
 _KEEP = getattr(signal, "SIGUSR1", None)
 _SAME = 0.5
 """Seconds after a signal in which another one says nothing new."""
-_asked = threading.Event()
+_requested = threading.Event()
 _leave = os._exit  # not what a plugin that is being imported would be blamed for
 _ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -84,14 +84,14 @@ def end_with_parent() -> None:
     threading.Thread(target=read, name="parent", daemon=True).start()
 
 
-def journal_asked() -> bool:
+def journal_requested() -> bool:
     """Tell whether SIGUSR1 has come since the last writing of the journal."""
-    return _asked.is_set()
+    return _requested.is_set()
 
 
 def journal_written() -> None:
     """Note that what was asked for is done."""
-    _asked.clear()
+    _requested.clear()
 
 
 @contextlib.contextmanager
@@ -104,8 +104,8 @@ def announced() -> Iterator[None]:
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    _asked.clear()
-    old = None if _KEEP is None else signal.signal(_KEEP, lambda *_: _asked.set())
+    _requested.clear()
+    old = None if _KEEP is None else signal.signal(_KEEP, lambda *_: _requested.set())
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     listener = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
     listener.start()

@@ -86,6 +86,12 @@ def _recipes(incomplete: str) -> list[str]:
     return [*_files({".toml"})(incomplete), *_shipped_recipes(incomplete)]
 
 
+def _log_targets(incomplete: str) -> list[str]:
+    from lingen_training.optimization.scalar_logs import LOG_TARGETS
+
+    return _begun(LOG_TARGETS, incomplete)
+
+
 def _device_kinds(incomplete: str) -> list[str]:
     from lingen_training.forecast.device_kinds import DEVICE_KINDS
 
@@ -94,6 +100,7 @@ def _device_kinds(incomplete: str) -> list[str]:
 
 _KINDS: dict[str, Complete] = {
     "device kind": _device_kinds,
+    "log target": _log_targets,
     "model": _models,
     "sampler": _samplers,
     "preset": _presets,

@@ -39,8 +39,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "lingen train finetune --data prepared/ --start-from lingen-mini -o runs/mine",
         "lingen train finetune-lora --data my_clips/ --start-from lingen-mini -o runs/style",
         "lingen train ablation --model dit-mini --start-from lingen-mini",
+        "lingen train lingen-mini --log-to tensorboard",
         "lingen train lingen-mini --dry-run --device-kind h100 --json",
     ),
+    "report": ("lingen report runs/mine",),
     "data check": ("lingen data check my_clips/ --sheet clips.png",),
     "data prepare": (
         "lingen data prepare my_clips/ -o prepared/",

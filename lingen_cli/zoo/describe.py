@@ -69,11 +69,11 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
         "review tokens": variant.review,
         "sampler": variant.sampler,
         "config": dict(variant.config),
-        "words": _words(variant),
+        "words": known_words(variant),
     }
 
 
-def _words(variant: ModelVariant) -> list[str] | None:
+def known_words(variant: ModelVariant) -> list[str] | None:
     """Words that its text encoder knows, where it reads no others and is here."""
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
@@ -131,6 +131,7 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
         "images": list(model.images),
+        "sound": "yes" if model.sound else "no",
         "diffusers": f"{model.pipelines[0]}, from {model.since} on",
         "repository": f"{model.repository} at {model.revision}" if model.repository else None,
         "weights": "not here" if found is None else str(found),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
 from lingen_cli.errors import BadDataError, DiskFullError, NotAvailableError
@@ -35,19 +33,14 @@ class Wanted:
     blob: Path
     """Where its bytes are: `path` is a link to them, where the file system has links."""
     lock: Path
-    """Held while it is downloaded; the hub's library uses the same where it knows the hash."""
+    """Held by the hub's library while it is downloaded."""
     sha256: str
     size: int
 
     @property
-    def partial(self) -> Path:
-        """File with what has come of it."""
-        return self.blob.with_name(f"{self.sha256}.incomplete")
-
-    @property
-    def left(self) -> int:
-        """Bytes that have not come yet."""
-        return self.size - (self.partial.stat().st_size if self.partial.is_file() else 0)
+    def partial(self) -> list[Path]:
+        """Files with what came of it before a process was killed."""
+        return sorted(self.blob.parent.glob(f"{self.sha256}*.incomplete"))
 
     def is_right(self) -> bool:
         """Tell whether it is there, and is what it should be."""
@@ -78,7 +71,8 @@ def pull(variant: ModelVariant, progress: Progress, *, offline: bool = False) ->
 
     Raises NotAvailableError (69: no weights exist, no package for downloads, no network, no such
     file on the hub), BadDataError (65: the hub has another file), DiskFullError (74) and others
-    where the cache cannot be written. What came is kept, and the same call goes on with it.
+    where the cache cannot be written. Files that are whole are kept, and the same call goes on with
+    the others.
     """
     weights = variant.weights
     if weights is None or weights.repository is None:
@@ -104,11 +98,11 @@ def pull(variant: ModelVariant, progress: Progress, *, offline: bool = False) ->
             )
     try:
         first.blob.parent.mkdir(parents=True, exist_ok=True)
-        _check_space(first.blob.parent, sum(one.left for one in missing))
-        for one in missing:
-            _get(one, repository, progress)
+        _check_space(first.blob.parent, sum(one.size for one in missing))
     except OSError as error:
         raise write_error(error, first.blob.parent) from error
+    for one in missing:
+        _get(one, repository, progress)
     return missing
 
 
@@ -143,60 +137,27 @@ def _check_space(folder: Path, size: int) -> None:
 
 
 def _get(one: Wanted, repository: Repository, progress: Progress) -> None:
-    one.lock.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(one.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        progress.note(f"waiting for another process that downloads {one.file}")
-        lock.acquire()
-    try:
-        if one.is_right():
-            return
-        if one.path.is_file():
-            progress.warn(f"{one.path} has the wrong hash; it is downloaded again")
-        if not _is(one.blob, one.size, one.sha256):
-            _download(one, repository, progress)
-        _put(one)
-    finally:
-        lock.release()
-
-
-def _download(one: Wanted, repository: Repository, progress: Progress) -> None:
-    """Until the bytes are those of the record; then they are the blob."""
-    begun = one.partial.is_file()
-    if one.left < 0:
-        one.partial.unlink()
+    """Download a file. Raises BadDataError (65) where the hub has another one, which is not
+    kept."""
+    if one.is_right():  # another process was quicker
+        return
+    if one.path.is_file():
+        progress.warn(f"{one.path} has the wrong hash; it is downloaded again")
+    found_wrong = one.blob.is_file() and not _is(one.blob, one.size, one.sha256)
+    anew = found_wrong or one.path.is_file()
     million = 1_000_000
     progress.phase(f"{one.part} (MB)", -(-one.size // million))
-    repository.fetch(
-        one.file, one.partial, one.size, lambda done: progress.advance(done // million)
+    path = repository.fetch(
+        one.file, lambda done: progress.advance(min(done, one.size) // million), anew=anew
     )
     progress.advance(-(-one.size // million))
-    if (found := file_hash(one.partial)) == one.sha256:
-        os.replace(one.partial, one.blob)
-        return
-    one.partial.unlink()
-    if begun:
-        progress.warn(f"what an earlier download left of {one.file} was damaged; it begins anew")
-        _download(one, repository, progress)
-        return
-    raise BadDataError(
-        f"wrong hash: {one.file} of {repository.name} has the SHA-256 {found}, its record says "
-        f"{one.sha256}; it was not kept"
-    )
-
-
-def _put(one: Wanted) -> None:
-    """Make `path` a link to the blob, as the hub's library does, or the file itself."""
-    one.path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = one.path.with_name(f".{one.path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.symlink_to(os.path.relpath(one.blob, one.path.parent))
-    except (NotImplementedError, OSError):  # a file system, or a Windows, without links
-        os.replace(one.blob, one.path)
-    else:
-        os.replace(temporary, one.path)
+    if (found := file_hash(path)) != one.sha256:
+        path.resolve().unlink()
+        path.unlink(missing_ok=True)
+        raise BadDataError(
+            f"wrong hash: {one.file} of {repository.name} has the SHA-256 {found}, its record says "
+            f"{one.sha256}; it was not kept"
+        )
 
 
 def _is(path: Path, size: int, sha256: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from lingen_cli.errors import LingenError, NotAvailableError
 from lingen_cli.files.printable import printable
@@ -44,7 +44,7 @@ class Repository:
         """Bytes of a file, or None where the hub does not say. Raises NotAvailableError (69)."""
         from huggingface_hub import get_hf_file_metadata
 
-        with self._told(file, None):
+        with self._explained(file, None):
             return get_hf_file_metadata(self._address(file)).size
 
     def snapshot(self, *, offline: bool) -> Path:
@@ -56,7 +56,7 @@ class Repository:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
-        with self._told("the repository", Path(self.name)):
+        with self._explained("the repository", Path(self.name)):
             try:
                 found = snapshot_download(
                     self.name,
@@ -73,27 +73,26 @@ class Repository:
                 ) from error
         return Path(found)
 
-    def fetch(self, file: str, target: Path, size: int, on_bytes: Callable[[int], None]) -> None:
-        """Add to `target` what it lacks of a file of `size` bytes; what came is kept on any error.
+    def fetch(self, file: str, on_bytes: Callable[[int], None], *, anew: bool) -> Path:
+        """The path in the cache of the library of a file, which is downloaded if it is not there,
+        or `anew`. Where the connection is lost, it goes on; a file that was not whole when the
+        process ended begins again.
 
-        `on_bytes` is told how many are there. Raises NotAvailableError (69), and DiskFullError or
+        `on_bytes` is told how many have come. Raises NotAvailableError (69), and DiskFullError or
         WriteFailedError (74).
         """
-        from huggingface_hub.file_download import http_get
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+        from huggingface_hub import hf_hub_download
 
-        headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-        with self._told(file, target), _Counted(target, on_bytes) as opened:
-            there = opened.tell()
-            http_get(
-                self._address(file),
-                opened,
-                resume_size=there,
-                headers=headers,
-                expected_size=size,
+        with self._explained(file, Path(self.name)):
+            found = hf_hub_download(
+                self.name,
+                file,
+                revision=self.revision,
+                cache_dir=cache_root(),
+                force_download=anew,
+                tqdm_class=_bar(on_bytes),
             )
-            opened.flush()
-            os.fsync(opened.fileno())
+        return Path(found)
 
     def _address(self, file: str) -> str:
         from huggingface_hub import hf_hub_url
@@ -101,7 +100,7 @@ class Repository:
         return hf_hub_url(self.name, file, revision=self.revision)
 
     @contextmanager
-    def _told(self, file: str, target: Path | None) -> Iterator[None]:
+    def _explained(self, file: str, target: Path | None) -> Iterator[None]:
         """Errors of the library, of the network and of the disk as ours."""
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -142,8 +141,8 @@ class Repository:
         if not kept:
             return NotAvailableError(f"cannot reach {page}: {printable(reason)}")
         return NotAvailableError(
-            f"{file} of {page} did not arrive whole: {printable(reason)}; what came is kept, "
-            "and the same command goes on with it"
+            f"{file} of {page} did not arrive whole: {printable(reason)}; files that are whole are "
+            "kept, and the same command goes on with the others"
         )
 
 
@@ -152,17 +151,20 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
 
 
-class _Counted(io.BufferedWriter):
-    """A file that is added to, and tells how long it is."""
+def _bar(on_bytes: Callable[[int], None]) -> type[Any]:
+    """A bar of the library that draws nothing, and tells `on_bytes` of all that have come."""
+    from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
-    def __init__(self, path: Path, on_bytes: Callable[[int], None]) -> None:
-        super().__init__(io.FileIO(path, "ab"))
-        self._on_bytes = on_bytes
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **choices: Any) -> None:
+            super().__init__(*arguments, **choices | {"disable": True})  # type: ignore[no-untyped-call]
+            self._come = 0
 
-    def write(self, data: object) -> int:
-        written = super().write(data)  # type: ignore[arg-type]
-        self._on_bytes(self.tell())
-        return written
+        def update(self, n: float | None = 1) -> None:
+            self._come += int(n or 0)
+            on_bytes(self._come)
+
+    return Bar
 
 
 class _Passing(logging.Handler):

@@ -30,10 +30,10 @@ def is_accepted(model: HubModel) -> bool:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    asked = [model.license, model.license_url]
+    current = [model.license, model.license_url]
     if not isinstance(found, dict):
         return False
-    return [found.get("license", found.get("licence")), found.get("url")] == asked
+    return [found.get("license", found.get("licence")), found.get("url")] == current
 
 
 def accept(model: HubModel) -> None:
@@ -62,7 +62,7 @@ def accept(model: HubModel) -> None:
         raise write_error(error, path) from error
 
 
-def asked_for(model: HubModel) -> str | None:
+def missing(model: HubModel) -> str | None:
     """Say what to do until the license of `model` is accepted; None where it is."""
     if not model.license or is_accepted(model):
         return None

@@ -116,8 +116,6 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
         raise BadDataError(str(error)) from error
     if isinstance(variant, ModelVariant):
         pipe.planner, pipe.locator = variant.plan_layout, variant.locate_objects
-        if variant.planned_words is not None:
-            pipe.planned_words = frozenset(variant.planned_words())
     return pipe
 
 

@@ -44,7 +44,7 @@ def find_weights(
     from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
 
     root = cached(model) if folder is None else folder
-    lacks = [licenses.asked_for(model), _packages_lacking(model.name, model.since)]
+    lacks = [licenses.missing(model), _packages_lacking(model.name, model.since)]
     if root is None:
         size = model.weight_bytes / 1e9
         lacks.append(

@@ -33,7 +33,7 @@ def removable(registry: Registry, name: str) -> list[Wanted]:
     return [
         one
         for one in wanted(weights)
-        if one.path not in others and any(map(os.path.lexists, (one.path, one.partial)))
+        if one.path not in others and any(map(os.path.lexists, (one.path, *one.partial)))
     ]
 
 
@@ -70,7 +70,7 @@ def remove(files: list[Wanted]) -> int:
 def _remove(one: Wanted) -> int:
     repository = one.blob.parents[1]
     blob = one.path.resolve() if one.path.is_symlink() else None
-    freed = _delete(one.path) + _delete(one.partial)
+    freed = _delete(one.path) + sum(map(_delete, one.partial))
     if blob is not None and blob.parent == one.blob.parent.resolve():
         links = (path for path in (repository / "snapshots").rglob("*") if path.is_symlink())
         if all(link.resolve() != blob for link in links):

@@ -19,7 +19,7 @@ class Part:
     bytes: int
     sha256: str
     pinned: bool
-    """The record of the model says the hash; else it is only told."""
+    """The record of the model says the hash; else it is only printed."""
     tensors: int
     parameters: int
 

@@ -103,7 +103,7 @@ class LinGenConfig(_Config):
     text_dims: tuple[int, ...] = (256,)
     """Feature size of each text encoder; one Linear + LayerNorm each (paper.md 1.3)."""
     layout: bool = False
-    """The denoiser can be told where objects are (`networks.embeddings.LayoutEmbedding`)."""
+    """The denoiser takes a layout of objects (`networks.embeddings.LayoutEmbedding`)."""
     position_grid: tuple[int, int, int] = (128, 16, 16)
     """Learned table sizes in tokens; beyond them the tables are interpolated (paper.md 1.2)."""
 

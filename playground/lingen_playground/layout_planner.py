@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lingen_playground.captions.caption import object_phrase
 from lingen_playground.captions.lexicon import PLACE
+from lingen_playground.captions.natural_prompts import SaidObject
 from lingen_playground.captions.prompt_reader import read_prompt
 from lingen_playground.oracle.segment import take_apart
 from lingen_playground.oracle.silhouette import area, fits
@@ -53,46 +54,57 @@ class Place:
 
 
 def plan_objects(
-    prompt: str, seed: int, frames: Sequence[float], before: Sequence[Place] = ()
+    prompt: str,
+    seed: int,
+    frames: Sequence[float],
+    before: Sequence[Place] = (),
+    ignored: Collection[str] = (),
 ) -> Plan | None:
     """Plan where the objects of a prompt are at some video frames, of which the first begins the
     scene: always the same for a seed; None where the prompt is not one of one or two objects.
 
     An object of the color and the shape of one that was there `before` goes on from its place, in
-    its size, and the background is what it was.
+    its size, and the background is what it was. Words that are `ignored` are not read; others that
+    are in no caption stand in the phrases of what they describe, as `brown ball moving left`.
     """
-    said = read_prompt(prompt)
+    said = read_prompt(prompt, ignored)
     if said is None:
         return None
     rng = random.Random(f"plan {seed}")
     seeds = [seed, *(rng.randrange(2**31) for _ in range(_TRIES if before else 0))]
     scenes = [scene_for(said, one) for one in seeds]
+    colors = [_colors_of(one) for one in said.objects]
     scene, gaps = min(
-        ((one, _gaps(one, before)) for one in scenes),
+        ((one, _gaps(one, colors, before)) for one in scenes),
         key=lambda pair: sum(float(gap[:2].norm()) for gap in pair[1]),
     )
     seconds = (torch.tensor(frames, dtype=torch.float64) - frames[0]) / FPS
     planned = []
-    for layer, thing in enumerate(scene.objects):
+    for layer, obj in enumerate(scene.objects):
         course = course_of(scene, layer, seconds)
         discs = torch.stack((course.x, course.y, course.radius, course.angle), -1)
         discs[:, :2] += gaps[layer][:2] * (1 - seconds / _EASE).clamp(min=0)[:, None]
         discs[:, 2] *= gaps[layer][2]
-        planned.append(PlannedObject(object_phrase(thing), discs))
+        planned.append(PlannedObject(object_phrase(obj, color=colors[layer]), discs))
     if said.background is None and not before:
         prompt = f"{prompt.rstrip(' .!')} {PLACE[scene.background][0]}"
     return Plan(tuple(planned), prompt)
 
 
-def _gaps(scene: Scene, before: Sequence[Place]) -> list[Tensor]:
+def _colors_of(said: SaidObject) -> str:
+    """The words for the color of an object, if a prompt has any that captions do not have."""
+    return " ".join((*said.described, said.color or "")).strip() if said.described else ""
+
+
+def _gaps(scene: Scene, colors: Sequence[str], before: Sequence[Place]) -> list[Tensor]:
     """From where each object of a scene begins to where it was, and by which factor it was larger
     there (3,); 0, 0 and 1 for one that is new."""
     left = list(before)
     gaps = []
-    for layer, thing in enumerate(scene.objects):
+    for layer, obj in enumerate(scene.objects):
         course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
         x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
-        was = next((one for one in left if _describes(one.phrase, thing)), None)
+        was = next((one for one in left if _describes(one.phrase, obj, colors[layer])), None)
         gap = (0.0, 0.0, 1.0)
         if was is not None:
             left.remove(was)
@@ -116,9 +128,10 @@ def places_in(image: Tensor) -> list[Place]:
     return places
 
 
-def _describes(phrase: str, thing: SceneObject) -> bool:
-    """Whether a phrase names the color and the shape of an object."""
+def _describes(phrase: str, obj: SceneObject, color: str) -> bool:
+    """Whether a phrase names the shape of an object, and its color, or the words for it."""
     said = read_prompt(phrase)
     if said is None:
         return False
-    return (said.objects[0].color, said.objects[0].shape) == (thing.color, thing.shape)
+    named = _colors_of(said.objects[0]) or said.objects[0].color
+    return (named, said.objects[0].shape) == (color or obj.color, obj.shape)

@@ -8,7 +8,7 @@ Configurations are JSON-able mappings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -156,9 +156,6 @@ class ModelVariant(Component):
     planned_sampling: Mapping[str, Any] = field(default_factory=dict)
     """Defaults of fields of `SamplingParams`, such as fewer steps, for its own weights and prompts
     that it plans."""
-    planned_words: Callable[[], Collection[str]] | None = None
-    """Words that `plan_layout` reads. A prompt with another word that the weights know, as after a
-    training on other captions, is not planned."""
     locate_objects: ObjectLocator | None = None
     """Where objects are in an image that a video begins with, from which the plan goes on."""
     windows: tuple[int, int] = (33, 9)
@@ -243,6 +240,8 @@ class HubModel(Component):
     """Whether its images may be decoded in tiles, where a card is too small for more."""
     previews: bool = True
     """Whether its noisy latents can be decoded (`--preview`)."""
+    sound: bool = False
+    """Whether it makes sound together with the video."""
     takes_formats: bool = False
     """Whether `build` takes quantized weights, and denoisers from GGUF files."""
 

@@ -71,7 +71,7 @@ def _named_at_the_end(name: str) -> Iterator[None]:
     """While inside, a process that ends by `os._exit` or a crash says which plugin did it."""
     leave = os._exit
 
-    def told(status: int) -> NoReturn:
+    def exit_with_name(status: int) -> NoReturn:
         with contextlib.suppress(OSError):
             os.write(2, f"lingen: the plugin {name!a} ended the process\n".encode())
         leave(status)
@@ -82,7 +82,7 @@ def _named_at_the_end(name: str) -> Iterator[None]:
             faulthandler.enable(2)
         except (OSError, RuntimeError, ValueError):
             watches = False
-    os._exit = told
+    os._exit = exit_with_name
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import lingen
+from tests.cli import forked
 
 PROMPT = "a red ball bounces on green grass"
 
@@ -25,8 +26,8 @@ def video(pipe: lingen.Pipeline) -> lingen.Video:
 
 
 def command(*arguments: str) -> None:
-    run = [sys.executable, "-m", "lingen_cli", *arguments, "--device", "cpu", "--quiet"]
-    subprocess.run(run, check=True, capture_output=True)
+    done = forked.run(*arguments, "--device", "cpu", "--quiet")
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_video_has_frames_and_says_what_it_is(video: lingen.Video) -> None:

@@ -4,38 +4,78 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import IO
+from typing import Self
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["torch", "av", "lingen_cli.app", "lingen_cli.generation.generate", "lingen_cli.media.writer"]
-)
 
 
-def start(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[BaseProcess, IO[str]]:
-    """Begin a run in the current folder; returns its process and what it writes to standard output.
+class Forked:
+    """A run in the current folder and environment, as `subprocess.Popen` would begin it.
 
-    Standard error goes nowhere.
+    `stdout` is the end of its standard output that is read; standard error is a file.
     """
-    reader, writer = _CONTEXT.Pipe(duplex=False)
-    process = _CONTEXT.Process(
-        target=_run, args=(list(arguments), os.getcwd(), dict(environment), writer)
-    )
-    process.start()
-    writer.close()
-    output = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
-    reader.close()
-    return process, output
+
+    def __init__(self, *arguments: object) -> None:
+        reader, writer = _CONTEXT.Pipe(duplex=False)
+        descriptor, name = tempfile.mkstemp()
+        self._stderr = os.fdopen(descriptor, encoding="utf-8")
+        given = [str(one) for one in arguments], os.getcwd(), dict(os.environ)
+        self._process = _CONTEXT.Process(target=_run, args=(*given, writer, name))
+        self._process.start()
+        writer.close()
+        self.stdout = os.fdopen(os.dup(reader.fileno()), "rb")
+        reader.close()
+        self._name = name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stdout.close()
+        self._process.join()
+        self._stderr.close()
+        os.unlink(self._name)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the run."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+
+    def communicate(self) -> tuple[bytes, str]:
+        """Wait for the end; return the rest of standard output, and standard error."""
+        out = b"" if self.stdout.closed else self.stdout.read()
+        self._process.join()
+        return out, self._stderr.read()
+
+    @property
+    def returncode(self) -> int:
+        """Exit code of a run that has ended; a signal is negative."""
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run to the end."""
+    with Forked(*arguments) as process:
+        out, err = process.communicate()
+        given = [str(one) for one in arguments]
+        return subprocess.CompletedProcess(given, process.returncode, out.decode(), err)
 
 
 def _run(
-    arguments: list[str], folder: str, environment: dict[str, str], writer: Connection
+    arguments: Sequence[str],
+    folder: str,
+    environment: dict[str, str],
+    writer: Connection,
+    stderr: str,
 ) -> None:
     os.dup2(writer.fileno(), 1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.dup2(os.open(stderr, os.O_WRONLY | os.O_APPEND), 2)
     writer.close()
     os.chdir(folder)
     os.environ.clear()

@@ -25,7 +25,7 @@ class Hub:
         self.cut_after: int | None = None
         """Bytes after which the next download, and only that, loses its connection."""
         self.stall_after: int | None = None
-        """Bytes after which downloads do not go on, until `released`."""
+        """Bytes after which downloads of larger files do not go on, until `released`."""
         self.released = threading.Event()
         self.status: tuple[int, str] | None = None
         """An error for every request, with the code that the hub would name."""
@@ -122,7 +122,7 @@ class Hub:
                     self.wfile.flush()
                     self.close_connection = True
                     return
-                if hub.stall_after is not None:
+                if hub.stall_after is not None and len(data) > hub.stall_after:
                     self.wfile.write(data[begin : begin + hub.stall_after])
                     self.wfile.flush()
                     hub.released.wait(60)

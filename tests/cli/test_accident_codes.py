@@ -189,7 +189,7 @@ class Late:
     def __del__(self):  # as Python ends
         os.kill(os.getpid(), signal.{1})
 
-app.app, late = command, Late()
+app._command, late = lambda: command, Late()
 app.main()
 """
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.forked import Forked
 from tests.cli.protocols import Fails, RunHere
 
 SMALL = {"frames": 9, "steps": 2, "size": 64}
@@ -153,16 +153,16 @@ def test_a_job_that_fails_does_not_stop_the_others(
 ) -> None:
     from lingen_cli.generation import encode
 
-    film = encode.film
+    encode_video = encode.encode_video
     seen = []
 
     def sometimes(job: Any, *rest: Any) -> Any:
-        seen.append(job.sampled[0].prompt)
-        if "star" in job.sampled[0].prompt and seen.count("a blue star") < 3:
+        seen.append(job.timeline.sampled[0].prompt)
+        if "star" in job.timeline.sampled[0].prompt and seen.count("a blue star") < 3:
             raise RuntimeError("it broke")
-        return film(job, *rest)
+        return encode_video(job, *rest)
 
-    monkeypatch.setattr(encode, "film", sometimes)
+    monkeypatch.setattr(encode, "encode_video", sometimes)
     path = jobs({"prompt": "a blue star"}, {"prompt": "a heart"})
     result = lingen_here("batch", path, "--retry", "1")
     assert result.returncode == 1
@@ -226,22 +226,15 @@ def test_a_killed_batch_goes_on(
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
     path = jobs(*({"prompt": f"ball {number}", "steps": 30} for number in range(6)))
     for done in (1, 3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lingen_cli", "batch", path, "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert process.stdout is not None
         finished: int = done if done == 1 else 2
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "job" and event["status"] == "done":
-                finished -= 1
-            if not finished and event.get("phase") == "sample" and event["done"] > 3:
-                break
-        process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        with Forked("batch", path, "--json") as process:
+            for line in process.stdout:
+                event = json.loads(line)
+                if event["event"] == "job" and event["status"] == "done":
+                    finished -= 1
+                if not finished and event.get("phase") == "sample" and event["done"] > 3:
+                    break
+            process.send_signal(signal.SIGKILL)
         assert len(names("jobs")) == done + 1  # and the work folder of the one that was stopped
     result = lingen_here("batch", path, "--json")
     assert result.returncode == 0, result.stderr

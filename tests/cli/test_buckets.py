@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +15,7 @@ from lingen_cli.media.images.image_files import write_png
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.datasets.buckets import draws_of
 from lingen_training.training_recipe import DenoiserStage
-from tests.cli.test_data import RECIPE, run, write_video
+from tests.cli.test_data import RECIPE, killed_at, run, write_video
 
 pytestmark = pytest.mark.e2e
 
@@ -105,24 +100,17 @@ def _keys(given: DenoiserStage, world: VideoFolder) -> set[tuple[object, int]]:
 def test_a_killed_training_in_buckets_ends_the_same(folder: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text(BUCKETS, encoding="utf-8")
-    arguments = [sys.executable, "-m", "lingen_cli", "train", str(recipe), "--data", str(folder)]
-    arguments += ["--processes", "1"]
+    arguments = ("train", recipe, "--data", folder, "--processes", "1", "-o")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    done = subprocess.run(
-        [*arguments, "-o", str(whole)], check=True, capture_output=True, text=True
-    )
+    done = run(*arguments, whole)
+    assert done.returncode == 0, done.stderr
     assert "own: bucket 128x64, 4 latent frames: 1 files, 2 excerpts, 2 in a batch" in done.stderr
     shapes = {
         tuple(load_tensors(path)[0]["latents"].shape[2:]) for path in (whole / "latents").iterdir()
     }
     assert shapes == {(1, 8, 16), (3, 8, 16), (5, 8, 16), (3, 16, 8), (5, 16, 8)}
-    process = subprocess.Popen([*arguments, "-o", str(cut)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 200
-    while not (cut / "own.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    subprocess.run([*arguments, "-o", str(cut)], capture_output=True, check=True)
+    killed_at(cut / "own.jsonl", *arguments, cut)
+    assert run(*arguments, cut).returncode == 0
     for name in ("denoiser", "text_encoder"):
         one, other = (load_tensors(place / f"{name}.safetensors")[0] for place in (whole, cut))
         assert all(np.array_equal(one[key].float(), other[key].float()) for key in one)

@@ -11,6 +11,7 @@ import pytest
 from lingen_cli.planning import diagnose as doctor
 from lingen_cli.planning.diagnose import Finding, diagnose
 from lingen_plugins.registry import collect
+from lingen_training.optimization.loop import DivergedError
 from lingen_training.shipped import shipped_recipes
 from tests.cli.protocols import Fails, RunHere
 
@@ -77,13 +78,16 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         registry: Any,
         processes: Any,
         shard: Any,
+        split_clips: Any,
         footage: Any,
+        watchers: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
-        calls.append((recipe, folder, device, resume, start_from, model, teacher, processes, shard))
+        divided = (processes, shard, split_clips)
+        calls.append((recipe, folder, device, resume, start_from, model, teacher, *divided))
         report("stage: 1/1")
         if recipe.stem == "diverges":
-            raise FloatingPointError("images: no finite gradient since step 3")
+            raise DivergedError("decoder", 22, 0)
 
     monkeypatch.setitem(sys.modules, "lingen_training.trainer", SimpleNamespace(train=train))
     return calls
@@ -102,12 +106,14 @@ def test_training_is_handed_what_was_asked_for(
     again = ("--device", "cpu", "-o", "x", "--start-from", ".", "--no-resume", "--teacher", ".")
     assert lingen_here("train", recipe, *again, "--processes", "3", "--shard").returncode == 0
     assert lingen_here("train", recipe, "--device", "cpu", "--model", "dit-mini").returncode == 0
+    assert lingen_here("train", recipe, "--device", "cpu", "--split-clips").returncode == 0
     dit = collect().model_variants["dit-mini"].config
     assert dit["mixer"] == "attention"
     assert trained == [
-        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False),
-        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3, True),
-        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None, False),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False, False),
+        (recipe, Path("x"), "cpu", False, Path(), None, Path(), 3, True, False),
+        (recipe, Path("runs/dit-mini"), "cpu", True, None, dit, None, None, False, False),
+        (recipe, Path("runs/mine"), "cpu", True, None, None, None, None, False, True),
     ]
 
 
@@ -128,4 +134,5 @@ def test_a_training_that_diverges_says_what_to_do(
 ) -> None:
     Path("diverges.toml").write_bytes(shipped_recipes()["short-clips"].read_bytes())
     result = lingen_here("train", "diverges.toml", "--device", "cpu")
-    fails(result, 65, "no finite gradient since step 3; lower its learning_rate in diverges.toml")
+    told = "decoder: no finite gradient in steps 3 to 22; lower decoder_learning_rate of "
+    fails(result, 65, f"{told}[autoencoder] in diverges.toml, and train into another folder")

@@ -9,24 +9,25 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, chdir
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli import forked
+from tests.cli.forked import Forked
 
 
 @pytest.fixture
-def command(tiny_weights: Path) -> Callable[..., list[str]]:
+def command(tiny_weights: Path) -> Callable[..., list[object]]:
     """Return a function that gives a command line, with a fixed seed and JSON events."""
 
-    def build(*options: object) -> list[str]:
-        start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
-        end = ["--size", "64", "--weights", str(tiny_weights), "--json"]
-        return [*start, *end, *map(str, options)]
+    def build(*options: object) -> list[object]:
+        start = ["generate", "a red ball", "--seed", 1, "--size", 64, "--weights", tiny_weights]
+        return [*start, "--json", *options]
 
     return build
 
@@ -51,15 +52,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def undisturbed(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """SHA-256 of the video that no full disk disturbs."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    options = ("--frames", "200", "--steps", "20", "--size", "64", "--seed", "1", "-o", "a.mp4")
-    command = ["generate", "a red ball", *options, "--weights", str(tiny_weights)]
-    subprocess.run(
-        [sys.executable, "-m", "lingen_cli", *command],
-        cwd=folder,
-        env=os.environ | {latent_cache.FOLDER_VARIABLE: str(folder / "cache")},
-        check=True,
-        capture_output=True,
-    )
+    options = ("--frames", 200, "--steps", 20, "--size", 64, "--seed", 1, "-o", "a.mp4")
+    with chdir(folder), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(latent_cache.FOLDER_VARIABLE, str(folder / "cache"))
+        done = forked.run("generate", "a red ball", *options, "--weights", tiny_weights)
+    assert done.returncode == 0, done.stderr
     return hashlib.sha256((folder / "a.mp4").read_bytes()).digest()
 
 
@@ -76,27 +73,33 @@ def fill(place: Path) -> Path:
     return filler
 
 
-def run_until_full(command: list[str], place: Path, phase: str, done: int) -> tuple[int, str]:
+def run_until_full(command: list[object], place: Path, phase: str, done: int) -> tuple[int, str]:
     """Run, and fill the disk once a phase is so far: exit code and standard error."""
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     filled = False
-    with subprocess.Popen(command, cwd=place, **pipes) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with chdir(place), Forked(*command) as process:
         for line in process.stdout:
             event = json.loads(line)
             if not filled and (event.get("phase"), event.get("done")) == (phase, done):
                 fill(place)
                 filled = True
-        err = process.stderr.read()
+        _, err = process.communicate()
     assert filled
     return process.returncode, err
+
+
+def together(*commands: Sequence[object]) -> Iterator[tuple[Forked, bytes, str]]:
+    """Run at the same time: every run, its standard output and its standard error."""
+    with ExitStack() as stack:
+        running = [stack.enter_context(Forked(*command)) for command in commands]
+        for process in running:
+            yield process, *process.communicate()
 
 
 @pytest.mark.parametrize("phase", ["start", "sample", "decode and write", "verify"])
 def test_e1_a_disk_that_fills_up_in_any_phase(
     phase: str,
     small_disk: Path,
-    command: Callable[..., list[str]],
+    command: Callable[..., list[object]],
     clean_environment: Path,
     monkeypatch: pytest.MonkeyPatch,
     undisturbed: bytes,
@@ -107,7 +110,8 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
     target = small_disk / "a.mp4"
     if phase == "start":
         fill(small_disk)
-        done = subprocess.run(options, cwd=small_disk, capture_output=True, text=True, check=False)
+        with chdir(small_disk):
+            done = forked.run(*options)
         code, err = done.returncode, done.stderr
     else:
         at = {"sample": 4, "decode and write": 0, "verify": 0}[phase]
@@ -122,7 +126,8 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
         assert "disk full" in line
         assert "Traceback" not in err
     (small_disk / "filler").unlink()
-    again = subprocess.run(options, cwd=small_disk, capture_output=True, text=True, check=False)
+    with chdir(small_disk):
+        again = forked.run(*options)
     assert again.returncode == 0, again.stderr
     assert hashlib.sha256(target.read_bytes()).digest() == undisturbed
     if code and phase == "decode and write":
@@ -131,36 +136,30 @@ def test_e1_a_disk_that_fills_up_in_any_phase(
 
 
 def test_e4_several_runs_of_one_job(
-    command: Callable[..., list[str]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., list[object]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
     options = command("--frames", 33, "--steps", 20, "-o", "a.mp4")
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen(options, **pipes) for _ in range(4)]
     told: Counter[tuple[int, bool]] = Counter()
-    for process in running:
-        out, err = process.communicate(timeout=240)
+    for _, out, err in together(*[options] * 4):
         end = json.loads(out.splitlines()[-1])
         told[end["code"], end.get("skipped", False)] += 1
         assert "Traceback" not in err
     assert told[0, False] == 1
     assert told[0, True] + told[75, False] == 3
     assert sorted(path.name for path in Path().iterdir()) == ["a.mp4", "cache"]
-    subprocess.run([*options, "--overwrite"], check=True, capture_output=True)
+    assert forked.run(*options, "--overwrite").returncode == 0
     (entry,) = latent_cache.entries()
     assert latent_cache.load(entry.digest) is not None
 
 
 def test_e4_two_outputs_one_cache(
-    command: Callable[..., list[str]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., list[object]], clean_environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They have the same latents, and read and write one file at the same time."""
     monkeypatch.setenv(latent_cache.FOLDER_VARIABLE, str(clean_environment / "cache"))
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     options = ("--frames", 9, "--steps", 2, "-o")
-    running = [subprocess.Popen(command(*options, name), **pipes) for name in ("a.mp4", "b.mp4")]
-    for process in running:
-        _, err = process.communicate(timeout=120)
+    for process, _, err in together(*(command(*options, name) for name in ("a.mp4", "b.mp4"))):
         assert (process.returncode, "warning" in err) == (0, False), err
     assert Path("a.mp4").read_bytes() == Path("b.mp4").read_bytes()
     (entry,) = latent_cache.entries()
@@ -168,20 +167,15 @@ def test_e4_two_outputs_one_cache(
     assert [path.name for path in Path("cache").iterdir()] == [entry.path.name]
 
 
-def test_e8_two_runs_of_one_batch(clean_environment: Path, tiny_weights: Path) -> None:
+def test_e8_two_runs_of_one_batch(
+    clean_environment: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("jobs.txt").write_text("".join(f"a red ball {number}\n" for number in range(5)))
-    environment = os.environ | {
-        "LINGEN_WEIGHTS": str(tiny_weights),
-        "LINGEN_SIZE": "64",
-        "LINGEN_STEPS": "20",
-        "LINGEN_SECONDS": "1",
-    }
-    command = [sys.executable, "-m", "lingen_cli", "batch", "jobs.txt", "--json"]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
+    settings = {"WEIGHTS": str(tiny_weights), "SIZE": "64", "STEPS": "20", "SECONDS": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LINGEN_{name}", value)
     made: Counter[int] = Counter()
-    for process in running:
-        out, err = process.communicate(timeout=240)
+    for process, out, err in together(*[("batch", "jobs.txt", "--json")] * 2):
         assert process.returncode == 0, err
         events = [json.loads(line) for line in out.splitlines()]
         made.update(event["line"] for event in events if event.get("status") == "done")
@@ -189,13 +183,21 @@ def test_e8_two_runs_of_one_batch(clean_environment: Path, tiny_weights: Path) -
     assert len(list(Path("jobs").iterdir())) == 5
 
 
-def test_e6_too_little_memory(command: Callable[..., list[str]], clean_environment: Path) -> None:
+def test_e6_too_little_memory(
+    command: Callable[..., list[object]], clean_environment: Path
+) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1500 << 20, 1500 << 20))
 
     options = command("--frames", 33, "--steps", 1, "-o", "a.mp4", "--size", 2048)
+    start = [sys.executable, "-m", "lingen_cli"]
     done = subprocess.run(
-        options, preexec_fn=limit, capture_output=True, text=True, check=False, timeout=250
+        [*start, *map(str, options)],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=250,
     )
     assert done.returncode == 71, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if "lingen: error:" in line]

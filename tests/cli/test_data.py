@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import subprocess
 import time
@@ -21,7 +20,7 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.writer import VideoWriter
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata
-from tests.cli import forked
+from tests.cli.forked import Forked
 from tests.tiny_recipe import tiny_recipe
 
 pytestmark = pytest.mark.e2e
@@ -99,6 +98,16 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
         code = run_here(words)
     return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+def killed_at(file: Path, *arguments: str | Path) -> None:
+    """Run a command of lingen until a file is there, and kill it."""
+    deadline = time.monotonic() + 200
+    with Forked(*arguments) as process:
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_every_file_is_used_or_named(folder: Path, tmp_path: Path) -> None:
@@ -194,15 +203,7 @@ def test_a_killed_training_on_a_folder_ends_the_same(folder: Path, tmp_path: Pat
     arguments = ("train", str(recipe), "--data", str(folder), "--processes", "1", "-o")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert run(*arguments, whole).returncode == 0
-    process, output = forked.start([*arguments, str(cut)], os.environ)
-    deadline = time.monotonic() + 200
-    while not (cut / "own.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert process.pid is not None
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    output.close()
-    assert process.exitcode == -signal.SIGKILL
+    killed_at(cut / "own.jsonl", *arguments, cut)
     assert not (cut / "own.averaged.safetensors").exists()
     done = run(*arguments, cut)
     assert done.returncode == 0

@@ -18,8 +18,9 @@ ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)
 CHEAP = {"LINGEN_STEPS": "1", "LINGEN_SIZE": "64", "LINGEN_SECONDS": "1"}
 """Settings with which every video is made in a second or two."""
-ONLY_READ = ("train", "convert", "evaluate", "metrics", "bench", "resume", "decode")
-"""Commands that need hours, weights or videos of one's own, or a run that was interrupted."""
+ONLY_READ = ("train", "report", "convert", "evaluate", "metrics", "bench", "resume", "decode")
+"""Commands that need hours, weights, videos or a training of one's own, or a run that was
+interrupted."""
 
 
 def commands_on(page: str) -> list[Any]:

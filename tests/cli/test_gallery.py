@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from urllib.parse import unquote
 
 import pytest
 
+from tests.cli.browser import browsed
 from tests.cli.protocols import Fails, RunHere
 
 PROMPT = 'a <b>red</b> & "ball" </script><script>document.title="taken over"</script>'
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
 
 
 @pytest.fixture(scope="module")
@@ -114,28 +113,6 @@ def test_what_is_wrong_is_refused(
     again = lingen_here("gallery", folder / "one.mp4", folder / "one.mp4", "-o", "one.html")
     assert again.returncode == 0 and again.stdout == "one.html\n"
     assert len(entries_of(tmp_path / "one.html")) == 1
-
-
-def browsed(page: Path, state: str = "", script: str = "") -> tuple[str, str]:
-    """The page as a browser has it: its title, and the text of its main part."""
-    if BROWSER is None:
-        pytest.skip("no chromium")
-    copy = page.with_name("copy.html")
-    text = page.read_text(encoding="utf-8")
-    copy.write_text(text.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000"]
-    command += ["--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr"]
-    found = subprocess.run(
-        [*command, "--dump-dom", f"{copy.as_uri()}{state}"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "CONSOLE" not in found.stderr, found.stderr
-    (main,) = re.findall(r'<main id="main">(.*)</main>', found.stdout, re.DOTALL)
-    (title,) = re.findall(r"<title>(.*?)</title>", found.stdout)
-    return unescape(title), main
 
 
 def prompts_in(main: str) -> list[str]:

@@ -4,7 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from lingen_cli.media.metadata import read_recipe
 from lingen_cli.requests.edits import Added
 from lingen_cli.requests.recipe import recipe_from_video
 from lingen_models.sampling.params import SamplingParams
+from tests.cli.forked import Forked
 from tests.cli.protocols import Fails, RunHere
 
 SMALL = ("--size", "32", "--frames", "9", "--steps", "2")
@@ -434,19 +434,15 @@ def test_signals_leave_what_was_sampled(
 ) -> None:
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "3600")  # a machine may be slow
     # A thousand steps would take minutes; the signal arrives after the second.
-    command = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--json"]
-    options = ["--weights", str(tiny_weights), "--size", "64", "--seconds", "60", "--steps", "1000"]
-    process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event["event"] == "progress" and event["phase"] == "sample" and event["done"] == 2:
-            break
-    process.send_signal(number)
-    sent = time.monotonic()
-    out, err = process.communicate(timeout=60)
+    options = ("--weights", tiny_weights, "--size", 64, "--seconds", 60, "--steps", 1000)
+    with Forked("generate", "a red ball", "--json", *options) as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "progress" and event["phase"] == "sample" and event["done"] == 2:
+                break
+        process.send_signal(number)
+        sent = time.monotonic()
+        out, err = process.communicate()
     assert process.returncode == code, err
     assert time.monotonic() - sent < 30
     assert "Traceback" not in err and "stopping after this step" in err

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.generation.journal import SECONDS_VARIABLE
+from tests.cli.forked import Forked
 from tests.cli.protocols import RunHere
 
 
@@ -30,19 +29,13 @@ def test_a_short_run_goes_on_after_a_signal(
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
     common = ["generate", "a red ball", "--frames", "17", "--seed", "3", "--steps", "300"]
     common += ["--sampler", sampler, "--weights", str(tiny_weights)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lingen_cli", *common, "-o", "a.mp4", "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        event = json.loads(line)
-        if event.get("phase") == "sample" and event["done"] >= 3:
-            break
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    with Forked(*common, "-o", "a.mp4", "--json") as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("phase") == "sample" and event["done"] >= 3:
+                break
+        process.send_signal(number)
+        _, err = process.communicate()
     assert process.returncode == 128 + number
     assert "press Ctrl-C again to stop now" in err
     assert "what was sampled is kept; to go on: lingen resume a.mp4" in err

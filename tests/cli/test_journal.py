@@ -343,7 +343,7 @@ def test_space_is_held_until_encoding_begins(
             return False
         return (status.st_ino, status.st_size) == (number, size)
 
-    forward, film = LinGen.forward, encode.film
+    forward, encode_video = LinGen.forward, encode.encode_video
     monkeypatch.setattr(work_folder, "_allocate", watched)
 
     def looking(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -354,9 +354,9 @@ def test_space_is_held_until_encoding_begins(
         return wrapper
 
     monkeypatch.setattr(LinGen, "forward", looking("step", forward))
-    monkeypatch.setattr(encode, "film", looking("film", film))
+    monkeypatch.setattr(encode, "encode_video", looking("encode_video", encode_video))
     assert run().returncode == 0
-    assert set(seen) == {("step", True), ("film", False)}
+    assert set(seen) == {("step", True), ("encode_video", False)}
     assert os.listdir() == ["a.mp4"]
 
 

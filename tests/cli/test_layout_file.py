@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from lingen_cli.errors import BadDataError, MissingInputError
 from lingen_cli.inputs.layout_file import DrawnLayout, read_layout
+from tests.cli.protocols import RunHere
 
 BALL: dict[str, Any] = {
     "phrase": "red ball moving right",
@@ -74,15 +73,11 @@ def test_a_file_that_is_not_there_is_missing(tmp_path: Path) -> None:
         read_layout(tmp_path / "none.json")
 
 
-def lingen(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lingen_cli", *arguments], capture_output=True, text=True
-    )
-
-
-def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path: Path) -> None:
+def test_the_plan_of_a_prompt_is_printed_as_such_a_file(
+    lingen_here: RunHere, tmp_path: Path
+) -> None:
     prompt = "a red ball moves right and a small blue star spins on green grass"
-    first, again = (lingen("layout", prompt, "--seed", "3", "--seconds", "2") for _ in range(2))
+    first, again = (lingen_here("layout", prompt, "--seed", 3, "--seconds", 2) for _ in range(2))
     assert first.returncode == 0 and first.stdout == again.stdout
     layout = read_layout(written(tmp_path, first.stdout))
     assert [one.phrase for one in layout.objects] == [
@@ -97,9 +92,9 @@ def test_the_plan_of_a_prompt_is_printed_as_such_a_file(tmp_path: Path) -> None:
     assert len({key.angle for key in star.path}) == len(star.path)
 
 
-def test_prompts_that_cannot_be_planned_are_refused() -> None:
-    found = lingen("layout", "a cat")
+def test_prompts_that_cannot_be_planned_are_refused(lingen_here: RunHere) -> None:
+    found = lingen_here("layout", "a cat")
     assert found.returncode == 65
     assert "one or two things it knows" in found.stderr
-    found = lingen("layout", "a red ball", "--model", "wan-1.3b")
+    found = lingen_here("layout", "a red ball", "--model", "wan-1.3b")
     assert found.returncode == 2 and "plans no layouts" in found.stderr

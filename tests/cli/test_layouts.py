@@ -15,7 +15,7 @@ from lingen_models.sampling.params import SamplingParams
 
 
 class Pipe:
-    """Plans are what they were asked."""
+    """Plans are the arguments of their calls."""
 
     def latent_frames(self, frames: int) -> int:
         return 1 + -(-(frames - 1) // 8)
@@ -37,13 +37,10 @@ def retake(prompt: str = "a ball", seed: int = 1) -> Retaken:
 
 
 def layouts(*edits: object, **more: Any) -> Any:
-    job: Any = SimpleNamespace(
-        edits=edits,
-        base=more.get("base"),
-        image=more.get("image"),
-        last_image=None,
-        grid=Grid(Fraction(16), Fraction(16)),
+    timeline = SimpleNamespace(
+        edits=edits, base=more.get("base"), image=more.get("image"), last_image=None
     )
+    job: Any = SimpleNamespace(timeline=timeline, grid=Grid(Fraction(16), Fraction(16)))
     pipe: Any = Pipe()
     return layouts_of(job, pipe)
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import itertools
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +18,16 @@ import pytest
 from lingen_cli.files.sealed import sealed
 from lingen_cli.generation.journal import SECONDS_VARIABLE
 from lingen_cli.media.images.image_files import write_png
-from tests.cli import forked
+from tests.cli.forked import Forked
 from tests.cli.protocols import Fails, RunHere
 
 PROMPT = "a red ball"
+
+
+@pytest.fixture(autouse=True)
+def small(clean_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make small videos, if a test does not say otherwise."""
+    monkeypatch.setenv("LINGEN_SIZE", "64")
 
 
 @pytest.fixture
@@ -38,17 +42,16 @@ def stopped(clean_environment: Path, tiny_weights: Path) -> Callable[..., int]:
 
     def stop(*arguments: object, number: signal.Signals = signal.SIGKILL) -> int:
         words = [*map(str, arguments), "--weights", str(tiny_weights), "--json"]
-        process, output = forked.start(words, os.environ | {SECONDS_VARIABLE: "0"})
-        with output:
-            for line in output:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SECONDS_VARIABLE, "0")
+            process = Forked(*words)
+        with process:
+            for line in process.stdout:
                 event = json.loads(line)
                 if event.get("phase") == "sample" and event["done"] >= 4:
                     break
-            assert process.pid is not None
-            os.kill(process.pid, number)
-            process.join(60)
-        assert process.exitcode is not None
-        return process.exitcode
+            process.send_signal(number)
+        return process.returncode
 
     return stop
 
@@ -299,20 +302,18 @@ def test_a_run_that_is_asked_to_writes_its_journal_and_goes_on(
     clean_environment: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
-    command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--steps", "300"]
-    command += ["--frames", "49", "--size", "64", "--weights", str(tiny_weights), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    command = ["generate", PROMPT, "--steps", 300, "--frames", 49, "--size", 64]
     seen = []
-    for line in process.stdout:
-        event = json.loads(line)
-        if event.get("phase") == "sample":
-            if event["done"] == 4:
-                assert journals(clean_environment) == []
-                process.send_signal(signal.SIGUSR1)
-            elif event["done"] >= 4 and journals(clean_environment):
-                seen.append(event["done"])
-    _, err = process.communicate(timeout=60)
+    with Forked(*command, "--weights", tiny_weights, "--json") as process:
+        for line in process.stdout:
+            event = json.loads(line)
+            if event.get("phase") == "sample":
+                if event["done"] == 4:
+                    assert journals(clean_environment) == []
+                    process.send_signal(signal.SIGUSR1)
+                elif event["done"] >= 4 and journals(clean_environment):
+                    seen.append(event["done"])
+        _, err = process.communicate()
     assert process.returncode == 0, err
     assert seen
     assert "is written down after this step" in err

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,17 @@ import numpy as np
 import pytest
 
 from lingen_cli.media.metadata import read_recipe
+from tests.cli.forked import Forked
 from tests.cli.protocols import Fails, RunHere
 
 
 @pytest.fixture
-def command(tiny_weights: Path) -> Callable[..., list[str]]:
+def command(tiny_weights: Path) -> Callable[..., list[object]]:
     """Return a function that gives a command line, with a fixed seed."""
 
-    def build(*options: object) -> list[str]:
-        start = [sys.executable, "-m", "lingen_cli", "generate", "a red ball", "--seed", "1"]
-        return [*start, "--size", "64", "--weights", str(tiny_weights), *map(str, options)]
+    def build(*options: object) -> list[object]:
+        start = ["generate", "a red ball", "--seed", 1, "--size", 64, "--weights", tiny_weights]
+        return [*start, *options]
 
     return build
 
@@ -38,13 +37,18 @@ def images(path: str) -> np.ndarray:
     "length", [("--frames", 1), ("--frames", 57, "--fps", 24), ("--seconds", 70)]
 )
 def test_what_is_streamed_is_what_a_file_has(
-    clean_environment: Path, command: Callable[..., list[str]], length: tuple[object, ...]
+    clean_environment: Path,
+    command: Callable[..., list[object]],
+    lingen_here: RunHere,
+    length: tuple[object, ...],
 ) -> None:
     options = ("--steps", 2, *length)
-    streamed = subprocess.run(command(*options, "-o", "-"), capture_output=True, check=True)
-    subprocess.run(command(*options, "-o", "file.mp4"), capture_output=True, check=True)
-    Path("streamed.mp4").write_bytes(streamed.stdout)
-    assert b"moof" in streamed.stdout
+    with Forked(*command(*options, "-o", "-")) as process:
+        streamed, err = process.communicate()
+    assert process.returncode == 0, err
+    assert lingen_here(*command(*options, "-o", "file.mp4")).returncode == 0
+    Path("streamed.mp4").write_bytes(streamed)
+    assert b"moof" in streamed
     with av.open("streamed.mp4") as one, av.open("file.mp4") as other:
         rates = [source.streams.video[0].average_rate for source in (one, other)]
     assert rates[0] == rates[1]
@@ -64,12 +68,10 @@ def test_what_is_streamed_is_what_a_file_has(
 
 
 def test_it_begins_before_the_end(
-    clean_environment: Path, command: Callable[..., list[str]]
+    clean_environment: Path, command: Callable[..., list[object]]
 ) -> None:
     options = ("--steps", 5, "--seconds", 180, "-o", "-", "--events", "events.jsonl")
-    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command(*options), **pipe) as process:
-        assert process.stdout is not None
+    with Forked(*command(*options)) as process:
         first = process.stdout.read(20_000)
         events = Path("events.jsonl").read_text(encoding="utf-8").splitlines()
         data = first + process.stdout.read()
@@ -83,15 +85,13 @@ def test_it_begins_before_the_end(
 
 
 def test_a_reader_that_goes_away(
-    clean_environment: Path, command: Callable[..., list[str]]
+    clean_environment: Path, command: Callable[..., list[object]]
 ) -> None:
     options = command("--steps", 2, "--seconds", 120, "-o", "-")
-    pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(options, **pipe) as process:
-        assert process.stdout is not None and process.stderr is not None
+    with Forked(*options) as process:
         process.stdout.read(5000)
         process.stdout.close()
-        err = process.stderr.read().decode()
+        _, err = process.communicate()
     assert process.returncode == 74
     assert [line for line in err.splitlines() if "error" in line] == [
         "lingen: error: cannot write to standard output: its reader went away"
@@ -99,17 +99,16 @@ def test_a_reader_that_goes_away(
 
 
 def test_events_need_another_place(
-    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]]
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[object]]
 ) -> None:
-    arguments = command("-o", "-", "--json")[3:]
-    result = lingen_here(*arguments)
+    result = lingen_here(*command("-o", "-", "--json"))
     assert result.returncode == 2
     assert "put the events into a file" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["extend", "rerun"])
 def test_only_new_videos_are_streamed(
-    lingen_here: RunHere, fails: Fails, command: Callable[..., list[str]], name: str
+    lingen_here: RunHere, fails: Fails, command: Callable[..., list[object]], name: str
 ) -> None:
-    assert lingen_here(*command("--frames", 9, "--steps", 1, "-o", "a.mp4")[3:]).returncode == 0
+    assert lingen_here(*command("--frames", 9, "--steps", 1, "-o", "a.mp4")).returncode == 0
     fails(lingen_here(name, "a.mp4", "-o", "-"), 2, "only `lingen generate`")

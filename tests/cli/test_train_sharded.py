@@ -47,24 +47,23 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_torchrun_starts_the_processes(recipe: Callable[..., Path], tmp_path: Path) -> None:
+def test_torchrun_starts_the_processes(
+    recipe: Callable[..., Path], lingen_here: RunHere, tmp_path: Path
+) -> None:
     """What two processes have trained is what one has, as far as bf16 goes, and it has a state of
     two parts."""
-    path = recipe()
+    command = ("train", str(recipe()), "--device", "cpu", "-o")
+    alone = lingen_here(*command, tmp_path / "one", "--processes", 1)
     runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    runner += ["--master-port", "29411"]
-    for name, start, more in (
-        ("one", [sys.executable], ["--processes", "1"]),
-        ("two", runner, ["--shard"]),
-    ):
-        command = [*start, "-m", "lingen_cli", "train", str(path), "--device", "cpu"]
-        result = subprocess.run(
-            [*command, "-o", str(tmp_path / name), *more],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            timeout=300,
-        )
+    runner += ["--standalone"]  # at a port that is free
+    shared = subprocess.run(
+        [*runner, "-m", "lingen_cli", *command, str(tmp_path / "two"), "--shard"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    for name, result in (("one", alone), ("two", shared)):
         assert result.returncode == 0, result.stderr
         assert result.stdout.count(str(tmp_path / name)) == 1
     one, two = (

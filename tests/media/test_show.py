@@ -55,6 +55,7 @@ def test_json_is_one_object(ours: Path, make_video: Make) -> None:
     assert found["video"] == {
         "width": 64, "height": 48, "fps": 16.0, "frames": 32, "seconds": 2.0,
         "rotation": 0, "codec": "h264",
+        "sound": None,
     }  # fmt: skip
     assert json.loads(run(make_video("b.mp4"), "--json"))["recipe"] is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
@@ -97,10 +97,10 @@ def test_the_maps_are_those_of_a_loop() -> None:
     assert maps.shape == (2, 3, 2, 4, 5, 56) and places.shape == (2, 3, 2, 4, 5, 6)
 
     def channels(
-        row: int, frame: int, thing: int, line: int, column: int, instant: int = 1
+        row: int, frame: int, obj: int, line: int, column: int, instant: int = 1
     ) -> list[float]:
         frame = min(max(frame, 0), 2)
-        x, y, radius, _, there = discs[row, frame, thing, instant].tolist()
+        x, y, radius, _, there = discs[row, frame, obj, instant].tolist()
         across, down = x - column - 0.5, y - line - 0.5
         distance = math.hypot(across, down)
         occupied = there / (1 + math.exp(-4 * (radius + 0.3 - distance)))
@@ -111,18 +111,18 @@ def test_the_maps_are_those_of_a_loop() -> None:
         ]
 
     for place in torch.cartesian_prod(*(torch.arange(n) for n in (2, 3, 2, 4, 5))).tolist():
-        row, frame, thing, line, column = place
+        row, frame, obj, line, column = place
         now = channels(*place)
         next_, last, last_but_one = (
-            channels(row, other, thing, line, column) for other in (frame + 1, frame - 1, frame - 2)
+            channels(row, other, obj, line, column) for other in (frame + 1, frame - 1, frame - 2)
         )
         first, end = (
-            channels(row, frame, thing, line, column, instant=instant) for instant in (0, 2)
+            channels(row, frame, obj, line, column, instant=instant) for instant in (0, 2)
         )
         expected = [*now]
         for other in (next_, last, last_but_one, first, end):
             expected += [b - a for a, b in zip(now, other, strict=True)]
-        angle = float(discs[row, frame, thing, 1, 3])
+        angle = float(discs[row, frame, obj, 1, 3])
         for times in (1, 3, 4, 5):
             expected += [now[0] * (math.cos(times * angle) - 1), now[0] * math.sin(times * angle)]
         found = maps[tuple(place)]
@@ -226,15 +226,20 @@ def test_a_denoiser_without_layouts_refuses_one() -> None:
 
 
 class Planner:
-    """A planner that remembers what it was asked."""
+    """A planner that remembers its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int, list[float]]] = []
+        self.calls: list[tuple[str, int, list[float]]] = []
 
     def __call__(
-        self, prompt: str, seed: int, frames: Sequence[float], before: Layout | None
+        self,
+        prompt: str,
+        seed: int,
+        frames: Sequence[float],
+        before: Layout | None,
+        unknown: Collection[str],
     ) -> Layout | None:
-        self.asked.append((prompt, seed, list(frames)))
+        self.calls.append((prompt, seed, list(frames)))
         if not prompt:
             return None
         keys = tuple(Keyframe(frame, frame / 100, 0.5, 0.2, 90.0) for frame in frames)
@@ -270,7 +275,7 @@ def test_a_new_video_has_the_planned_layout_and_what_guides_it_has_none() -> Non
     pipe = pipeline()
     pipe.sample(Conditioning("red ball"), PARAMS, frames=9, height=32, width=64)
     assert isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked == [("red ball", 3, [0.0, 1.0, 4.5, 8.0])]
+    assert pipe.planner.calls == [("red ball", 3, [0.0, 1.0, 4.5, 8.0])]
     (layout,) = seen(pipe)
     assert layout is not None and layout.discs.shape == (2, 2, 1, 3, 5)
     x = torch.tensor([[0.0, 0.0, 0.0], [0.01, 0.045, 0.08]]) * 4  # 2 x 4 tokens
@@ -385,7 +390,7 @@ def test_a_plan_goes_on_with_what_was_before() -> None:
     assert first is not None
     later = pipe.plan_layout("ball", 3, 5, 2, first)
     assert later is not None and isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked[-1] == ("ball", 3, [9, 12.5, 16, 17, 20.5, 24, 25, 28.5, 32])
+    assert pipe.planner.calls[-1] == ("ball", 3, [9, 12.5, 16, 17, 20.5, 24, 25, 28.5, 32])
     assert [(one.phrase, one.first, one.end) for one in later.objects] == [
         ("red ball", -math.inf, 9),
         ("ball", 9, math.inf),
@@ -397,11 +402,11 @@ def test_windows_of_a_new_video_are_planned_and_others_are_not() -> None:
     empty = torch.zeros(1, 16, 0, 4, 4)
     list(pipe.extend(empty, 3, Conditioning("red ball"), PARAMS, windows=(4, 1)))
     assert isinstance(pipe.planner, Planner)
-    assert pipe.planner.asked == [("red ball", 3, [0, 1, 4.5, 8, 9, 12.5, 16])]
+    assert pipe.planner.calls == [("red ball", 3, [0, 1, 4.5, 8, 9, 12.5, 16])]
     list(
         pipe.extend(
             empty.new_zeros(1, 16, 2, 4, 4), 2, Conditioning("red ball"), PARAMS, windows=(4, 1)
         )
     )
-    assert len(pipe.planner.asked) == 1
+    assert len(pipe.planner.calls) == 1
     assert seen(pipe)[-1] is None

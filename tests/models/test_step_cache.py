@@ -48,18 +48,18 @@ def sampled(network: LinGen | StepCache, guided_after: float = 0.05) -> torch.Te
 def test_a_threshold_of_0_is_the_plain_path(network: LinGen) -> None:
     cache = StepCache(network, 0.0)
     assert torch.equal(sampled(cache), sampled(network))
-    assert cache.borrowed == 0
+    assert cache.reused == 0
 
 
 def test_more_is_borrowed_and_less_is_right_as_the_threshold_rises(network: LinGen) -> None:
     plain = sampled(network)
-    borrowed, errors = [], []
+    reused, errors = [], []
     for threshold in (0.01, 0.3, 100.0):
         cache = StepCache(network, threshold)
         errors.append(float((sampled(cache) - plain).square().mean()))
-        borrowed.append(cache.borrowed)
-    assert borrowed[0] == errors[0] == 0
-    assert 0 < borrowed[1] < borrowed[2] == STEPS - 2  # the first of each number of rows is run
+        reused.append(cache.reused)
+    assert reused[0] == errors[0] == 0
+    assert 0 < reused[1] < reused[2] == STEPS - 2  # the first of each number of rows is run
     assert 0 < errors[1] < errors[2]
 
 
@@ -75,7 +75,7 @@ def test_what_is_borrowed_is_what_the_blocks_added_last(network: LinGen) -> None
     second = network.embed(two, late, [text], [mask])
     wanted = network.head(second.x + added, second.time)
     assert torch.equal(cache(two, late, (text,), (mask,)), wanted)
-    assert cache.borrowed == 1
+    assert cache.reused == 1
 
 
 def test_changes_add_up(network: LinGen) -> None:
@@ -87,11 +87,11 @@ def test_changes_add_up(network: LinGen) -> None:
     signals = [network.first_input(network.embed(*one, [text], [mask])) for one in states]
     changes = [float((new - old).abs().mean() / old.abs().mean()) for old, new in pairwise(signals)]
     cache = StepCache(network, 1.5 * max(changes))
-    borrowed = []
+    reused = []
     for one in states:
         cache(*one, (text,), (mask,))
-        borrowed.append(cache.borrowed)
-    assert borrowed == [0, 1, 1, 2]
+        reused.append(cache.reused)
+    assert reused == [0, 1, 1, 2]
 
 
 def test_row_by_row_is_the_same_but_for_the_last_bits(network: LinGen) -> None:

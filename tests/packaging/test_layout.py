@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tokenize
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -152,12 +153,9 @@ def test_networks_and_training_know_no_console() -> None:
 
 def test_commands_import_nothing_heavy_at_import_time() -> None:
     light = {"__future__", "typing", "pathlib", "json", "sys", "functools", "typer", "lingen_cli"}
+    light |= {"collections", "contextlib"}
     for path in (SOURCES["lingen_cli"] / "commands").glob("*.py"):
-        more = (
-            {"inspect", "collections", "dataclasses", "lingen_models"}
-            if path.name == "options.py"
-            else set()
-        )
+        more = {"inspect", "dataclasses", "lingen_models"} if path.name == "options.py" else set()
         assert imports(path, at_import_time=True) <= light | more, path
 
 
@@ -193,6 +191,20 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
                 text = ast.get_docstring(node) or ""
                 if vague.match(text):
                     found.append(f"{name}: {text.splitlines()[0]}")
+    assert not found
+
+
+def test_names_have_the_words_of_the_field() -> None:
+    """Words for which docs/glossary.md has others are in no name."""
+    foreign = {"wish", "wishes", "wished", "film", "filmed", "filming", "told", "asked", "borrow"}
+    foreign |= {"borrowed", "thing", "things", "making", "picture", "pictures", "house"}
+    found = set()
+    for name, path in modules().items():
+        with path.open(encoding="utf-8") as file:
+            for token in tokenize.generate_tokens(file.readline):
+                words = re.split(r"_|(?<=[a-z])(?=[A-Z])", token.string)
+                if token.type == tokenize.NAME and foreign & {word.lower() for word in words}:
+                    found.add(f"{name}: {token.string}")
     assert not found
 
 

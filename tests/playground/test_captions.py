@@ -76,10 +76,10 @@ def test_every_object_is_named_with_its_color_shape_and_size() -> None:
     for seed, scene in enumerate(SCENES):
         for text in (caption(scene, seed), caption(scene, seed, still=True)):
             said = words(text)
-            for thing in scene.objects:
-                assert set(COLOR[thing.color]) & set(said), text
-                assert set(SHAPE[thing.shape]) & set(said), text
-                assert thing.size == "medium" or set(SIZE[thing.size]) & set(said), text
+            for obj in scene.objects:
+                assert set(COLOR[obj.color]) & set(said), text
+                assert set(SHAPE[obj.shape]) & set(said), text
+                assert obj.size == "medium" or set(SIZE[obj.size]) & set(said), text
 
 
 def test_motion_speed_place_and_camera_are_said() -> None:
@@ -91,10 +91,10 @@ def test_motion_speed_place_and_camera_are_said() -> None:
         assert scene.camera == "still" or any(
             does in text.lower() or doing in text.lower() for does, doing in CAMERA[scene.camera]
         )
-        for thing in scene.objects:
-            verbs = (*HEADS, *VERTICAL.get(thing.direction or "", ()), *DEEDS.get(thing.motion, ()))
+        for obj in scene.objects:
+            verbs = (*HEADS, *VERTICAL.get(obj.direction or "", ()), *DEEDS.get(obj.motion, ()))
             assert any(set(words(form)) <= said for verb in verbs for form in verb[:2])
-            assert not thing.speed or said & set(SPEED[thing.speed])
+            assert not obj.speed or said & set(SPEED[obj.speed])
 
 
 def test_without_a_place_the_background_stays_unsaid() -> None:
@@ -106,9 +106,9 @@ def test_without_a_place_the_background_stays_unsaid() -> None:
             text = caption(scene, seed, still=still, place=False)
             assert not set(words(text)) & told, text
             assert not any(text.lower().rstrip(".").endswith(f" {place}") for place in places), text
-            for thing in scene.objects:
-                assert set(COLOR[thing.color]) & set(words(text))
-                assert set(SHAPE[thing.shape]) & set(words(text))
+            for obj in scene.objects:
+                assert set(COLOR[obj.color]) & set(words(text))
+                assert set(SHAPE[obj.shape]) & set(words(text))
 
 
 def test_images_say_nothing_about_time() -> None:
@@ -165,19 +165,19 @@ def test_natural_captions_say_nothing_false() -> None:
     for seed, scene in enumerate([*SCENES, *TWINS]):
         text = caption(scene, seed, natural=1.0, place=False)
         said = words(text)
-        things = scene.objects
+        objects = scene.objects
         for word in said:
-            assert word not in colors or colors[word] in {one.color for one in things}, text
-            assert word not in sizes or sizes[word] in {one.size for one in things}, text
+            assert word not in colors or colors[word] in {one.color for one in objects}, text
+            assert word not in sizes or sizes[word] in {one.size for one in objects}, text
             if word in shapes and word != "circle":  # some move in a circle
-                assert shapes[word] in {one.shape for one in things}, text
+                assert shapes[word] in {one.shape for one in objects}, text
             if word in several:
-                assert [one.shape for one in things] == [several[word]] * 2, text
+                assert [one.shape for one in objects] == [several[word]] * 2, text
         if said[:1] == ["two"] and said[1] in colors:
-            assert {one.color for one in things} == {colors[said[1]]}, text
+            assert {one.color for one in objects} == {colors[said[1]]}, text
         doing = {"bouncing", "bounce", "spinning", "zigzagging", "zigzag"} & set(said)
-        for thing in things if said[0] == "two" and doing else ():
-            forms = {word for verb in NATURAL_DEEDS[thing.motion] for word in words(" ".join(verb))}
+        for obj in objects if said[0] == "two" and doing else ():
+            forms = {word for verb in NATURAL_DEEDS[obj.motion] for word in words(" ".join(verb))}
             assert doing <= forms, text
         if scene.camera != "still":
             verb, _, way = scene.camera.partition(" ")

@@ -38,9 +38,9 @@ def test_records_of_whole_scenes_from_before_are_read() -> None:
 
 
 def test_every_motion_is_there_and_nothing_is_held_out() -> None:
-    motions = Counter(thing.motion for scene in SCENES for thing in scene.objects)
+    motions = Counter(obj.motion for scene in SCENES for obj in scene.objects)
     assert set(motions) == set(MOTIONS)
-    assert not any(is_heldout(thing) for scene in SCENES for thing in scene.objects)
+    assert not any(is_heldout(obj) for scene in SCENES for obj in scene.objects)
     two = sum(len(scene.objects) == 2 for scene in SCENES)
     assert 50 < two < 100
 
@@ -48,7 +48,7 @@ def test_every_motion_is_there_and_nothing_is_held_out() -> None:
 @pytest.mark.parametrize("camera", ["still", "pans left", "zooms in"])
 def test_a_close_up_is_the_middle_of_a_whole_frame(camera: str) -> None:
     scene = sample_scene(11, objects=1, background="blue sky", camera=camera)
-    objects = tuple(replace(thing, motion="still", speed="") for thing in scene.objects)
+    objects = tuple(replace(obj, motion="still", speed="") for obj in scene.objects)
     scene = replace(scene, objects=objects)
     whole = render([scene], 5, 128, start=0.5)[..., 32:96, 32:96]
     close = render([replace(scene, closeness=2)], 5, 64, start=0.5)
@@ -59,11 +59,11 @@ def test_objects_stay_in_sight() -> None:
     """All but those that leave the frame and come back in."""
     times = torch.arange(0, 20, 0.1, dtype=torch.float64)
     for scene in SCENES:
-        for layer, thing in enumerate(scene.objects):
+        for layer, obj in enumerate(scene.objects):
             course = course_of(scene, layer, times)
             seen = (course.x - 0.5).abs().lt(0.5) & (course.y - 0.5).abs().lt(0.5)
-            least = 0.35 if thing.motion in ("moves", "zigzags") else 0.98
-            assert float(seen.double().mean()) > least, (scene, thing)
+            least = 0.35 if obj.motion in ("moves", "zigzags") else 0.98
+            assert float(seen.double().mean()) > least, (scene, obj)
 
 
 def test_most_fit_whole() -> None:

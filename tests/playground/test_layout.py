@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lingen_playground import (
@@ -16,8 +17,8 @@ from lingen_playground import (
     sample_scene,
     scene_for,
 )
-from lingen_playground.layout_planner import Place, places_in, plan_objects
-from lingen_playground.scenes.palette import visible
+from lingen_playground.layout_planner import Place, PlannedObject, places_in, plan_objects
+from lingen_playground.scenes.palette import COLORS, visible
 
 PROMPT = "a large red ball bounces quickly and a blue star moves left on green grass"
 
@@ -33,24 +34,24 @@ def test_a_scene_shows_what_is_said() -> None:
             scene = scene_for(said, seed)
             assert scene.camera == (said.camera or "still")
             assert said.background in (None, scene.background)
-            for one, thing in zip(said.objects, scene.objects, strict=True):
+            for one, obj in zip(said.objects, scene.objects, strict=True):
                 for name in ("color", "shape", "size", "motion", "direction", "speed"):
-                    assert getattr(one, name) in (None, getattr(thing, name)), said.prompt
+                    assert getattr(one, name) in (None, getattr(obj, name)), said.prompt
                 if one.color is None:
-                    assert visible(thing.color, scene.background)
+                    assert visible(obj.color, scene.background)
 
 
 def test_what_goes_unsaid_is_usual() -> None:
     said = Said("a ball and a star", (SaidObject(shape="ball"), SaidObject(shape="star")))
     scenes = [scene_for(said, seed) for seed in range(60)]
-    things = [thing for scene in scenes for thing in scene.objects]
-    assert {thing.size for thing in things} == {"medium"}
-    assert {thing.speed for thing in things} == {""}
+    objects = [obj for scene in scenes for obj in scene.objects]
+    assert {obj.size for obj in objects} == {"medium"}
+    assert {obj.speed for obj in objects} == {""}
     assert {scene.camera for scene in scenes} == {"still"}
-    assert len({thing.motion for thing in things}) == 7
-    assert len({thing.color for thing in things}) == 9
+    assert len({obj.motion for obj in objects}) == 7
+    assert len({obj.color for obj in objects}) == 9
     assert len({scene.background for scene in scenes}) == 7
-    assert all(thing.motion != "spins" for thing in things if thing.shape == "ball")
+    assert all(obj.motion != "spins" for obj in objects if obj.shape == "ball")
 
 
 def test_plans_follow_the_courses_of_a_scene() -> None:
@@ -112,11 +113,11 @@ def test_objects_are_found_in_an_image() -> None:
         scene = sample_scene(seed, camera="still")
         image = as_frames(render([scene], 1, 128)[0])[0]
         places = {one.phrase: one for one in places_in(image)}
-        for layer, thing in enumerate(scene.objects):
+        for layer, obj in enumerate(scene.objects):
             course = course_of(scene, layer, torch.zeros(1, dtype=torch.float64))
             x, y, radius = (float(one[0]) for one in (course.x, course.y, course.radius))
             inside = all(radius * 1.4 < at < 1 - radius * 1.4 for at in (x, y))
-            place = places.get(f"{thing.color} {thing.shape}")
+            place = places.get(f"{obj.color} {obj.shape}")
             if not inside or place is None:
                 continue
             assert abs(place.x - x) < 0.02 and abs(place.y - y) < 0.02
@@ -140,3 +141,31 @@ def test_a_background_that_goes_unsaid_is_added_to_the_prompt() -> None:
 def test_other_prompts_have_no_plan() -> None:
     for prompt in ("", "green grass", "three balls, a box and a star"):
         assert plan_objects(prompt, 0, [0.0]) is None
+
+
+def test_a_word_of_no_caption_stands_in_the_phrase_for_the_color() -> None:
+    frames = [0.0, 8.0]
+    (brown,) = planned_for("a large brown ball moves left", frames)
+    assert brown.phrase == "large brown ball moving left"
+    (both,) = planned_for("a shiny red ball moves left", frames)
+    assert both.phrase == "shiny red ball moving left"
+    plan = plan_objects("a large brown ball moves left", 3, frames, ignored={"brown"})
+    assert plan is not None
+    color = plan.objects[0].phrase.split()[1]
+    assert color in COLORS
+    assert torch.equal(plan.objects[0].discs, brown.discs)
+
+
+def planned_for(prompt: str, frames: list[float]) -> tuple[PlannedObject, ...]:
+    plan = plan_objects(prompt, 3, frames)
+    assert plan is not None
+    return plan.objects
+
+
+def test_an_object_of_a_new_color_goes_on_from_its_place() -> None:
+    (first,) = planned_for("a brown ball moves left", [0.0])
+    x, y, radius, _ = first.discs[0].tolist()
+    place = Place(first.phrase, x, y, radius)
+    plan = plan_objects("a brown ball moves right", 9, [0.0, 8.0], [place])
+    assert plan is not None
+    assert plan.objects[0].discs[0, :3].tolist() == pytest.approx([x, y, radius])

@@ -127,8 +127,8 @@ def test_both_objects_must_be_right() -> None:
 
 def beside(scene: Scene, **changes: object) -> Scene:
     """A scene of one object with another below it."""
-    (thing,) = scene.objects
-    above, below = replace(thing, y=0.25), replace(thing, y=0.75)
+    (obj,) = scene.objects
+    above, below = replace(obj, y=0.25), replace(obj, y=0.75)
     return replace(scene, objects=(above, replace(below, **changes)))  # type: ignore[arg-type]
 
 
@@ -180,28 +180,28 @@ def scene_of(said: Said, seed: int = 0) -> Scene:
             camera="still",
             alike=1.0 if both and len(deeds) == 1 else 0.0,
         )
-        things = tuple(
+        objects = tuple(
             replace(
-                thing,
-                color=one.color or thing.color,
-                shape=one.shape or thing.shape,
-                size=one.size or thing.size,
+                obj,
+                color=one.color or obj.color,
+                shape=one.shape or obj.shape,
+                size=one.size or obj.size,
             )
-            for thing, one in zip(scene.objects, said.objects, strict=True)
+            for obj, one in zip(scene.objects, said.objects, strict=True)
         )
-        deeds_there = {(thing.motion, thing.direction) for thing in things}
+        deeds_there = {(obj.motion, obj.direction) for obj in objects}
         told = all(
-            one.motion in (None, thing.motion) and one.direction in (None, thing.direction)
-            for thing, one in zip(things, said.objects, strict=True)
+            one.motion in (None, obj.motion) and one.direction in (None, obj.direction)
+            for obj, one in zip(objects, said.objects, strict=True)
         )
-        seen = all(visible(thing.color, ground) for thing in things)
-        colors = {thing.color for thing in things}
+        seen = all(visible(obj.color, ground) for obj in objects)
+        colors = {obj.color for obj in objects}
         apart = len(colors) < 2 or distinct(*colors)
-        roomy = all(BOUND[thing.shape] * thing.radius < (0.2 if both else 0.34) for thing in things)
+        roomy = all(BOUND[obj.shape] * obj.radius < (0.2 if both else 0.34) for obj in objects)
         wide = both and {"circles", "zigzags"} & {deed for deed, _ in deeds_there}
-        spun = any(one.motion == "spins" and one.shape in UNSPINNABLE for one in things)
+        spun = any(one.motion == "spins" and one.shape in UNSPINNABLE for one in objects)
         if told and seen and apart and roomy and not wide and not spun:
-            return replace(scene, objects=things)
+            return replace(scene, objects=objects)
     raise AssertionError(said)
 
 
@@ -221,14 +221,14 @@ def test_the_natural_prompts() -> None:
     assert len(full & set(combinations())) >= 20
     for said in listed:
         assert said.background in (None, *BACKGROUNDS)
-        for thing in said.objects:
-            assert not said.background or visible(thing.color or "red", said.background)
+        for obj in said.objects:
+            assert not said.background or visible(obj.color or "red", said.background)
             for value, names in (
-                (thing.color, COLORS),
-                (thing.shape, SHAPES),
-                (thing.size, SIZES),
-                (thing.motion, MOTIONS),
-                (thing.direction, DIRECTIONS),
+                (obj.color, COLORS),
+                (obj.shape, SHAPES),
+                (obj.size, SIZES),
+                (obj.motion, MOTIONS),
+                (obj.direction, DIRECTIONS),
             ):
                 assert value is None or value in names
 

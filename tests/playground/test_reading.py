@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -30,9 +31,9 @@ def wrong(said: Said, scene: Scene) -> list[str]:
         found.append(
             [
                 name
-                for one, thing in pairs
+                for one, obj in pairs
                 for name in ATTRIBUTES
-                if getattr(one, name) not in (None, getattr(thing, name))
+                if getattr(one, name) not in (None, getattr(obj, name))
             ]
         )
     errors = min(found, key=len)
@@ -60,10 +61,10 @@ def test_nothing_is_missed_in_plain_captions() -> None:
         scene = sample_scene(seed, split="heldout")
         said = read_prompt(canonical_caption(scene))
         assert said is not None and said.background == scene.background
-        for one, thing in zip(said.objects, scene.objects, strict=True):
+        for one, obj in zip(said.objects, scene.objects, strict=True):
             unsaid = {"size": "medium", "speed": ""}
             for name in ATTRIBUTES:
-                assert (getattr(one, name) or unsaid.get(name)) == getattr(thing, name)
+                assert (getattr(one, name) or unsaid.get(name)) == getattr(obj, name)
 
 
 def test_prompts_by_hand_are_read_as_they_are_listed() -> None:
@@ -128,14 +129,37 @@ def test_prompts_without_one_or_two_objects(prompt: str) -> None:
 def test_phrases_describe_their_object() -> None:
     """The plain phrase says all, the others nothing wrong."""
     for seed in range(300):
-        thing = sample_scene(seed, objects=1).objects[0]
-        said = read_prompt(object_phrase(thing))
+        obj = sample_scene(seed, objects=1).objects[0]
+        said = read_prompt(object_phrase(obj))
         assert said is not None
         one = said.objects[0]
-        assert (one.color, one.shape, one.motion) == (thing.color, thing.shape, thing.motion)
+        assert (one.color, one.shape, one.motion) == (obj.color, obj.shape, obj.motion)
         for still in (False, True):
-            said = read_prompt(object_phrase(thing, random.Random(seed), still=still))
+            said = read_prompt(object_phrase(obj, random.Random(seed), still=still))
             assert said is not None
             for name in ATTRIBUTES:
-                assert getattr(said.objects[0], name) in (None, getattr(thing, name))
+                assert getattr(said.objects[0], name) in (None, getattr(obj, name))
             assert not still or said.objects[0].motion is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "described"),
+    [
+        ("a brown ball moves left", ("brown",)),
+        ("a large brown ball", ("brown",)),
+        ("a shiny brown large ball", ("shiny", "brown")),
+        ("brown ball, white background", ("brown",)),
+        ("a shiny red ball", ("shiny",)),
+        ("my ball bounces", ()),
+        ("a dog chases a ball", ()),
+        ("a red ball", ()),
+    ],
+)
+def test_words_of_no_caption_describe_the_noun_that_they_precede(
+    prompt: str, described: tuple[str, ...]
+) -> None:
+    said = read_prompt(prompt)
+    assert said is not None and said.objects[0].described == described
+    assert said.objects[0].size == ("large" if "large" in prompt else None)
+    ignored = read_prompt(prompt, described)
+    assert ignored is not None and ignored.objects == (replace(said.objects[0], described=()),)

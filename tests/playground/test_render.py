@@ -14,13 +14,13 @@ WHITE = BACKGROUNDS["white"][1] / 127.5 - 1
 SCENES = [sample_scene(seed) for seed in range(24)]
 
 
-def thing(**changes: object) -> SceneObject:
+def obj(**changes: object) -> SceneObject:
     plain = SceneObject("red", "ball", "medium", "still", None, "", 0.5, 0.5, 0.0, 0.0)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
 def alone(background: str = "white", camera: str = "still", **changes: object) -> Scene:
-    return Scene((thing(**changes),), background, camera, 5)
+    return Scene((obj(**changes),), background, camera, 5)
 
 
 def redness(video: torch.Tensor) -> torch.Tensor:
@@ -131,8 +131,8 @@ def test_what_cannot_be_rendered_is_named(frames: int, size: int, fps: int) -> N
 
 @pytest.mark.parametrize("motion", ("still", "bounces", "circles", "grows", "spins"))
 def test_extent_is_where_the_objects_are(motion: str) -> None:
-    first = thing(motion=motion, x=0.35, y=0.6, reach=0.1, phase=0.3, speed="slowly")
-    scene = Scene((first, thing(x=0.7, y=0.3)), "white", "still", 5)
+    first = obj(motion=motion, x=0.35, y=0.6, reach=0.1, phase=0.3, speed="slowly")
+    scene = Scene((first, obj(x=0.7, y=0.3)), "white", "still", 5)
     for time in (0.0, 0.8):
         image = render([scene], 1, 256, start=time)[0, 1, 0]
         drawn = image < 0

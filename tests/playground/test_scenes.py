@@ -35,20 +35,18 @@ def test_scenes_survive_json() -> None:
 
 
 def test_training_never_shows_a_heldout_combination() -> None:
-    assert not any(is_heldout(thing) for scene in TRAIN for thing in scene.objects)
+    assert not any(is_heldout(obj) for scene in TRAIN for obj in scene.objects)
 
 
 def test_heldout_scenes_hold_one_and_reach_all() -> None:
-    shown = [
-        {thing.combination for thing in scene.objects if is_heldout(thing)} for scene in HELDOUT
-    ]
+    shown = [{obj.combination for obj in scene.objects if is_heldout(obj)} for scene in HELDOUT]
     assert all(shown)
     assert set.union(*shown) == set(combinations())
 
 
 def test_the_list_is_large_distinct_and_possible() -> None:
     listed = combinations()
-    deeds = {thing.deed for scene in TRAIN for thing in scene.objects}
+    deeds = {obj.deed for scene in TRAIN for obj in scene.objects}
     assert len(listed) == len(set(listed)) == 40
     for color, shape, deed in listed:
         assert color in COLORS and shape in SHAPES and deed in deeds
@@ -56,7 +54,7 @@ def test_the_list_is_large_distinct_and_possible() -> None:
 
 
 def test_training_shows_every_pair_of_a_heldout_combination() -> None:
-    seen = {thing.combination for scene in TRAIN for thing in scene.objects}
+    seen = {obj.combination for scene in TRAIN for obj in scene.objects}
     for one in range(3):
         known = {tuple(part for i, part in enumerate(item) if i != one) for item in seen}
         for item in combinations():
@@ -66,7 +64,7 @@ def test_training_shows_every_pair_of_a_heldout_combination() -> None:
 @pytest.mark.parametrize("scenes", [TRAIN, HELDOUT], ids=["train", "heldout"])
 def test_objects_stand_out(scenes: list[Scene]) -> None:
     for scene in scenes:
-        assert all(visible(thing.color, scene.background) for thing in scene.objects)
+        assert all(visible(obj.color, scene.background) for obj in scene.objects)
         if len(scene.objects) == 2:
             first, second = scene.objects
             assert distinct(first.color, second.color)
@@ -90,10 +88,10 @@ def test_proportions() -> None:
     still = sum(scene.camera == "still" for scene in TRAIN) / len(TRAIN)
     assert 0.31 < two < 0.39
     assert 0.66 < still < 0.80
-    things = [thing for scene in TRAIN for thing in scene.objects]
+    objects = [obj for scene in TRAIN for obj in scene.objects]
     for attribute, names in (("color", COLORS), ("shape", SHAPES), ("size", SIZES)):
-        counts = Counter(getattr(thing, attribute) for thing in things)
-        assert min(counts[name] for name in names) > 0.5 * len(things) / len(names)
+        counts = Counter(getattr(obj, attribute) for obj in objects)
+        assert min(counts[name] for name in names) > 0.5 * len(objects) / len(names)
     assert {scene.camera for scene in TRAIN} == set(CAMERAS)
     assert {scene.background for scene in TRAIN} == set(BACKGROUNDS)
 
@@ -120,7 +118,7 @@ def test_twins_share_a_shape_and_are_told_apart() -> None:
     for one, other in pairs:
         assert one.color == other.color or distinct(one.color, other.color)
         assert one.motion != "spins" or one.shape not in UNSPINNABLE
-    assert not any(is_heldout(thing) for scene in scenes for thing in scene.objects)
+    assert not any(is_heldout(obj) for scene in scenes for obj in scene.objects)
     heldout = [sample_scene(seed, split="heldout", objects=2, alike=1.0) for seed in range(100)]
     assert all(any(map(is_heldout, scene.objects)) for scene in heldout)
 

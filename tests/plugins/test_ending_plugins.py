@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +52,19 @@ def test_a_plugin_that_ends_the_process_is_named(
     done = run(name, source, "models", "list")
     assert done.returncode == code
     assert told in done.stderr
+
+
+def test_a_plugin_that_leaves_a_thread_is_not_waited_for(
+    run: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    source = "import threading, time\n"
+    source += "threading.Thread(target=time.sleep, args=(600,), name='ticker').start()"
+    begin = time.monotonic()
+    done = run("ticks", source, "models", "list", "--json")
+    assert time.monotonic() - begin < 120
+    assert done.returncode == 0
+    assert json.loads(done.stdout)
+    assert "threads that a plugin left: ticker" in done.stderr
 
 
 def test_a_plugin_that_goes_elsewhere(

@@ -32,22 +32,22 @@ def test_occupied_tokens_are_those_that_the_object_covers(close: bool) -> None:
     facts = ground_truth(picked, starts, 5, (side, side), size, STRIDE)
     assert facts.shape == (40, 1, side, side, FACTS)
     for row, (scene, start) in enumerate(zip(picked.scenes, starts, strict=True)):
-        thing = scene.objects[0]
-        color = torch.tensor(list(COLORS.values())[list(COLORS).index(thing.color)])
+        obj = scene.objects[0]
+        color = torch.tensor(list(COLORS.values())[list(COLORS).index(obj.color)])
         video = render([scene], 1, size, start=start)[0, :, 0]
         is_object = ((video - (color / 127.5 - 1)[:, None, None]).abs().amax(0) < 0.15).float()
         covered = is_object.view(side, 16, side, 16).mean((1, 3))
         occupied = facts[row, 0, ..., 0] / 2
-        if thing.shape == "ring":
+        if obj.shape == "ring":
             continue  # its middle is not of its color
         if float(covered.max()) > 0.3:
             assert occupied.flatten()[int(covered.argmax())] > 0.5
         assert (covered[occupied < 0.02] < 0.25).all()
         named = facts[row, 0, ..., 6:].flatten(0, 1)[int(occupied.argmax())]
         if float(occupied.max()) > 0.9:
-            assert SHAPES[int(named[: len(SHAPES)].argmax())] == thing.shape
+            assert SHAPES[int(named[: len(SHAPES)].argmax())] == obj.shape
             colors = named[len(SHAPES) : len(SHAPES) + len(COLORS)]
-            assert list(COLORS)[int(colors.argmax())] == thing.color
+            assert list(COLORS)[int(colors.argmax())] == obj.color
         ground = facts[row, 0, 0, 0, -len(BACKGROUNDS) :]
         assert list(BACKGROUNDS)[int(ground.argmax())] == scene.background
 

@@ -179,10 +179,10 @@ def test_only_some_motions() -> None:
     assert 3 < len(found.scenes) < 50
     for scene, start, latent in zip(found.scenes, found.starts, found.latents, strict=True):
         index = scenes.index(scene)
-        assert {thing.motion for thing in scene.objects} <= {"moves", "spins"}
+        assert {obj.motion for obj in scene.objects} <= {"moves", "spins"}
         assert (latent[0] == index).all()
         assert start == clips.starts[index]
-    assert {thing.motion for scene in found.scenes for thing in scene.objects} == {"moves", "spins"}
+    assert {obj.motion for scene in found.scenes for obj in scene.objects} == {"moves", "spins"}
     with pytest.raises(ValueError, match="none of 1 clips shows only moves"):
         numbered([sample_scene(0, objects=1)]).only(("moves",))
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from lingen_models.checkpoints.safetensors import load_tensors
-from lingen_training.optimization.curves import read_log
 from lingen_training.optimization.loop import Schedule, run_loop
 from lingen_training.optimization.muon import _shared_out
 from lingen_training.optimization.optimizer import MasterWeights
@@ -20,6 +19,7 @@ from lingen_training.optimization.parallel import (
     grouped,
     pieces_like,
 )
+from lingen_training.optimization.stage_logs import read_log
 
 
 class Network(nn.Module):

@@ -15,7 +15,7 @@ from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.params import SamplingParams
 from lingen_playground import vocabulary
 from lingen_playground.captions.lexicon import plain_vocabulary
-from lingen_training.optimization.curves import read_log
+from lingen_training.optimization.stage_logs import read_log
 from lingen_training.trainer import train
 from lingen_training.training_recipe import RecipeError
 from tests.tiny_recipe import PARTS, tiny_recipe

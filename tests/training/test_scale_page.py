@@ -35,7 +35,34 @@ def test_the_tables_are_those_of_the_formulas() -> None:
     for row, again in zip(numbers(told), numbers(found), strict=True):
         # Memory is counted by running a step: another torch may keep a little more or less.
         assert again == pytest.approx(row, rel=0.06)
-    assert between("split") == scale_page.split_table()
+
+
+@pytest.mark.parametrize(
+    "mark, frames, devices",
+    [
+        ("split", scale_page.MINUTE, scale_page.MINUTE_DEVICES),
+        ("hour", scale_page.HOUR, scale_page.HOUR_DEVICES),
+    ],
+)
+def test_the_cost_models_are_those_of_the_formulas(
+    mark: str, frames: int, devices: tuple[int, ...]
+) -> None:
+    told, found = between(mark).splitlines(), scale_page.split_table(frames, devices).splitlines()
+    assert len(told) == len(found)
+    for row, again in zip(told, found, strict=True):
+        *cells, held, _ = row.split("|")
+        *others, held_again, _ = again.split("|")
+        assert cells == others
+        for a, b in zip(numbers(held), numbers(held_again), strict=True):
+            assert b == pytest.approx(a, rel=0.06)
+
+
+def test_dividing_an_hour_pays_less_and_less() -> None:
+    rows = numbers(scale_page.split_table(scale_page.HOUR, scale_page.HOUR_DEVICES))
+    assert [row[0] for row in rows] == list(scale_page.HOUR_DEVICES)
+    in_all, ideal = [row[6] for row in rows], [row[7] for row in rows]
+    assert in_all == sorted(in_all, reverse=True) and ideal == sorted(ideal, reverse=True)
+    assert all(row[1] * row[0] >= scale_page.HOUR for row in rows)
 
 
 def test_the_stages_are_those_of_the_paper() -> None:

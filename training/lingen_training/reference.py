@@ -54,8 +54,8 @@ def recipe_reference() -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    told = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{name}` | {_kind(field)} | {_default(field)} | {told} |"
+    description = " ".join((field.description or "").split()).replace("|", "\\|")
+    return f"| `{name}` | {_kind(field)} | {_default(field)} | {description} |"
 
 
 def _kind(field: FieldInfo) -> str:

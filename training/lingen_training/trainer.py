@@ -55,9 +55,9 @@ from lingen_training.frozen_parts import (
     settle_texts,
     text_files,
 )
-from lingen_training.optimization.curves import draw_curves
 from lingen_training.optimization.loop import Report
 from lingen_training.optimization.parallel import Group, grouped, launched, launched_group
+from lingen_training.optimization.stage_logs import Watcher
 from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
 from lingen_training.stages.pair import Pair
@@ -90,7 +90,9 @@ def train(
     registry: Registry | None = None,
     processes: int | None = None,
     shard: bool = False,
+    split_clips: bool = False,
     footage: FolderWorld | None = None,
+    watchers: Sequence[Watcher] = (),
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -103,13 +105,15 @@ def train(
     and autoencoders that the recipe may name, whose sizes the denoiser takes, and the datasets.
     `processes` share the batches of a step, and the threads, on a CPU; by default as many as there
     are threads, and never more than a step of every stage has batches. `shard` divides parameters,
-    gradients and optimizer state over the processes. Where a launcher such as torchrun has started
+    gradients and optimizer state over the processes. With `split_clips` they work on every batch
+    together, each on its slab of latent frames. Where a launcher such as torchrun has started
     this process among others, they are the processes, and all call this. `footage` is what a
     recipe with `[data] folder` trains on; where that is prepared already, its autoencoder is taken,
-    unless `start_from` has the same.
+    unless `start_from` has the same, and stays as it is. `watchers` are told of the progress in the
+    process that leads.
 
-    Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, a log of
-    losses per stage (.jsonl) and the curves. Raises RecipeError for a recipe that is wrong, one
+    Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, and a log
+    of losses per stage (.jsonl). Raises RecipeError for a recipe that is wrong, one
     that differs in what `out` has trained already, or an `out` in use when `resume` is False;
     MissingFolderError and NotHereError for a part of a plugin that is not there.
     """
@@ -127,7 +131,7 @@ def train(
         run = _prepare(inputs, recipe, parts, world)
         if isinstance(recipe.autoencoder, AutoencoderStage):
             torch.manual_seed(recipe.seed)
-            _autoencoder(recipe, out, device, report, start_from, run.world)
+            _autoencoder(run, report, watchers)
         return run
 
     if not recipe.stage:
@@ -137,18 +141,19 @@ def train(
         return out
 
     if launched():
-        with launched_group(device, sharded=shard) as group:
+        with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
             _check_shares(recipe, recipe_path, group)
             run = prepared() if group.leads else None
             group.wait()  # for the autoencoder
             run = run or _prepare(inputs, recipe, parts, world)
-            _train_stages(run, report if group.leads else (lambda line: None), group)
+            _train_stages(run, report if group.leads else (lambda line: None), group, watchers)
         return out
-    count = processes_of(recipe, device, processes)
-    _check_shares(recipe, recipe_path, Group(0, count, shard))
+    count = processes_of(recipe, device, processes, split_clips=split_clips)
+    _check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
     run = prepared()
-    with grouped(count, _take_part, {"inputs": inputs}, sharded=shard) as group:
-        _train_stages(run, report, group)
+    how = {"sharded": shard, "splits_clips": split_clips}
+    with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
+        _train_stages(run, report, group, watchers)
     return out
 
 
@@ -174,21 +179,17 @@ def check_start(recipe: Recipe, inputs: Inputs) -> None:
 
 def check_prepared(recipe: Recipe, inputs: Inputs, parts: FoundParts) -> None:
     """Raise RecipeError for prepared footage whose latents are not those of the autoencoder that is
-    trained on, and for a decoder that would be trained on its frames."""
+    trained on, and for a decoder alone, which needs frames."""
     world, path = inputs.footage, inputs.recipe_path
     if not isinstance(world, PreparedWorld):
         return
     kept, found = inputs.out / _AUTOENCODER, inputs.start_from
     file = kept if kept.exists() or found is None else found / _AUTOENCODER
     own = isinstance(recipe.autoencoder, AutoencoderStage)
-    if (
-        isinstance(recipe.autoencoder, AutoencoderStage)
-        and recipe.autoencoder.decoder_steps
-        and not kept.exists()
-    ):
+    if not recipe.stage:
         raise RecipeError(
-            f"{path}: autoencoder: decoder_steps need frames, and {world.folder} holds latents "
-            "alone: leave them out, or name the footage itself with --data"
+            f"{path}: a decoder is trained on frames, and {world.folder} holds latents alone: name "
+            "the footage itself with --data"
         )
     digest = parts.autoencoder.digest if parts.autoencoder is not None else None
     if digest is None and file.exists() and (own or kept.exists()):
@@ -291,7 +292,9 @@ def _take_part(inputs: Inputs, group: Group) -> None:
     _train_stages(run, lambda line: None, group)
 
 
-def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
+def _train_stages(
+    run: TrainingRun, report: Report, group: Group, watchers: Sequence[Watcher] = ()
+) -> None:
     """Train the denoiser through all stages; the first process of the group writes and reports."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
@@ -330,10 +333,9 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             keep = partial(
                 write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
             )
-            average = train_stage(pair, stage, data, report, keep, run.teacher, group)
+            average = train_stage(pair, stage, data, report, keep, run.teacher, group, watchers)
             if group.leads:
                 save_tensors(done, average, {})
-                draw_curves(out)
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
@@ -341,21 +343,27 @@ def _train_stages(run: TrainingRun, report: Report, group: Group) -> None:
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
-def processes_of(recipe: Recipe, device: str, requested: int | None) -> int:
+def processes_of(
+    recipe: Recipe, device: str, requested: int | None, *, split_clips: bool = False
+) -> int:
     """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
     if device != "cpu":
         return 1
-    least = min(stage.batches for stage in recipe.stage)
-    return min(least, torch.get_num_threads() if requested is None else requested)
+    wanted = torch.get_num_threads() if requested is None else requested
+    return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
 
 
 def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
-    """Raise RecipeError for stages that the processes of a sharded training cannot share."""
+    """Raise RecipeError for stages that the processes of a training cannot share."""
+    if group.splits_clips:
+        _check_slabs(recipe, path, group)
     if not group.sharded:
         return
     if recipe.lora is not None:
         raise RecipeError(f"{path}: a LoRA is small, and not divided: leave out --shard")
     for stage in recipe.stage:
+        if group.splits_clips:
+            continue  # all work on the same batches, and what they draw is alike
         if stage.batches % group.size:
             raise RecipeError(
                 f"{path}: stage {stage.name} has {stage.batches} batches in a step, which "
@@ -370,6 +378,34 @@ def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
                 f"{path}: stage {stage.name} has layouts in some of its sources alone, which "
                 "--shard cannot: layout = 0, or leave out --shard"
             )
+
+
+def _check_slabs(recipe: Recipe, path: Path, group: Group) -> None:
+    """Raise RecipeError where the processes cannot divide clips among them."""
+    if group.size < 2:
+        raise RecipeError(
+            f"{path}: one process has nothing to split clips with: --processes 2, or torchrun"
+        )
+    if recipe.model.config().mixer != "mate":
+        raise RecipeError(
+            f"{path}: full attention cannot be split over processes: leave out --split-clips"
+        )
+    for stage in recipe.stage:
+        if stage.distil is not None:
+            raise RecipeError(
+                f"{path}: stage {stage.name} distils, which --split-clips cannot: leave it out"
+            )
+    longest = max(
+        length
+        for stage in recipe.stage
+        for source in stage.source
+        for length in (source.buckets.latent_frames if source.buckets else [source.latent_frames])
+    )
+    if longest < group.size:
+        raise RecipeError(
+            f"{path}: clips of at most {longest} latent frames cannot be split over {group.size} "
+            f"processes: --processes {longest}, or leave out --split-clips"
+        )
 
 
 def write_weights(
@@ -534,7 +570,7 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
             f"stage {stage.name}"
             for stage in recipe.stage
             if (out / f"{stage.name}.averaged.safetensors").exists()
-            and old.get(stage.name) != stage
+            and not ((then := old.get(stage.name)) and then.trains_as(stage))
         ]
         if changed:
             raise RecipeError(
@@ -552,27 +588,24 @@ def _said(section: Any) -> Any:
     return section
 
 
-def _autoencoder(
-    recipe: Recipe,
-    out: Path,
-    device: str,
-    report: Report,
-    start_from: Path | None,
-    world: World,
-) -> Path:
+def _autoencoder(run: TrainingRun, report: Report, watchers: Sequence[Watcher]) -> None:
+    recipe, out, start_from = run.recipe, run.inputs.out, run.inputs.start_from
     path = out / _AUTOENCODER
     if path.exists():
-        return path
-    stage, seed = recipe.autoencoder, recipe.seed
+        return
+    stage, seed, device = recipe.autoencoder, recipe.seed, run.inputs.device
     assert isinstance(stage, AutoencoderStage)
-    whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     given = None if start_from is None else start_from / path.name
-    if isinstance(world, PreparedWorld) and (given is None or not given.exists()):
-        given = world.autoencoder
+    if isinstance(run.world, PreparedWorld):
+        if given is None or not given.exists():
+            given = run.world.autoencoder
+        if stage.decoder_steps:
+            report("decoder: stays as it is, since prepared footage has no frames to train it on")
+            stage = stage.model_copy(update={"decoder_steps": 0})
+    whole = out / "autoencoder.whole.safetensors" if stage.decoder_steps else path
     if not whole.exists() and given is not None and given.exists():
         write_whole(whole, given.read_bytes())
     elif not whole.exists():
-        train_autoencoder(stage, seed, out, device, report, world, whole.name)
+        train_autoencoder(stage, seed, out, device, report, run.world, whole.name, watchers)
     if stage.decoder_steps:
-        train_decoder(stage, whole, seed, out, device, report, world)
-    return path
+        train_decoder(stage, whole, seed, out, device, report, run.world, watchers)

@@ -89,6 +89,8 @@ class AutoencoderStage(_Section):
     """Share of the clips of those steps in which something bounces or moves quickly."""
     decoder_moving_weight: float = Field(default=0.0, ge=0)
     """Weight that a pixel whose color changes has in those steps beside the 1 of every pixel."""
+    decoder_replay: float = Field(default=0.0, ge=0, le=1)
+    """Share of those steps that are on clips of the playground, where other data is trained on."""
     decoder_validate_every: int = Field(default=0, ge=0)
     """Steps between measurements of the PSNR over held-out clips, and over what moves in them."""
 
@@ -297,6 +299,12 @@ class DenoiserStage(_Section):
     """Steps after which sources get `fresh` clips; 0 is never."""
     validate_every: int = Field(default=0, ge=0)
     """Steps between measurements of the loss on fixed clips (`stages.validation`)."""
+    sample_every: int = Field(default=0, ge=0)
+    """Steps between short clips that the averaged weights make of `sample_prompts`, for the report
+    of the training; 0 is never. The weights do not depend on them."""
+    sample_prompts: tuple[str, ...] = ()
+    """Their prompts; without any, four captions of held-out scenes of the playground, or of
+    `[data]`."""
     natural: float = Field(default=0.0, ge=0, le=1)
     """Share of captions as people write prompts: in fragments, with plurals, with much unsaid. The
     word encoder of a recipe with any of them knows their words."""
@@ -308,6 +316,11 @@ class DenoiserStage(_Section):
     """Of a stage with `distil = "steps"`."""
     source: tuple[Source, ...] = Field(min_length=1)
     """`[[stage.source]]`: at least one."""
+
+    def trains_as(self, other: DenoiserStage) -> bool:
+        """Tell whether both end in the same weights: what is sampled meanwhile does not matter."""
+        unseen = {"sample_every", "sample_prompts"}
+        return self.model_dump(exclude=unseen) == other.model_dump(exclude=unseen)
 
 
 class ModelSection(_Section):
@@ -477,6 +490,8 @@ def _check(recipe: Recipe) -> None:
             for key in ("distil", "alignment", "validate_every"):
                 if getattr(stage, key):
                     raise ValueError(f"stage.{index}.{key}: not with a lora")
+        if stage.sample_prompts and not stage.sample_every:
+            raise ValueError(f"stage.{index}.sample_prompts: set sample_every, the steps between")
         if (stage.distil == "steps") != (stage.few_steps is not None):
             raise ValueError(
                 f'stage.{index}: distil = "steps" and [stage.few_steps] belong together'

@@ -179,7 +179,7 @@ def _no_tracks(source: Source, what_holds: str) -> list[str]:
 
 def _png(source: Source, path: Path) -> list[str]:
     write_sheet(source.path, float(source.frames / source.rate), source.frames, source.tags, path)
-    return []
+    return _no_tracks(source, "an image holds")
 
 
 def _numbered(source: Source, path: Path) -> list[str]:

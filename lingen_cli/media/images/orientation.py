@@ -38,6 +38,11 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+_MOST_WAITING = 1 << 27
+_waiting = 0
+"""Bytes of frames that were asked for their side data. In PyAV 18.1 the two refer to each other, so
+that such a frame waits for the garbage collector, whose look at all of a process takes as long as
+decoding a short video."""
 
 
 def orientation_of(frame: VideoFrame) -> Orientation:
@@ -49,9 +54,17 @@ def orientation_of(frame: VideoFrame) -> Orientation:
     except ValueError:  # PyAV 18.1 has no name for some newer kinds, EXIF for one
         return _from_degrees(frame.rotation)
     finally:
-        del frame
-        gc.collect()  # PyAV 18.1: frame and side data refer to each other
+        _let_go(frame.width * frame.height * 4)
     return UPRIGHT if matrix is None else _from_matrix(matrix)
+
+
+def _let_go(size: int) -> None:
+    """Collect garbage, once frames with so many bytes may wait for it."""
+    global _waiting
+    _waiting += size
+    if _waiting > _MOST_WAITING:
+        gc.collect()
+        _waiting = 0
 
 
 def _from_matrix(matrix: bytes) -> Orientation:

@@ -91,6 +91,10 @@ class Tracks:
         """The same without sound and subtitles."""
         return replace(self, kept=())
 
+    def without(self, index: int | None) -> Tracks:
+        """The same without one track."""
+        return replace(self, kept=tuple(one for one in self.kept if one.index != index))
+
     def _with_checked_times(self) -> Self:
         """The same, and what is said of sound whose times jump back; empty tracks are left out."""
         wanted = {track.index for track in self.kept if track.kind == "audio"}

@@ -24,9 +24,9 @@ from lingen_cli.media.open import InputVideo, open_video
 from lingen_cli.media.tracks.inspect import JUMP, Track, moment_of, side_packets, start_of
 
 _MILLISECOND = Fraction(1, 1000)
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
-_BITS_PER_CHANNEL = 96_000
+BITS_PER_CHANNEL = 96_000
 _MOST_CHANNELS = 8
 _SILENCE = 48_000
 """Samples of silence that are made at a time."""
@@ -87,13 +87,13 @@ class TrackWriter:
         assert isinstance(source, AudioStream)
         context = source.codec_context
         opus = self._track.how == "opus"
-        rates = _OPUS_RATES if opus else _AAC_RATES
+        rates = _OPUS_RATES if opus else AAC_RATES
         rate = context.sample_rate if context.sample_rate in rates else 48_000
         layout = context.layout.name
         if not 1 <= context.layout.nb_channels <= _MOST_CHANNELS or "channels" in layout:
             layout = "mono" if context.layout.nb_channels == 1 else "stereo"
         stream = container.add_stream("libopus" if opus else "aac", rate=rate, layout=layout)
-        stream.codec_context.bit_rate = _BITS_PER_CHANNEL * stream.codec_context.channels
+        stream.codec_context.bit_rate = BITS_PER_CHANNEL * stream.codec_context.channels
         stream.codec_context.thread_count = 1  # the same run gives the same bytes
         stream.time_base = Fraction(1, rate)
         return stream

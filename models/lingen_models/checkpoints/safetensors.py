@@ -110,14 +110,16 @@ def save_network(
 def build_network(
     path: Path, metadata: Mapping[str, Any], build: Callable[[dict[str, Any]], nn.Module]
 ) -> nn.Module:
-    """The network that the metadata of `path` describe, not yet filled.
+    """The network that the metadata of `path` describe, to be filled with all that is in it.
 
     Raises CheckpointError for a configuration that no network can have, and for one that asks for
     more than the file holds, before that takes memory.
     """
     import torch
+    from torch import nn
     from torch.overrides import TorchFunctionMode
 
+    drawn = (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
     left = os.path.getsize(path)  # each number takes a byte at least
 
     class Bounded(TorchFunctionMode):
@@ -125,6 +127,8 @@ def build_network(
             self, function: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
             nonlocal left
+            if function in drawn:
+                return kwargs["tensor"]  # numbers that the file replaces
             if function in (torch.empty, torch.zeros, torch.ones, torch.randn):
                 size = args if args and isinstance(args[0], int) else args[0]
                 left -= math.prod(size)

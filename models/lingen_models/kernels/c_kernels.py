@@ -89,7 +89,7 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | Sequence[int] | flo
 
 @functools.cache
 def library(dtype: torch.dtype = torch.bfloat16) -> ctypes.CDLL | None:
-    """The compiled kernels for `dtype`, or None where there are none; a failure is told once."""
+    """Load the compiled kernels for `dtype`; None where there are none. Warns of a failure once."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if os.environ.get(SWITCH) == "0" or compiler is None or os.name != "posix":
         return None
@@ -140,8 +140,8 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return name
-    told = ("model name", "flags", "features", "cpu part")
-    return "\n".join([name, *sorted({x for x in lines if x.lower().startswith(told)})])
+    wanted = ("model name", "flags", "features", "cpu part")
+    return "\n".join([name, *sorted({x for x in lines if x.lower().startswith(wanted)})])
 
 
 def _folder() -> Path | None:

@@ -38,14 +38,37 @@ def scan_with_review(
     route = scan_route(x.device, gradients=torch.is_grad_enabled())
     if route == "mamba_ssm":
         return _triton(x, dt, A, B, C, prefix, both_ends, chunk, diagonal)
+    read: Callable[..., Tensor] = final_states
     if route == "triton":
         from lingen_models.kernels import triton_ssd
 
-        start = _start(triton_ssd.final_states_triton, A, prefix, both_ends)
+        read = triton_ssd.final_states_triton
+    start = _start(read, A, prefix, both_ends)
+    return scan_from(start, x, dt, A, B, C, chunk=chunk, diagonal=diagonal)
+
+
+def scan_from(
+    start: Tensor | None,
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    *,
+    chunk: int,
+    diagonal: bool,
+) -> Tensor:
+    """Sum of both directions over the tokens, which begin with the states `start` (2, B, K, P, S).
+
+    Shapes as in `kernels.ssd.bidirectional_ssd`. `mamba_ssm`'s kernel is not used: with gradients,
+    a GPU takes the PyTorch path here.
+    """
+    if scan_route(x.device, gradients=torch.is_grad_enabled()) == "triton":
+        from lingen_models.kernels import triton_ssd
+
         return triton_ssd.bidirectional_ssd_triton(
             x, dt, A, B, C, initial_states=start, diagonal=diagonal
         )
-    start = _start(final_states, A, prefix, both_ends)
     return bidirectional_ssd(x, dt, A, B, C, chunk=chunk, initial_states=start, diagonal=diagonal)
 
 

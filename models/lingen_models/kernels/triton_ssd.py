@@ -242,7 +242,7 @@ def _outputs(
         j = begin + tl.arange(0, COLUMNS)
         there = c * CHUNK + j
         has = there < length
-        asked = tl.load(scores + (place * CHUNK + i[:, None]) * CHUNK + j[None, :]).to(tl.float32)
+        score = tl.load(scores + (place * CHUNK + i[:, None]) * CHUNK + j[None, :]).to(tl.float32)
         steps = dt + b * dt_b + there * dt_l + k * dt_k
         forward = tl.load(steps, mask=has, other=0.0).to(tl.float32)
         backward = tl.load(steps + dt_d, mask=has, other=0.0).to(tl.float32)
@@ -260,7 +260,7 @@ def _outputs(
             mask=has[:, None] & (p[None, :] < FEATURES),
             other=0.0,
         )
-        total += tl.dot((asked * weight).to(values.dtype), values, input_precision="tf32x3")
+        total += tl.dot((score * weight).to(values.dtype), values, input_precision="tf32x3")
     tl.store(
         y + ((b * length + at[:, None]) * heads + k) * FEATURES + p[None, :],
         total.to(y.dtype.element_ty),

@@ -158,7 +158,11 @@ class SelfAttention(nn.Module):
         if c_kernels.covers(x, self.qkv.weight, q_weight, k_weight):
             q, k, v = attention_fused.heads_apart(self.qkv(x), None, q_weight, k_weight, None)
             return q, k, v
-        q, k, v = self.qkv(x).unflatten(-1, (3, -1, self.head_dim)).unbind(2)
+        return self.heads_of(self.qkv(x))
+
+    def heads_of(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Projected tokens (G, N, 3 D) -> queries, keys and values (G, heads, N, P)."""
+        q, k, v = torch.unflatten(qkv, -1, (3, -1, self.head_dim)).unbind(2)
         return self.q_norm(q).transpose(1, 2), self.k_norm(k).transpose(1, 2), v.transpose(1, 2)
 
     def joined(self, y: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from lingen_models.networks.attention import CrossAttention, FullAttention
 from lingen_models.networks.embeddings import PositionTables
 from lingen_models.networks.mate import Mate
 from lingen_models.networks.norms import gated_sum, modulate
+from lingen_models.parallel.slabs import Slabs
 
 _HELD, _HELD_ON_GPU = 2**21, 2**28
 """Hidden values that are held at once where no gradient is asked for (on a CPU: in the cache)."""
@@ -54,21 +55,31 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config.width, config.ffn_ratio)
 
     def forward(
-        self, x: Tensor, time: Tensor, text: Tensor, text_mask: Tensor, first_frame: int
+        self,
+        x: Tensor,
+        time: Tensor,
+        text: Tensor,
+        text_mask: Tensor,
+        first_frame: int,
+        slabs: Slabs | None = None,
     ) -> Tensor:
-        """(B, T, H, W, D) with `time` (B, T, 6, D), `text` (B, M, D) -> the same shape."""
+        """(B, T, H, W, D) with `time` (B, T, 6, D), `text` (B, M, D) -> the same shape; with
+        `slabs`, T are the latent frames that this process holds."""
         _, _, gate, ffn_shift, ffn_scale, ffn_gate = self._parts(time)
-        x = gated_sum(x, gate, self.mixer(self.mixer_input(x, time, first_frame)))
+        given = self.mixer_input(x, time, first_frame, slabs)
+        x = gated_sum(x, gate, self.mixer(given) if slabs is None else self.mixer(given, slabs))
         flat = x.flatten(1, 3)
         looked = self.cross_attention(self.cross_norm(flat), text, text_mask)
         x = (flat + looked).view(x.shape)
         return gated_sum(x, ffn_gate, self.feed_forward(modulate(x, ffn_shift, ffn_scale)))
 
-    def mixer_input(self, x: Tensor, time: Tensor, first_frame: int) -> Tensor:
+    def mixer_input(
+        self, x: Tensor, time: Tensor, first_frame: int, slabs: Slabs | None = None
+    ) -> Tensor:
         """(B, T, H, W, D): the tokens at their positions, modulated."""
         shift, scale, *_ = self._parts(time)
         grid = (x.shape[1], x.shape[2], x.shape[3])
-        return modulate(x, shift, scale, self.position(grid, first_frame).to(x.dtype))
+        return modulate(x, shift, scale, self.position(grid, first_frame, slabs).to(x.dtype))
 
     def _parts(self, time: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of the mixer, then of the feed-forward."""

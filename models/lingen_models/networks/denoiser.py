@@ -15,6 +15,7 @@ from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.block import Block
 from lingen_models.networks.embeddings import LayoutEmbedding, LayoutFeatures, TimestepEmbedding
 from lingen_models.networks.norms import modulate
+from lingen_models.parallel.slabs import Slabs
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class LinGen(nn.Module):
         text_masks: Sequence[Tensor],
         first_frame: int = 0,
         layout: LayoutFeatures | None = None,
+        slabs: Slabs | None = None,
     ) -> Tensor:
         """Velocity of `latents`.
 
@@ -96,13 +98,18 @@ class LinGen(nn.Module):
             text_masks: per text encoder (B, M), True at real tokens.
             first_frame: number of the first latent frame in its clip (for windows of a long clip).
             layout: where objects are in these frames; None leaves that open.
+            slabs: how the latent frames of one clip are divided over processes that call this
+                together. Latents, times, layout and what is returned are those of the stretch
+                that this process holds; `first_frame` is that of the whole clip. The gradients
+                of parameters are parts, whose sum over the processes is the whole one.
 
         Returns:
-            (B, C, T, H, W). Raises ValueError where the patch does not divide H or W, and for a
-            layout that the network does not take.
+            (B, C, T, H, W). Raises ValueError where the patch does not divide H or W, for a
+            layout that the network does not take, for slabs with full attention, and for those
+            that leave a process without any frame.
         """
-        hidden = self.embed(latents, t, texts, text_masks, layout)
-        return self.head(self.run_blocks(hidden, first_frame), hidden.time)
+        hidden = self.embed(latents, t, texts, text_masks, layout, slabs)
+        return self.head(self.run_blocks(hidden, first_frame, slabs), hidden.time)
 
     def embed(
         self,
@@ -111,10 +118,18 @@ class LinGen(nn.Module):
         texts: Sequence[Tensor],
         text_masks: Sequence[Tensor],
         layout: LayoutFeatures | None = None,
+        slabs: Slabs | None = None,
     ) -> Hidden:
         """Compute what comes before the blocks; the arguments, and what it raises, are those of
         a call."""
         _, tall, wide = self.config.patch
+        if slabs is not None and self.config.mixer != "mate":
+            raise ValueError("full attention cannot be divided over processes")
+        if slabs is not None and any(first == last for first, last in slabs.stretches):
+            raise ValueError(
+                f"{slabs.length} latent frames leave nothing for some of "
+                f"{len(slabs.stretches)} processes"
+            )
         if latents.shape[-2] % tall or latents.shape[-1] % wide:
             raise ValueError(
                 f"latents of {latents.shape[-2]}x{latents.shape[-1]} are not divided by the "
@@ -125,7 +140,7 @@ class LinGen(nn.Module):
         if layout is not None:
             if self.layout_in is None:
                 raise ValueError("this network takes no layout")
-            x = x + self.layout_in(layout, (x.shape[2], x.shape[3]))
+            x = x + self.layout_in(layout, (x.shape[2], x.shape[3]), slabs)
         time = F.silu(self.timestep(t))
         modulation = self.time_modulation(time).unflatten(-1, (6, -1))
         text = torch.cat(
@@ -139,17 +154,19 @@ class LinGen(nn.Module):
         assert isinstance(block, Block)
         return block.mixer_input(hidden.x, hidden.modulation, first_frame)
 
-    def run_blocks(self, hidden: Hidden, first_frame: int = 0) -> Tensor:
+    def run_blocks(
+        self, hidden: Hidden, first_frame: int = 0, slabs: Slabs | None = None
+    ) -> Tensor:
         """(B, T, H, W, D): the tokens after all blocks."""
         x, modulation = hidden.x, hidden.modulation
         text, text_mask = hidden.text, hidden.text_mask
         for block in self.blocks:
             if self.checkpoint_blocks and torch.is_grad_enabled():
                 x = checkpoint(
-                    block, x, modulation, text, text_mask, first_frame, use_reentrant=False
+                    block, x, modulation, text, text_mask, first_frame, slabs, use_reentrant=False
                 )
             else:
-                x = block(x, modulation, text, text_mask, first_frame)
+                x = block(x, modulation, text, text_mask, first_frame, slabs)
         return x
 
     def head(self, x: Tensor, time: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lingen_models.parallel.slabs import Slabs
+
 
 class TimestepEmbedding(nn.Module):
     """Flow time in [0, 1], one per latent frame, to features: sinusoids and a two-layer MLP."""
@@ -49,9 +51,14 @@ class PositionTables(nn.Module):
         self.height = nn.Parameter(0.5 * sinusoids(8.0 * torch.arange(grid[1]), width // 2))
         self.width = nn.Parameter(0.5 * sinusoids(8.0 * torch.arange(grid[2]), width // 2))
 
-    def forward(self, grid: tuple[int, int, int], first_frame: int = 0) -> Tensor:
-        """(T, H, W, D) for a grid whose first latent frame is number `first_frame` of its clip."""
-        time = _rows(self.time, first_frame + grid[0])[first_frame:]
+    def forward(
+        self, grid: tuple[int, int, int], first_frame: int = 0, slabs: Slabs | None = None
+    ) -> Tensor:
+        """(T, H, W, D) for a grid whose first latent frame is number `first_frame` of its clip;
+        with `slabs`, for the stretch that this process holds of such a grid."""
+        first, last = (0, grid[0]) if slabs is None else slabs.own
+        whole = grid[0] if slabs is None else slabs.length
+        time = _rows(self.time, first_frame + whole)[first_frame + first : first_frame + last]
         height, width = _rows(self.height, grid[1]), _rows(self.width, grid[2])
         return time[:, None, None] + height[None, :, None] + width[None, None, :]
 
@@ -60,8 +67,9 @@ def _rows(table: Tensor, count: int) -> Tensor:
     """The first `count` rows; more than there are come from linear interpolation."""
     if count <= table.shape[0]:
         return table[:count]
+    wide = torch.promote_types(table.dtype, torch.float32)
     stretched = F.interpolate(
-        table.T.unsqueeze(0).float(), size=count, mode="linear", align_corners=True
+        table.T.unsqueeze(0).to(wide), size=count, mode="linear", align_corners=True
     )
     return stretched.squeeze(0).T.to(table.dtype)
 
@@ -172,22 +180,35 @@ class LayoutEmbedding(nn.Module):
         nn.init.zeros_(self.disc_in.weight)
         nn.init.zeros_(self.phrase_in.weight)
 
-    def forward(self, layout: LayoutFeatures, grid: tuple[int, int]) -> Tensor:
+    def forward(
+        self, layout: LayoutFeatures, grid: tuple[int, int], slabs: Slabs | None = None
+    ) -> Tensor:
         """(B, T, H, W, D) for `grid` lines and columns of tokens. Objects are added up, so their
-        order and their number are free."""
+        order and their number are free. With `slabs`, T are the latent frames that this process
+        holds."""
         dtype = self.disc_in.weight.dtype
-        maps, places = disc_maps(layout.discs, grid)
+        wide = torch.promote_types(dtype, torch.float32)
+        if slabs is None:
+            maps, places = disc_maps(layout.discs, grid, wide)
+        else:
+            seen = slabs.with_rims(layout.discs, 1, max(_LAGS), 1)
+            first = min(max(_LAGS), slabs.own[0])
+            maps, places = (
+                drawn[:, first : first + slabs.size] for drawn in disc_maps(seen, grid, wide)
+            )
         drawn: Tensor = self.disc_in(maps.sum(2).to(dtype))
         phrases = self.phrase_in(_PHRASE_GAIN * layout.phrases.to(dtype))
         phrases = phrases.unflatten(-1, (_PHRASE_MAPS, -1))
         return drawn + torch.einsum("btnhwk,bnkd->bthwd", places.to(dtype), phrases)
 
 
-def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def disc_maps(
+    discs: Tensor, grid: tuple[int, int], dtype: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """Draw discs (B, T, N, INSTANTS, 5) of `LayoutFeatures` on `grid` lines and columns of tokens.
 
-    Returns maps (B, T, N, H, W, 56) and places (B, T, N, H, W, 6), float32. `inside` is about 1 on
-    the disc, `near` a bump around its middle. The maps are both of them, each also times the
+    Returns maps (B, T, N, H, W, 56) and places (B, T, N, H, W, 6), in `dtype`. `inside` is about 1
+    on the disc, `near` a bump around its middle. The maps are both of them, each also times the
     distance to the middle in x and in y, `inside` times the radius, and 1 for an object that is
     there: in the middle of the frame, and how much each of these is another in the middle of the
     next frame and of those of `_LAGS`, in the first image and in the last; then `inside` times
@@ -196,7 +217,7 @@ def disc_maps(discs: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     last.
     """
     high, wide = grid
-    x, y, radius, angle, there = (part[..., None, None] for part in discs.float().unbind(-1))
+    x, y, radius, angle, there = (part[..., None, None] for part in discs.to(dtype).unbind(-1))
     across = x - torch.arange(wide, device=discs.device) - 0.5
     down = y - torch.arange(high, device=discs.device)[:, None] - 0.5
     distance = (across.square() + down.square()).sqrt()

@@ -9,9 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lingen_models.kernels import c_kernels, mamba_fused
-from lingen_models.kernels.dispatch import scan_with_review
+from lingen_models.kernels.dispatch import Prefix, scan_from, scan_with_review
 from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.norms import GatedRMSNorm
+from lingen_models.parallel.passed_states import entering_states
+from lingen_models.parallel.slabs import Slabs
+
+Projected = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Gate, x, B, C and step sizes of tokens."""
 
 
 class BidirectionalMamba2(nn.Module):
@@ -49,35 +54,77 @@ class BidirectionalMamba2(nn.Module):
         self.A_log.uniform_(1, 16).log_()
         self.D.fill_(1)
 
-    def forward(self, tokens: Tensor, review: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        review: Tensor | None = None,
+        slabs: Slabs | None = None,
+        review_slabs: Slabs | None = None,
+    ) -> Tensor:
         """Mix (B, L, D) `tokens`; `review` (B, R, D) is read first and not returned.
 
         With `review="both"` each direction has the review tokens before its first token, with
-        "front" the forward direction alone (paper.md 2.4).
+        "front" the forward direction alone (paper.md 2.4). With `slabs`, both are this process's
+        stretches of longer sequences, which are divided like that.
         """
-        gate, x, B, C, dt = self._project(tokens)
+        gate, x, B, C, dt = self._project(tokens, slabs)
         prefix = None
         if review is not None and self.review != "none":
-            _, review_x, review_B, _, review_dt = self._project(review)
+            _, review_x, review_B, _, review_dt = self._project(review, review_slabs)
             prefix = (review_x, review_dt, review_B)
-        y = scan_with_review(
-            x,
-            dt,
-            -self.A_log.float().exp(),
-            B,
-            C,
-            prefix=prefix,
-            both_ends=self.review == "both",
-            chunk=self.chunk,
-            diagonal=self.merge == "sum",
-        )
+        y = self._scan(x, dt, B, C, prefix, slabs)
         if c_kernels.covers(y, x, gate, self.D, self.norm.weight):
             normed = mamba_fused.gated_norm(y, x, self.D, gate, self.norm.weight)
             return self.out_proj(normed)  # type: ignore[no-any-return]
         y = torch.addcmul(y, x, self.D.to(x.dtype).unsqueeze(-1))
         return self.out_proj(self.norm(y.flatten(2), gate))  # type: ignore[no-any-return]
 
-    def _project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _scan(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        prefix: Prefix | None,
+        slabs: Slabs | None,
+    ) -> Tensor:
+        A = -self.A_log.to(self._wide).exp()
+        both_ends, diagonal = self.review == "both", self.merge == "sum"
+        if slabs is None:
+            return scan_with_review(
+                x,
+                dt,
+                A,
+                B,
+                C,
+                prefix=prefix,
+                both_ends=both_ends,
+                chunk=self.chunk,
+                diagonal=diagonal,
+            )
+        start = entering_states(x, dt, A, B, slabs, prefix=prefix, both_ends=both_ends)
+        return scan_from(start, x, dt, A, B, C, chunk=self.chunk, diagonal=diagonal)
+
+    @property
+    def _wide(self) -> torch.dtype:
+        return torch.promote_types(self.A_log.dtype, torch.float32)
+
+    def _project(self, tokens: Tensor, slabs: Slabs | None = None) -> Projected:
+        """Project tokens; with `slabs`, a stretch of them, with the tokens beside it in view of
+        the convolution. One blank token, without a step, stands for a stretch of none."""
+        if slabs is None:
+            return self._project_whole(tokens)
+        rim = self.conv1d.weight.shape[-1] // 2
+        seen = slabs.with_rims(tokens, 1, rim, rim)
+        if not slabs.size:
+            gate, x, B, C, dt = self._project_whole(F.pad(seen, (0, 0, 0, 1)))
+            return gate, x, B, C, 0 * dt
+        first = min(rim, slabs.own[0])
+        own = slice(first, first + slabs.size)
+        gate, x, B, C, dt = self._project_whole(seen)
+        return gate[:, own], x[:, own], B[:, own], C[:, own], dt[:, :, own]
+
+    def _project_whole(self, tokens: Tensor) -> Projected:
         gate, mixed, raw_dt = torch.split(self.in_proj(tokens), self._split, dim=-1)
         conv = self.conv1d
         if c_kernels.covers(mixed, conv.weight, conv.bias):
@@ -87,8 +134,8 @@ class BidirectionalMamba2(nn.Module):
             return gate, torch.unflatten(x, -1, (self.heads, -1)), B, C, dt
         mixed = F.silu(conv(mixed))
         x, B, C = torch.split(mixed, [self.inner, self.state_size, self.state_size], dim=-1)
-        raw_dt = torch.unflatten(raw_dt, -1, (2, self.heads)).permute(2, 0, 1, 3).float()
-        dt = F.softplus(raw_dt + self.dt_bias.float()[:, None, None, :])
+        raw_dt = torch.unflatten(raw_dt, -1, (2, self.heads)).permute(2, 0, 1, 3)
+        dt = F.softplus(raw_dt.to(self._wide) + self.dt_bias.to(self._wide)[:, None, None, :])
         return gate, torch.unflatten(x, -1, (self.heads, -1)), B, C, dt
 
 

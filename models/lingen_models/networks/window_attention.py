@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 
 from lingen_models.kernels import attention_fused, c_kernels
 from lingen_models.networks.attention import SelfAttention, attend, attend_by_kind, bias_of
+from lingen_models.parallel.slabs import Slabs
 
 Grid = tuple[int, int, int]
 
@@ -28,27 +29,75 @@ class WindowAttention(nn.Module):
         self.shifted = shifted
         self.attention = SelfAttention(width, head_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, D) -> the same shape."""
+    def forward(self, x: Tensor, slabs: Slabs | None = None) -> Tensor:
+        """(B, T, H, W, D) -> the same shape; with `slabs`, of the latent frames that this process
+        holds."""
+        if slabs is not None:
+            return self._divided(x, slabs)
         windows = Windows((x.shape[1], x.shape[2], x.shape[3]), self.window, self.shifted)
         own = self.attention
-        q_weight, k_weight = own.q_norm.weight, own.k_norm.weight
-        if c_kernels.covers(x, own.qkv.weight, q_weight, k_weight):
-            places = window_places(windows.grid, self.window, self.shifted)
-            qkv = own.qkv(x.flatten(1, 3))
-            q, k, v = attention_fused.heads_apart(qkv, places, q_weight, k_weight, None)
-            y = attention_fused.heads_together(windows.attend(q, k, v), places, qkv.shape[1])
-            return own.out(y).view(x.shape)  # type: ignore[no-any-return]
+        if self._is_fused(x):
+            return own.out(self._fused(own.qkv(x.flatten(1, 3)), windows)).view(x.shape)  # type: ignore[no-any-return]
         q, k, v = own.heads(windows.split(x))
         return windows.restore(self.attention.joined(windows.attend(q, k, v)))
 
+    def _is_fused(self, x: Tensor) -> bool:
+        own = self.attention
+        return c_kernels.covers(x, own.qkv.weight, own.q_norm.weight, own.k_norm.weight)
+
+    def _fused(self, qkv: Tensor, windows: Windows) -> Tensor:
+        """Attention of projected tokens (B, T*H*W, 3 D) -> (B, T*H*W, D), before `out`."""
+        q_weight, k_weight = self.attention.q_norm.weight, self.attention.k_norm.weight
+        places = window_places(windows.grid, self.window, self.shifted, windows.in_time)
+        q, k, v = attention_fused.heads_apart(qkv, places, q_weight, k_weight, None)
+        return attention_fused.heads_together(windows.attend(q, k, v), places, qkv.shape[1])
+
+    def _divided(self, x: Tensor, slabs: Slabs) -> Tensor:
+        """Attention where each process has those windows that lie in its slab for the most part.
+
+        Queries, keys and values of other frames go there, and what they have found comes back.
+        """
+        (span, *_), (shift, *_) = fit_window(
+            (slabs.length, x.shape[2], x.shape[3]), self.window, self.shifted
+        )
+        there = slabs.at([nearest_edge(bound, slabs.length, span, shift) for bound in slabs.bounds])
+        qkv = slabs.moved(self.attention.qkv(x), 1, there)
+        grid = (there.size, x.shape[2], x.shape[3])
+        if there.size:
+            windows = Windows(grid, self.window, self.shifted, in_time=there.own[0] == 0)
+            y = self._attended(qkv, windows)
+        else:  # weights have a gradient of zero, as FSDP wants one in every process
+            q, k, v = self.attention.heads_of(qkv.flatten(1, 3))
+            y = torch.unflatten((q + k + v).transpose(1, 2).flatten(2), 1, grid)
+        return self.attention.out(there.moved(y, 1, slabs))  # type: ignore[no-any-return]
+
+    def _attended(self, qkv: Tensor, windows: Windows) -> Tensor:
+        """(B, T, H, W, 3 D) -> (B, T, H, W, D)."""
+        if self._is_fused(qkv):
+            return torch.unflatten(self._fused(qkv.flatten(1, 3), windows), 1, windows.grid)
+        q, k, v = self.attention.heads_of(windows.split(qkv))
+        return windows.restore(windows.attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+def nearest_edge(frame: int, frames: int, span: int, shift: int) -> int:
+    """The begin of a window, or the end of the last one, that is nearest to a latent frame.
+
+    Windows of `span` frames begin at `shift`, and a shorter one before that at 0.
+    """
+    begin = shift + (frame - shift) // span * span
+    before, after = max(0, begin), min(frames, begin + span)
+    return before if frame - before <= after - frame else after
+
 
 class Windows:
-    """The windows of one grid, into which tokens are sorted and from which they come back."""
+    """The windows of one grid, into which tokens are sorted and from which they come back.
 
-    def __init__(self, grid: Grid, window: Grid, shifted: bool) -> None:
-        self.grid = grid
-        self.window, self.shift = fit_window(grid, window, shifted)
+    They are shifted along latent frames only where `in_time`.
+    """
+
+    def __init__(self, grid: Grid, window: Grid, shifted: bool, in_time: bool = True) -> None:
+        self.grid, self.in_time = grid, in_time
+        self.window, self.shift = fit_window(grid, window, shifted, in_time)
         t, h, w = (-(-size // step) for size, step in zip(grid, self.window, strict=True))
         self.counts = (t, h, w)
 
@@ -98,19 +147,19 @@ class Windows:
 
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)  # whoever asks first, the next one may want gradients
-def window_places(grid: Grid, window: Grid, shifted: bool) -> Tensor:
+def window_places(grid: Grid, window: Grid, shifted: bool, in_time: bool = True) -> Tensor:
     """(windows, n) int64: which token stands at each place of a window, -1 for padding."""
     numbers = torch.arange(1, 1 + grid[0] * grid[1] * grid[2]).view(1, *grid, 1)
-    return Windows(grid, window, shifted).split(numbers).squeeze(-1).contiguous() - 1
+    return Windows(grid, window, shifted, in_time).split(numbers).squeeze(-1).contiguous() - 1
 
 
-def fit_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
+def fit_window(grid: Grid, window: Grid, shifted: bool, in_time: bool = True) -> tuple[Grid, Grid]:
     """The window clipped to the grid, and the shift: half a window where there are several."""
     fitted = tuple(min(pair) for pair in zip(grid, window, strict=True))
     shift = tuple(
         step // 2 if shifted and size > step else 0 for size, step in zip(grid, fitted, strict=True)
     )
-    return (fitted[0], fitted[1], fitted[2]), (shift[0], shift[1], shift[2])
+    return (fitted[0], fitted[1], fitted[2]), (shift[0] if in_time else 0, shift[1], shift[2])
 
 
 def window_labels(grid: Grid, window: Grid, shift: Grid) -> Tensor:

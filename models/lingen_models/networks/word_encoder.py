@@ -99,7 +99,7 @@ class WordEncoder(nn.Module):
         """Words of the prompt that training never met, each once, in order; the whole of one
         without any word."""
         found = dict.fromkeys(split_words(prompt) or [prompt.strip()])
-        return [word for word in found if known_form(word, self._ids) is None]
+        return [word for word in found if word and known_form(word, self._ids) is None]
 
     def similar_word(self, word: str) -> str | None:
         """Return the known word that is spelt most like another and begins with the same letter,

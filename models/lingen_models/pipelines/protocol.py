@@ -44,7 +44,7 @@ class VideoPipeline(Protocol):
 
     @property
     def takes_layout(self) -> bool:
-        """Tell whether it can be told where objects are."""
+        """Tell whether it takes a layout."""
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +132,11 @@ class VideoPipeline(Protocol):
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""
+
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """The sound of a video whose latents these are, from its beginning on: float32 (channels,
+        samples) from -1 to 1 on the CPU, and samples per second; None where the model makes
+        none."""
 
     @property
     def tiles(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -17,7 +17,7 @@ from lingen_models.checkpoints.pretrained import FrozenAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
-from lingen_models.networks.word_encoder import WordEncoder, known_form, split_words
+from lingen_models.networks.word_encoder import WordEncoder
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import (
@@ -34,11 +34,11 @@ from lingen_models.sampling.params import SamplingParams
 from lingen_models.sampling.step_cache import StepCache
 from lingen_models.sampling.windows import Windows, continue_latents, count_windows, window_noise
 
-LayoutPlanner = Callable[[str, int, Sequence[float], Layout | None], Layout | None]
-"""From a prompt, a seed, video frames at which keyframes are asked for, and the layout of what was
-before, if anything, to a layout from the first of these frames on; None where the prompt does not
-say enough. A longer plan begins as a shorter one. What the layout before describes alike goes on
-from where it is there."""
+LayoutPlanner = Callable[[str, int, Sequence[float], Layout | None, Collection[str]], Layout | None]
+"""From a prompt, a seed, video frames at which keyframes are wanted, the layout of what was before,
+if anything, and the words that the weights do not know, to a layout from the first of these frames
+on; None where the prompt does not say enough, or more than a layout holds. A longer plan begins as
+a shorter one. What the layout before describes alike goes on from where it is there."""
 ObjectLocator = Callable[[Tensor], Layout]
 """From an image, uint8 (H, W, 3), to the layout of what is in it."""
 DEFAULTS = SamplingParams()
@@ -48,6 +48,28 @@ EULER = SamplingMethod()
 def expanded(prompt: str, layout: Layout | None) -> str:
     """Return the prompt with what its plan adds to it."""
     return prompt if layout is None else layout.prompt or prompt
+
+
+def layout_discs(
+    layout: Layout, frames: Sequence[int], grid: tuple[int, int], stride: int
+) -> Tensor:
+    """Discs (1, T, N, INSTANTS, 5), as of `LayoutFeatures`, of a layout in latent frames of these
+    numbers, with a `grid` of lines and columns of tokens; a latent frame is `stride` frames."""
+    high, wide = grid
+
+    def disc(layout_object: LayoutObject, frame: float) -> tuple[float, ...]:
+        at = layout_object.at(frame)
+        place = (at.x * wide, at.y * high, at.radius * wide)
+        return (*place, math.radians(at.angle), float(layout_object.is_there(frame)))
+
+    return torch.tensor(
+        [
+            [
+                [[disc(one, frame) for frame in instants] for one in layout.objects]
+                for instants in latent_instants(frames, stride)
+            ]
+        ]
+    )
 
 
 class TextToVideo:
@@ -69,8 +91,6 @@ class TextToVideo:
         self.text_encoders = [one.eval().requires_grad_(False) for one in text_encoders]
         self.planner: LayoutPlanner | None = None
         """Finds where the objects of a prompt are."""
-        self.planned_words: frozenset[str] | None = None
-        """Words that the planner reads; None if it reads any."""
         self.locator: ObjectLocator | None = None
         """Finds where the objects of a first image are."""
         self.frugal = False
@@ -105,7 +125,7 @@ class TextToVideo:
 
     @property
     def takes_layout(self) -> bool:
-        """Tell whether the weights can be told where objects are."""
+        """Tell whether the weights take a layout."""
         return self.denoiser.config.layout
 
     @property
@@ -240,23 +260,13 @@ class TextToVideo:
         None without a planner, for weights that take no layout, or where the prompt does not say
         enough.
         """
-        if self.planner is None or not self.takes_layout or self._says_more(prompt):
+        if self.planner is None or not self.takes_layout:
             return None
         frames = instant_frames(range(begin, latent_frames), self.time_stride)
-        planned = self.planner(prompt, seed, frames, before)
+        planned = self.planner(prompt, seed, frames, before, self.unknown_words(prompt))
         if planned is None or before is None:
             return planned
         return before.then(planned, frames[0])
-
-    def _says_more(self, prompt: str) -> bool:
-        """True if the text encoders know a word of the prompt that the planner does not read."""
-        words = self.planned_words
-        if words is None:
-            return False
-        unknown = set(self.unknown_words(prompt))
-        return any(
-            known_form(word, words) is None and word not in unknown for word in split_words(prompt)
-        )
 
     def _planned(
         self, prompt: str, seed: int, latent_frames: int, first_frame: Tensor | None
@@ -287,21 +297,10 @@ class TextToVideo:
         if not self.takes_layout:
             raise ValueError("these weights take no layout")
         high, wide = (side // patch for side, patch in zip(size, self.patch[1:], strict=True))
-
-        def disc(thing: LayoutObject, frame: float) -> tuple[float, ...]:
-            at = thing.at(frame)
-            place = (at.x * wide, at.y * high, at.radius * wide)
-            return (*place, math.radians(at.angle), float(thing.is_there(frame)))
-
-        discs = torch.tensor(
-            [
-                [[disc(one, frame) for frame in instants] for one in layout.objects]
-                for instants in latent_instants(frames, self.time_stride)
-            ]
-        )
-        said = self.encode_texts([thing.phrase for thing in layout.objects])
+        discs = layout_discs(layout, frames, (high, wide), self.time_stride)
+        said = self.encode_texts([layout_object.phrase for layout_object in layout.objects])
         phrases = pooled(said.features[0], said.masks[0])
-        return LayoutFeatures(discs[None].to(self.device), phrases[None])
+        return LayoutFeatures(discs.to(self.device), phrases[None])
 
     @torch.inference_mode()
     def encode_texts(self, prompts: Sequence[str]) -> TextFeatures:
@@ -526,6 +525,10 @@ class TextToVideo:
                 return
             yield chunk[:left]
             left -= chunk.shape[0]
+
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """None: it makes none."""
+        return None
 
     @property
     def _pixels_on(self) -> torch.device:

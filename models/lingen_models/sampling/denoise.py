@@ -166,8 +166,8 @@ def sample_latents(
     """
     begin = 0 if prefix is None else prefix.shape[2]
     end = noise.shape[2] - (0 if suffix is None else suffix.shape[2])
-    asked = prompt if fade is None else _stack(prompt, fade.before)
-    with_negative = _stack(asked, negative)
+    both = prompt if fade is None else _stack(prompt, fade.before)
+    with_negative = _stack(both, negative)
     rows = noise.shape[0]
 
     def with_clean(x: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def sample_latents(
     def velocity(x: Tensor, now: float) -> Tensor:
         strength = guidance.at(now)
         guided = strength != 1
-        pair = with_negative if guided else asked
+        pair = with_negative if guided else both
         t = torch.ones(pair.masks[0].shape[0], noise.shape[2], device=noise.device)
         t[:, begin:end] = now
         batch = with_clean(x)

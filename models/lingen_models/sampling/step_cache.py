@@ -1,5 +1,5 @@
-"""Steps that borrow from the one before: where the input of the blocks has hardly changed, so has
-what they add to it (TeaCache, arXiv 2411.19108)."""
+"""Steps that reuse what the blocks added in the one before, where their input has hardly changed
+(TeaCache, arXiv 2411.19108)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StepCache:
         if not threshold >= 0:
             raise ValueError(f"a step cache needs a threshold of at least 0, not {threshold}")
         self.denoiser, self.threshold, self.one_row = denoiser, threshold, one_row
-        self.borrowed = 0
+        self.reused = 0
         """Calls that ran no block."""
         self._change = 0.0
         self._last: Tensor | None = None
@@ -43,14 +43,14 @@ class StepCache:
     ) -> Tensor:
         hidden = self.denoiser.embed(x, t, features, masks, layout)
         signal = self.denoiser.first_input(hidden, first_frame)
-        if self._may_borrow(signal) and self._added is not None:
-            self.borrowed += 1
+        if self._may_reuse(signal) and self._added is not None:
+            self.reused += 1
             return self.denoiser.head(hidden.x + self._added, hidden.time)
         out = self._run(hidden, first_frame)
         self._added, self._change = out - hidden.x, 0.0
         return self.denoiser.head(out, hidden.time)
 
-    def _may_borrow(self, signal: Tensor) -> bool:
+    def _may_reuse(self, signal: Tensor) -> bool:
         """Whether what has changed since the blocks last ran is still below the threshold."""
         last, self._last = self._last, signal
         if last is None or last.shape != signal.shape:  # guidance begins, or another window

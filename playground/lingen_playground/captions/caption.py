@@ -24,10 +24,10 @@ def canonical_caption(scene: Scene) -> str:
     Medium size, medium speed and a still camera go without saying, as in most other captions.
     """
     deeds = []
-    for thing in scene.objects:
-        verb, _, tail = lexicon.DEEDS[thing.motion][0] if thing.motion != "moves" else _MOVES
-        way = thing.direction or ""
-        deeds.append(join(_canonical_noun(thing), verb, tail, way, thing.speed))
+    for obj in scene.objects:
+        verb, _, tail = lexicon.DEEDS[obj.motion][0] if obj.motion != "moves" else _MOVES
+        way = obj.direction or ""
+        deeds.append(join(_canonical_noun(obj), verb, tail, way, obj.speed))
     sentence = join(" and ".join(deeds), lexicon.PLACE[scene.background][0])
     if scene.camera != "still":
         sentence += f" while the camera {lexicon.CAMERA[scene.camera][0][0]}"
@@ -53,42 +53,43 @@ def caption(
     """
     rng = random.Random(f"caption {seed}")
     as_people_do = natural > 0 and rng.random() < natural
-    things = list(scene.objects)
-    rng.shuffle(things)
+    objects = list(scene.objects)
+    rng.shuffle(objects)
     if as_people_do:
-        return natural_caption(rng, things, scene, still=still, place=place)
+        return natural_caption(rng, objects, scene, still=still, place=place)
     say = _image if still else _video
-    sentence = say(rng, things, scene, place)
+    sentence = say(rng, objects, scene, place)
     if rng.random() < 0.6:
         sentence = sentence[0].upper() + sentence[1:]
     return sentence + ("." if rng.random() < 0.5 else "")
 
 
 def object_phrase(
-    thing: SceneObject, rng: random.Random | None = None, *, still: bool = False
+    obj: SceneObject, rng: random.Random | None = None, *, still: bool = False, color: str = ""
 ) -> str:
     """Describe what an object is and, unless `still`, does: `large red ball moving left
-    quickly`. With a generator in other words, of which some are left out."""
+    quickly`, with other words for its `color`, if given. With a generator in other words, of which
+    some are left out."""
     if rng is None:
-        verb = _MOVES if thing.motion == "moves" else lexicon.DEEDS[thing.motion][0]
-        what = join(lexicon.SIZE[thing.size][0], thing.color, thing.shape)
-        return what if still else join(what, *verb[1:], thing.direction or "", thing.speed)
+        verb = _MOVES if obj.motion == "moves" else lexicon.DEEDS[obj.motion][0]
+        what = join(lexicon.SIZE[obj.size][0], color or obj.color, obj.shape)
+        return what if still else join(what, *verb[1:], obj.direction or "", obj.speed)
     parts = [
-        rng.choice(lexicon.SIZE[thing.size]) if rng.random() < 0.8 else "",
-        rng.choice(lexicon.COLOR[thing.color]) if rng.random() < 0.92 else "",
-        rng.choice(lexicon.SHAPE[thing.shape]) if rng.random() < 0.97 else "shape",
+        rng.choice(lexicon.SIZE[obj.size]) if rng.random() < 0.8 else "",
+        rng.choice(lexicon.COLOR[obj.color]) if rng.random() < 0.92 else "",
+        rng.choice(lexicon.SHAPE[obj.shape]) if rng.random() < 0.97 else "shape",
     ]
     if not still and rng.random() < 0.8:
         verb = (*rng.choice(lexicon.HEADS), "")
-        if thing.motion != "moves":
-            verb = rng.choice(lexicon.DEEDS[thing.motion])
-        way = rng.choice(lexicon.WAYS[thing.direction]) if thing.direction else ""
-        parts += [*verb[1:], way, rng.choice(lexicon.SPEED[thing.speed])]
+        if obj.motion != "moves":
+            verb = rng.choice(lexicon.DEEDS[obj.motion])
+        way = rng.choice(lexicon.WAYS[obj.direction]) if obj.direction else ""
+        parts += [*verb[1:], way, rng.choice(lexicon.SPEED[obj.speed])]
     return join(*parts)
 
 
-def _image(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
-    what = " and ".join(_noun(rng, thing) for thing in things)
+def _image(rng: random.Random, objects: list[SceneObject], scene: Scene, placed: bool) -> str:
+    what = " and ".join(_noun(rng, obj) for obj in objects)
     if not placed:
         return what if rng.random() < 0.5 else f"{rng.choice(lexicon.IMAGE)} {what}"
     place = rng.choice(lexicon.PLACE[scene.background])
@@ -98,13 +99,13 @@ def _image(rng: random.Random, things: list[SceneObject], scene: Scene, placed: 
     if draw < 0.8:
         return f"{rng.choice(lexicon.IMAGE)} {what} {place}"
     if draw < 0.9:
-        return f"{place} {'there is' if len(things) == 1 else 'there are'} {what}"
+        return f"{place} {'there is' if len(objects) == 1 else 'there are'} {what}"
     return f"{what}, the background is {rng.choice(lexicon.GROUND[scene.background])}"
 
 
-def _video(rng: random.Random, things: list[SceneObject], scene: Scene, placed: bool) -> str:
+def _video(rng: random.Random, objects: list[SceneObject], scene: Scene, placed: bool) -> str:
     participle = rng.random() < _PARTICIPLE
-    clauses = [join(_noun(rng, thing), _deed(rng, thing, participle)) for thing in things]
+    clauses = [join(_noun(rng, obj), _deed(rng, obj, participle)) for obj in objects]
     joint = "and" if participle or rng.random() < 0.6 else rng.choice(lexicon.JOINTS)
     what = f" {joint} ".join(clauses)
     place = rng.choice(lexicon.PLACE[scene.background])
@@ -117,15 +118,15 @@ def _video(rng: random.Random, things: list[SceneObject], scene: Scene, placed: 
         sentence = f"{place}, {what}"
     elif rng.random() < _PLACE_APART:
         sentence = f"{what}, the background is {rng.choice(lexicon.GROUND[scene.background])}"
-    elif len(things) == 1 and rng.random() < _PLACE_APART:
-        thing = things[0]
-        sentence = join(_noun(rng, thing), place, _deed(rng, thing, participle))
+    elif len(objects) == 1 and rng.random() < _PLACE_APART:
+        obj = objects[0]
+        sentence = join(_noun(rng, obj), place, _deed(rng, obj, participle))
     else:
         sentence = f"{what} {place}"
-    return _filmed(rng, sentence, scene.camera)
+    return _with_camera(rng, sentence, scene.camera)
 
 
-def _filmed(rng: random.Random, sentence: str, camera: str) -> str:
+def _with_camera(rng: random.Random, sentence: str, camera: str) -> str:
     """With a word about the camera, unless it is still."""
     if camera == "still" and rng.random() >= _MENTION_STILL_CAMERA:
         return sentence
@@ -144,30 +145,30 @@ def _filmed(rng: random.Random, sentence: str, camera: str) -> str:
     )
 
 
-def _noun(rng: random.Random, thing: SceneObject) -> str:
-    size = rng.choice(lexicon.SIZE[thing.size])
-    color, shape = rng.choice(lexicon.COLOR[thing.color]), rng.choice(lexicon.SHAPE[thing.shape])
+def _noun(rng: random.Random, obj: SceneObject) -> str:
+    size = rng.choice(lexicon.SIZE[obj.size])
+    color, shape = rng.choice(lexicon.COLOR[obj.color]), rng.choice(lexicon.SHAPE[obj.shape])
     return with_article(rng.choice(lexicon.ARTICLES), join(size, color, shape))
 
 
-def _canonical_noun(thing: SceneObject) -> str:
-    size = lexicon.SIZE[thing.size][0]
-    return with_article("a", join(size, thing.color, thing.shape))
+def _canonical_noun(obj: SceneObject) -> str:
+    size = lexicon.SIZE[obj.size][0]
+    return with_article("a", join(size, obj.color, obj.shape))
 
 
-def _deed(rng: random.Random, thing: SceneObject, participle: bool) -> str:
+def _deed(rng: random.Random, obj: SceneObject, participle: bool) -> str:
     """What an object does: verb, how it goes on, and an adverb in one of three places."""
-    way = rng.choice(lexicon.WAYS[thing.direction]) if thing.direction else ""
-    if thing.motion == "moves":
+    way = rng.choice(lexicon.WAYS[obj.direction]) if obj.direction else ""
+    if obj.motion == "moves":
         head = (*rng.choice(lexicon.HEADS), way)
-        if thing.direction in lexicon.VERTICAL and rng.random() < 0.25:
-            head = (*rng.choice(lexicon.VERTICAL[thing.direction]), "")
+        if obj.direction in lexicon.VERTICAL and rng.random() < 0.25:
+            head = (*rng.choice(lexicon.VERTICAL[obj.direction]), "")
     else:
-        head = rng.choice(lexicon.DEEDS[thing.motion])
-        if thing.motion == "zigzags" and rng.random() >= _DROP_ZIGZAG_WAY:
+        head = rng.choice(lexicon.DEEDS[obj.motion])
+        if obj.motion == "zigzags" and rng.random() >= _DROP_ZIGZAG_WAY:
             head = (head[0], head[1], join(head[2], way))
     verb, tail = head[1 if participle else 0], head[2]
-    how = rng.choice(lexicon.SPEED[thing.speed])
+    how = rng.choice(lexicon.SPEED[obj.speed])
     spots = [(verb, tail, how), (verb, how, tail)]
     if how not in lexicon.AFTER_VERB_ONLY:
         spots.append((how, verb, tail))

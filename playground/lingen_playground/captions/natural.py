@@ -37,16 +37,16 @@ class _Group:
     """One object, or two under one noun. `after` is what is said behind the noun: `that is red`,
     or with a comma, `, red`."""
 
-    things: Sequence[SceneObject]
+    objects: Sequence[SceneObject]
     noun: str
     after: str = ""
 
 
 def natural_caption(
-    rng: random.Random, things: list[SceneObject], scene: Scene, *, still: bool, place: bool
+    rng: random.Random, objects: list[SceneObject], scene: Scene, *, still: bool, place: bool
 ) -> str:
     """A caption of a scene as a person may write it, that names its objects in the order of
-    `things`: of a clip, or if `still` of an image, with or, without `place`, never with its
+    `objects`: of a clip, or if `still` of an image, with or, without `place`, never with its
     background. All words are in `lexicon.vocabulary()`."""
     telling = _Telling(
         color=rng.random() < 0.82,
@@ -58,25 +58,25 @@ def natural_caption(
     )
     placed = place and rng.random() < 0.55
     if rng.random() < 0.22:
-        sentence = _list(rng, things, telling, scene.background if placed else None)
+        sentence = _list(rng, objects, telling, scene.background if placed else None)
     else:
-        sentence = _sentence(rng, things, telling, scene.background if placed else None, still)
+        sentence = _sentence(rng, objects, telling, scene.background if placed else None, still)
     if not still and scene.camera != "still":
-        sentence = _filmed(rng, sentence, scene.camera)
+        sentence = _with_camera(rng, sentence, scene.camera)
     return _typed(rng, sentence)
 
 
 def _list(
-    rng: random.Random, things: list[SceneObject], telling: _Telling, ground: str | None
+    rng: random.Random, objects: list[SceneObject], telling: _Telling, ground: str | None
 ) -> str:
     """`red ball, bouncing, green grass`."""
     items = []
-    for group in _groups(rng, things, telling, _LIST_ARTICLES):
+    for group in _groups(rng, objects, telling, _LIST_ARTICLES):
         items.append(group.noun + group.after)
-        motion = _common(group.things, "motion")
+        motion = _common(group.objects, "motion")
         if telling.motion and motion in lexicon.ASIDE and rng.random() < 0.5:
             items.append(rng.choice(lexicon.ASIDE[motion]))
-        elif telling.motion and (deed := _deed(rng, group.things, telling, _PARTICIPLE)):
+        elif telling.motion and (deed := _deed(rng, group.objects, telling, _PARTICIPLE)):
             if group.after or rng.random() < 0.4:
                 items.append(deed)
             else:
@@ -88,7 +88,7 @@ def _list(
 
 def _sentence(
     rng: random.Random,
-    things: list[SceneObject],
+    objects: list[SceneObject],
     telling: _Telling,
     ground: str | None,
     still: bool,
@@ -96,8 +96,8 @@ def _sentence(
     draw = rng.random()
     form = _THIRD if draw < 0.45 else _PARTICIPLE
     clauses = []
-    for group in _groups(rng, things, telling, _ARTICLES):
-        deed = _deed(rng, group.things, telling, form) if telling.motion else ""
+    for group in _groups(rng, objects, telling, _ARTICLES):
+        deed = _deed(rng, group.objects, telling, form) if telling.motion else ""
         clauses.append(_clause(rng, group, deed, form, relative=draw > 0.9))
     joint = " and " if form == _THIRD else rng.choice((" and ", " and ", " with ", ", "))
     what = joint.join(clauses)
@@ -125,7 +125,7 @@ def _clause(rng: random.Random, group: _Group, deed: str, form: int, *, relative
         return f"{noun}, {deed}"
     if group.after:
         return f"{noun} and {deed}" if form == _PARTICIPLE else f"{noun} {deed}"
-    many = len(group.things) > 1
+    many = len(group.objects) > 1
     if relative:
         return f"{noun} that {'are' if many else 'is'} {deed}"
     if many and form == _PARTICIPLE and rng.random() < 0.2:
@@ -135,65 +135,65 @@ def _clause(rng: random.Random, group: _Group, deed: str, form: int, *, relative
 
 def _groups(
     rng: random.Random,
-    things: list[SceneObject],
+    objects: list[SceneObject],
     telling: _Telling,
     articles: Sequence[str],
 ) -> list[_Group]:
     """One group under a plural where it says what is true of both, else one for each object."""
-    if len(things) == 1:
-        return [_single(rng, things[0], telling, articles)]
-    one_motion = not telling.motion or _common(things, "motion") is not None
-    if one_motion and (_common(things, "shape") or not telling.shape) and rng.random() < 0.8:
-        return [_pair(rng, things, telling)]
-    singles = [_single(rng, thing, telling, articles) for thing in things]
+    if len(objects) == 1:
+        return [_single(rng, objects[0], telling, articles)]
+    one_motion = not telling.motion or _common(objects, "motion") is not None
+    if one_motion and (_common(objects, "shape") or not telling.shape) and rng.random() < 0.8:
+        return [_pair(rng, objects, telling)]
+    singles = [_single(rng, obj, telling, articles) for obj in objects]
     if one_motion and telling.motion and rng.random() < 0.5:
         noun = " and ".join(group.noun for group in singles)
-        return [_Group(things, noun)] if not any(group.after for group in singles) else singles
+        return [_Group(objects, noun)] if not any(group.after for group in singles) else singles
     return singles
 
 
 def _single(
-    rng: random.Random, thing: SceneObject, telling: _Telling, articles: Sequence[str]
+    rng: random.Random, obj: SceneObject, telling: _Telling, articles: Sequence[str]
 ) -> _Group:
-    size, color = _adjectives(rng, [thing], telling)
-    shape = _shape(rng, thing, telling)
+    size, color = _adjectives(rng, [obj], telling)
+    shape = _shape(rng, obj, telling)
     article = rng.choice(articles)
     if not (size or color) or rng.random() < 0.85:
-        return _Group([thing], with_article(article, join(size, color, shape)))
+        return _Group([obj], with_article(article, join(size, color, shape)))
     both = " and ".join(part for part in (size, color) if part)
     after = [f", {both}", f" that is {both}", f" which is {both}"]
     if color and not size:
         after.append(f" colored {color}")
-    return _Group([thing], with_article(article, shape), rng.choice(after))
+    return _Group([obj], with_article(article, shape), rng.choice(after))
 
 
-def _pair(rng: random.Random, things: list[SceneObject], telling: _Telling) -> _Group:
+def _pair(rng: random.Random, objects: list[SceneObject], telling: _Telling) -> _Group:
     """`two balls`, with what both have in common, or with the color of each."""
-    size, color = _adjectives(rng, things, telling)
-    shape = _shape(rng, things[0], telling)
+    size, color = _adjectives(rng, objects, telling)
+    shape = _shape(rng, objects[0], telling)
     if color or not telling.color:
         if color and rng.random() < 0.12:
             after = rng.choice((f", both {color}", f" that are {color}"))
-            return _Group(things, join("two", size, plural(shape)), after)
-        return _Group(things, join("two", size, color, plural(shape)))
-    first, second = (rng.choice(lexicon.NATURAL_COLOR[thing.color]) for thing in things)
+            return _Group(objects, join("two", size, plural(shape)), after)
+        return _Group(objects, join("two", size, color, plural(shape)))
+    first, second = (rng.choice(lexicon.NATURAL_COLOR[obj.color]) for obj in objects)
     draw = rng.random()
     if draw < 0.4:
         after = f", one {first} and one {second}"
-        return _Group(things, join("two", size, plural(shape)), after)
+        return _Group(objects, join("two", size, plural(shape)), after)
     if draw < 0.6:
-        return _Group(things, join(size, first, "and", second, plural(shape)))
+        return _Group(objects, join(size, first, "and", second, plural(shape)))
     if draw < 0.8:
         one = with_article("a", first)
-        return _Group(things, f"{one} and {with_article('a', join(second, shape))}")
-    return _Group(things, join("two", size, plural(shape)))
+        return _Group(objects, f"{one} and {with_article('a', join(second, shape))}")
+    return _Group(objects, join("two", size, plural(shape)))
 
 
 def _adjectives(
-    rng: random.Random, things: Sequence[SceneObject], telling: _Telling
+    rng: random.Random, objects: Sequence[SceneObject], telling: _Telling
 ) -> tuple[str, str]:
     """Size and color, as far as they are said and all have the same. A medium size seldom is."""
-    size, color = _common(things, "size"), _common(things, "color")
+    size, color = _common(objects, "size"), _common(objects, "color")
     if not telling.size or (size == "medium" and rng.random() < 0.75):
         size = None
     return (
@@ -202,16 +202,16 @@ def _adjectives(
     )
 
 
-def _shape(rng: random.Random, thing: SceneObject, telling: _Telling) -> str:
-    return rng.choice(lexicon.NATURAL_SHAPE[thing.shape] if telling.shape else lexicon.PLAIN_NOUNS)
+def _shape(rng: random.Random, obj: SceneObject, telling: _Telling) -> str:
+    return rng.choice(lexicon.NATURAL_SHAPE[obj.shape] if telling.shape else lexicon.PLAIN_NOUNS)
 
 
-def _deed(rng: random.Random, things: Sequence[SceneObject], telling: _Telling, form: int) -> str:
+def _deed(rng: random.Random, objects: Sequence[SceneObject], telling: _Telling, form: int) -> str:
     """What all of them do, in one form of the verb; two in the third person have the bare form.
 
     Empty where they do different things.
     """
-    motion, way = _common(things, "motion"), _common(things, "direction")
+    motion, way = _common(objects, "motion"), _common(objects, "direction")
     if motion is None:
         return ""
     verbs = lexicon.NATURAL_DEEDS.get(motion, lexicon.NATURAL_HEADS)
@@ -219,28 +219,28 @@ def _deed(rng: random.Random, things: Sequence[SceneObject], telling: _Telling, 
     if motion == "moves":
         if words and way in lexicon.NATURAL_VERTICAL and rng.random() < 0.35:
             verbs, words = lexicon.NATURAL_VERTICAL[way], ""
-        elif way in ("left", "right") and all(thing.shape in lexicon.ROUND for thing in things):
+        elif way in ("left", "right") and all(obj.shape in lexicon.ROUND for obj in objects):
             verbs = (*verbs, lexicon.ROLL, lexicon.ROLL, lexicon.ROLL)
     elif motion == "zigzags" and rng.random() < 0.6:
         words = ""
     verb = rng.choice(verbs)
     how = ""
-    speed = _common(things, "speed")
+    speed = _common(objects, "speed")
     if speed and telling.speed:
         how = rng.choice(lexicon.NATURAL_SPEED[speed])
-    plain = _BARE if form == _THIRD and len(things) > 1 else form
+    plain = _BARE if form == _THIRD and len(objects) > 1 else form
     if how.endswith("ly") and rng.random() < 0.3:
         return join(how, verb[plain], verb[3], words)
     return join(verb[plain], verb[3], words, how)
 
 
-def _common(things: Sequence[SceneObject], attribute: str) -> str | None:
+def _common(objects: Sequence[SceneObject], attribute: str) -> str | None:
     """The value that all have, None where they differ (or where it is None)."""
-    values = {getattr(thing, attribute) for thing in things}
+    values = {getattr(obj, attribute) for obj in objects}
     return values.pop() if len(values) == 1 else None
 
 
-def _filmed(rng: random.Random, sentence: str, camera: str) -> str:
+def _with_camera(rng: random.Random, sentence: str, camera: str) -> str:
     draw = rng.random()
     if draw < 0.5:
         return f"{sentence}, {rng.choice(lexicon.CAMERA_NOTES[camera])}"

@@ -18,6 +18,8 @@ class SaidObject:
     motion: str | None = None
     direction: str | None = None
     speed: str | None = None
+    described: tuple[str, ...] = ()
+    """Words of its noun phrase that captions of the playground do not have."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def natural_prompts() -> tuple[Said, ...]:
     return tuple(
         Said(
             row["text"],
-            tuple(SaidObject(**thing) for thing in row["objects"]),
+            tuple(SaidObject(**obj) for obj in row["objects"]),
             row.get("background"),
         )
         for row in tomllib.loads(text)["prompt"]

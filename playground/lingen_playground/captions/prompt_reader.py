@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
@@ -16,6 +16,10 @@ _PLAIN_GROUND = re.compile(r", (white|black|grey|gray)(?=[ .!]*$|, please)")
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
 """Words between two colors that share a noun."""
+_BEFORE_ADJECTIVES = frozenset({"a", "an", "the", "one", "two"})
+_DETERMINERS = frozenset(
+    {"each", "every", "her", "his", "its", "my", "our", "some", "their", "your"}
+)
 
 
 @dataclass
@@ -29,18 +33,20 @@ class _Noun:
     end: int = 0
     colors: list[str] = field(default_factory=list)
     sizes: list[str] = field(default_factory=list)
+    described: list[str] = field(default_factory=list)
     motion: str | None = None
     direction: str | None = None
     speed: str | None = None
 
 
-def read_prompt(prompt: str) -> Said | None:
+def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     """Read a prompt of one or two objects; None where there are none, or more. What it leaves open
-    is None in the result; of two objects under one verb, both do it."""
+    is None in the result; of two objects under one verb, both do it. Words that are `ignored`, in
+    lower case, may be anything."""
     text = unicodedata.normalize("NFKC", prompt).casefold()
     text, camera = _taken(text, _cameras())
     text, background = _taken(text, _grounds())
-    words, starts = _split(text)
+    words, starts = _split(text, ignored)
     nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
     if sum(noun.count for noun in nouns) not in (1, 2):
         return None
@@ -65,12 +71,13 @@ def _taken(text: str, phrases: Mapping[str, str]) -> tuple[str, str | None]:
     return text, None
 
 
-def _split(text: str) -> tuple[list[str], set[int]]:
+def _split(text: str, ignored: Collection[str]) -> tuple[list[str], set[int]]:
     """Words, and the numbers of those that follow a comma or a full stop."""
     words, starts = [], set()
-    for found in re.findall(r"[a-z0-9]+|[,.;:]", text):
+    for found in re.findall(r"[^\W_]+|[,.;:]", text):
         if found.isalnum():
-            words.append(found)
+            if found not in ignored:
+                words.append(found)
         else:
             starts.add(len(words))
     return words, starts
@@ -80,7 +87,7 @@ def _bound(words: Sequence[str], starts: set[int], nouns: list[_Noun]) -> None:
     """Find where the phrase of each noun begins, and where that of the next ends what it says."""
     for noun in nouns:
         begin = noun.at
-        while begin > 0 and begin not in starts and _belongs(words, begin - 1, noun):
+        while begin > 0 and begin not in starts and _belongs(words, begin - 1, noun, starts):
             begin -= 1
         noun.begin = begin
     for noun, later in pairwise(nouns):
@@ -88,10 +95,10 @@ def _bound(words: Sequence[str], starts: set[int], nouns: list[_Noun]) -> None:
     nouns[-1].end = len(words)
 
 
-def _belongs(words: Sequence[str], at: int, noun: _Noun) -> bool:
+def _belongs(words: Sequence[str], at: int, noun: _Noun, starts: set[int]) -> bool:
     """Whether a word before a noun, of which the next belongs to it, is a part of its phrase."""
     word = words[at]
-    if word in _adjectives() or word in ("sized", "bright"):
+    if word in _adjectives() or word in ("sized", "bright") or _describes(words, at, starts):
         return True
     if word in ("slow", "fast") or (_motion_word(words, at) and word.endswith("ing")):
         return True
@@ -100,11 +107,29 @@ def _belongs(words: Sequence[str], at: int, noun: _Noun) -> bool:
     return tied and bool(before) and before[-1] in _colors()
 
 
+def _describes(words: Sequence[str], at: int, starts: set[int]) -> bool:
+    """Tell whether a word that captions do not have is an adjective: `brown` in `a large brown
+    ball`."""
+    word = words[at]
+    if word in _captioned() or word in _DETERMINERS or not word.isalpha():
+        return False
+    if at == 0 or at in starts:
+        return True
+    before = words[at - 1]
+    return (
+        before in _BEFORE_ADJECTIVES
+        or before in _adjectives()
+        or (before not in _captioned() and _describes(words, at - 1, starts))
+    )
+
+
 def _describe(words: Sequence[str], noun: _Noun) -> None:
     """Fill in what the words of a noun say."""
     span = [at for at in range(noun.begin, noun.end) if at != noun.at]
     noun.colors = [_colors()[words[at]] for at in span if words[at] in _colors()]
     noun.sizes = [_sizes()[words[at]] for at in span if words[at] in _sizes()]
+    phrase = words[noun.begin : noun.at]
+    noun.described = [one for one in phrase if one not in _captioned() and one not in _adjectives()]
     noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
@@ -138,6 +163,7 @@ def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObjec
                 motion=noun.motion,
                 direction=noun.direction,
                 speed=noun.speed,
+                described=tuple(noun.described),
             )
 
 
@@ -209,6 +235,12 @@ def _singulars() -> dict[str, str | None]:
     for table in (lexicon.SHAPE, lexicon.NATURAL_SHAPE):
         found |= {name.split()[-1]: shape for shape, names in table.items() for name in names}
     return found
+
+
+@cache
+def _captioned() -> frozenset[str]:
+    """Words of the captions."""
+    return frozenset(lexicon.vocabulary())
 
 
 @cache

@@ -110,7 +110,7 @@ class Consistency:
 def measure(video: Tensor, fps: float = 16, *, most: int = 2, twins: bool = False) -> Measurement:
     """Measure what a video (T, H, W, 3), uint8 or float in [-1, 1], shows: at most `most` objects.
 
-    Objects are told apart by their colors. With `twins`, two may have one color, if each keeps to
+    Objects differ in their colors. With `twins`, two may have one color, if each keeps to
     its own side of the frame. Raises ValueError for another shape.
     """
     step = max(1, round(fps / _RATE))
@@ -134,21 +134,21 @@ def judge(video: Tensor, scene: Scene, fps: float = 16) -> Verdict:
     Objects are recognised by their colors; one of a wrong color is still judged by its other
     attributes, as what is left over. Of two of one color, each is the one that it is more like.
     """
-    things = scene.objects
-    twins = len({thing.color for thing in things}) < len(things)
-    measured = measure(video, fps, most=len(things), twins=twins)
-    pairs = _alike(things, measured.objects) if twins else _pair(things, measured.objects)
+    objects = scene.objects
+    twins = len({obj.color for obj in objects}) < len(objects)
+    measured = measure(video, fps, most=len(objects), twins=twins)
+    pairs = _alike(objects, measured.objects) if twins else _pair(objects, measured.objects)
     complete = all(found is not None for _, found in pairs)
-    both = [(asked, found) for asked, found in pairs if found is not None]
-    ways = [(asked, found) for asked, found in pairs if asked.motion == "moves"]
+    both = [(wanted, found) for wanted, found in pairs if found is not None]
+    ways = [(wanted, found) for wanted, found in pairs if wanted.motion == "moves"]
     return Verdict(
-        color=complete and all(asked.color == found.color for asked, found in both),
+        color=complete and all(wanted.color == found.color for wanted, found in both),
         background=measured.background == scene.background,
         direction=_all_go(ways) if ways else None,
-        shape=complete and all(asked.shape == found.shape for asked, found in both),
-        size=complete and all(asked.size == found.size for asked, found in both),
-        motion=complete and all(asked.motion == found.motion for asked, found in both),
-        count=measured.count == len(things),
+        shape=complete and all(wanted.shape == found.shape for wanted, found in both),
+        size=complete and all(wanted.size == found.size for wanted, found in both),
+        motion=complete and all(wanted.motion == found.motion for wanted, found in both),
+        count=measured.count == len(objects),
         measured=measured,
     )
 
@@ -159,23 +159,23 @@ def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
     Each object is the one that has the most of what is said of it. What nobody asked for may be
     anything, but there is one background, and as many objects as the prompt has.
     """
-    things = said.objects
-    colors = [thing.color for thing in things]
-    twins = len(things) == 2 and (None in colors or colors[0] == colors[1])
-    measured = measure(video, fps, most=len(things), twins=twins)
-    pairs = _alike(things, measured.objects)
+    objects = said.objects
+    colors = [obj.color for obj in objects]
+    twins = len(objects) == 2 and (None in colors or colors[0] == colors[1])
+    measured = measure(video, fps, most=len(objects), twins=twins)
+    pairs = _alike(objects, measured.objects)
 
     def right(mark: str) -> bool | None:
-        asked = [(getattr(one, mark), found) for one, found in pairs if getattr(one, mark)]
-        if not asked:
+        wanted = [(getattr(one, mark), found) for one, found in pairs if getattr(one, mark)]
+        if not wanted:
             return None
-        return all(found is not None and getattr(found, mark) == value for value, found in asked)
+        return all(found is not None and getattr(found, mark) == value for value, found in wanted)
 
     return SaidVerdict(
         **{mark: right(mark) for mark in SAID_MARKS},
         background=None if said.background is None else measured.background == said.background,
         one_background=measured.backed >= LEAST_BACKED,
-        count=measured.count == len(things),
+        count=measured.count == len(objects),
         measured=measured,
     )
 
@@ -236,40 +236,40 @@ def _size(radius: float) -> str:
 
 def _all_go(ways: list[tuple[SceneObject, Sighting | None]]) -> bool:
     """Whether each object goes where it was sent."""
-    return all(found is not None and asked.direction == found.direction for asked, found in ways)
+    return all(found is not None and wanted.direction == found.direction for wanted, found in ways)
 
 
-Asked = TypeVar("Asked", SceneObject, SaidObject)
+Wanted = TypeVar("Wanted", SceneObject, SaidObject)
 
 
 def _alike(
-    asked: tuple[Asked, ...], found: tuple[Sighting, ...]
-) -> list[tuple[Asked, Sighting | None]]:
+    wanted: tuple[Wanted, ...], found: tuple[Sighting, ...]
+) -> list[tuple[Wanted, Sighting | None]]:
     """Each object with what shows it: so that the most of what is asked for is there."""
-    rows = [*found, *[None] * (len(asked) - len(found))]
+    rows = [*found, *[None] * (len(wanted) - len(found))]
 
     def score(order: tuple[Sighting | None, ...]) -> int:
         return sum(
             getattr(one, mark) == getattr(seen, mark)
-            for one, seen in zip(asked, order, strict=True)
+            for one, seen in zip(wanted, order, strict=True)
             for mark in SAID_MARKS
             if seen is not None and getattr(one, mark)
         )
 
-    best = max(permutations(rows, len(asked)), key=score)
-    return list(zip(asked, best, strict=True))
+    best = max(permutations(rows, len(wanted)), key=score)
+    return list(zip(wanted, best, strict=True))
 
 
 def _pair(
-    asked: tuple[SceneObject, ...], found: tuple[Sighting, ...]
+    wanted: tuple[SceneObject, ...], found: tuple[Sighting, ...]
 ) -> list[tuple[SceneObject, Sighting | None]]:
     """Each object with what shows it: by color, then the rest in order of size."""
     rest = list(found)
     matches: dict[int, Sighting | None] = {}
-    for index, thing in enumerate(asked):
-        matches[index] = next((one for one in rest if one.color == thing.color), None)
+    for index, obj in enumerate(wanted):
+        matches[index] = next((one for one in rest if one.color == obj.color), None)
         rest = [one for one in rest if one is not matches[index]]
-    for index in range(len(asked)):
+    for index in range(len(wanted)):
         if matches[index] is None and rest:
             matches[index] = rest.pop(0)
-    return [(thing, matches[index]) for index, thing in enumerate(asked)]
+    return [(obj, matches[index]) for index, obj in enumerate(wanted)]

@@ -103,6 +103,27 @@ def take_apart(video: Tensor, most: int) -> Layers:
     return Layers(background, tuple(found), torch.stack(masks), count, backed)
 
 
+def unlike_background(video: Tensor) -> Tensor | None:
+    """Find what stands before the background, of any color: of each frame of a video (T, H, W, 3)
+    the largest connected piece, as a mask (T, H, W). None where one frame in ten has other large
+    pieces that touch no edge, so that it is not one object that leaves on one side and comes back
+    on the other."""
+    pixels = as_float(video)
+    tones = pixels.new_tensor(_TONES[_background(pixels)])
+    near = torch.cdist(pixels.flatten(1, 2), tones.expand(len(pixels), -1, -1)).amin(-1)
+    raw = (near >= _ALIKE).view(pixels.shape[:3])
+    mask = raw & _grow(_open(raw))
+    labels, least = _label(mask), _LEAST_AREA * mask[0].numel()
+    largest, crowded = torch.zeros_like(mask), 0
+    for index, frame in enumerate(labels):
+        pieces = sorted(_pieces(frame), key=lambda piece: -piece[1])
+        if pieces:
+            largest[index] = frame == pieces[0][0]
+        edge = set(torch.cat((frame[0], frame[-1], frame[:, 0], frame[:, -1])).tolist())
+        crowded += any(mass >= least and label not in edge for label, mass, _ in pieces[1:])
+    return None if crowded > len(labels) / 10 else largest
+
+
 def divide(mask: Tensor) -> Tensor | None:
     """The masks (2, T, H, W) of two objects of one color, which together are `mask` (T, H, W): one
     stays left of the other, or above it. None where they do not."""

@@ -68,8 +68,8 @@ def _draw(
     Only a window about the object is touched. N = len(rows) * T windows of K x K pixels.
     """
     size, device = video.shape[-1], video.device
-    things = [scenes[row].objects[layer] for row in rows]
-    shape = things[0].shape
+    objects = [scenes[row].objects[layer] for row in rows]
+    shape = objects[0].shape
     course = torch.stack([_seen(scenes[row], layer, times) for row in rows])  # (rows, 4, T) float64
     x, y, radius, angle = (course[:, i].reshape(-1) for i in range(4))
     x, y, radius = x * size, y * size, radius * size
@@ -85,7 +85,7 @@ def _draw(
     lines = top.long().to(device)[:, None, None] + steps[None, :, None]
     across = (columns + 0.5 - placed(x)) / placed(radius)
     down = (lines + 0.5 - placed(y)) / placed(radius)
-    if any(thing.motion == "spins" for thing in things):
+    if any(obj.motion == "spins" for obj in objects):
         cos, sin = placed(angle.cos()), placed(angle.sin())
         across, down = cos * across + sin * down, cos * down - sin * across
     else:
@@ -94,7 +94,7 @@ def _draw(
     part = (0.5 - depth / (2 * _SOFTNESS)).clamp(0, 1)
     cover = (part * part * (3 - 2 * part))[..., None]  # (N, K, K, 1)
 
-    paint = torch.tensor([COLORS[thing.color] for thing in things], dtype=torch.float32)
+    paint = torch.tensor([COLORS[obj.color] for obj in objects], dtype=torch.float32)
     frames = times.shape[0]
     paint = (paint / 127.5 - 1).repeat_interleave(frames, dim=0).to(device)[:, None, None, :]
     clip = torch.tensor(rows, device=device).repeat_interleave(frames)[:, None, None]

@@ -31,29 +31,29 @@ def close_up_scene(seed: int, *, alike: float = 0.0) -> Scene:
     while True:
         seed = rng.randrange(2**31)
         scene = sample_scene(seed, objects=2 if two else 1, alike=alike)
-        sizes = {thing.size for thing in scene.objects}
+        sizes = {obj.size for obj in scene.objects}
         if two and sizes != {"small"}:
             continue
         if "large" in sizes and rng.random() < _SKIP_LARGE:
             continue
-        objects = tuple(_moved_in(rng, thing) for thing in scene.objects)
+        objects = tuple(_moved_in(rng, obj) for obj in scene.objects)
         return dataclasses.replace(scene, objects=objects, closeness=CLOSENESS)
 
 
-def _moved_in(rng: random.Random, thing: SceneObject) -> SceneObject:
+def _moved_in(rng: random.Random, obj: SceneObject) -> SceneObject:
     """Put an object with its whole way into the middle of the scene, that the frame shows."""
-    scale = GREATEST_SCALE if thing.motion == "grows" else 1.0
-    bound = CLOSENESS * BOUND[thing.shape] * thing.radius * scale
-    x = _fitted(thing.x, bound + (thing.reach if thing.motion == "circles" else 0.0))
-    y = _fitted(thing.y, bound + (thing.reach if thing.motion in ("circles", "zigzags") else 0.0))
-    reach = thing.reach
-    if thing.motion == "bounces":
+    scale = GREATEST_SCALE if obj.motion == "grows" else 1.0
+    bound = CLOSENESS * BOUND[obj.shape] * obj.radius * scale
+    x = _fitted(obj.x, bound + (obj.reach if obj.motion == "circles" else 0.0))
+    y = _fitted(obj.y, bound + (obj.reach if obj.motion in ("circles", "zigzags") else 0.0))
+    reach = obj.reach
+    if obj.motion == "bounces":
         y = max(0.5, 1 - bound - rng.uniform(0, 0.06))
         reach = max(_LEAST_BOUNCE, min(reach, y - bound))
-    if thing.motion == "moves":  # along its direction it comes by anyway
-        x, y = (thing.x, y) if thing.direction in ("left", "right") else (x, thing.y)
+    if obj.motion == "moves":  # along its direction it comes by anyway
+        x, y = (obj.x, y) if obj.direction in ("left", "right") else (x, obj.y)
     return dataclasses.replace(
-        thing,
+        obj,
         x=round(0.5 + (x - 0.5) / CLOSENESS, 4),
         y=round(0.5 + (y - 0.5) / CLOSENESS, 4),
         reach=round(reach / CLOSENESS, 4),

@@ -19,9 +19,9 @@ def combinations() -> tuple[Combination, ...]:
     return tuple((color, shape, deed) for color, shape, deed in rows)
 
 
-def is_heldout(thing: SceneObject) -> bool:
+def is_heldout(obj: SceneObject) -> bool:
     """Tell whether training must not show this object doing this."""
-    return thing.combination in _members()
+    return obj.combination in _members()
 
 
 @cache

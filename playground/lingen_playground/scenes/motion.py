@@ -48,35 +48,35 @@ class Track:
     angle: Tensor
 
 
-def track(thing: SceneObject, times: Tensor, factor: Tensor) -> Track:
+def track(obj: SceneObject, times: Tensor, factor: Tensor) -> Track:
     """Course of an object at `times` (float64, (T,), seconds), magnified about the centre of the
     frame by `factor` (T,), as the camera sees it."""
     still = torch.zeros_like(times)
-    x, y, scale, angle = still + thing.x, still + thing.y, still + 1.0, still
-    if thing.motion in PERIODS:
-        cycle = times / PERIODS[thing.motion][thing.speed] + thing.phase
+    x, y, scale, angle = still + obj.x, still + obj.y, still + 1.0, still
+    if obj.motion in PERIODS:
+        cycle = times / PERIODS[obj.motion][obj.speed] + obj.phase
         turn = 2 * math.pi * torch.remainder(cycle, 1.0)
-    if thing.motion in ("moves", "zigzags"):
-        drift = DRIFT[thing.speed]
-        right, down = _STEP[thing.direction or ""]
+    if obj.motion in ("moves", "zigzags"):
+        drift = DRIFT[obj.speed]
+        right, down = _STEP[obj.direction or ""]
         x, y = x + right * drift * times, y + down * drift * times
-        if thing.motion == "zigzags":
-            y = y + thing.reach * _triangle_wave(times * drift / (4 * thing.reach) + thing.phase)
-    elif thing.motion == "bounces":
+        if obj.motion == "zigzags":
+            y = y + obj.reach * _triangle_wave(times * drift / (4 * obj.reach) + obj.phase)
+    elif obj.motion == "bounces":
         part = torch.remainder(cycle, 1.0)
-        y = y - thing.reach * 4 * part * (1 - part)
-    elif thing.motion == "circles":
-        x, y = x + thing.reach * torch.cos(turn), y + thing.reach * torch.sin(turn)
-    elif thing.motion == "spins":
+        y = y - obj.reach * 4 * part * (1 - part)
+    elif obj.motion == "circles":
+        x, y = x + obj.reach * torch.cos(turn), y + obj.reach * torch.sin(turn)
+    elif obj.motion == "spins":
         angle = turn
-    elif thing.motion == "grows":
+    elif obj.motion == "grows":
         middle, swing = (GREATEST_SCALE + LEAST_SCALE) / 2, (GREATEST_SCALE - LEAST_SCALE) / 2
         scale = middle + swing * torch.sin(turn)
     x, y = 0.5 + (x - 0.5) * factor, 0.5 + (y - 0.5) * factor
-    if thing.motion in ("moves", "zigzags"):
-        margin = BOUND[thing.shape] * thing.radius * factor + _WRAP_MARGIN
+    if obj.motion in ("moves", "zigzags"):
+        margin = BOUND[obj.shape] * obj.radius * factor + _WRAP_MARGIN
         x, y = (_wrap(x, margin), y) if right else (x, _wrap(y, margin))
-    return Track(x, y, scale * thing.radius * factor, angle)
+    return Track(x, y, scale * obj.radius * factor, angle)
 
 
 def zoom(camera: str, times: Tensor) -> Tensor:

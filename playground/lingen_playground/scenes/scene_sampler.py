@@ -113,37 +113,37 @@ def scene_for(said: Said, seed: int) -> Scene:
     rng = random.Random(f"scene for {seed}")
     for _ in range(_TRIES):
         ground = said.background or rng.choice(tuple(BACKGROUNDS))
-        parts = [_wished(rng, wish) for wish in said.objects]
+        parts = [_requested(rng, requested) for requested in said.objects]
         seen = all(visible(part.color, ground) for part in parts)
-        if seen and _told_apart(parts):
+        if seen and _differ(parts):
             break  # else the prompt itself asks for what is hardly seen
     view = said.camera or "still"
     placed = zip(_place(rng, parts, view), said.objects, strict=True)
-    things = tuple(
+    objects = tuple(
         replace(
-            thing,
-            direction=thing.direction and (wish.direction or thing.direction),
-            speed="" if thing.motion == "still" else wish.speed or "",
+            obj,
+            direction=obj.direction and (requested.direction or obj.direction),
+            speed="" if obj.motion == "still" else requested.speed or "",
         )
-        for thing, wish in placed
+        for obj, requested in placed
     )
-    return Scene(things, ground, view, seed)
+    return Scene(objects, ground, view, seed)
 
 
-def _wished(rng: random.Random, wish: SaidObject) -> _Part:
+def _requested(rng: random.Random, requested: SaidObject) -> _Part:
     """What a prompt says of an object, and what it leaves open by chance."""
     while True:
         drawn = _draw(rng)
-        shape = wish.shape or drawn.shape
-        motion = wish.motion or ("moves" if wish.direction else drawn.deed)
-        if motion != "spins" or shape not in UNSPINNABLE or (wish.motion and wish.shape):
+        shape = requested.shape or drawn.shape
+        motion = requested.motion or ("moves" if requested.direction else drawn.deed)
+        if motion != "spins" or shape not in UNSPINNABLE or (requested.motion and requested.shape):
             break
     if motion == "moves":
-        motion = f"moves {wish.direction or rng.choice(DIRECTIONS)}"
-    return _Part(wish.color or drawn.color, shape, wish.size or "medium", motion)
+        motion = f"moves {requested.direction or rng.choice(DIRECTIONS)}"
+    return _Part(requested.color or drawn.color, shape, requested.size or "medium", motion)
 
 
-def _told_apart(parts: Sequence[_Part]) -> bool:
+def _differ(parts: Sequence[_Part]) -> bool:
     """Whether two parts have distinct colors, or all of one kind."""
     if len(parts) < 2:
         return True
@@ -234,23 +234,23 @@ def _place(rng: random.Random, parts: list[_Part], view: str) -> tuple[SceneObje
     inset = (1 - 1 / ZOOM) / 2 if view.startswith("zooms") else 0.0
     low, high = inset + _EDGE, 1 - inset - _EDGE
     if len(parts) == 1:
-        rooms = [(low, high, low, high)]
+        areas = [(low, high, low, high)]
     elif any(part.deed in _SIDEWAYS for part in parts):
-        rooms = [(low, high, low, 0.5), (low, high, 0.5, high)]
+        areas = [(low, high, low, 0.5), (low, high, 0.5, high)]
         if parts[0].deed == "bounces":
-            rooms.reverse()
+            areas.reverse()
     else:
-        rooms = [(low, 0.5, low, high), (0.5, high, low, high)]
+        areas = [(low, 0.5, low, high), (0.5, high, low, high)]
         if rng.random() < 0.5:
-            rooms.reverse()
+            areas.reverse()
     alone = len(parts) == 1
-    return tuple(_settle(rng, part, room, alone) for part, room in zip(parts, rooms, strict=True))
+    return tuple(_settle(rng, part, area, alone) for part, area in zip(parts, areas, strict=True))
 
 
 def _settle(
-    rng: random.Random, part: _Part, room: tuple[float, float, float, float], alone: bool
+    rng: random.Random, part: _Part, area: tuple[float, float, float, float], alone: bool
 ) -> SceneObject:
-    left, right, top, bottom = room
+    left, right, top, bottom = area
     motion, _, direction = part.deed.partition(" ")
     reach = 0.0
     x = _within(rng, left + part.bound, right - part.bound)

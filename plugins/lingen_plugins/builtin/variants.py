@@ -25,13 +25,6 @@ def build_lingen(config: Config) -> LinGen:
     return LinGen(LinGenConfig.from_dict(config))
 
 
-def planned_words() -> Collection[str]:
-    """Words of the playground's captions."""
-    from lingen_playground import vocabulary
-
-    return vocabulary()
-
-
 def plans(prompt: str) -> bool:
     """Tell whether `plan_layout` has a plan for a prompt."""
     from lingen_playground import read_prompt
@@ -40,20 +33,35 @@ def plans(prompt: str) -> bool:
 
 
 def plan_layout(
-    prompt: str, seed: int, frames: Sequence[float], before: Layout | None
+    prompt: str,
+    seed: int,
+    frames: Sequence[float],
+    before: Layout | None,
+    unknown: Collection[str] = (),
 ) -> Layout | None:
     """Plan where the objects of a prompt are at these video frames, as in a random scene of the
-    playground that shows what it says; None where it names none, or more than two."""
+    playground that shows what it says; None where it names none, or more than two, or says more
+    than what these objects are and do. Words that are `unknown` to the weights are passed over."""
+    from lingen_models.networks.word_encoder import known_form, split_words
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
+    from lingen_playground import read_prompt, vocabulary
     from lingen_playground.layout_planner import Place, plan_objects
 
+    said = read_prompt(prompt, unknown)
+    if said is None:
+        return None
+    read = {*unknown, *(word for one in said.objects for word in one.described)}
+    captioned = frozenset(vocabulary())
+    if any(
+        word not in read and known_form(word, captioned) is None for word in split_words(prompt)
+    ):
+        return None
     now = [] if before is None else [one for one in before.objects if one.is_there(frames[0])]
     places = [
         Place(one.phrase, at.x, at.y, at.radius) for one in now for at in (one.at(frames[0]),)
     ]
-    planned = plan_objects(prompt, seed, frames, places)
-    if planned is None:
-        return None
+    planned = plan_objects(prompt, seed, frames, places, unknown)
+    assert planned is not None
     objects = []
     for one in planned.objects:
         rows = zip(frames, one.discs.tolist(), strict=True)
@@ -153,7 +161,6 @@ def register_model_variants() -> list[ModelVariant]:
         plan_layout=plan_layout,
         plans=plans,
         planned_sampling={"steps": 3, "guidance_interval": (0.05, 0.4)},
-        planned_words=planned_words,
         locate_objects=locate_objects,
     )
     few_steps = replace(

@@ -172,6 +172,10 @@ class HubPipeline:
             yield to_uint8(piece)[:left]
             left -= piece.shape[2]
 
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """None: it makes none."""
+        return None
+
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
 
@@ -198,20 +202,20 @@ class HubPipeline:
                 f"the quantized weights of {self.model.name} cannot wait as --offload {offload} "
                 "has it: leave out --offload"
             )
-        told = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
+        memory = f"{card} has {_gigabytes(free)} of {_gigabytes(total)} free"
         part, size = needs.largest
         begins = None if needs.cannot_be(self._places[0], free) else self._next()
         if begins is None:
             raise DoesNotFitError(
-                f"out of memory: {self.model.name} does not fit with --offload {offload}: {told}, "
-                f"its largest part, the {part}, takes {_gigabytes(size)}; leave out --offload, or "
-                "use --device cpu"
+                f"out of memory: {self.model.name} does not fit with --offload {offload}: "
+                f"{memory}, its largest part, the {part}, takes {_gigabytes(size)}; "
+                "leave out --offload, or use --device cpu"
             )
         said = [] if begins == fit.PLACES["whole"] else [begins]
         said += ["images are decoded in tiles"] if self.tiles and not tiles else []
         if not said:
             return None
-        return f"{' and '.join(said)}: {told}, the largest part, the {part}, takes " + (
+        return f"{' and '.join(said)}: {memory}, the largest part, the {part}, takes " + (
             _gigabytes(size)
         )
 
@@ -283,7 +287,7 @@ class HubPipeline:
 
         self._decodes, done = False, number * params.steps
 
-        def told(_: Any, __: int, ___: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        def after_step(_: Any, __: int, ___: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             nonlocal done
             done += 1
             if on_step is not None:
@@ -292,7 +296,7 @@ class HubPipeline:
             return {}
 
         def run(noise: Tensor, _: float) -> Tensor:
-            more["callback_on_step_end"] = told
+            more["callback_on_step_end"] = after_step
             self._shift(params.shift)
             with self._step_cache(params.step_cache):
                 return self._call(noise, prompt, params, output_type="latent", **more).float()

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from lingen_plugins.contracts import FoundModel
 from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.families import ltx_sound
 from lingen_plugins.hub.families.wan_codec import decode_plain, reach_of
 from lingen_plugins.hub.loading import WAN_AUTOENCODER, awake, in_tiles, one_line
 from lingen_plugins.hub.signatures import FRAMES, RATES, arguments_of, strides_of
@@ -34,7 +36,8 @@ _MARK = 2
 
 
 class BySignature(HubPipeline):
-    """Its latents are what the autoencoder is asked to decode: (1, C, T, h, w), not normalised."""
+    """Its latents are what the autoencoder is asked to decode: (1, C, T, h, w), not normalised;
+    where it makes sound, with what that is decoded from in further channels."""
 
     def __init__(self, pipe: Any, model: FoundModel) -> None:
         self._signature = arguments_of(pipe)
@@ -84,15 +87,23 @@ class BySignature(HubPipeline):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """The latents of a new video, as `TextToVideo.sample`."""
+        import torch
+
         images = (conditioning.first_frame, conditioning.last_frame)
         self._refuse(replace(conditioning, first_frame=None, last_frame=None, video=None))
         given = dict(zip(("image", "last_image"), map(_image, images), strict=True))
         more = {name: one for name, one in given.items() if one is not None}
         if conditioning.video is not None:
             more["video"] = [_image(one) for one in conditioning.video]
-        like = self.empty_latents(height, width)
-        like = like.new_zeros(1, like.shape[1], self.latent_frames(frames), *like.shape[3:])
+        like = torch.zeros(self._kept_shape(self.latent_frames(frames), height, width))
         return self._pass(like, conditioning.prompt, params, method, on_step, 0, 1, **more)
+
+    def empty_latents(self, height: int, width: int) -> Tensor:
+        """The latents (1, C, 0, h, w) of a video that has not begun."""
+        import torch
+
+        length = 1 if self.model.windows is None else self.model.windows[0]
+        return torch.zeros(self._kept_shape(length, height, width))[:, :, :0]
 
     def encode_image(self, image: Tensor) -> Tensor:
         """No latents: the first clip begins with the image itself."""
@@ -156,6 +167,24 @@ class BySignature(HubPipeline):
                 if frames <= 0:
                     return
 
+    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
+        """The sound of a video whose latents these are, as `VideoPipeline.sound`; that of chained
+        clips is faded from one into the next over the image that they share."""
+        if not self.model.sound:
+            return None
+        rate, length = ltx_sound.samples_per_second(self.pipe), latents.shape[2]
+        if self.model.windows is not None:
+            length = self.model.windows[0]
+        frames = 1 + self.time_stride * (length - 1)
+        shape, channels = ltx_sound.sound_shape(self.pipe, frames, self.model.fps), self._channels
+        begins = range(0, latents.shape[2], length)
+        clips = [
+            ltx_sound.unpacked(latents[:, :, begin : begin + length], channels, shape)
+            for begin in begins
+        ]
+        waves = [ltx_sound.waveform(self.pipe, one) for one in clips]
+        return ltx_sound.in_a_row(waves, (frames - 1) / self.model.fps * rate), rate
+
     @property
     def _clip_frames(self) -> int:
         assert self.model.windows is not None
@@ -179,15 +208,29 @@ class BySignature(HubPipeline):
         """A latent frame is decoded at a time."""
         return type(self.pipe.vae).__name__ == WAN_AUTOENCODER
 
-    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+    @property
+    def _channels(self) -> int:
+        """Channels of the latents of images."""
         config = self.pipe.vae.config
-        channels = int(config.get("z_dim") or config["latent_channels"])
-        return 1, channels, frames, height // self.space_stride, width // self.space_stride
+        return int(config.get("z_dim") or config["latent_channels"])
+
+    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        step = self.space_stride
+        return 1, self._channels, frames, height // step, width // step
+
+    def _kept_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        """Shape of latents with those of the sound, if there is one."""
+        shape = self._shape(frames, height, width)
+        if not self.model.sound:
+            return shape
+        count = 1 + self.time_stride * (frames - 1)
+        sound = ltx_sound.sound_shape(self.pipe, count, self.model.fps)
+        return ltx_sound.with_channels(shape, sound)
 
     def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
         import torch
 
-        vae = self.pipe.vae
+        vae, latents = self.pipe.vae, latents[:, : self._channels]
         if self._in_chunks and not self.tiles:
             yield from decode_plain(vae, latents)
             return
@@ -196,7 +239,7 @@ class BySignature(HubPipeline):
             yield vae.decode(plain, *self._beside(plain), return_dict=False)[0]
 
     def _beside(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """What the autoencoder is told beside the latents."""
+        """Arguments of the autoencoder beside the latents."""
         if not self.pipe.vae.config.get("timestep_conditioning", False):
             return ()
         time = self._extra.get("decode_timestep", self._signature["decode_timestep"].default)
@@ -209,7 +252,7 @@ class BySignature(HubPipeline):
         _, _, frames, height, width = noise.shape
         listener = more.pop("callback_on_step_end")
 
-        def told(pipe: Any, step: int, time: Any, _: Any) -> dict[str, Any]:
+        def after_step(pipe: Any, step: int, time: Any, _: Any) -> dict[str, Any]:
             found: dict[str, Any] = listener(pipe, step, time, {"latents": noise})
             return found
 
@@ -227,19 +270,24 @@ class BySignature(HubPipeline):
                 "guidance_scale": params.guidance_scale,
                 "generator": torch.Generator().manual_seed(params.seed),
                 "use_resolution_binning": False,
-                "callback_on_step_end": told,
+                "callback_on_step_end": after_step,
                 "output_type": "np",
             }
         )
         known = {name: one for name, one in arguments.items() if name in self._signature}
-        with self._caught() as caught, self._steps_told(told):
+        with (
+            self._caught() as caught,
+            self._sound_caught() as sounds,
+            self._steps_reported(after_step),
+        ):
             try:
                 marks = self.pipe(**known | self._extra)[0]
             except (ValueError, TypeError, AssertionError) as error:
                 raise NotHereError(
                     f"{type(self.pipe).__name__} refuses what it was asked: {one_line(error)}"
                 ) from error
-        return self._checked(caught, marks, noise)
+        latents = self._checked(caught, marks, noise[:, : self._channels])
+        return self._with_sound(latents, sounds, noise) if self.model.sound else latents
 
     @contextmanager
     def _caught(self) -> Iterator[list[tuple[Any, ...]]]:
@@ -261,20 +309,35 @@ class BySignature(HubPipeline):
         finally:
             del self.pipe.vae.decode
 
+    def _sound_caught(self) -> AbstractContextManager[list[Tensor]]:
+        return ltx_sound.caught_sound(self.pipe) if self.model.sound else nullcontext([])
+
+    def _with_sound(self, latents: Tensor, sounds: list[Tensor], like: Tensor) -> Tensor:
+        """Latents of images with those of the sound, of the shape of `like`."""
+        frames = 1 + self.time_stride * (like.shape[2] - 1)
+        shape = ltx_sound.sound_shape(self.pipe, frames, self.model.fps)
+        if [tuple(one.shape) for one in sounds] != [shape]:
+            raise NotHereError(
+                f"{type(self.pipe).__name__} makes sound that is not {tuple(shape)} latents of one "
+                "decoding: lingen cannot run it by its signature"
+            )
+        return ltx_sound.packed(latents, sounds[0])
+
     @contextmanager
-    def _steps_told(self, told: Callable[..., Any]) -> Iterator[None]:
+    def _steps_reported(self, after_step: Callable[..., Any]) -> Iterator[None]:
         """Where the pipeline tells of no step, its scheduler does."""
         if "callback_on_step_end" in self._signature:
             yield
             return
-        scheduler, step = self.pipe.scheduler, self.pipe.scheduler.step
+        scheduler = self.pipe.scheduler
 
-        def stepped(*arguments: Any, **named: Any) -> Any:
-            found = step(*arguments, **named)
-            told(self.pipe, 0, 0, {})
+        def stepped(one: Any, *arguments: Any, **named: Any) -> Any:
+            found = type(one).step(one, *arguments, **named)
+            if one is scheduler:  # and no copy of it, for the sound
+                after_step(self.pipe, 0, 0, {})
             return found
 
-        scheduler.step = stepped
+        scheduler.step = MethodType(stepped, scheduler)
         try:
             yield
         finally:
@@ -295,10 +358,10 @@ class BySignature(HubPipeline):
                 f"{name} makes latents of {tuple(latents.shape)}, not {tuple(noise.shape)}: write "
                 "time_stride and side_step into lingen-model.toml"
             )
-        told = [one for one in beside if one is not None]
+        given = [one for one in beside if one is not None]
         expected = self._beside(latents)
-        if len(told) != len(expected) or any(
-            (one != other.to(one)).any() for one, other in zip(told, expected, strict=True)
+        if len(given) != len(expected) or any(
+            (one != other.to(one)).any() for one, other in zip(given, expected, strict=True)
         ):
             raise NotHereError(f"{name} decodes with what lingen does not know")
         seen = np.asarray(marks[0])

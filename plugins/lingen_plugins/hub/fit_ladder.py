@@ -45,6 +45,8 @@ VALUES_PER_TOKEN = 18
 """Numbers that a pass holds at a time, for each token and each of its width."""
 _DENOISERS = ("transformer", "unet")
 _AUTOENCODER = "vae"
+_AUTOENCODERS = (_AUTOENCODER, "audio_vae")
+"""Parts whose methods pipelines call beside `forward`: they wait as a whole."""
 _TILE = 256
 """Pixels per side of what a tiled decoding decodes at a time, where it does not say."""
 
@@ -85,7 +87,7 @@ class Needs:
             beside = self.sampling if name.startswith(_DENOISERS) else 0
             if place == "model":
                 sizes.append(part.whole + beside)
-            elif name != _AUTOENCODER:
+            elif name not in _AUTOENCODERS:
                 held = part.block if place == "block" else 2 * part.leaf
                 sizes.append(self._autoencoder + held + beside)
         return max(sizes)
@@ -117,8 +119,7 @@ class Needs:
 
     @property
     def _autoencoder(self) -> int:
-        part = self.parts.get(_AUTOENCODER)
-        return 0 if part is None else part.whole
+        return sum(part.whole for name, part in self.parts.items() if name in _AUTOENCODERS)
 
 
 def _fits(needed: int, free: int) -> bool:
@@ -247,7 +248,7 @@ def put(pipe: Any, place: str, device: str, folder: str | None = None) -> None:
         accelerate = import_module("accelerate")
         streams = torch.device(device).type == "cuda"
         for name, network in networks(pipe).items():
-            if name == _AUTOENCODER:  # its pipeline calls other methods than `forward`
+            if name in _AUTOENCODERS:
                 accelerate.cpu_offload_with_hook(network, device)
                 continue
             # Numbers that two layers share, as in many text encoders, do not survive the disk.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_plugins.contracts import IMAGES, PLAIN, FoundModel, HubModel, WeightFormats
+from lingen_plugins.hub.families import ltx_sound
 from lingen_plugins.hub.loading import (
     INDEX,
     class_of,
@@ -112,7 +113,10 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     if index_of(folder) is None:
-        raise MissingFolderError(f"no {INDEX} in the folder of weights: {folder}")
+        raise MissingFolderError(
+            f"no {INDEX} in the folder of weights: {folder}; name that of a whole pipeline of "
+            "diffusers, as save_pretrained writes it"
+        )
     index = read_index(folder)
     kind = _kind(folder, index)
     for part in parts_of(index):
@@ -132,7 +136,13 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
     ]
     if unknown := [one for one in needed if one not in _GIVEN]:
         raise CheckpointError(f"{kind.__name__} needs {unknown[0]!r}, which lingen cannot give it")
-    facts = _facts(kind, signature, pipe or skeleton(kind, folder, index))
+    pipe = pipe or skeleton(kind, folder, index)
+    facts = _facts(kind, signature, pipe)
+    sound = ltx_sound.AUTOENCODER in parts_of(index)
+    if sound and not ltx_sound.can_be_heard(pipe):
+        raise CheckpointError(
+            f"{kind.__name__} makes sound in a way that lingen does not know, and would lose it"
+        )
     settings = folder / SETTINGS if (folder / SETTINGS).is_file() else None
     facts |= {} if settings is None else _settings(settings, set(signature))
     if "size" not in facts:
@@ -159,6 +169,7 @@ def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> Fo
             if one in needed or (one == "video" and length is None)  # how long it is
         ),
         previews=False,
+        sound=sound,
         takes_formats=True,
         tiles=True,
         from_pixels=False,
@@ -218,7 +229,7 @@ def empty_network(folder: Path, library: str, name: str) -> Any:
 
     kind = class_of(library, name)
     with init_empty_weights():
-        if library == "diffusers":
+        if library != "transformers":
             return kind.from_config(kind.load_config(folder, local_files_only=True))
         network = kind(kind.config_class.from_pretrained(folder, local_files_only=True))
     network.tie_weights()

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
+from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,14 @@ if TYPE_CHECKING:
     import torch
 
 INDEX = "model_index.json"
-LIBRARIES = ("diffusers", "transformers")
-"""Where the classes of a pipeline may come from: an index is a file that anybody can write."""
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.msgpack", "*.h5")
+LIBRARIES = {
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "ltx2": "diffusers.pipelines.ltx2",
+}
+"""Names in an index -> modules that the classes of a pipeline may come from: an index is a file
+that anybody can write."""
 WAN_AUTOENCODER = "AutoencoderKLWan"
 """Its pipelines take it in float32, whatever the denoiser's precision."""
 
@@ -46,7 +53,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(
                 f"{path}: {part!r} is of {value[0]!r}; lingen loads parts of "
-                f"{' and '.join(LIBRARIES)} alone"
+                "diffusers and transformers alone"
             )
     return index
 
@@ -58,8 +65,9 @@ def parts_of(index: dict[str, Any]) -> dict[str, tuple[str, str]]:
         if not isinstance(value, list):
             continue
         names: Any = value[:2]
-        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):  # of another folder
-            names = value[2].get("type_hint")
+        if len(value) == 3 and value[0] is None and isinstance(value[2], dict):
+            elsewhere = value[2].get("pretrained_model_name_or_path") is not None
+            names = value[2].get("type_hint") if elsewhere else None  # else it is left out
         if isinstance(names, list) and len(names) == 2 and names[0] is not None:
             found[str(part)] = (str(names[0]), str(names[1]))
     return found
@@ -183,7 +191,7 @@ def load_network(
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     kind = class_of(library, name)
-    given: dict[str, Any] = {"torch_dtype" if library == "diffusers" else "dtype": dtype}
+    given: dict[str, Any] = {"dtype" if library == "transformers" else "torch_dtype": dtype}
     if quantize is not None and not isinstance(dtype, str) and held.saved_in(folder) is None:
         given["quantization_config"] = held.config_of(quantize, library, dtype)
     try:
@@ -195,7 +203,9 @@ def load_network(
             **given,
         )
     except Exception as error:  # both libraries raise nearly anything for a damaged file
-        raise CheckpointError(f"cannot load {folder}: {one_line(error)}") from error
+        raise CheckpointError(
+            f"cannot load {folder}: {_missing(folder) or one_line(error)}"
+        ) from error
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         passed = beside if what == "unexpected_keys" else ()
         named = map(str, info.get(what) or ())
@@ -205,6 +215,29 @@ def load_network(
                 + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
             )
     return network.eval().requires_grad_(False)
+
+
+def _missing(folder: Path) -> str | None:
+    """Say which files of a network are not in its folder, and what to do; None where all are."""
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(one.name for kind in _PICKLES for one in folder.glob(kind))
+        if not others:
+            return "it holds no weights: download them again"
+        return (
+            f"only safetensors are read, not {others[0]}: load it with from_pretrained of its "
+            "class, and write it with save_pretrained"
+        )
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+        if lacking := sorted(str(one) for one in names if not (folder / str(one)).is_file()):
+            return (
+                f"{len(lacking)} of {len(names)} files are missing ({lacking[0]}): download it "
+                "again"
+            )
+    return None
 
 
 def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torch.dtype) -> Any:
@@ -226,8 +259,8 @@ def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torc
 
 
 def class_of(library: str, name: str) -> Any:
-    """The class `name` of diffusers or transformers, which from then on draw no bars and log
-    errors alone.
+    """The class `name` of one of `LIBRARIES`, which from then on draws no bars and logs
+    nothing.
 
     Raises NotHereError where the library cannot be imported, `CheckpointError` where it has no such
     class.
@@ -235,21 +268,23 @@ def class_of(library: str, name: str) -> Any:
     from lingen_models.checkpoints.safetensors import CheckpointError
 
     held.silence_backends()
+    place = LIBRARIES[library]
+    package = place.partition(".")[0]
     try:
-        module = import_module(library)
-        logging = import_module(f"{library}.utils.logging")
+        module = import_module(place)
+        logging = import_module(f"{package}.utils.logging")
         kind = getattr(module, name, None)
     except (ImportError, RuntimeError) as error:  # diffusers imports its classes when asked
         raise NotHereError(
-            f"{name} of {library} cannot be imported ({one_line(error)}): "
+            f"{name} of {package} cannot be imported ({one_line(error)}): "
             "pip install --upgrade 'lingen[hub]'"
         ) from error
-    logging.set_verbosity_error()
+    logging.set_verbosity(CRITICAL)  # errors are raised as well
     logging.disable_progress_bar()
     if not isinstance(kind, type):
         raise CheckpointError(
-            f"{library} {import_module(library).__version__} has no class {name[:60]}: "
-            f"pip install --upgrade {library}"
+            f"{package} {import_module(package).__version__} has no class {name[:60]}: "
+            f"pip install --upgrade {package}"
         )
     return kind
 

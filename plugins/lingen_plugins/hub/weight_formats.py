@@ -218,15 +218,15 @@ def silence_backends() -> None:
 @contextmanager
 def _unused() -> Iterator[list[str]]:
     """Inside, what `diffusers` says of tensors that it made no use of is collected, not shown."""
-    logger, told = logging.getLogger(_UNUSED), Collector()
+    logger, collector = logging.getLogger(_UNUSED), Collector()
     before = logger.level, logger.propagate
-    logger.addHandler(told)
+    logger.addHandler(collector)
     logger.setLevel(logging.WARNING)
     logger.propagate = False
     try:
-        yield told.found
+        yield collector.found
     finally:
-        logger.removeHandler(told)
+        logger.removeHandler(collector)
         logger.level, logger.propagate = before
 
 

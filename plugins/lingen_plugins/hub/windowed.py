@@ -68,8 +68,8 @@ class WindowedPipeline(OnWanLatents):
     def _text(self, prompt: str, params: SamplingParams) -> dict[str, Any]:
         """What the text encoder makes of the prompts: asked once for all windows."""
         guided = params.guidance_scale > 1
-        asked = (prompt, params.negative_prompt, guided)
-        if asked != self._read:
+        key = (prompt, params.negative_prompt, guided)
+        if key != self._read:
             texts = self.pipe.encode_prompt(
                 prompt=prompt,
                 negative_prompt=params.negative_prompt,
@@ -77,5 +77,5 @@ class WindowedPipeline(OnWanLatents):
                 max_sequence_length=LONGEST_PROMPT,
             )
             self._texts = dict(zip(("prompt_embeds", "negative_prompt_embeds"), texts, strict=True))
-            self._read = asked
+            self._read = key
         return self._texts

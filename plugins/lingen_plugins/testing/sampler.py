@@ -141,16 +141,16 @@ def _check_stops(whose: str, loop: SamplingLoop, noise: Tensor, times: Tensor) -
 def _check_restarts(whose: str, sampler: Sampler, noise: Tensor, times: Tensor) -> None:
     import torch
 
-    asked: list[Tensor] = []
+    inputs: list[Tensor] = []
     begins = [0]
     estimates: list[Tensor] = []
 
     def velocity(x: Tensor, now: float) -> Tensor:
-        asked.append(x.clone())
+        inputs.append(x.clone())
         return _curved(x, now)
 
     def on_step(done: int, total: int, estimate: Tensor) -> None:
-        begins.append(len(asked))
+        begins.append(len(inputs))
         estimates.append(estimate.clone())
 
     whole = sampler.build()(velocity, noise, times, on_step)
@@ -158,7 +158,7 @@ def _check_restarts(whose: str, sampler: Sampler, noise: Tensor, times: Tensor) 
         loop: Callable[..., Tensor] = sampler.build()
         if sampler.remembers and step:
             loop = partial(loop, before=(estimates[step - 1], times[step - 1].item()))
-        rest = loop(_curved, asked[begin], times[step:], lambda *_: None)
+        rest = loop(_curved, inputs[begin], times[step:], lambda *_: None)
         expect(
             torch.equal(rest, whole),
             whose,

@@ -1,6 +1,7 @@
 """Tiny random twins of open weights: built, saved, and then used from their folders."""
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,37 @@ def saved(pipe: Any, tmp_path_factory: pytest.TempPathFactory, name: str) -> Pat
     logging.disable_progress_bar()
     folder = tmp_path_factory.mktemp(name)
     pipe.save_pretrained(folder)
+    return folder
+
+
+BLOCKS = {
+    "wan": "WanBlocks",
+    "wan-2.2-a14b": "Wan22Blocks",
+    "wan-2.2-i2v": "Wan22Image2VideoBlocks",
+}
+"""Name of a twin -> blocks of its modular pipeline."""
+
+
+@pytest.fixture(scope="session")
+def modular(
+    twin: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Return a function from the name of a twin to the folder of its modular pipeline."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            import diffusers
+
+            where = tmp_path_factory.mktemp("modular") / name
+            with warnings.catch_warnings(action="ignore"):  # of classes that are imported with it
+                pipe: Any = diffusers.ModularPipeline.from_pretrained(str(twin(name)))
+                assert type(pipe.blocks).__name__ == BLOCKS[name]
+                pipe.load_components()
+                pipe.save_pretrained(str(where))
+            made[name] = where
+        return made[name]
+
     return folder
 
 

@@ -31,6 +31,7 @@ NAMES = (
     *("wan", "wan-2.2-a14b", "wan-2.2-5b", "wan-i2v", "wan-2.2-i2v", "wan-flf2v", "wan-vace"),
     *("anyflow", "skyreels-v2", "skyreels-v2-df", "skyreels-v2-i2v", "sana-video", "sana-i2v"),
     *("cogvideox", "cogvideox-i2v", "mochi", "ltx", "ltx-timed", "ltx-i2v", "ltx-condition"),
+    *("ltx-2", "ltx-2-i2v"),
     *("hunyuan", "hunyuan-skyreels-i2v", "kandinsky-5", "kandinsky-5-i2v", "motif"),
 )
 

@@ -292,11 +292,15 @@ def test_folders_that_cannot_be_used(
     shards = sorted((folder / "transformer").glob("*-of-*.safetensors"))
     assert len(shards) > 1
     shards[-1].rename(tmp_path / "shard")
-    fails(hub(*start, folder), 65, str(folder / "transformer"))
+    told = f"1 of {len(shards)} files are missing ({shards[-1].name}): download it again"
+    fails(hub(*start, folder), 65, str(folder / "transformer"), told)
     (tmp_path / "shard").rename(shards[-1])
     second = folder / "transformer_2" / "diffusion_pytorch_model.safetensors"
     second.rename(second.with_suffix(".bin"))
-    fails(hub(*start, folder), 65, "transformer_2")
+    told = "only safetensors are read, not diffusion_pytorch_model.bin"
+    fails(hub(*start, folder), 65, "transformer_2", told, "save_pretrained")
+    second.with_suffix(".bin").unlink()
+    fails(hub(*start, folder), 65, "transformer_2", "it holds no weights: download them again")
     shutil.rmtree(folder / "transformer_2")
     fails(hub(*start, folder), 66, "a part of the weights is missing", "transformer_2")
     assert not list(Path().iterdir())

@@ -26,15 +26,20 @@ CLIP = 9
 """Frames; at 2 frames per second, 20 seconds are 40 of them: a clip of 9, then 8 new each."""
 
 
-@pytest.fixture(params=["wan-i2v", "cogvideox-i2v"])
+@pytest.fixture(params=["wan-i2v", "cogvideox-i2v", "wan-2.2-i2v", "modular wan-2.2-i2v"])
 def command(
-    request: pytest.FixtureRequest, hub: RunHere, twin: Callable[[str], Path], tmp_path: Path
+    request: pytest.FixtureRequest,
+    hub: RunHere,
+    twin: Callable[[str], Path],
+    modular: Callable[[str], Path],
+    tmp_path: Path,
 ) -> tuple[str, ...]:
-    """The beginning of a command with a model whose clips are chained."""
+    """The beginning of a command with a model whose clips are chained; Wan 2.2 has two
+    transformers."""
     from lingen_cli.media.images.image_files import write_png
 
-    folder = tmp_path / "model"
-    shutil.copytree(twin(request.param), folder)
+    folder, (*kind, name) = tmp_path / "model", request.param.split()
+    shutil.copytree(modular(name) if kind else twin(name), folder)
     (folder / "lingen-model.toml").write_text(f"fps = 2\nframes = {CLIP}\n")
     pixels = np.random.default_rng(1).integers(0, 255, (32, 32, 3), np.uint8)
     write_png(Path("first.png"), pixels)
@@ -72,27 +77,34 @@ def called_twin(command: tuple[str, ...]) -> Callable[..., Any]:
     import torch
 
     from lingen_cli.requests.recipe import recipe_from_video
-    from lingen_plugins.hub.loading import read_index
+    from lingen_plugins.hub.loading import is_modular, read_index
 
     def call(video: str, image: Any, seed: int) -> Any:
         folder, recipe = Path(command[3]), recipe_from_video(Path(video))
         index, dtype = read_index(folder), getattr(torch, recipe.dtype)
         exact = index["vae"][1] == "AutoencoderKLWan"
         kinds = {"default": dtype, "vae": torch.float32 if exact else dtype}
-        pipe = getattr(diffusers, index["_class_name"]).from_pretrained(folder, dtype=kinds)
-        output = pipe(
-            image=image,
-            prompt="a red cat",
-            negative_prompt=recipe.sampling.negative_prompt,
-            num_frames=CLIP,
-            height=32,
-            width=32,
-            num_inference_steps=2,
-            guidance_scale=recipe.sampling.guidance_scale,
-            generator=torch.Generator().manual_seed(seed),
-            output_type="np",
-        )
-        return (np.asarray(output.frames[0]) * 255).round().astype(np.uint8)
+        asked: dict[str, Any] = {
+            "image": image,
+            "prompt": "a red cat",
+            "negative_prompt": recipe.sampling.negative_prompt,
+            "num_frames": CLIP,
+            "height": 32,
+            "width": 32,
+            "num_inference_steps": 2,
+            "generator": torch.Generator().manual_seed(seed),
+            "output_type": "np",
+        }
+        scale = recipe.sampling.guidance_scale
+        if is_modular(index):
+            pipe: Any = diffusers.ModularPipeline.from_pretrained(str(folder))
+            pipe.load_components(dtype=kinds)
+            pipe.update_components(guider=pipe.guider.new(guidance_scale=scale))
+            frames = pipe(**asked, output="videos")[0]
+        else:
+            pipe = getattr(diffusers, index["_class_name"]).from_pretrained(folder, dtype=kinds)
+            frames = pipe(**asked, guidance_scale=scale).frames[0]
+        return (np.asarray(frames) * 255).round().astype(np.uint8)
 
     return call
 

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import shutil
 import signal
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,30 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 WISH = ("--size", "32", "--frames", "9", "--steps", "2", "--seed", "3")
-BLOCKS = {"wan": "WanBlocks", "wan-2.2-a14b": "Wan22Blocks"}
-
-
-@pytest.fixture(scope="module")
-def modular(
-    twin: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Path]:
-    """Return a function from the name of a twin to the folder of its modular pipeline."""
-    made: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in made:
-            import diffusers
-
-            where = tmp_path_factory.mktemp("modular") / name
-            with warnings.catch_warnings(action="ignore"):  # of classes that are imported with it
-                pipe: Any = diffusers.ModularPipeline.from_pretrained(str(twin(name)))
-                assert type(pipe.blocks).__name__ == BLOCKS[name]
-                pipe.load_components()
-                pipe.save_pretrained(str(where))
-            made[name] = where
-        return made[name]
-
-    return folder
 
 
 def recipe_of(name: object) -> Any:

@@ -49,6 +49,11 @@ def imported() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def wide(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a Wan whose layers are wide enough for blocks of numbers."""
+    return wan_of(WIDTH, wan_parts, tmp_path_factory.mktemp("wide"))
+
+
+def wan_of(width: int, wan_parts: dict[str, Any], folder: Path) -> Path:
+    """A folder in which a Wan was saved whose layers are so wide."""
     import torch
     from diffusers import WanPipeline, WanTransformer3DModel
     from transformers import UMT5Config, UMT5EncoderModel
@@ -56,28 +61,27 @@ def wide(wan_parts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
     torch.manual_seed(5)
     network = WanTransformer3DModel(
         num_attention_heads=2,
-        attention_head_dim=WIDTH // 2,
+        attention_head_dim=width // 2,
         in_channels=16,
         out_channels=16,
-        text_dim=WIDTH,
+        text_dim=width,
         freq_dim=32,
-        ffn_dim=2 * WIDTH,
+        ffn_dim=2 * width,
         num_layers=2,
         rope_max_seq_len=32,
     )
     text = UMT5EncoderModel(
         UMT5Config(
             vocab_size=64,
-            d_model=WIDTH,
+            d_model=width,
             d_kv=32,
-            d_ff=WIDTH,
+            d_ff=width,
             num_layers=1,
             num_heads=2,
             pad_token_id=0,
             eos_token_id=1,
         )
     )
-    folder = tmp_path_factory.mktemp("wide")
     pipe: Any = WanPipeline(**wan_parts | {"transformer": network, "text_encoder": text})
     pipe.save_pretrained(folder)
     return folder
@@ -386,6 +390,106 @@ def test_a_denoiser_from_gguf_is_that_of_diffusers(
     assert not Path("x.mp4").exists()
 
 
+def packed_at_random(kind: str, rows: int, columns: int, seed: int) -> np.ndarray:
+    """Blocks of a format as they lie in a file, (rows, bytes): any bytes are numbers but for their
+    scales, which are small here."""
+    import gguf
+
+    numbers_of, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    shape = (rows, columns // numbers_of, size)
+    blocks = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+    for place, scale in SCALES[kind].items():
+        blocks[..., place : place + 2] = np.array([scale], np.float16).view(np.uint8)
+    return blocks.reshape(rows, -1)
+
+
+SCALES = {
+    "Q2_K": {80: 2e-3, 82: 2e-3},
+    "Q3_K": {108: 5e-4},
+    "Q4_K": {0: 1e-4, 2: 7e-4},
+    "Q5_K": {0: 5e-5, 2: 7e-4},
+    "Q6_K": {208: 1e-5},
+    "IQ4_NL": {0: 5e-4},
+    "IQ4_XS": {0: 1e-5},
+}
+"""Format -> the bytes of a block at which a scale of two bytes begins, and one that makes numbers
+of a few hundredths."""
+
+
+@with_gguf
+@pytest.mark.parametrize("kind", SCALES)
+def test_small_blocks_are_what_they_stand_for(
+    make: Make, wan_parts: dict[str, Any], written: Collect, kind: str, tmp_path: Path
+) -> None:
+    """A denoiser of packed blocks beside one of the numbers that they stand for."""
+    import diffusers
+    import gguf
+    import torch
+    from safetensors.numpy import load_file, save_file
+
+    folder = wan_of(256, wan_parts, tmp_path / "packed")
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    tensors, raw = load_file(weights), gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter("packed.gguf", "wan")
+    for number, (name, numbers) in enumerate(tensors.items()):
+        if "blocks" in name and numbers.ndim == 2 and numbers.shape[1] % 256 == 0:
+            rows, columns = numbers.shape
+            packed = packed_at_random(kind, rows, columns, number)
+            tensors[name] = gguf.quants.dequantize(packed, raw).astype(np.float32)
+            assert tensors[name].shape == numbers.shape and 0 < tensors[name].std() < 0.1
+            writer.add_tensor(of_its_authors(name), packed, raw_dtype=raw)
+        else:
+            writer.add_tensor(of_its_authors(name), numbers.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with written() as frames:
+        result = make("v.mp4", "--denoiser", "packed.gguf", model=folder)
+    assert result.returncode == 0, result.stderr
+    recipe = recipe_of("v.mp4")
+    dtype = getattr(torch, recipe.dtype)
+    network = diffusers.WanTransformer3DModel.from_single_file(
+        "packed.gguf",
+        config=str(folder / "transformer"),
+        quantization_config=diffusers.GGUFQuantizationConfig(compute_dtype=dtype),
+        torch_dtype=dtype,
+    )
+    kinds = {"default": dtype, "vae": torch.float32}
+    pipe = diffusers.WanPipeline.from_pretrained(folder, transformer=network, dtype=kinds)
+    assert np.array_equal(frames.all, directly(pipe, recipe))
+    with written() as before:
+        assert make("u.mp4", model=folder).returncode == 0
+    save_file(tensors, weights, {"format": "pt"})
+    with written() as plain:
+        assert make("w.mp4", model=folder).returncode == 0
+    # Scales are multiplied in half precision by diffusers, exactly by gguf.
+    off, other = (np.abs(frames.all.astype(int) - one.all).mean() for one in (plain, before))
+    assert off < 0.5 < other and off < other / 4
+
+
+@with_gguf
+@pytest.mark.parametrize("kind", ["IQ3_S", "TQ1_0", "MXFP4"])
+def test_blocks_that_diffusers_cannot_read(
+    make: Make, fails: Fails, wan_parts: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    import gguf
+
+    folder = wan_of(256, wan_parts, tmp_path / "packed")
+    raw = gguf.GGMLQuantizationType[kind]
+    numbers, size = gguf.GGML_QUANT_SIZES[raw]
+    writer = gguf.GGUFWriter("strange.gguf", "wan")
+    blocks = np.zeros((256, 256 // numbers * size), np.uint8)
+    writer.add_tensor("blocks.0.self_attn.q.weight", blocks, raw_dtype=raw)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    result = make("v.mp4", "--denoiser", "strange.gguf", model=folder)
+    fails(result, 65, "strange.gguf is no GGUF of the WanTransformer3DModel of")
+    assert not list(Path().glob("*.mp4"))
+
+
 @with_gguf
 def test_only_the_configuration_of_a_replaced_denoiser_is_needed(
     make: Make, hub: RunHere, wide: Path
@@ -430,6 +534,8 @@ def test_gguf_files_that_cannot_be_used(
         "more.gguf", wide, rename=of_its_authors, more=("blocks.2.attn1.to_q.weight",)
     )
     refused(more, 65, "tensors that the configuration knows nothing of")
+    other = write_gguf("other.gguf", wide, rename=lambda name: f"double_{name}")
+    refused(other, 65, "other.gguf is no GGUF of the WanTransformer3DModel of")
     refused(
         file,
         69,

@@ -451,6 +451,109 @@ def motif(parts: Any, kind: str = "MotifVideoPipeline", **more: Any) -> Any:
     return getattr(diffusers, kind)(transformer=transformer, feature_extractor=None, **pieces)
 
 
+def ltx2(parts: Any, kind: str = "LTX2Pipeline") -> Any:
+    """A pipeline of LTX-2, which makes sound of 8000 samples per second with its video."""
+    import diffusers
+    from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    gemma = Gemma3Config(
+        text_config={
+            "vocab_size": VOCABULARY,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "head_dim": 8,
+        },
+        vision_config={
+            "hidden_size": 8,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 16,
+            "patch_size": 8,
+        },
+        mm_tokens_per_image=4,
+    )
+    heads = {"num_attention_heads": 2, "attention_head_dim": 8}
+    transformer = diffusers.LTX2VideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        **heads,
+        cross_attention_dim=16,
+        audio_in_channels=4,
+        audio_out_channels=4,
+        audio_num_attention_heads=2,
+        audio_attention_head_dim=4,
+        audio_cross_attention_dim=8,
+        num_layers=2,
+        caption_channels=16,
+        rope_double_precision=False,
+        rope_type="split",
+    )
+    connectors = LTX2TextConnectors(
+        caption_channels=16,
+        text_proj_in_factor=2,
+        **{f"video_connector_{name}": number for name, number in heads.items()},
+        video_connector_num_layers=1,
+        video_connector_num_learnable_registers=None,
+        **{f"audio_connector_{name}": number for name, number in heads.items()},
+        audio_connector_num_layers=1,
+        audio_connector_num_learnable_registers=None,
+        connector_rope_base_seq_len=32,
+        rope_double_precision=False,
+        rope_type="split",
+    )
+    vae = diffusers.AutoencoderKLLTX2Video(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8),
+        down_block_types=("LTX2VideoDownBlock3D",) * 3,
+        decoder_block_out_channels=(8, 8),
+        layers_per_block=(1,) * 4,
+        decoder_layers_per_block=(1,) * 3,
+        spatio_temporal_scaling=(True, True, False),
+        decoder_spatio_temporal_scaling=(True, True),
+        decoder_inject_noise=(False,) * 3,
+        downsample_type=("spatiotemporal", "spatiotemporal", "spatial"),
+        upsample_type=("spatiotemporal", "spatiotemporal"),
+        upsample_residual=(False, False),
+        upsample_factor=(1, 1),
+        patch_size=1,
+        patch_size_t=1,
+        decoder_causal=False,
+    )
+    audio_vae = diffusers.AutoencoderKLLTX2Audio(
+        base_channels=4, ch_mult=(1, 1, 1), num_res_blocks=1, latent_channels=2, mel_bins=8
+    )
+    vocoder = LTX2Vocoder(
+        in_channels=2 * 8,
+        hidden_channels=16,
+        upsample_kernel_sizes=[16, 20],
+        upsample_factors=[8, 10],
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+        output_sampling_rate=8000,
+    )
+    return getattr(diffusers, kind)(
+        transformer=transformer,
+        vae=vae,
+        audio_vae=audio_vae,
+        vocoder=vocoder,
+        connectors=connectors,
+        text_encoder=Gemma3ForConditionalGeneration(gemma),
+        tokenizer=parts.tokenizer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def ltx2_image(parts: Any) -> Any:
+    """LTX-2 from an image."""
+    return ltx2(parts, "LTX2ImageToVideoPipeline")
+
+
 TWINS = {
     "wan": wan,
     "wan-2.2-a14b": wan_two_stages,
@@ -472,6 +575,8 @@ TWINS = {
     "ltx-timed": ltx_timed,
     "ltx-i2v": ltx_image,
     "ltx-condition": ltx_condition,
+    "ltx-2": ltx2,
+    "ltx-2-i2v": ltx2_image,
     "hunyuan": hunyuan,
     "hunyuan-skyreels-i2v": hunyuan_skyreels,
     "kandinsky-5": kandinsky,
@@ -486,6 +591,7 @@ IMAGES = {
     "sana-i2v": ("image",),
     "cogvideox-i2v": ("image",),
     "ltx-i2v": ("image",),
+    "ltx-2-i2v": ("image",),
     "hunyuan-skyreels-i2v": ("image",),
     "kandinsky-5-i2v": ("image",),
 }

@@ -59,17 +59,17 @@ def _untimed(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for name, why in row["untimed"].items():
             took = why["expected_seconds"]
-            told = f"{row['name']}, {name}" + ("" if took is None else f" ({took:,.0f} s)")
-            found.setdefault(why["reason"], []).append(told)
+            label = f"{row['name']}, {name}" + ("" if took is None else f" ({took:,.0f} s)")
+            found.setdefault(why["reason"], []).append(label)
     return [f"\nNot timed, {reason}: {'; '.join(names)}." for reason, names in found.items()]
 
 
 def _compared(rows: Sequence[Row]) -> list[str]:
     """LinGen / twin in each cell, and how many times as much the twin has or takes; columns of the
     paper only for its rows."""
-    told = any(row["paper_seconds_of_50_steps"] for row in rows)
+    has_paper = any(row["paper_seconds_of_50_steps"] for row in rows)
     head = ["video", "tokens", "TFLOPs", "ratio", "s per step", "ratio", "tokens/s", "memory, MiB"]
-    head += ["paper: FLOPs", "paper: time"] if told else []
+    head += ["paper: FLOPs", "paper: time"] if has_paper else []
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         cells = [str(row["name"]), f"{row['tokens']:,}"]
@@ -77,7 +77,7 @@ def _compared(rows: Sequence[Row]) -> list[str]:
         cells += [_both(row["step_seconds"], 1, ".3f"), _ratio(row["step_seconds"])]
         cells += [_both(row["tokens_per_second"], 1, ",.0f")]
         cells += [_both(row["memory_bytes"], 2**20, ",.0f")]
-        if told:
+        if has_paper:
             ratio = row["paper_flops_ratio"]
             cells += ["-" if ratio is None else f"{ratio:g}"]
             cells += [_ratio(row["paper_seconds_of_50_steps"])]
@@ -185,8 +185,8 @@ def _lines(rows: Sequence[Row], kind: str) -> Iterator[tuple[str, str, list[tupl
                 if tuple(row["patch"]) == patch and name in row[kind]
             )
             if points:
-                told = f", patch {patch[1]}x{patch[2]}" if len(patches) > 1 else ""
-                yield name, told, points
+                label = f", patch {patch[1]}x{patch[2]}" if len(patches) > 1 else ""
+                yield name, label, points
 
 
 def _share(row: Row, column: str, kind: str) -> float:

@@ -106,13 +106,13 @@ def paper_cases(preset: str = "4b") -> Iterator[Case]:
     for patch in ((1, 2, 2), (1, 1, 1)):
         config = replace(PRESETS[preset], patch=patch)
         for name, seconds, twin, ours, ratio in PAPER_ROWS:
-            told = {LINGEN: ours, TWIN: twin}
-            yield _of_paper(name, seconds, with_twin(config), told, ratio)
-    networks, told = {LINGEN: PRESETS[preset]}, {LINGEN: 102.0}
+            published = {LINGEN: ours, TWIN: twin}
+            yield _of_paper(name, seconds, with_twin(config), published, ratio)
+    networks, published = {LINGEN: PRESETS[preset]}, {LINGEN: 102.0}
     for name, (took, changes) in PAPER_WITHOUT.items():
         networks[name] = replace(PRESETS[preset], **changes)  # type: ignore[arg-type]
-        told[name] = took
-    yield _of_paper("512p", 17, networks, told, None)
+        published[name] = took
+    yield _of_paper("512p", 17, networks, published, None)
 
 
 def _of_paper(

@@ -46,8 +46,8 @@ def attention_backends(device: str) -> list[str]:
         "math": "math",
     }
     return [
-        f"SDPA {told}"
-        for name, told in names.items()
+        f"SDPA {version}"
+        for name, version in names.items()
         if getattr(torch.backends.cuda, f"{name}_sdp_enabled")()
     ]
 

@@ -69,11 +69,11 @@ def check_flops(case: Case) -> dict[str, int]:
     found = {}
     for name, config in case.networks.items():
         short = replace(config, depth=min(2, config.depth))
-        told = sum(step_flops(short, case.latent_shape, text_tokens=case.text_tokens).values())
+        formula = sum(step_flops(short, case.latent_shape, text_tokens=case.text_tokens).values())
         counted = _counted(short, case)
-        if counted != told:
-            raise RuntimeError(f"{name}: torch counts {counted} FLOPs, the formulas say {told}")
-        found[name] = told
+        if counted != formula:
+            raise RuntimeError(f"{name}: torch counts {counted} FLOPs, the formulas say {formula}")
+        found[name] = formula
     return found
 
 

@@ -44,9 +44,9 @@ def step_of(network: LinGen, case: Case, device: str) -> Step:
     ]
     masks = [torch.ones(1, case.text_tokens, dtype=torch.bool, device=device) for _ in features]
     text = TextFeatures(tuple(features), tuple(masks))
-    asked = network if case.together else row_by_row(network)
+    called = network if case.together else row_by_row(network)
     times = torch.tensor([0.0, 1.0])
-    return partial(sample_latents, asked, noise, text, text, times=times, guidance=Guidance(3.0))
+    return partial(sample_latents, called, noise, text, text, times=times, guidance=Guidance(3.0))
 
 
 def timed(step: Step, device: str, clock: str = "wall") -> float:

@@ -1,7 +1,8 @@
-"""Layouts of clips whose scenes are known: what a denoiser is trained to be told."""
+"""Layouts of clips whose scenes are known: which a denoiser is trained on."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lingen_models.networks.embeddings import LayoutFeatures, pad_objects, pooled
-from lingen_models.sampling.layout import latent_instants
+from lingen_models.networks.embeddings import INSTANTS, LayoutFeatures, pad_objects, pooled
+from lingen_models.sampling.layout import LayoutObject, latent_instants
 from lingen_playground import FPS, Scene, course_of, object_phrase
 from lingen_training.datasets.clip_cache import Picked
+from lingen_training.datasets.world import MeasuredWorld
 from lingen_training.stages.alignment import TOKEN
 from lingen_training.stages.pair import Pair
 
@@ -48,7 +50,7 @@ def layouts_of(
     share: float,
     rng: random.Random,
 ) -> LayoutBatch:
-    """Layouts of a random `share` of clips; the other arguments are those of
+    """Layouts of a random `share` of clips of the playground; the other arguments are those of
     `alignment.ground_truth`."""
     frames = picked.latents.shape[2]
     discs, phrases = [], []
@@ -56,18 +58,45 @@ def layouts_of(
         begin, corner = picked.begins[row], torch.tensor(picked.corners[row])
         drawn = _discs(scene, starts[row], total, size, stride)[begin : begin + frames].clone()
         drawn[..., :2] -= corner / 2  # a token is a pair of latents
-        said = [object_phrase(thing, rng, still=frames == 1) for thing in scene.objects]
-        told = rng.random() < share
-        discs.append(drawn if told else torch.zeros_like(drawn))
-        phrases.append(said if told else [])
+        said = [object_phrase(obj, rng, still=frames == 1) for obj in scene.objects]
+        shown = rng.random() < share
+        discs.append(drawn if shown else torch.zeros_like(drawn))
+        phrases.append(said if shown else [])
     return LayoutBatch(_padded(discs), phrases)
+
+
+def measured_layouts(
+    picked: Picked, world: MeasuredWorld, total: int, stride: int, share: float, rng: random.Random
+) -> LayoutBatch:
+    """Layouts that are measured in a random `share` of clips, which have `total` latent frames of
+    `stride` frames; rows in which nothing is found have none."""
+    frames, wide = picked.latents.shape[2], picked.latents.shape[-1] / 2  # tokens
+    discs, phrases = [], []
+    for row, scene in enumerate(picked.scenes):
+        begin = picked.begins[row]
+        shown = rng.random() < share
+        layout = world.layout(scene, 1 + stride * (total - 1)) if shown else None
+        objects = () if layout is None else layout.objects
+        drawn = torch.zeros(frames, max(1, len(objects)), INSTANTS, 5)
+        for number, one in enumerate(objects):
+            for index, instants in enumerate(latent_instants(range(begin, begin + frames), stride)):
+                drawn[index, number] = torch.tensor([_disc(one, frame, wide) for frame in instants])
+        discs.append(drawn)
+        phrases.append([one.phrase for one in objects])
+    return LayoutBatch(_padded(discs), phrases)
+
+
+def _disc(one: LayoutObject, frame: float, wide: float) -> tuple[float, ...]:
+    at = one.at(frame)
+    there = float(one.is_there(frame))
+    return (at.x * wide, at.y * wide, at.radius * wide, math.radians(at.angle), there)
 
 
 def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) -> LayoutBatch:
     """Layouts of whole clips that begin with their scenes; `frames` are latent ones."""
     discs = [_discs(scene, 0.0, frames, size, stride) for scene in scenes]
     return LayoutBatch(
-        _padded(discs), [[object_phrase(thing) for thing in scene.objects] for scene in scenes]
+        _padded(discs), [[object_phrase(obj) for obj in scene.objects] for scene in scenes]
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, cast, runtime_checkable
 from torch import Tensor
 
 import lingen_playground as playground
+from lingen_models.sampling.layout import Layout
 from lingen_plugins.guard import describe
 from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
@@ -40,6 +41,14 @@ class World(Protocol):
 
 
 PLAYGROUND = cast(World, playground)
+
+
+@runtime_checkable
+class MeasuredWorld(Protocol):
+    """World whose clips are measured for layouts."""
+
+    def layout(self, scene: Any, frames: int) -> Layout | None:
+        """Layout of the first `frames` frames of a square clip; None where none is found."""
 
 
 class FolderWorld(World, Protocol):

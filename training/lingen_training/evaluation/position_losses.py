@@ -69,15 +69,15 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Models in rows: what the oracle says, the losses, and how far each is from the first model's,
     clip by clip, with 95% intervals."""
     (first, reference), *_ = results.items()
-    asked = [(kind, mark) for kind in ("short", "long") for mark in reference[kind]]
-    asked = [(kind, mark) for kind, mark in asked if reference[kind][mark][1]]
+    marks = [(kind, mark) for kind in ("short", "long") for mark in reference[kind]]
+    marks = [(kind, mark) for kind, mark in marks if reference[kind][mark][1]]
     lengths = list(reference["losses"])
-    head = [mark if kind == "short" else f"{mark} kept" for kind, mark in asked]
+    head = [mark if kind == "short" else f"{mark} kept" for kind, mark in marks]
     head += [f"loss at {length} s" for length in lengths]
     head += [f"against {first} at {length} s" for length in lengths]
     lines = [f"| model | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name, result in results.items():
-        cells = [share_and_interval(result[kind][mark]) for kind, mark in asked]
+        cells = [share_and_interval(result[kind][mark]) for kind, mark in marks]
         means = {length: [fmean(row) for row in result["losses"][length]] for length in lengths}
         cells += [_with_interval(means[length], ".4f") for length in lengths]
         for length in lengths:

@@ -166,13 +166,13 @@ def _natural(
 ) -> None:
     """Judge clips from prompts as people write them by what these say; it goes into `result`."""
     listed = natural_prompts()
-    asked = [listed[index % len(listed)] for index in range(clips)]
+    count = [listed[index % len(listed)] for index in range(clips)]
     tally = _tally((*NATURAL_TARGETS, *SAID_MARKS))
     failures: list[dict[str, Any]] = []
     result |= {"natural": tally, "natural_failures": failures}
     generate.begin("natural prompts", math.ceil(clips / batch))
     for first in range(0, clips, batch):
-        part = asked[first : first + batch]
+        part = count[first : first + batch]
         videos = generate([said.prompt for said in part], frames)
         for said, video in zip(part, videos, strict=True):
             verdict = judge_said(video, said, fps=FPS)
@@ -196,9 +196,9 @@ def _natural(
 def _kinds(scene: Scene) -> Iterator[tuple[str, str]]:
     """Where a scene belongs in each of `SPLITS`: one with two motions or speeds in both."""
     yield "objects", str(len(scene.objects))
-    for motion in sorted({thing.motion for thing in scene.objects}):
+    for motion in sorted({obj.motion for obj in scene.objects}):
         yield "motion", motion
-    for speed in sorted({thing.speed for thing in scene.objects if thing.motion != "still"}):
+    for speed in sorted({obj.speed for obj in scene.objects if obj.motion != "still"}):
         yield "speed", speed or "medium"
     yield "camera", scene.camera
 
@@ -351,7 +351,7 @@ def steady_scene(seed: int, index: int) -> Scene:
     for attempt in range(1000):
         number = (seed * 7919 + index) * 1000 + attempt + 500_000_000
         scene = sample_scene(number, split="heldout")
-        grows = any(thing.motion == "grows" for thing in scene.objects)
+        grows = any(obj.motion == "grows" for obj in scene.objects)
         if not grows and not scene.camera.startswith("zoom"):
             return scene
     raise AssertionError("a thousand scenes without a steady one")
@@ -375,19 +375,19 @@ def _count(tally: dict[str, list[int]], verdict: Verdict) -> None:
 
 
 def _share(counts: list[int]) -> str:
-    right, asked = counts
-    return f"{right / asked:.1%} ({right}/{asked})" if asked else "-"
+    right, count = counts
+    return f"{right / count:.1%} ({right}/{count})" if count else "-"
 
 
 def _interval(counts: list[int]) -> str:
     """Wilson's 95% interval."""
-    right, asked = counts
-    if not asked:
+    right, count = counts
+    if not count:
         return "-"
     z = 1.96
-    share = right / asked
-    middle = (share + z * z / (2 * asked)) / (1 + z * z / asked)
-    half = z / (1 + z * z / asked) * math.sqrt(share * (1 - share) / asked + (z / asked / 2) ** 2)
+    share = right / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + (z / count / 2) ** 2)
     return f"{max(0.0, middle - half):.1%} to {min(1.0, middle + half):.1%}"
 
 

@@ -14,8 +14,7 @@ import torch
 from lingen_models.flops import Shape
 from lingen_models.live_bytes import LiveBytes
 from lingen_models.network_config import LinGenConfig, TAEConfig
-from lingen_models.networks.denoiser import LinGen
-from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_training.forecast.stage_costs import meta_autoencoder, meta_denoiser
 
 _COUNTED_TOKENS = 8192
 _SIDES, _FRAMES = (16, 16), (32, 64)
@@ -56,6 +55,7 @@ def _linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> in
     return first + (second - first) * (at - low) // (high - low)
 
 
+@cache
 def _counted_step(
     config: LinGenConfig,
     dtype: torch.dtype,
@@ -65,10 +65,12 @@ def _counted_step(
     frames: int,
     sides: tuple[int, int],
 ) -> int:
+    """Count a case as it is; the same small cases stand for many large ones."""
+
     def of_depth(depth: int) -> int:
+        network = meta_denoiser(replace(config, depth=depth), dtype)
+        network.checkpoint_blocks = checkpoint
         with torch.device("meta"):
-            network = LinGen(replace(config, depth=depth)).to(dtype)
-            network.checkpoint_blocks = checkpoint
             latents = torch.zeros(rows, config.latent_channels, frames, *sides)
             times = torch.zeros(rows, frames)
             texts = [
@@ -80,6 +82,7 @@ def _counted_step(
         with live:
             found = network(latents, times, texts, masks).float()
             (found - torch.zeros_like(found)).square().mean().backward()
+        network.zero_grad()
         return live.peak
 
     return _linear((1, 2), config.depth, of_depth) if config.depth > 2 else of_depth(config.depth)
@@ -95,9 +98,8 @@ def held_by_encoding(
         return _linear(
             _CLIP_FRAMES, frames, lambda few: held_by_encoding(config, clips, few, size, dtype)
         )
-    with torch.device("meta"):
-        network = TemporalAutoencoder(config).to(dtype).eval()
-        video = torch.zeros(clips, 3, frames, size[1], size[0])
+    network = meta_autoencoder(config, dtype)
+    video = torch.zeros(clips, 3, frames, size[1], size[0], device="meta")
     live = LiveBytes()
     with torch.inference_mode(), live:
         network.encode(video)
@@ -110,13 +112,13 @@ def held_by_autoencoder_step(
 ) -> int:
     """Count what a training step of the autoencoder holds, with the gradients and without the
     weights."""
-    with torch.device("meta"):
-        network = TemporalAutoencoder(config).to(dtype)
-        video = torch.zeros(clips, 3, frames, size, size)
+    network = meta_autoencoder(config, dtype)
+    video = torch.zeros(clips, 3, frames, size, size, device="meta")
     live = LiveBytes()
     with live:
         mean, log_variance = network.posterior(video.to(dtype))
         latents = mean + (0.5 * log_variance).exp().to(mean.dtype)
         difference = network.decoder(latents).float() - video
         (difference.abs().mean() + difference.square().mean() + mean.float().mean()).backward()
+    network.zero_grad()
     return live.peak + video.nbytes

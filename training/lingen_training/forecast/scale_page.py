@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from lingen_models.flops import step_flops, token_grid
+import torch
+
+from lingen_models.flops import step_flops
 from lingen_models.network_config import PRESETS
 from lingen_training.forecast.device_kinds import DEVICE_KINDS
+from lingen_training.forecast.held_memory import held_by_step
 from lingen_training.forecast.training_forecast import StageForecast, forecast
 from lingen_training.shipped import shipped_recipes
 from lingen_training.trainer import Inputs
@@ -16,9 +21,17 @@ from lingen_training.trainer import Inputs
 RECIPES = ("lingen-4b-256p", "lingen-4b-512p", "lingen-4b-quality")
 KIND = "h200"
 DEVICES = (8, 64, 512)
-LINK, LATENCY = 450e9, 20e-6
-"""Bytes per second between two devices of one machine, one way, by the data sheet of NVLink 4, and
-seconds that an exchange takes at least, assumed."""
+MACHINE, LINK, NETWORK = 8, 450e9, 50e9
+"""Devices of a machine, and bytes per second of one of them, one way: to others of its machine, by
+the data sheet of NVLink 4, and to other machines, by that of a 400 Gbit/s adapter for each."""
+LATENCY, PARTNER = 20e-6, 1e-6
+"""Seconds that an exchange takes at least, and that each further partner of an exchange of all
+with all adds. Both assumed."""
+MINUTE, HOUR = 136, 7201
+"""Latent frames of 68 seconds, and of an hour."""
+MINUTE_DEVICES, HOUR_DEVICES = (1, 2, 4, 8, 16), (1, 8, 64, 128, 256, 512, 1024)
+_SIDES = (64, 64)
+"""Latents of 512 x 512 pixels."""
 _TEXT = 128
 """Tokens of a prompt, of each text encoder."""
 
@@ -49,36 +62,93 @@ def scale_tables() -> str:
     return "\n".join(lines) + "\n"
 
 
-def split_table() -> str:
-    """Return the cost model of a layer of `4b` whose tokens are divided among devices, in markdown:
-    a forward pass over one clip of 68 seconds at 512 x 512."""
-    config, kind = PRESETS["4b"], DEVICE_KINDS[KIND]
-    shape = (136, 64, 64)
-    tokens = math.prod(token_grid(config, shape))
-    flops = sum(step_flops(config, shape, text_tokens=_TEXT).values()) / config.depth
-    states = 2 * config.expand * config.width * config.state_size * 4
+def split_table(frames: int, counts: Sequence[int]) -> str:
+    """Return the cost model of a layer of `4b`, in markdown: a forward pass over a clip of so many
+    latent frames at 512 x 512, which are divided over each count of devices."""
     lines = [
-        "| devices | tokens on each | compute, ms | states, ms | exchange, ms | windows, ms | "
-        "in all |",
-        "|---|---|---|---|---|---|---|",
+        "| devices | frames on each | compute, ms | states, ms | all to all, ms | neighbors, ms | "
+        "in all, ms | of ideal | step, s | GB |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for devices in (1, 2, 4, 8):
-        own = tokens // devices
-        compute = flops / devices / kind.flops
-        hops = math.log2(devices)
-        passed = hops * (states / LINK + LATENCY)
-        some = (devices - 1) / devices
-        # Two of four layers scan with time innermost: all tokens go to another slab and back.
-        exchanged = (own * config.width * 2 * some / LINK + LATENCY * hops) * 2 / 2
-        rim = config.window[0] // 2 * tokens // shape[0] * config.width * 2
-        # Every second layer shifts its windows by half.
-        shifted = 0.0 if devices == 1 else (2 * rim / LINK + LATENCY) / 2
-        whole = compute + passed + exchanged + shifted
-        cells = " | ".join(
-            f"{1e3 * one:.2f}" for one in (compute, passed, exchanged, shifted, whole)
+    ideal = _layer(frames, 1).compute
+    for devices in counts:
+        found, own = _layer(frames, devices), -(-frames // devices)
+        times = (found.compute, found.states, found.turned, found.neighbors, found.all)
+        cells = " | ".join(f"{1e3 * one:,.2f}" for one in times)
+        share = ideal / devices / found.all
+        lines.append(
+            f"| {devices:,} | {own:,} | {cells} | {share:.0%} | {found.step:,.1f} | "
+            f"{_held(own) / 1e9:,.0f} |"
         )
-        lines.append(f"| {devices} | {own:,} | {cells} |")
     return "\n".join(lines) + "\n"
+
+
+@cache
+def _held_by(frames: int) -> int:
+    config = PRESETS["4b"]
+    texts = (_TEXT,) * len(config.text_dims)
+    return held_by_step(config, 1, (frames, *_SIDES), torch.bfloat16, texts, checkpoint=True)
+
+
+def _held(frames: int) -> int:
+    """Bytes that a training step on a slab holds, with gradients and without weights: linear in
+    the frames, so counted on a few."""
+    few = (16, 32)
+    first, second = map(_held_by, few)
+    return first + (second - first) * (frames - few[0]) // (few[1] - few[0])
+
+
+@dataclass(frozen=True)
+class _LayerTimes:
+    """Seconds of the forward pass of one layer, the mean of all four scan orders."""
+
+    compute: float
+    states: float
+    turned: float
+    neighbors: float
+
+    @property
+    def all(self) -> float:
+        """All of them, nothing overlapped."""
+        return self.compute + self.states + self.turned + self.neighbors
+
+    @property
+    def step(self) -> float:
+        """A training step: every layer forwards, again, and backwards, which takes twice the
+        products and as many exchanges."""
+        return PRESETS["4b"].depth * (3 * self.all + self.compute)
+
+
+def _layer(frames: int, devices: int) -> _LayerTimes:
+    """Times of the device with the largest slab of a clip."""
+    config, own_frames = PRESETS["4b"], -(-frames // devices)
+    frame = math.prod(_SIDES) // math.prod(config.patch)
+    own = own_frames * frame
+    flops = sum(step_flops(config, (frames, *_SIDES), text_tokens=_TEXT).values()) / config.depth
+    compute = flops * own_frames / frames / DEVICE_KINDS[KIND].flops
+    if devices == 1:
+        return _LayerTimes(compute, 0, 0, 0)
+    link = LINK if devices <= MACHINE else NETWORK
+    hops = math.ceil(math.log2(devices))
+    token = config.width * 2  # bytes, in bf16
+    heads = config.expand * config.width // config.ssm_head_dim
+
+    def reduced(size: int) -> float:
+        return 2 * size / link + hops * LATENCY
+
+    # Of both directions, in float32: passed on, and summed for the review tokens.
+    state = 2 * config.expand * config.width * config.state_size * 4
+    rounds = 1 + math.ceil(math.log2(max(1, devices - 1)))
+    states = rounds * (state / link + LATENCY) + reduced(state) + reduced(4 * 4 * devices * heads)
+    # Tokens there and back, and review tokens there, in two of four layers.
+    review = 1 / math.prod(config.review_pool)
+    moved = own * token * (devices - 1) / devices / link + LATENCY + (devices - 1) * PARTNER
+    turned = (2 + review) * moved / 2
+    # Queries, keys and values of half a window there, what they found back; a frame to be pooled
+    # with another; and the rims of two convolutions.
+    half = max(config.window[0] // 2, config.window[0] - own_frames)
+    neighbors = (4 * half + 1) * frame * token / link + 5 * LATENCY
+    return _LayerTimes(compute, states, turned, neighbors)
 
 
 def _stages(devices: int) -> Iterator[StageForecast]:
@@ -97,4 +167,6 @@ def _days(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{scale_tables()}\n{split_table()}", end="")
+    parts = [scale_tables()]
+    parts += [split_table(MINUTE, MINUTE_DEVICES), split_table(HOUR, HOUR_DEVICES)]
+    print("\n".join(parts), end="")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import nn
 
 from lingen_models.flops import PARTS, Shape, step_flops
 from lingen_models.network_config import LinGenConfig, TAEConfig
+from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_training.optimization.optimizer import is_hidden_matrix
 from lingen_training.training_recipe import AutoencoderStage, DenoiserStage
@@ -41,6 +43,20 @@ class Parameters:
     def state_bytes(self) -> int:
         """Size of the file that a stage goes on from."""
         return 4 * (2 * self.trained + self.moments)
+
+
+@cache
+def meta_denoiser(config: LinGenConfig, dtype: torch.dtype = torch.float32) -> LinGen:
+    """Build a denoiser on the meta device, once: drawing weights takes time even there."""
+    with torch.device("meta"):
+        return LinGen(config).to(dtype)
+
+
+@cache
+def meta_autoencoder(config: TAEConfig, dtype: torch.dtype = torch.float32) -> TemporalAutoencoder:
+    """Build an autoencoder on the meta device, once."""
+    with torch.device("meta"):
+        return TemporalAutoencoder(config).to(dtype)
 
 
 def parameters_of(network: nn.Module) -> Parameters:
@@ -84,9 +100,8 @@ def batch_flops(
 
 def encoding_flops(config: TAEConfig, frames: int, size: tuple[int, int]) -> int:
     """Count the operations of encoding one clip of `frames` frames."""
-    with torch.device("meta"):
-        network = TemporalAutoencoder(config)
-        video = torch.zeros(1, 3, frames, size[1], size[0])
+    network = meta_autoencoder(config)
+    video = torch.zeros(1, 3, frames, size[1], size[0], device="meta")
     with torch.inference_mode():
         return _counted(lambda: network.encode(video))
 
@@ -95,9 +110,8 @@ def autoencoder_flops(stage: AutoencoderStage) -> int:
     """Count the operations of the autoencoder's whole training."""
 
     def step(clips: int, frames: int, size: int, trained: int) -> int:
-        with torch.device("meta"):
-            network = TemporalAutoencoder(stage.config())
-            video = torch.zeros(1, 3, frames, size, size)
+        network = meta_autoencoder(stage.config())
+        video = torch.zeros(1, 3, frames, size, size, device="meta")
         with torch.inference_mode():
             mean, _ = network.posterior(video)
             coded = _counted(lambda: network.posterior(video))

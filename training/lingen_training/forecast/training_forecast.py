@@ -12,8 +12,6 @@ import torch
 from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.flops import Shape
 from lingen_models.network_config import LinGenConfig, TAEConfig
-from lingen_models.networks.denoiser import LinGen
-from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.registry import Registry
@@ -26,6 +24,8 @@ from lingen_training.forecast.stage_costs import (
     Parameters,
     autoencoder_flops,
     batch_flops,
+    meta_autoencoder,
+    meta_denoiser,
     parameters_of,
 )
 from lingen_training.frozen_parts import check_sizes, part_records
@@ -241,9 +241,7 @@ class _Costs:
         section = self.run.recipe.autoencoder
         if not isinstance(section, AutoencoderStage):
             return None
-        with torch.device("meta"):
-            network = TemporalAutoencoder(section.config())
-        return section.config(), sum(part.numel() for part in network.parameters())
+        return section.config(), parameters_of(meta_autoencoder(section.config())).all
 
     def autoencoder(self) -> StageForecast | None:
         """The training of the autoencoder, or of its decoder; None where it is a plugin's, or there
@@ -258,8 +256,7 @@ class _Costs:
             if not section.decoder_steps:
                 return None
             section = section.model_copy(update={"steps": 0})  # the decoder alone
-        with torch.device("meta"):
-            counted = parameters_of(TemporalAutoencoder(section.config()))
+        counted = parameters_of(meta_autoencoder(section.config()))
         sizes = ((section.batch, section.size), (section.full_batch, section.full_size))
         cases = [(batch, section.frames, size) for batch, size in sizes if section.steps]
         if section.decoder_steps:
@@ -308,9 +305,7 @@ class _Costs:
         if (own := self.own_codec()) is not None:
             others += own[1] * self.dtype.itemsize
         if self.teacher is not None:
-            with torch.device("meta"):
-                teacher = LinGen(self.teacher)
-            others += sum(part.numel() for part in teacher.parameters()) * self.dtype.itemsize
+            others += parameters_of(meta_denoiser(self.teacher)).all * self.dtype.itemsize
         memory = self.memory(counted, int(held), int(clips), others)
         return StageForecast(
             stage.name, stage.steps, tokens * stage.batches, stage.steps * flops, seconds, memory

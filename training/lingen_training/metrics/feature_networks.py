@@ -173,7 +173,7 @@ def _transformer(
         kind = "CLIP" if mark == "vision_config" else "DINO or another vision transformer"
         raise NetworkError(f"{folder} has a {config.model_type}, not {kind}")
     try:
-        network, told = AutoModel.from_pretrained(
+        network, report = AutoModel.from_pretrained(
             str(folder),
             local_files_only=True,
             trust_remote_code=False,
@@ -183,7 +183,7 @@ def _transformer(
         )
     except Exception as error:
         raise NetworkError(f"no network can be read from {folder}: {_line(error)}") from error
-    missing = sorted(one for one in told["missing_keys"] if not one.startswith(ignored))
+    missing = sorted(one for one in report["missing_keys"] if not one.startswith(ignored))
     if missing:
         raise NetworkError(f"weights in {folder} lack {len(missing)} tensors, such as {missing[0]}")
     return network.eval().to(device), network.config

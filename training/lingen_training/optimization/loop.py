@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.whole_file import write_whole
-from lingen_training.optimization.curves import read_log
 from lingen_training.optimization.optimizer import MasterWeights
-from lingen_training.optimization.parallel import Group
+from lingen_training.optimization.parallel import Group, pieces_like
+from lingen_training.optimization.stage_logs import Sample, Watcher, append, rewind
 from lingen_training.optimization.state_files import find_state
 
 Report = Callable[[str], None]
 """Takes one line of progress; the caller decides where it goes."""
+_PATIENCE = 20
+"""Steps in a row without a finite gradient after which a training ends."""
+
+
+class DivergedError(FloatingPointError):
+    """Stage that no longer has finite gradients."""
+
+    def __init__(self, stage: str, step: int, saved: int) -> None:
+        super().__init__(f"{stage}: no finite gradient in steps {step - _PATIENCE + 1} to {step}")
+        self.stage = stage
+        self.saved = saved
+        """Steps of the last state that was saved; 0 where none was."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,9 @@ def run_loop(
     batches: int = 1,
     validate: Callable[[], dict[str, float]] | None = None,
     validate_every: int = 0,
+    sample: Callable[[], Sequence[Sample]] | None = None,
+    sample_every: int = 0,
+    watchers: Sequence[Watcher] = (),
     log_every: int = 10,
     save_every: int = 200,
 ) -> None:
@@ -57,17 +69,24 @@ def run_loop(
 
     `loss_of(step, batch)` returns {"loss": ..., parts by name ...} of one of the `batches` of a
     step and draws its data from these numbers, so a resumed run sees what an uninterrupted one
-    would have seen. Its part "tokens", if any, is a count. The processes of the group of `weights`
-    share the batches out. Losses go to `folder/NAME.jsonl`, one object per `log_every` steps.
+    would have seen. The names are the same for all batches. A part of two numbers is a sum and a
+    count, and what is logged is their quotient, if the count is not 0; any other is logged as the
+    mean over batches, and "tokens", if any, is a count. The processes of the group of `weights`
+    share the batches out, or compute a part of every one (`Group.parts`). Losses go to
+    `folder/NAME.jsonl`, one object per `log_every` steps.
 
     Every `validate_every` steps, and at the end, the results of `validate` with the averaged
-    weights in the network go to `folder/NAME.validation.jsonl`.
+    weights in the network go to `folder/NAME.validation.jsonl`. Likewise every `sample_every`
+    steps `watchers` get the clips of `sample`, which is called in the leading process, or in all
+    that share the network. `watchers` are told of all of this.
 
-    Raises FloatingPointError when 20 steps in a row have no finite gradient.
+    Steps whose gradient is not finite change nothing but the number of steps. Raises DivergedError
+    when there are 20 in a row.
     """
     group = weights.group
     state, begun = folder / f"{name}{weights.state_suffix}", find_state(folder, name)
     log, checks = folder / f"{name}.jsonl", folder / f"{name}.validation.jsonl"
+    watchers = watchers if group.leads else ()
     elapsed, tokens = 0.0, 0.0
     if begun is not None:
         metadata = weights.load(begun)
@@ -75,86 +94,110 @@ def run_loop(
         if group.leads:
             report(f"{name}: going on at step {weights.steps} of {schedule.steps}")
     if group.leads:
-        _rewind(log, weights.steps)
-        _rewind(checks, weights.steps)
-    sums: dict[str, float] = {}
-    began, first, bad = time.monotonic(), weights.steps, 0
+        rewind(log, weights.steps)
+        rewind(checks, weights.steps)
+    for watcher in watchers:
+        watcher.begun(name, weights.steps)
+    sums: dict[str, Tensor] = {}
+    began, first, bad, saved = time.monotonic(), weights.steps, 0, weights.steps
+    spent = 0.0  # seconds in the steps since the last record
     while weights.steps < schedule.steps:
-        step = weights.steps
+        step, now = weights.steps, time.monotonic()
         found = []
-        for batch in group.own(batches):
+        for batch in group.batches(batches):
             parts = loss_of(step, batch)
             parts["loss"].backward()  # type: ignore[no-untyped-call]
-            found.append({key: float(value.detach()) for key, value in parts.items()})
-        norm = weights.step(schedule.at(step), batches)
-        bad = 0 if math.isfinite(norm) else bad + 1
-        if bad:
+            found.append({key: value.detach().cpu().double() for key, value in parts.items()})
+        norm = weights.step(schedule.at(step), group.parts(batches))
+        spent += time.monotonic() - now
+        if math.isfinite(norm):
+            bad = 0
+            for values in found:
+                values |= {"norm": torch.tensor(norm).double(), "count": torch.ones(()).double()}
+                for key, value in values.items():
+                    sums[key] = sums[key] + value if key in sums else value
+        else:
+            bad += 1
             weights.steps += 1
-            if bad >= 20:
-                raise FloatingPointError(f"{name}: no finite gradient since step {step - 19}")
-            continue
-        for values in found:
-            for key, value in values.items():
-                sums[key] = sums.get(key, 0.0) + value
-        sums["norm"] = sums.get("norm", 0.0) + norm * len(found)
-        sums["count"] = sums.get("count", 0.0) + len(found)
+            if bad == _PATIENCE:
+                raise DivergedError(name, step, saved)
         done = weights.steps
-        if done % log_every == 0 or done == schedule.steps:
+        if sums and _due(done, log_every, schedule):
             sums = _over_all(sums, group)
-            count = sums.pop("count")
-            tokens += sums.pop("tokens", 0.0)
-            means = {key: total / count for key, total in sums.items()}
-            sums = {}
+            seen = float(sums.pop("tokens", 0.0))
+            means = _means(sums) | {"learning_rate": schedule.at(step)}
+            tokens += seen
             seconds = elapsed + time.monotonic() - began
             pace = (time.monotonic() - began) / (done - first)
             record = {"step": done, "seconds": round(seconds, 1), **_rounded(means)}
             if tokens:
                 record["tokens"] = int(tokens)
+                record |= _rounded({"tokens_per_second": seen / spent})
+            sums, spent = {}, 0.0
             if group.leads:
-                _append(log, record)
+                append(log, record)
                 report(_line(name, done, schedule.steps, means, pace))
-        if validate is not None and (
-            done == schedule.steps or (validate_every and done % validate_every == 0)
-        ):
+            for watcher in watchers:
+                watcher.logged(name, record)
+        if validate is not None and _due(done, validate_every, schedule):
             weights.use(weights.average)
             marks = validate()
             weights.use(weights.master)
+            record = {"step": done, "tokens": int(tokens), **_rounded(marks)}
             if group.leads:
-                _append(checks, {"step": done, "tokens": int(tokens), **_rounded(marks)})
+                append(checks, record)
                 report(f"{name} {done}: " + " ".join(f"{k} {v:.4f}" for k, v in marks.items()))
-        if (group.leads or group.sharded) and (done % save_every == 0 or done == schedule.steps):
-            seconds = elapsed + time.monotonic() - began
-            weights.save(state, {"seconds": f"{seconds:.1f}", "tokens": f"{tokens:.0f}"})
+            for watcher in watchers:
+                watcher.validated(name, record)
+        sampling = watchers or group.sharded
+        if sample is not None and sampling and _due(done, sample_every, schedule):
+            weights.use(weights.average)
+            samples = sample()
+            weights.use(weights.master)
+            for watcher in watchers:
+                watcher.sampled(name, done, samples)
+        if _due(done, save_every, schedule):
+            saved = done
+            if group.leads or group.sharded:
+                seconds = elapsed + time.monotonic() - began
+                weights.save(state, {"seconds": f"{seconds:.1f}", "tokens": f"{tokens:.0f}"})
+            for watcher in watchers:
+                watcher.saved()
 
 
-def _over_all(sums: dict[str, float], group: Group) -> dict[str, float]:
+def _due(done: int, every: int, schedule: Schedule) -> bool:
+    """Tell whether something is done after every `every` steps, and at the end, is due."""
+    return done == schedule.steps or (every > 0 and done % every == 0)
+
+
+def _means(sums: dict[str, Tensor]) -> dict[str, float]:
+    """Means of parts that were summed over "count" batches, and the quotients of those that are a
+    sum and a count."""
+    count = float(sums["count"])
+    found = {}
+    for key, value in sums.items():
+        if value.dim():
+            if value[1]:
+                found[key] = float(value[0] / value[1])
+        elif key != "count":
+            found[key] = float(value) / count
+    return found
+
+
+def _over_all(sums: dict[str, Tensor], group: Group) -> dict[str, Tensor]:
     """Sums over the processes of a group, which have the same keys."""
-    keys = list(sums)
-    values = torch.tensor([sums[key] for key in keys], dtype=torch.float64)
-    group.sum(values)
-    return dict(zip(keys, values.tolist(), strict=True))
+    flat = torch.cat([value.flatten() for value in sums.values()])
+    group.sum(flat)
+    return dict(zip(sums, pieces_like(flat, list(sums.values())), strict=True))
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(record) + "\n")
-
-
-def _rewind(log: Path, step: int) -> None:
-    """Drop records after `step`, which will be written again, and a line that a kill cut off."""
-    if not log.exists():
-        return
-    kept = [record for record in read_log(log) if record["step"] <= step]
-    write_whole(log, "".join(json.dumps(record) + "\n" for record in kept).encode())
-
-
-def _rounded(means: dict[str, float]) -> dict[str, float]:
+def _rounded(means: Mapping[str, float]) -> dict[str, float]:
     return {key: float(f"{value:.5g}") for key, value in means.items()}
 
 
-def _line(name: str, done: int, steps: int, means: dict[str, float], pace: float) -> str:
+def _line(name: str, done: int, steps: int, means: Mapping[str, float], pace: float) -> str:
     left = int(pace * (steps - done))
-    numbers = " ".join(f"{key} {value:.4g}" for key, value in means.items())
+    numbers = " ".join(f"{key} {value:.4g}" for key, value in means.items() if "/" not in key)
     return (
         f"{name} {done}/{steps} {numbers} {pace:.2f} s/step "
         f"ETA {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"

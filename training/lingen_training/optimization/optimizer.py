@@ -128,7 +128,7 @@ class MasterWeights:
     @torch.no_grad()
     def step(self, learning_rate: float, batches: int = 1) -> float:
         """Apply the mean of the gradients that backward left on the network in every process of the
-        group, after `batches` batches in all; returns its norm."""
+        group, after `batches` batches (or parts of such) in all; returns its norm."""
         found = self._gradients()
         norm = self._norm(found) / batches
         if torch.isfinite(norm):

@@ -1,7 +1,8 @@
-"""Several processes that train one network on a CPU: each computes some batches of a step.
+"""Several processes that train one network: each computes some batches of a step, or a part of
+every batch.
 
 On two cores, two processes of one thread each are a third faster than one process of two threads:
-small operations do not spread over threads. Gradients are summed by torch.distributed (gloo).
+small operations do not spread over threads. Gradients are summed by torch.distributed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import datetime
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as distributed
 from torch import Tensor
+
+from lingen_models.parallel.slabs import Slabs
 
 _PATIENCE = datetime.timedelta(days=2)
 """Time that processes wait for one another: the first one may render a whole dataset."""
@@ -33,6 +36,8 @@ class Group:
     size: int = 1
     sharded: bool = False
     """Parameters and optimizer state are divided over the processes."""
+    splits_clips: bool = False
+    """All processes work on every batch, each on a slab of its latent frames."""
 
     @property
     def leads(self) -> bool:
@@ -42,6 +47,22 @@ class Group:
     def own(self, count: int) -> range:
         """Those of `count` pieces of work that this process does."""
         return range(self.rank, count, self.size)
+
+    def batches(self, count: int) -> range:
+        """Those of the `count` batches of a step that this process works on."""
+        return range(count) if self.splits_clips else self.own(count)
+
+    def parts(self, count: int) -> int:
+        """Parts in which the processes compute `count` batches. The loss of a part is such that
+        the mean over the parts of a batch is the loss of the batch."""
+        return count * self.size if self.splits_clips else count
+
+    def slabs(self, frames: int) -> Slabs | None:
+        """The division of a clip of so many latent frames; None where each process that works on
+        it computes the whole clip, as those with fewer frames than processes are."""
+        if not self.splits_clips or frames < self.size:
+            return None
+        return Slabs.even(frames, self.size, self.rank)
 
     def sum(self, tensor: Tensor) -> None:
         """Put the sum over all processes in place of `tensor`."""
@@ -79,10 +100,11 @@ def grouped(
     arguments: Mapping[str, Any],
     *,
     sharded: bool = False,
+    splits_clips: bool = False,
 ) -> Iterator[Group]:
     """Start processes that call `work(**arguments, group=...)`, and yield the group to this one.
 
-    `sharded` is a mark of the group, and makes one even of a single process.
+    `sharded` and `splits_clips` are marks of the group; the first makes one even of one process.
     They share the threads of this process evenly. Each sees the same `arguments`, which have to
     be picklable. When the block ends, or fails, they are ended.
     """
@@ -91,23 +113,26 @@ def grouped(
         return
     before = torch.get_num_threads()
     threads = max(1, before // processes)
-    context = torch.multiprocessing.get_context("spawn")
+    # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
+    forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
+    get_context = torch.multiprocessing.get_context
+    context = get_context("forkserver") if forks else get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
+        groups = [Group(rank, processes, sharded, splits_clips) for rank in range(processes)]
         others = [
             context.Process(
                 target=_join,
-                args=(store, Group(rank, processes, sharded), threads, work, dict(arguments)),
+                args=(store, group, threads, work, dict(arguments)),
                 daemon=True,
             )
-            for rank in range(1, processes)
+            for group in groups[1:]
         ]
         for other in others:
             other.start()
         try:
-            group = Group(0, processes, sharded)
-            _open(store, group, threads)
-            yield group
+            _open(store, groups[0], threads)
+            yield groups[0]
             distributed.barrier()
         except RuntimeError as error:  # as gloo raises for a connection that was cut
             for rank, other in enumerate(others, start=1):
@@ -136,7 +161,9 @@ def launched_rank() -> int:
 
 
 @contextmanager
-def launched_group(device: str, *, sharded: bool = False) -> Iterator[Group]:
+def launched_group(
+    device: str, *, sharded: bool = False, splits_clips: bool = False
+) -> Iterator[Group]:
     """Join the processes that a launcher has started, each with a GPU of its own where `device` is
     cuda, and yield their group."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -144,7 +171,7 @@ def launched_group(device: str, *, sharded: bool = False) -> Iterator[Group]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_PATIENCE)
     try:
-        yield Group(rank, size, sharded)
+        yield Group(rank, size, sharded, splits_clips)
         distributed.barrier()
     finally:
         distributed.destroy_process_group()
@@ -173,5 +200,6 @@ def _join(
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides when to stop
     _open(store, group, threads)
-    work(**arguments, group=group)
-    distributed.barrier()
+    with suppress(FloatingPointError):  # which the first process reports
+        work(**arguments, group=group)
+        distributed.barrier()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from lingen_models.checkpoints.whole_file import write_whole
@@ -89,6 +89,14 @@ class ShardedWeights(MasterWeights):
         square = super()._norm(tensors).square()
         self.group.sum(square)
         return square.sqrt()
+
+    def use(self, values: Iterable[Tensor]) -> None:
+        """Put these parameters into the network, which gathers them anew: after a pass without
+        gradients, FSDP keeps some as they were."""
+        super().use(values)
+        for module in self.network.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def averaged(self) -> dict[str, Tensor]:
         """The exponential moving average of the whole parameters, by name, on the CPU."""

@@ -64,9 +64,9 @@ def ground_truth(
         begin = picked.begins[row]
         whole = object_courses(scene, starts[row], total, size, stride)
         courses[row, : len(scene.objects)] = whole[:, begin : begin + frames]
-        for layer, thing in enumerate(scene.objects):
-            names[row, layer, SHAPES.index(thing.shape)] = 2
-            names[row, layer, len(SHAPES) + list(COLORS).index(thing.color)] = 2
+        for layer, obj in enumerate(scene.objects):
+            names[row, layer, SHAPES.index(obj.shape)] = 2
+            names[row, layer, len(SHAPES) + list(COLORS).index(obj.color)] = 2
         grounds[row, list(BACKGROUNDS).index(scene.background)] = 1
     middle_y, middle_x = ((torch.arange(count) + 0.5) * TOKEN for count in grid)
     x = courses[..., 0] - corners[:, 0, None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,33 @@ from torch import Tensor
 from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE
+from lingen_models.parallel.slabs import Slabs
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.denoise import TextFeatures
 from lingen_models.sampling.flow import interpolate, logit_normal_times, velocity
-from lingen_training.datasets.buckets import Draw, draws_of, told
+from lingen_training.datasets.buckets import Draw, bucket_lines, draws_of
 from lingen_training.datasets.clip_cache import ClipCache, LatentClips, Shard, fill_caches
-from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of
-from lingen_training.datasets.world import PLAYGROUND, World
+from lingen_training.datasets.clip_layouts import LayoutBatch, layouts_of, measured_layouts
+from lingen_training.datasets.world import PLAYGROUND, MeasuredWorld, World
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.parallel import ALONE, Group
+from lingen_training.optimization.stage_logs import Sample, Watcher
 from lingen_training.stages.alignment import AlignmentHead, ground_truth
 from lingen_training.stages.distillation import Question, distil_loss, train_only
 from lingen_training.stages.few_steps import Jump, jump_loss
 from lingen_training.stages.pair import Pair
+from lingen_training.stages.samples import prompts_of, sample_clips, shape_of
 from lingen_training.stages.validation import fixed_clips, object_loss
 from lingen_training.training_recipe import DenoiserStage, FewSteps, Source
 
 _ALIGNED_AFTER = 4
 """The block whose tokens are aligned with the ground truth."""
+_NOISE = ("0-0.2", "0.2-0.4", "0.4-0.6", "0.6-0.8", "0.8-1")
+"""Noise levels, 1 minus the flow time, by which losses are logged."""
+_FRAMES = ("0", "1-2", "3-6", "7-14", "15-30", "31-62", "63-")
+"""Latent frames of a clip by which losses are logged: each bin is twice as long as the one
+before."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,14 @@ class Supply:
         draws = data.draws(stage)
         self.sources = [draw.source for draw in draws]
         self.caches = [data.cache(draw) for draw in draws]
-        for line in told(draws):
+        for line in bucket_lines(draws):
             report(f"{stage.name}: {line}")
+        lengths = {source.latent_frames for source in self.sources}
+        for frames in sorted(lengths) if group.splits_clips else []:
+            if group.slabs(frames) is None:
+                report(
+                    f"{stage.name}: every process computes clips of {frames} latent frames whole"
+                )
         self.report = report
         self.group = group
         self._generations: list[int] = []
@@ -147,6 +162,7 @@ def train_stage(
     keep: Callable[[], None],
     teacher: LinGen | None = None,
     group: Group = ALONE,
+    watchers: Sequence[Watcher] = (),
 ) -> dict[str, Tensor]:
     """Train `pair` in place through one stage; returns the averaged parameters by name.
 
@@ -194,9 +210,12 @@ def train_stage(
             data.world,
             supply.sources,
         )
+        slabs = group.slabs(batch.latents.shape[2])
         tokens = torch.tensor(batch.tokens(config.patch))
+        if group.splits_clips and not group.leads:
+            tokens.zero_()  # the first process counts for all
         if stage.distil is None:
-            return {**flow_losses(trained, stage, batch, rng), "tokens": tokens}
+            return {**flow_losses(trained, stage, batch, rng, slabs), "tokens": tokens}
         assert teacher is not None
         if stage.few_steps is not None:
             jump = jump_of(pair, stage, stage.few_steps, batch, rng)
@@ -218,6 +237,12 @@ def train_stage(
                 keep()
             return object_loss(trained, clips, sharing, layout=stage.layout > 0)
 
+    sample: Callable[[], list[Sample]] | None = None
+    if stage.sample_every:
+        shape = shape_of(data.draws(stage))
+        prompts = prompts_of(stage, data.world, still=shape[0] == 1)
+        sample = partial(sample_clips, trained, data.autoencoder, stage, prompts, shape)
+
     run_loop(
         name=stage.name,
         weights=weights,
@@ -228,6 +253,9 @@ def train_stage(
         batches=stage.batches,
         validate=validate,
         validate_every=stage.validate_every,
+        sample=sample,
+        sample_every=stage.sample_every,
+        watchers=watchers,
     )
     pair.alignment = None
     pair.requires_grad_(True)
@@ -272,8 +300,11 @@ def draw_batch(
             more["natural"] = stage.natural
         captions.append(world.caption(scene, seed, still=frames == 1, **more))
     layout = None
+    square = picked.latents.shape[-1] == picked.latents.shape[-2]
     if stage.layout and knows_scenes:
         layout = layouts_of(picked, starts, total, source.size, stride, stage.layout, rng)
+    elif stage.layout and isinstance(world, MeasuredWorld) and square:
+        layout = measured_layouts(picked, world, total, stride, stage.layout, rng)
     first = rng.randint(1, last) if inside else 0
     facts = None
     if stage.alignment and knows_scenes:
@@ -318,29 +349,69 @@ def question_of(pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Rand
 
 
 def flow_losses(
-    pair: Pair, stage: DenoiserStage, batch: Batch, rng: random.Random
+    pair: Pair,
+    stage: DenoiserStage,
+    batch: Batch,
+    rng: random.Random,
+    slabs: Slabs | None = None,
 ) -> dict[str, Tensor]:
     """The "loss" to train on, and its parts: "flow", the mean squared error of the velocity over
-    the frames that are not clean, and "alignment" where the batch has facts."""
-    asked = question_of(pair, stage, batch, rng)
+    the frames that are not clean, by noise level and by latent frame (`binned`), and of a stage
+    that aligns "flow" and "alignment", which counts batches that have facts.
+
+    With `slabs`, the network is given the latent frames that this process holds. The losses are
+    then those whose mean over the processes is the loss of the batch.
+    """
+    question = question_of(pair, stage, batch, rng)
     seen: list[Tensor] = []
     handle = None
     if batch.facts is not None:
         block = pair.denoiser.blocks[min(_ALIGNED_AFTER, len(pair.denoiser.blocks)) - 1]
         handle = block.register_forward_hook(lambda module, given, found: seen.append(found))
     try:
-        found = asked.of(pair.denoiser).float()
+        if slabs is None:
+            found = question.of(pair.denoiser).float()
+        else:
+            found = question.of_slab(pair.denoiser, slabs).float()
     finally:
         if handle is not None:
             handle.remove()
-    error = (found - asked.target).square().mean((1, 3, 4))
-    noisy = (asked.times < 1).float()
-    flow: Tensor = (error * noisy).sum() / noisy.sum()
-    if batch.facts is None or pair.alignment is None:
-        return {"loss": flow}
-    facts = batch.facts.to(found.device)
-    alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
-    return {"loss": flow + stage.alignment * alignment, "flow": flow, "alignment": alignment}
+    noisy = (question.times < 1).float()
+    own, frames, processes = slice(None), noisy.shape[1], 1
+    if slabs is not None:
+        own, frames, processes = slice(*slabs.own), slabs.size, len(slabs.stretches)
+    error = (found - question.target[:, :, own]).square().mean((1, 3, 4))
+    flow: Tensor = processes * (error * noisy[:, own]).sum() / noisy.sum()
+    parts = {"loss": flow, **binned(error.detach(), question.times, own)}
+    if not stage.alignment:
+        return parts
+    parts |= {"flow": flow, "alignment": torch.zeros(2)}
+    if batch.facts is not None and pair.alignment is not None:
+        facts = batch.facts[:, own].to(found.device)
+        alignment = (pair.alignment(seen[0]).float() - facts).square().mean()
+        alignment = alignment * (processes * frames / noisy.shape[1])
+        parts["loss"] = flow + stage.alignment * alignment
+        parts["alignment"] = torch.stack((alignment, torch.ones_like(alignment)))
+    return parts
+
+
+def binned(error: Tensor, times: Tensor, own: slice = slice(None)) -> dict[str, Tensor]:
+    """Sum and count of errors (B, t) of the `own` latent frames at flow times (B, T), clean frames
+    left out, by noise level (`noise/0.2-0.4`), and of clips by latent frame (`frame/2-3`)."""
+    rows, frames = times.shape
+    times = times[:, own]
+    noisy = (times < 1).float()
+    level = ((1 - times) * len(_NOISE)).long().clamp(0, len(_NOISE) - 1)
+    place = torch.arange(frames, device=error.device)[own] + 1
+    frame = place.log2().long().clamp(max=len(_FRAMES) - 1).expand(rows, -1)
+    both = torch.stack((error * noisy, noisy), -1)
+    found: dict[str, Tensor] = {}
+    for kind, names, bins in (("noise", _NOISE, level), ("frame", _FRAMES, frame)):
+        sums = both.new_zeros((len(names), 2))
+        if kind == "noise" or frames > 1:
+            sums.index_add_(0, bins.flatten(), both.flatten(0, 1))
+        found |= {f"{kind}/{name}": pair for name, pair in zip(names, sums, strict=True)}
+    return found
 
 
 def jump_of(

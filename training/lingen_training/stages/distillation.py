@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lingen_models.networks.block import Block
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures
+from lingen_models.parallel.slabs import Slabs
 from lingen_training.stages.pair import Pair
 from lingen_training.training_recipe import Distilled
 
@@ -46,6 +47,21 @@ class Question:
         )
         return found
 
+    def of_slab(self, denoiser: nn.Module, slabs: Slabs) -> Tensor:
+        """The answer of `denoiser` for the latent frames that this process holds."""
+        own = slice(*slabs.own)
+        layout = self.layout and replace(self.layout, discs=self.layout.discs[:, own])
+        found: Tensor = denoiser(
+            self.latents[:, :, own],
+            self.times[:, own],
+            self.features,
+            self.masks,
+            self.first_frame,
+            layout,
+            slabs,
+        )
+        return found
+
 
 def train_only(pair: Pair, distil: Distilled | None) -> None:
     """Freeze all of `pair` that such a stage does not train."""
@@ -54,7 +70,7 @@ def train_only(pair: Pair, distil: Distilled | None) -> None:
         part.requires_grad_(trained in name)
 
 
-def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:
+def distil_loss(student: LinGen, teacher: LinGen, question: Question) -> Tensor:
     """Measure how far the student's mixers are from the teacher's, on what those are given: the
     squared error over the mean square of the teacher's answer, mean over the layers."""
     seen: list[tuple[Tensor, Tensor]] = []
@@ -69,7 +85,7 @@ def distil_loss(student: LinGen, teacher: LinGen, asked: Question) -> Tensor:
     ]
     try:
         with torch.no_grad():
-            asked.of(teacher)
+            question.of(teacher)
     finally:
         for hook in hooks:
             hook.remove()

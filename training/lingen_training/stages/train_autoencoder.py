@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from lingen_playground import Scene, close_up_scene
 from lingen_training.datasets.world import PLAYGROUND, World, rendered
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
+from lingen_training.optimization.stage_logs import Watcher
 from lingen_training.training_recipe import AutoencoderStage
 
 
@@ -32,6 +34,7 @@ def train_autoencoder(
     report: Report,
     world: World = PLAYGROUND,
     name: str = "autoencoder.safetensors",
+    watchers: Sequence[Watcher] = (),
 ) -> Path:
     """Train, measure the latents' scale, and write the weights into `folder`."""
     torch.manual_seed(seed)
@@ -68,6 +71,7 @@ def train_autoencoder(
         schedule=schedule,
         folder=folder,
         report=report,
+        watchers=watchers,
     )
     weights.use(weights.average)
     quality = _measure(network, stage, seed, device, world)
@@ -94,6 +98,7 @@ def train_decoder(
     device: str,
     report: Report,
     world: World = PLAYGROUND,
+    watchers: Sequence[Watcher] = (),
 ) -> Path:
     """Train the decoder of the autoencoder in the file `whole` on longer clips, and write
     `folder/autoencoder.safetensors`. Its encoder stays as it is."""
@@ -143,6 +148,7 @@ def train_decoder(
         report=report,
         validate=validate if stage.decoder_validate_every else None,
         validate_every=stage.decoder_validate_every,
+        watchers=watchers,
     )
     weights.use(weights.average)
     path = folder / "autoencoder.safetensors"
@@ -195,12 +201,15 @@ def clips(
     decoder: bool = False,
 ) -> Tensor:
     """One batch of (B, 3, frames, size, size): small clips and full-size ones in turn; for the
-    `decoder`, every second small one of the playground is seen from half the distance, and
-    `decoder_fast` of them show something that bounces or moves quickly."""
+    `decoder`, every second small one of the playground is seen from half the distance,
+    `decoder_fast` of them show something that bounces or moves quickly, and of another world
+    `decoder_replay` of the batches are of the playground."""
     full = step % 2 == 1
     size = stage.full_size if full else stage.size
     count = stage.full_batch if full else stage.batch
     rng = random.Random(f"{seed}/autoencoder/{step}")
+    if decoder and world is not PLAYGROUND and _drawn(rng, stage.decoder_replay):
+        world = PLAYGROUND
     near = decoder and world is PLAYGROUND and step % 4 == 0
     sample = close_up_scene if near else world.sample_scene
     scenes = []
@@ -218,7 +227,7 @@ def _drawn(rng: random.Random, share: float) -> bool:
 
 
 def _is_fast(scene: Scene) -> bool:
-    return any(thing.motion == "bounces" or thing.speed == "quickly" for thing in scene.objects)
+    return any(obj.motion == "bounces" or obj.speed == "quickly" for obj in scene.objects)
 
 
 @torch.no_grad()

@@ -57,7 +57,8 @@ class RunsAsPipeline:
 def assemble(folder: Path, parts: Mapping[str, Any]) -> Any:
     """The modular pipeline in a folder with these parts; others stay empty.
 
-    Raises ValueError where it makes no video, or sound as well, and what `diffusers` raises.
+    Raises ValueError where it makes no video, or sound without an autoencoder for it, and what
+    `diffusers` raises.
     """
     logging.getLogger("diffusers.modular_pipelines").setLevel(logging.CRITICAL)  # it raises as well
     diffusers = import_module("diffusers")
@@ -68,7 +69,7 @@ def assemble(folder: Path, parts: Mapping[str, Any]) -> Any:
     output = next((one for one in _VIDEOS if one in outputs), None)
     if output is None:
         raise ValueError(f"its blocks give {', '.join(sorted(outputs)) or 'nothing'}, no video")
-    if any("audio" in one for one in outputs):
+    if any("audio" in one for one in outputs) and "audio_vae" not in pipe.component_names:
         raise ValueError("its blocks give sound beside the video, which lingen would lose")
     _without_bars(pipe._blocks)  # `blocks` is a copy
     known = set(pipe.component_names)
@@ -89,8 +90,11 @@ def _without_bars(blocks: Any) -> None:
 
 
 def _arguments(pipe: Any) -> dict[str, inspect.Parameter]:
+    made = {one.name for one in pipe.blocks.intermediate_outputs}  # by one block for another
     given = {
-        str(one.name): inspect.Parameter.empty if one.required else one.default
+        str(one.name): inspect.Parameter.empty
+        if one.required and one.default is None and one.name not in made
+        else one.default
         for one in pipe.blocks.inputs
         if one.name is not None
     }

@@ -1,0 +1,99 @@
+"""`lingen train --split-clips`: processes that share every clip, alone and under torchrun."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lingen_models.checkpoints.safetensors import load_tensors
+from lingen_training.optimization.stage_logs import read_log
+from tests.cli.protocols import Fails, RunHere
+from tests.tiny_recipe import tiny_recipe
+
+STAGES = """
+[[stage]]
+name = "short"
+steps = 10
+batches = 1
+layout = 0.5
+alignment = 0.1
+prefix = 0.5
+learning_rate = 1e-3
+validate_every = 10
+[[stage.source]]
+size = 64
+latent_frames = 3
+batch = 2
+clips = 2
+[[stage.source]]
+size = 64
+latent_frames = 1
+share = 0.25
+batch = 2
+clips = 2
+"""
+FLOAT32 = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
+"""Without the matrix units that bf16 needs, a processor trains in float32."""
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(tiny_recipe(STAGES), encoding="utf-8")
+    runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    runner += ["--master-port", "29413"]
+    told = {}
+    for name, start, more in (
+        ("one", [sys.executable], ["--processes", "1"]),
+        ("two", [sys.executable], ["--processes", "2", "--split-clips"]),
+        ("torchrun", runner, ["--split-clips", "--shard"]),
+    ):
+        command = [*start, "-m", "lingen_cli", "train", str(path), "--device", "cpu"]
+        result = subprocess.run(
+            [*command, "-o", str(tmp_path / name), *more],
+            capture_output=True,
+            text=True,
+            env=os.environ | FLOAT32,
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count(str(tmp_path / name)) == 1
+        told[name] = result.stderr
+    whole = "short: every process computes clips of 1 latent frames whole"
+    assert [whole in text for text in told.values()] == [False, True, True]
+    for kind in ("short.jsonl", "short.validation.jsonl"):
+        one, *others = (read_log(tmp_path / name / kind) for name in told)
+        assert one[-1]["step"] == 10
+        for log in others:
+            assert len(log) == len(one)
+            for found, expected in zip(log, one, strict=True):
+                assert found["tokens"] == expected["tokens"]
+                for key in ("loss", "flow", "alignment", "t0.25"):
+                    if key in expected:
+                        assert found[key] == pytest.approx(expected[key], abs=1e-4), key
+    alone, together = (
+        load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in ("one", "two")
+    )
+    assert alone.keys() == together.keys()
+    assert all(alone[name].allclose(together[name], atol=4e-3) for name in alone)
+
+
+def test_what_cannot_be_split(lingen_here: RunHere, fails: Fails, tmp_path: Path) -> None:
+    path, out = tmp_path / "tiny.toml", tmp_path / "out"
+
+    def refused(text: str, processes: int, *words: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        command = ("train", path, "-o", out, "--device", "cpu", "--split-clips")
+        fails(lingen_here(*command, "--processes", str(processes)), 65, *words)
+        assert not (out / "recipe.json").exists()
+
+    text = tiny_recipe(STAGES)
+    refused(text, 4, "at most 3 latent frames", "over 4 processes", "--processes 3")
+    refused(text, 1, "one process has nothing to split clips with", "--processes 2")
+    refused(tiny_recipe(STAGES, mixer="attention"), 2, "full attention cannot be split")
+    distils = text.replace('name = "short"', 'name = "short"\ndistil = "mixer"')
+    distils = distils.replace("alignment = 0.1\n", "")
+    refused(distils, 2, "stage short distils, which --split-clips cannot")
