@@ -170,7 +170,7 @@ def prepare(
     import json
 
     from lingen_cli.datasets.footage import read_footage
-    from lingen_cli.datasets.preparation import find_codec, find_texts, told
+    from lingen_cli.datasets.preparation import find_codec, find_texts, line_of
     from lingen_cli.datasets.preparation import prepare as prepare_footage
     from lingen_cli.datasets.prepare_plan import Options, given_target, targets_of
     from lingen_cli.datasets.prepared_folder import REPORT
@@ -226,7 +226,7 @@ def prepare(
     if as_json:
         console.result(json.dumps(found.to_dict(), indent=2))
         return
-    warn_of([*found.unusable, *map(told, found.left_out)], printable(output / REPORT))
+    warn_of([*found.unusable, *map(line_of, found.left_out)], printable(output / REPORT))
     console.note(found.summary)
     console.path(output)
 

@@ -317,11 +317,11 @@ def _report(index: Index) -> str:
         *(f"  {line}" for line in index.unusable),
         "",
         f"{len(index.left_out)} stretches that are in no clip",
-        *(f"  {told(one)}" for one in index.left_out),
+        *(f"  {line_of(one)}" for one in index.left_out),
     ]
     return "\n".join(lines) + "\n"
 
 
-def told(one: LeftOut) -> str:
+def line_of(one: LeftOut) -> str:
     """A stretch that was left out, on one line."""
     return printable(f"{one.file}: {one.begin:.1f} to {one.end:.1f} s: {one.why}")

@@ -103,8 +103,8 @@ class Index:
     @property
     def summary(self) -> str:
         """Its figures on a line."""
-        told = "{clips} clips of {shots} shots, {minutes} min, from {files} of {files_in_all} files"
-        return told.format(**self.figures)
+        text = "{clips} clips of {shots} shots, {minutes} min, from {files} of {files_in_all} files"
+        return text.format(**self.figures)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `--json` prints."""
@@ -177,7 +177,7 @@ def _index(folder: Path, facts: Mapping[str, Any]) -> Index:
         )
         for place in (SHARDS, TEXTS)
     )
-    told = json.dumps([facts["autoencoder"], facts["options"], facts["shards"]], sort_keys=True)
+    content = json.dumps([facts["autoencoder"], facts["options"], facts["shards"]], sort_keys=True)
     return Index(
         folder,
         facts["footage"],
@@ -190,7 +190,7 @@ def _index(folder: Path, facts: Mapping[str, Any]) -> Index:
         tuple(LeftOut(**one) for one in facts["left_out"]),
         tuple(facts["unusable"]),
         facts["files"],
-        hashlib.sha256(told.encode()).hexdigest()[:16],
+        hashlib.sha256(content.encode()).hexdigest()[:16],
     )
 
 
@@ -219,8 +219,8 @@ class PreparedFolder:
         self.kept_frames = min((one.kept for one in self._clips), default=0)
         if clips is not None:
             kinds = sorted({one.run.tensor for one in self._clips})
-            told = json.dumps([index.fingerprint, kinds])
-            self.fingerprint = hashlib.sha256(told.encode()).hexdigest()[:16]
+            content = json.dumps([index.fingerprint, kinds])
+            self.fingerprint = hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def of(self, size: int, latent_frames: int) -> PreparedFolder:
         """The clips for a source of squares of one length. Raises ValueError without any."""
@@ -245,8 +245,8 @@ class PreparedFolder:
             trained = {one.trained for one in target.lengths}
             if target.buckets and set(target.sizes) == set(sizes) and trained == set(lengths):
                 return self._buckets(number, target)
-        told = " ".join(f"{width}x{height}" for width, height in sizes)
-        self._refuse(f"{told} with {' or '.join(map(str, lengths))} latent frames in buckets")
+        listed = " ".join(f"{width}x{height}" for width, height in sizes)
+        self._refuse(f"{listed} with {' or '.join(map(str, lengths))} latent frames in buckets")
 
     def _buckets(self, number: int, target: Target) -> dict[tuple[Size, int], PreparedFolder]:
         trained = {1: 1} | {one.kept: one.trained for one in target.lengths}
