@@ -77,6 +77,7 @@ def _run(
     os.dup2(writer.fileno(), 1)
     os.dup2(os.open(stderr, os.O_WRONLY | os.O_APPEND), 2)
     writer.close()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

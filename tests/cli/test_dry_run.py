@@ -36,14 +36,19 @@ def test_nothing_is_made_and_all_is_told(lingen_here: RunHere) -> None:
     done = lingen_here(*command, "--device-kind", "h100", "--json")
     assert done.returncode == 0 and done.stderr == "", done.stderr
     found = json.loads(done.stdout)
-    (stage,) = found["stages"]  # the autoencoder of lingen-mini is there
+    decoder, stage = found["stages"]  # the encoder of lingen-mini is there
+    assert (decoder["name"], decoder["steps"], decoder["tokens_per_step"]) == (
+        "autoencoder",
+        400,
+        0,
+    )
     assert (stage["name"], stage["steps"], stage["tokens_per_step"]) == ("finetune", 200, 7680)
-    assert found["tokens"] == 200 * 7680 and found["flops"] == stage["flops"]
+    assert found["tokens"] == 200 * 7680 and found["flops"] == decoder["flops"] + stage["flops"]
     assert stage["memory"]["total"] == sum(
         count for name, count in stage["memory"].items() if name != "total"
     )
     assert found["device"]["kind"] == "h100" and found["device"]["utilization"] == 0.35
-    assert found["days"] == stage["seconds"] / 86400
+    assert found["days"] == (decoder["seconds"] + stage["seconds"]) / 86400
     latents = 16 * 2 * (192 * 6 * 256 + 818 * 10 * 64 + 204 * 10 * 256)
     assert found["disk"]["latents"] == latents and found["fits"]
     told = lingen_here(*command)

@@ -62,7 +62,7 @@ def test_the_metadata(archives: tuple[set[str], set[str], str]) -> None:
     text = archives[2]
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
-    assert "Requires-Dist: torch<3,>=2.9" in text
+    assert "Requires-Dist: torch<2.14,>=2.9" in text
     assert "Project-URL: Source, https://" in text and "Project-URL: Issues, https://" in text
     required = [line for line in text.splitlines() if line.startswith("Requires-Dist:")]
     assert not any("mamba" in line for line in required)  # its build needs CUDA

@@ -53,8 +53,7 @@ def killed(command: tuple[Any, ...], place: Any, name: str) -> Any:
         setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         from lingen_cli.app import run
 
-        run([*command])
-        os._exit(0)
+        os._exit(run([*command]))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
