@@ -37,7 +37,7 @@ def test_nothing_is_made_and_all_is_told(lingen_here: RunHere) -> None:
     assert done.returncode == 0 and done.stderr == "", done.stderr
     found = json.loads(done.stdout)
     decoder, stage = found["stages"]  # the encoder of lingen-mini is there
-    assert (decoder["name"], decoder["steps"], decoder["tokens_per_step"]) == (
+    assert (decoder["name"], decoder["steps"], decoder["tokens"]) == ("autoencoder", 400, 0)
         "autoencoder",
         400,
         0,
