@@ -38,10 +38,6 @@ def test_nothing_is_made_and_all_is_told(lingen_here: RunHere) -> None:
     found = json.loads(done.stdout)
     decoder, stage = found["stages"]  # the encoder of lingen-mini is there
     assert (decoder["name"], decoder["steps"], decoder["tokens"]) == ("autoencoder", 400, 0)
-        "autoencoder",
-        400,
-        0,
-    )
     assert (stage["name"], stage["steps"], stage["tokens_per_step"]) == ("finetune", 200, 7680)
     assert found["tokens"] == 200 * 7680 and found["flops"] == decoder["flops"] + stage["flops"]
     assert stage["memory"]["total"] == sum(
