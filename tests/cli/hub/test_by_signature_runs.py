@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.cli.protocols import Fails, RunHere
 
@@ -50,6 +51,7 @@ def killed(command: tuple[Any, ...], place: Any, name: str) -> Any:
     in a module or in a class."""
     pid = os.fork()
     if pid == 0:
+        torch.set_num_threads(1)  # its pool of threads is not that of the parent
         setattr(place, name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
         from lingen_cli.app import run
 

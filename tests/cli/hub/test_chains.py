@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.cli.protocols import Collect, Fails, RunHere
 
@@ -139,6 +140,7 @@ def killed(command: tuple[str, ...]) -> Any:
     """Run a command in a process of its own that kills itself before its second clip."""
     pid = os.fork()
     if pid == 0:
+        torch.set_num_threads(1)  # its pool of threads is not that of the parent
         from lingen_cli.app import run
         from lingen_plugins.hub.by_signature import BySignature
 
