@@ -216,7 +216,7 @@ def _explained(recipe: Path) -> Iterator[None]:
 
 
 def _remedy(error: DivergedError, recipe: Path) -> str:
-    """What to do about a stage that diverged."""
+    """Return what to do about a stage that diverged."""
     from lingen_cli.files.printable import printable
     from lingen_training.shipped import shipped_recipes
 
@@ -249,7 +249,7 @@ def _check_log_targets(names: list[str]) -> None:
 
 
 def _watchers(folder: Path, device: str, log_targets: list[str]) -> list[Watcher]:
-    """Those who are told of a training in `folder`: its report, and other tools."""
+    """Make the watchers of a training in `folder`: its report, and other tools."""
     from lingen_cli.gallery.training_watcher import ReportWatcher
     from lingen_training.bench.machine import describe, in_words
     from lingen_training.optimization.scalar_logs import TensorBoardLog, WandbLog

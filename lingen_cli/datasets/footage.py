@@ -85,7 +85,9 @@ def read_footage(
 def _files(folder: Path) -> Iterator[Path]:
     for where, inside, names in os.walk(folder):
         inside[:] = sorted(name for name in inside if not name.startswith("."))
-        for name in sorted([*names, *inside]):  # a folder of such a name is told, and looked into
+        for name in sorted(
+            [*names, *inside]
+        ):  # a folder of such a name is reported, and looked into
             path = Path(where, name)
             if not name.startswith(".") and path.suffix.lower() in VIDEOS | IMAGES:
                 yield path

@@ -29,7 +29,7 @@ _GRACE = 5.0
 def prepare_parts(
     parts: Sequence[Part], jobs: int, on_part: Callable[[Part], None] = lambda part: None
 ) -> None:
-    """Prepare all parts in so many processes; `on_part` is told of each that is done.
+    """Prepare all parts in so many processes; `on_part` is called with each that is done.
 
     Raises what a process has raised, and OutOfMemory (71) where the system has killed one.
     """

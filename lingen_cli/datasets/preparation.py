@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _LOCK = ".lock"
 _TOUCHES = 1e-3
-"""Seconds between stretches that are told as one."""
+"""Seconds between stretches that are reported as one."""
 
 
 @dataclass(frozen=True)

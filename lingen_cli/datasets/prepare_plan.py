@@ -63,7 +63,7 @@ class Target:
 
     @property
     def name(self) -> str:
-        """Sizes and lengths as people are told."""
+        """Sizes and lengths for messages."""
         sizes = " ".join(f"{width}x{height}" for width, height in self.sizes)
         return f"{sizes}, {' or '.join(str(one.trained) for one in self.lengths)} latent frames"
 

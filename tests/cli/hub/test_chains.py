@@ -1,7 +1,6 @@
 """Clips that each begin with the last image of the one before: 20 seconds, and more of them."""
 
 import importlib.util
-import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+from lingen_plugins.hub.by_signature import BySignature
+from tests.cli.hub.test_by_signature_runs import killed
 from tests.cli.protocols import Collect, Fails, RunHere
 
 pytestmark = [
@@ -75,7 +76,6 @@ def test_each_clip_begins_with_the_last_image(
 def called_twin(command: tuple[str, ...]) -> Callable[..., Any]:
     """Return a function that calls the pipeline for a clip, from an image and with a seed."""
     import diffusers
-    import torch
 
     from lingen_cli.requests.recipe import recipe_from_video
     from lingen_plugins.hub.loading import is_modular, read_index
@@ -121,7 +121,8 @@ def test_twenty_seconds_extended_twice_and_killed_once(
         assert hub("extend", f"{prefix}a.mp4", "--seconds", "4", "-o", f"{prefix}b.mp4")
         last = ("extend", f"{prefix}b.mp4", "--seconds", "8", "-o", f"{prefix}c.mp4")
         if dies:
-            assert killed(last) == -signal.SIGKILL and not Path(f"{prefix}c.mp4").exists()
+            assert killed(last, BySignature, "_call", at=2) == -signal.SIGKILL
+            assert not Path(f"{prefix}c.mp4").exists()
             result = hub("resume", f"{prefix}c.mp4")
         else:
             result = hub(*last)
@@ -134,28 +135,6 @@ def test_twenty_seconds_extended_twice_and_killed_once(
     assert [len(one) for one in (a, b, c)] == [40, 48, 64]
     assert np.array_equal(a, b[:40]) and np.array_equal(b, c[:48])  # kept as they were
     assert hub("verify", "wc.mp4").returncode == 0
-
-
-def killed(command: tuple[str, ...]) -> Any:
-    """Run a command in a process of its own that kills itself before its second clip."""
-    pid = os.fork()
-    if pid == 0:
-        torch.set_num_threads(1)  # its pool of threads is not that of the parent
-        from lingen_cli.app import run
-        from lingen_plugins.hub.by_signature import BySignature
-
-        call, count = BySignature._call, []
-
-        def dying(self: Any, *given: Any, **named: Any) -> Any:
-            count.append(1)
-            if len(count) == 2:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(self, *given, **named)
-
-        BySignature._call = dying  # type: ignore[method-assign]
-        run([*command])
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_what_a_chain_cannot_do(hub: RunHere, command: tuple[str, ...], fails: Fails) -> None:

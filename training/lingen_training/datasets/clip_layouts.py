@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lingen_models.networks.embeddings import INSTANTS, LayoutFeatures, pad_objects, pooled
-from lingen_models.sampling.layout import LayoutObject, latent_instants
+from lingen_models.pipelines.text_to_video import layout_discs
+from lingen_models.sampling.layout import latent_instants
 from lingen_playground import FPS, Scene, course_of, object_phrase
 from lingen_training.datasets.clip_cache import Picked
 from lingen_training.datasets.world import MeasuredWorld
@@ -70,26 +70,21 @@ def measured_layouts(
 ) -> LayoutBatch:
     """Layouts that are measured in a random `share` of clips, which have `total` latent frames of
     `stride` frames; rows in which nothing is found have none."""
-    frames, wide = picked.latents.shape[2], picked.latents.shape[-1] / 2  # tokens
-    discs, phrases = [], []
+    frames, (high, wide) = picked.latents.shape[2], picked.latents.shape[-2:]
+    grid = high // 2, wide // 2  # a token is a pair of latents
+    discs: list[Tensor] = []
+    phrases: list[list[str]] = []
     for row, scene in enumerate(picked.scenes):
         begin = picked.begins[row]
         shown = rng.random() < share
         layout = world.layout(scene, 1 + stride * (total - 1)) if shown else None
-        objects = () if layout is None else layout.objects
-        drawn = torch.zeros(frames, max(1, len(objects)), INSTANTS, 5)
-        for number, one in enumerate(objects):
-            for index, instants in enumerate(latent_instants(range(begin, begin + frames), stride)):
-                drawn[index, number] = torch.tensor([_disc(one, frame, wide) for frame in instants])
-        discs.append(drawn)
-        phrases.append([one.phrase for one in objects])
+        if layout is None:
+            discs.append(torch.zeros(frames, 1, INSTANTS, 5))
+            phrases.append([])
+        else:
+            discs.append(layout_discs(layout, range(begin, begin + frames), grid, stride)[0])
+            phrases.append([one.phrase for one in layout.objects])
     return LayoutBatch(_padded(discs), phrases)
-
-
-def _disc(one: LayoutObject, frame: float, wide: float) -> tuple[float, ...]:
-    at = one.at(frame)
-    there = float(one.is_there(frame))
-    return (at.x * wide, at.y * wide, at.radius * wide, math.radians(at.angle), there)
 
 
 def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) -> LayoutBatch:
