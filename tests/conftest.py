@@ -1,6 +1,7 @@
 import gc
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ gc.disable()  # until the tests are collected, nearly nothing is garbage
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Hundreds of processes that tests start import the same modules, compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # What processes that tests fork need, imported once.
 multiprocessing.set_forkserver_preload(
     [
