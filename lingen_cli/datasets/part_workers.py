@@ -71,7 +71,9 @@ class _Worker:
     """A process, the part that it is at, and the file that it has open."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        forks = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+        get_context = multiprocessing.get_context
+        context = get_context("forkserver") if forks else get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs,), daemon=True)
         self.process.start()

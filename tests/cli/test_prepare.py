@@ -8,8 +8,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,6 +29,7 @@ from lingen_cli.media.images.image_files import write_png
 from lingen_cli.media.writer import VideoWriter
 from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, save_tensors
 from lingen_training.frozen_parts import encoder_hash
+from tests.cli.forked import Forked
 from tests.cli.test_data import run, write_video
 from tests.tiny_recipe import STAGE, tiny_recipe
 
@@ -188,21 +187,21 @@ def test_a_killed_preparation_goes_on_and_ends_the_same(
 ) -> None:
     # Fifteen minutes, so that there are several parts.
     film(films / "slow.mp4", [(seed, 1) for seed in range(90)], rate=Fraction(1, 10))
-    command = [sys.executable, "-m", "lingen_cli", "data", "prepare", str(films), "--recipe"]
-    command += [str(recipe), *FROM, str(tiny_weights), "--jobs", "2", "-o"]
+    command = ("data", "prepare", films, "--recipe", recipe, *FROM, tiny_weights, "--jobs", "2")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    process = subprocess.Popen([*command, str(cut)], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
-    while not list((cut / "shards").glob("*.safetensors")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with Forked(*command, "-o", cut) as process:
+        while not list((cut / "shards").glob("*.safetensors")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
     kept = {path: path.stat().st_mtime_ns for path in (cut / "shards").glob("*.safetensors")}
     assert kept and not (cut / "prepared.json").exists()
     refused = run("train", recipe, "--data", cut, "-o", tmp_path / "out")
     assert refused.returncode == 65 and "is not prepared to its end" in refused.stderr
     for folder in (cut, whole):
-        subprocess.run([*command, str(folder)], check=True, capture_output=True)
+        done = run(*command, "-o", folder)
+        assert done.returncode == 0, done.stderr
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
     assert contents(cut) == contents(whole)
     assert len(list((cut / "shards").iterdir())) == 4 > len(kept)
