@@ -25,15 +25,23 @@ class Evil:
         return os.system, ("touch executed",)
 
 
-@pytest.fixture
-def make(lingen_here: RunHere, tiny_weights: Path, clean_environment: Path) -> Path:
+COMMAND = ("generate", "a red ball", "--frames", "9", "--steps", "2", "--size", "64", "--seed", "1")
+
+
+@pytest.fixture(scope="module")
+def made(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of our own."""
-    result = lingen_here(
-        *("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1),
-        *("--weights", tiny_weights, "-o", "a.mp4"),
-    )
-    assert result.returncode == 0, result.stderr
-    return Path("a.mp4")
+    from lingen_cli.app import run
+
+    video = tmp_path_factory.mktemp("made") / "a.mp4"
+    assert run([*COMMAND, "--weights", str(tiny_weights), "-q", "-o", str(video)]) == 0
+    return video
+
+
+@pytest.fixture
+def make(made: Path, clean_environment: Path) -> Path:
+    """A copy of it in the current folder."""
+    return Path(shutil.copy(made, "a.mp4"))
 
 
 @pytest.fixture
@@ -133,10 +141,9 @@ def stopped(
     from lingen_cli.generation import encode
 
     monkeypatch.setenv("LINGEN_JOURNAL_SECONDS", "0")
-    command = ("generate", "a red ball", "--frames", 9, "--steps", 2, "--size", 64, "--seed", 1)
     with monkeypatch.context() as patch:
         patch.setattr(encode, "decoded", lambda *_: 1 / 0)
-        result = lingen_here(*command, "--weights", tiny_weights, "-o", "a.mp4")
+        result = lingen_here(*COMMAND, "--weights", tiny_weights, "-o", "a.mp4")
     assert result.returncode == 70
     left = Path(".a.mp4.lingen").rename("../left")
 

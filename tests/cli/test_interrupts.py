@@ -14,6 +14,9 @@ from lingen_cli.generation.journal import SECONDS_VARIABLE
 from tests.cli.forked import Forked
 from tests.cli.protocols import RunHere
 
+STEPS = 120
+"""More than a run makes until a signal has reached it."""
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("sampler", ["dpm-multistep", "euler"])
@@ -27,7 +30,7 @@ def test_a_short_run_goes_on_after_a_signal(
 ) -> None:
     """Long before the journal is due, and ends in the bytes of an uninterrupted run."""
     monkeypatch.setenv(SECONDS_VARIABLE, "3600")
-    common = ["generate", "a red ball", "--frames", "17", "--seed", "3", "--steps", "300"]
+    common = ["generate", "a red ball", "--frames", "17", "--seed", "3", "--steps", str(STEPS)]
     common += ["--sampler", sampler, "--weights", str(tiny_weights)]
     with Forked(*common, "-o", "a.mp4", "--json") as process:
         for line in process.stdout:
@@ -42,7 +45,7 @@ def test_a_short_run_goes_on_after_a_signal(
     again = lingen_here("resume", "a.mp4", "--json")
     events = [json.loads(line) for line in again.stdout.splitlines()]
     sampled = [one["done"] for one in events if one.get("phase") == "sample" and one["done"]]
-    assert again.returncode == 0 and 3 <= sampled[0] < 300
+    assert again.returncode == 0 and 3 <= sampled[0] < STEPS
     assert lingen_here(*common, "-o", "b.mp4").returncode == 0
     assert (clean_environment / "a.mp4").read_bytes() == (clean_environment / "b.mp4").read_bytes()
 

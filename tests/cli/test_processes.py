@@ -1,4 +1,4 @@
-"""Processes that a batch begins: what they import, how their end is told, and who outlives whom."""
+"""Processes that a batch begins: how their end is told, and who outlives whom."""
 
 from __future__ import annotations
 
@@ -36,59 +36,8 @@ def listed(
     return write
 
 
-@pytest.fixture
-def traps(clean_environment: Path) -> None:
-    """Modules and a plugin in the current folder that leave a file behind when they are run."""
-    bomb = "open('PWNED', 'a').write(__name__)\n"
-    for name in ("wave", "typer", "submitit", "evil_module", "sitecustomize"):
-        Path(f"{name}.py").write_text(bomb)
-    info = Path("evil-1.0.dist-info")
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lingen]\nevil = evil_module\n")
-
-
-def run(*arguments: object, **options: Any) -> Any:
-    settings = {"capture_output": True, "text": True, "check": False, "timeout": 280}
-    return subprocess.run([*SAFE, "batch", *map(str, arguments)], **settings | options)
-
-
 def videos() -> list[str]:
     return sorted(path.name for path in Path("jobs").glob("*.mp4"))
-
-
-def test_workers_import_nothing_from_the_current_folder(
-    listed: Callable[..., str], traps: None
-) -> None:
-    result = run(listed(2), "--jobs", 2, "--json")
-    assert result.returncode == 0, result.stderr
-    assert "ended with" not in result.stderr
-    assert len(videos()) == 2
-    assert not Path("PWNED").exists()
-
-
-@pytest.mark.parametrize("cluster", ["debug", "local"])
-def test_slurm_parts_import_nothing_from_the_current_folder(
-    listed: Callable[..., str], traps: None, cluster: str
-) -> None:
-    pytest.importorskip("submitit")
-    result = run(listed(2), "--slurm", 2, "--slurm-cluster", cluster)
-    assert result.returncode == 0, result.stderr
-    until = time.monotonic() + 250
-    while len(videos()) < 2 and time.monotonic() < until:
-        time.sleep(0.2)
-    assert len(videos()) == 2
-    assert not Path("PWNED").exists()
-
-
-def test_ray_actors_import_nothing_from_the_current_folder(
-    listed: Callable[..., str], traps: None
-) -> None:
-    pytest.importorskip("ray")
-    result = run(listed(2), "--jobs", 1, "--ray", "local")
-    assert result.returncode == 0, result.stderr
-    assert len(videos()) == 2
-    assert not Path("PWNED").exists()
 
 
 def test_the_search_path_has_no_current_folder(

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,23 @@ import pytest
 
 from lingen_cli.batch.on_slurm import settings_of
 from lingen_cli.generation.journal import SECONDS_VARIABLE
-from tests.cli.protocols import Fails, Run, RunHere
+from tests.cli.protocols import Fails, RunHere
+
+SAFE = [sys.executable, "-P", "-m", "lingen_cli", "batch"]
+
+
+@pytest.fixture(autouse=True)
+def traps(clean_environment: Path) -> Iterator[None]:
+    """Modules and a plugin in the current folder that no process of a batch may import."""
+    bomb = "open('PWNED', 'a').write(__name__)\n"
+    for name in ("wave", "typer", "submitit", "evil_module", "sitecustomize"):
+        Path(f"{name}.py").write_text(bomb)
+    info = Path("evil-1.0.dist-info")
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lingen]\nevil = evil_module\n")
+    yield
+    assert not Path("PWNED").exists()
 
 
 @pytest.fixture
@@ -55,7 +71,12 @@ def children(process: subprocess.Popen[Any]) -> list[tuple[int, str]]:
 
 
 def batch(*options: object) -> list[str]:
-    return [sys.executable, "-m", "lingen_cli", "batch", *map(str, options), "--json"]
+    return [*SAFE, *map(str, options), "--json"]
+
+
+def run(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [*SAFE, *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
 
 
 def run_and_kill(
@@ -127,9 +148,9 @@ def test_a_lost_ray_worker_costs_no_job(
     listed: Callable[..., str], fails: Fails, lingen_here: RunHere
 ) -> None:
     pytest.importorskip("ray")
-    command = batch(listed(20), "--jobs", 2, "--ray", "local")
+    command = batch(listed(8), "--jobs", 2, "--ray", "local")
     code, events, err = run_and_kill(command, lambda line: line.startswith("ray::Worker"))
-    check_all_done(code, events, err, 20)
+    check_all_done(code, events, err, 8)
 
 
 def test_sigterm_reaches_a_batch_on_ray(listed: Callable[..., str]) -> None:
@@ -157,12 +178,10 @@ def test_a_ray_cluster_that_is_not_there(
 
 
 @pytest.mark.parametrize("cluster", ["debug", "local"])
-def test_slurm_parts(
-    listed: Callable[..., str], lingen: Run, lingen_here: RunHere, cluster: str
-) -> None:
+def test_slurm_parts(listed: Callable[..., str], lingen_here: RunHere, cluster: str) -> None:
     pytest.importorskip("submitit")
     path, options = listed(3), ("--slurm", 2, "--slurm-cluster", cluster)
-    result = lingen("batch", path, *options, "--slurm-option", "timeout-min=5")
+    result = run(path, *options, "--slurm-option", "timeout-min=5")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 2
     until = time.monotonic() + 250
@@ -173,13 +192,13 @@ def test_slurm_parts(
 
 
 def test_every_slurm_part_is_made_though_the_first_fails(
-    listed: Callable[..., str], lingen: Run, fails: Fails
+    listed: Callable[..., str], fails: Fails
 ) -> None:
     pytest.importorskip("submitit")
     path = listed(2)
     Path("jobs").mkdir()
     Path("jobs/0001-ball-0.mp4").write_bytes(b"mine")
-    result = lingen("batch", path, "--slurm", 2, "--slurm-cluster", "debug")
+    result = run(path, "--slurm", 2, "--slurm-cluster", "debug")
     assert result.returncode == 1, result.stderr
     assert result.stderr.splitlines()[-1] == "lingen: error: some jobs failed"
     assert len(videos()) == 2
@@ -204,7 +223,7 @@ def test_a_part_that_slurm_stops_writes_its_journal(
 ) -> None:
     """Slurm signals the process that it started, or all of its group at once."""
     pytest.importorskip("submitit")
-    command = [sys.executable, "-c", TOLD, *batch(listed(1, steps=1000))]
+    command = [sys.executable, "-P", "-c", TOLD, *batch(listed(1, steps=1000))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, process_group=0) as process:
         assert process.stderr is not None
         seen = ""

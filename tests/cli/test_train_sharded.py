@@ -1,8 +1,5 @@
-"""`lingen train --shard`: processes that share one network, alone and under torchrun."""
+"""`lingen train --shard`: processes that share one network."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import torch
 
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.state_files import find_state
+from tests.cli import forked
 from tests.cli.protocols import Fails, RunHere
 from tests.tiny_recipe import tiny_recipe
 
@@ -47,22 +45,13 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_torchrun_starts_the_processes(
+def test_two_processes_train_what_one_does(
     recipe: Callable[..., Path], lingen_here: RunHere, tmp_path: Path
 ) -> None:
-    """What two processes have trained is what one has, as far as bf16 goes, and it has a state of
-    two parts."""
+    """As far as bf16 goes, and with a state of two parts."""
     command = ("train", str(recipe()), "--device", "cpu", "-o")
     alone = lingen_here(*command, tmp_path / "one", "--processes", 1)
-    runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    runner += ["--standalone"]  # at a port that is free
-    shared = subprocess.run(
-        [*runner, "-m", "lingen_cli", *command, str(tmp_path / "two"), "--shard"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
+    shared = forked.run(*command, tmp_path / "two", "--processes", 2, "--shard")
     for name, result in (("one", alone), ("two", shared)):
         assert result.returncode == 0, result.stderr
         assert result.stdout.count(str(tmp_path / name)) == 1

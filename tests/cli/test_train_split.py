@@ -11,6 +11,7 @@ import pytest
 
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.stage_logs import read_log
+from lingen_training.optimization.state_files import find_state
 from tests.cli.protocols import Fails, RunHere
 from tests.tiny_recipe import tiny_recipe
 
@@ -40,25 +41,34 @@ FLOAT32 = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "avx2"}
 """Without the matrix units that bf16 needs, a processor trains in float32."""
 
 
-def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_losses_of_one(
+    lingen_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, of a command, and of torchrun, whose processes share the network too."""
     path = tmp_path / "tiny.toml"
     path.write_text(tiny_recipe(STAGES), encoding="utf-8")
     runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    runner += ["--master-port", "29413"]
-    told = {}
-    for name, start, more in (
-        ("one", [sys.executable], ["--processes", "1"]),
-        ("two", [sys.executable], ["--processes", "2", "--split-clips"]),
-        ("torchrun", runner, ["--split-clips", "--shard"]),
-    ):
-        command = [*start, "-m", "lingen_cli", "train", str(path), "--device", "cpu"]
-        result = subprocess.run(
-            [*command, "-o", str(tmp_path / name), *more],
+    runner += ["--standalone"]  # at a port that is free
+    command = ["train", str(path), "--device", "cpu", "-o"]
+
+    def started(name: str, start: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*start, "-m", "lingen_cli", *command, str(tmp_path / name), *more],
             capture_output=True,
             text=True,
             env=os.environ | FLOAT32,
             timeout=300,
         )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+        alone = lingen_here(*command, tmp_path / "one", "--processes", "1")
+    told = {}
+    for name, result in (
+        ("one", alone),
+        ("two", started("two", [sys.executable], "--processes", "2", "--split-clips")),
+        ("torchrun", started("torchrun", runner, "--split-clips", "--shard")),
+    ):
         assert result.returncode == 0, result.stderr
         assert result.stdout.count(str(tmp_path / name)) == 1
         told[name] = result.stderr
@@ -74,11 +84,13 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
                 for key in ("loss", "flow", "alignment", "t0.25"):
                     if key in expected:
                         assert found[key] == pytest.approx(expected[key], abs=1e-4), key
-    alone, together = (
-        load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in ("one", "two")
-    )
-    assert alone.keys() == together.keys()
-    assert all(alone[name].allclose(together[name], atol=4e-3) for name in alone)
+    weights, *both = (load_tensors(tmp_path / name / "denoiser.safetensors")[0] for name in told)
+    for together in both:
+        assert weights.keys() == together.keys()
+        assert all(weights[name].allclose(together[name], atol=4e-3) for name in weights)
+    state = find_state(tmp_path / "torchrun", "short")
+    assert state is not None
+    assert len(list(state.glob("*.distcp"))) == 2
 
 
 def test_what_cannot_be_split(lingen_here: RunHere, fails: Fails, tmp_path: Path) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+from contextlib import chdir
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import pytest
 
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.stage_logs import read_log
+from tests.cli import forked
 from tests.cli.browser import browsed
-from tests.cli.protocols import Fails, Run, RunHere
+from tests.cli.protocols import Fails, RunHere
 from tests.tiny_recipe import STAGE, tiny_recipe
 
 PROMPT = 'a <b>red</b> & "ball" </script><script>document.title="taken over"</script>'
@@ -36,9 +35,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training of seconds, by two processes, that wrote for TensorBoard, too."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "tiny.toml").write_text(RECIPE, encoding="utf-8")
-    command = [sys.executable, "-m", "lingen_cli", "train", "tiny.toml", "-o", "out"]
-    command += ["--processes", "2", "--log-to", "tensorboard", "--device", "cpu"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
+    options = ("--processes", 2, "--log-to", "tensorboard", "--device", "cpu")
+    with chdir(folder):
+        done = forked.run("train", "tiny.toml", "-o", "out", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "out\n"
     return folder / "out"
@@ -231,7 +230,9 @@ init = Run
 """
 
 
-def test_wandb_is_told_the_same_numbers_offline(trained: Path, lingen: Run, tmp_path: Path) -> None:
+def test_wandb_is_told_the_same_numbers_offline(
+    trained: Path, clean_environment: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Through a module of that name that writes down what it is told."""
     (tmp_path / "wandb.py").write_text(WANDB, encoding="utf-8")
     recipe, out = tmp_path / "tiny.toml", tmp_path / "mine"
@@ -239,10 +240,10 @@ def test_wandb_is_told_the_same_numbers_offline(trained: Path, lingen: Run, tmp_
     out.mkdir()
     shutil.copy(trained / "autoencoder.safetensors", out)
     (out / "latents").symlink_to(trained / "latents")
-    environment = {key: value for key, value in os.environ.items() if key != "WANDB_MODE"}
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     arguments = ("train", recipe, "-o", out, "--processes", "1", "--log-to", "wandb")
-    environment["PYTHONPATH"] = str(tmp_path)
-    done = lingen(*arguments, env=environment, timeout=280)
+    done = forked.run(*arguments)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in (out / "told.jsonl").read_text().splitlines()]
     (begun,) = [value for what, value in told if what == "init"]
@@ -257,7 +258,7 @@ def test_wandb_is_told_the_same_numbers_offline(trained: Path, lingen: Run, tmp_
 
 
 def test_a_training_that_diverges_says_what_to_do(
-    trained: Path, lingen: Run, lingen_here: RunHere, fails: Fails, tmp_path: Path
+    trained: Path, lingen_here: RunHere, fails: Fails, tmp_path: Path
 ) -> None:
     """One line; what was saved stays; with a lower rate it goes on from there."""
     recipe, out = tmp_path / "tiny.toml", tmp_path / "out"
@@ -272,7 +273,7 @@ def test_a_training_that_diverges_says_what_to_do(
     before = (out / "one.state.safetensors").read_bytes()
     recipe.write_text(text.replace("learning_rate = 1e-2", "learning_rate = 1e38"), "utf-8")
     told = ("one: no finite gradient in steps ", "lower its learning_rate in", "from step 5")
-    fails(lingen(*arguments, "2", timeout=280), 65, *told)
+    fails(forked.run(*arguments, "2"), 65, *told)
     assert (out / "one.state.safetensors").read_bytes() == before
     assert not (out / "one.averaged.safetensors").exists()
     assert "one: no finite gradient" in data_of(out / "report.html")["sessions"][-1]["result"]

@@ -20,7 +20,7 @@ from lingen_training.optimization.sharded import ShardedWeights, own_part, shard
 from lingen_training.optimization.state_files import find_state, read_state
 from lingen_training.stages.pair import Pair
 
-STEPS = 50
+STEPS, STOP = 24, 10
 
 
 def small_pair() -> Pair:
@@ -85,12 +85,12 @@ def close(found: dict[str, Tensor], expected: dict[str, Tensor], limit: float) -
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The averaged weights and the folders of 50 steps of: one process; two with shards, stopped
-    once; two for the first 20, then one; one for the first 20, then two."""
+    """The averaged weights and the folders of 24 steps of: one process; two with shards, stopped
+    once; two for the first 10, then one; one for the first 10, then two."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("one", "two", "back", "forth")}
-    train(folders["one"], 20, ALONE)
+    train(folders["one"], STOP, ALONE)
     shutil.copytree(folders["one"], folders["forth"], dirs_exist_ok=True)
-    train_in_two(folders["two"], 20)
+    train_in_two(folders["two"], STOP)
     shutil.copytree(folders["two"], folders["back"], dirs_exist_ok=True)
     found = {name: train(folders[name], STEPS, ALONE) for name in ("one", "back")}
     found |= {name: train_in_two(folders[name], STEPS) for name in ("two", "forth")}

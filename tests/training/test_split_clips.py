@@ -25,7 +25,7 @@ from lingen_training.stages.pair import Pair
 from lingen_training.training_recipe import DenoiserStage, Source
 
 pytestmark = pytest.mark.e2e
-STEPS = 30
+STEPS = 16
 STAGE = DenoiserStage(
     name="stage",
     steps=STEPS,
