@@ -33,6 +33,17 @@ PATIENCE = 20.0
 MOST_BYTES = 400 << 20
 """Memory of a process beyond what it held before its first file."""
 FOUL = ("exception", "ended", "hung", "memory")
+_IMPORTED = [
+    "av",
+    "PIL.Image",
+    "lingen_cli.batch.job_list",
+    "lingen_cli.inputs.request_options",
+    "lingen_cli.media.reader",
+    "lingen_cli.media.writer",
+    "lingen_models.checkpoints.safetensors",
+    "lingen_training.training_recipe",
+]
+"""Modules that all kinds need, imported once for all processes."""
 
 _STORY = """\
 seconds = 6
@@ -350,7 +361,8 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_IMPORTED)
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_work, args=(self.kind, self.seed, other))
         self.process.start()

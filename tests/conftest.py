@@ -2,6 +2,7 @@ import gc
 import multiprocessing
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,20 @@ END_TO_END = {
 }
 """Folders and files of tests that take seconds each; single tests are marked where they stand."""
 
+LAST = ("models", "packaging", "media", "plugins", "playground")
+"""Folders of short files: where they come last, no process of several waits long for the others."""
+
 gc.disable()  # until the tests are collected, nearly nothing is garbage
 # Before anything imports torch, and inherited by every process that a test starts: the networks
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# In memory, where there is a place for it, `fsync` takes no time, and every video waits for several.
+MEMORY = Path("/dev/shm")
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK):
+    system = os.statvfs(MEMORY)
+    if system.f_bavail * system.f_frsize > 4 << 30 and not system.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 # Hundreds of processes that tests start import the same modules, compiled once.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
@@ -60,8 +70,11 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts processes or makes videos: `pytest -m "not e2e"` is the fast layer."""
+    """Mark what starts processes or makes videos: `pytest -m "not e2e"` is the fast layer; and
+    move long files to the front."""
     root = Path(__file__).parent
+    places = {name: number for number, name in enumerate(LAST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(root).parts[0], -1))
     for item in items:
         place = item.path.relative_to(root)
         if place.parts[0] in END_TO_END or str(place) in END_TO_END:

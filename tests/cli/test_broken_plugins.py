@@ -94,7 +94,9 @@ def crowd(
     red = "Metadata-Version: 2.1\nName: \x1b[31mred\n  and more\nVersion: \x1b[0m\n"
     write_distribution(folder, "evil", "[lingen]\nevil = plugin_none\n", metadata=red)
     home = tmp_path_factory.mktemp("home")
-    environment = {key: value for key, value in os.environ.items() if "LINGEN_" not in key}
+    kept = "LINGEN_C_KERNELS_FOLDER"  # compiled once for all tests
+    environment = {key: os.environ[key] for key in os.environ if "LINGEN_" not in key}
+    environment[kept] = os.environ[kept]
     environment |= {"HOME": str(home), "XDG_CONFIG_HOME": str(home)}
     environment["PYTHONPATH"] = os.pathsep.join([str(folder), environment.get("PYTHONPATH", "")])
 

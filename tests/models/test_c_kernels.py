@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -291,8 +292,18 @@ def test_a_compiler_that_fails_is_told_once(
     assert list((tmp_path / "kernels").iterdir()) == []
 
 
+@pytest.fixture
+def quick_compiler(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler, which optimizes nothing."""
+    folder, found = tmp_path_factory.mktemp("compiler"), shutil.which("cc") or shutil.which("gcc")
+    compiler(folder, f'exec {found or "clang"} "$@" -O0')
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
 @needs_compiler
-@pytest.mark.usefixtures("fresh_library")
+@pytest.mark.usefixtures("fresh_library", "quick_compiler")
 @pytest.mark.e2e
 def test_the_library_is_made_once_and_only_ours_is_loaded(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -311,7 +322,7 @@ def test_the_library_is_made_once_and_only_ours_is_loaded(
 
 
 @needs_compiler
-@pytest.mark.usefixtures("fresh_library")
+@pytest.mark.usefixtures("fresh_library", "quick_compiler")
 @pytest.mark.e2e
 def test_a_folder_that_others_may_write_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -327,6 +338,7 @@ def test_a_folder_that_others_may_write_is_not_used(
 
 
 @needs_compiler
+@pytest.mark.usefixtures("quick_compiler")
 @pytest.mark.e2e
 def test_two_processes_at_once(tmp_path: Path) -> None:
     script = "from lingen_models.kernels import c_kernels; assert c_kernels.library() is not None"

@@ -20,7 +20,7 @@ def run(
     home = tmp_path_factory.mktemp("home")
     kept = {
         name: os.environ[name]
-        for name in ("PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+        for name in ("PATH", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "LINGEN_C_KERNELS_FOLDER")
         if name in os.environ
     }
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_CONFIG_FILE": os.devnull}

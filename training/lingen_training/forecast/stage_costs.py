@@ -8,6 +8,7 @@ from functools import cache
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from lingen_models.flops import PARTS, Shape, step_flops
 from lingen_models.network_config import LinGenConfig, TAEConfig
@@ -98,24 +99,11 @@ def batch_flops(
     return int(student) + 2 * few.substeps * forward(teacher)
 
 
-def encoding_flops(config: TAEConfig, frames: int, size: tuple[int, int]) -> int:
-    """Count the operations of encoding one clip of `frames` frames."""
-    network = meta_autoencoder(config)
-    video = torch.zeros(1, 3, frames, size[1], size[0], device="meta")
-    with torch.inference_mode():
-        return _counted(lambda: network.encode(video))
-
-
 def autoencoder_flops(stage: AutoencoderStage) -> int:
     """Count the operations of the autoencoder's whole training."""
 
     def step(clips: int, frames: int, size: int, trained: int) -> int:
-        network = meta_autoencoder(stage.config())
-        video = torch.zeros(1, 3, frames, size, size, device="meta")
-        with torch.inference_mode():
-            mean, _ = network.posterior(video)
-            coded = _counted(lambda: network.posterior(video))
-            decoded = _counted(lambda: network.decoder(mean))
+        coded, decoded = _coding_flops(stage.config(), frames, size)
         return clips * (trained * coded + _BACKWARD * decoded)
 
     def pair(frames: int, share: int, trained: int) -> float:
@@ -129,10 +117,14 @@ def autoencoder_flops(stage: AutoencoderStage) -> int:
     return int(found)
 
 
-def _counted(call: object) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    assert callable(call)
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return int(counter.get_total_flops())
+@cache
+def _coding_flops(config: TAEConfig, frames: int, size: int) -> tuple[int, int]:
+    """Count the operations of encoding and of decoding one clip of `frames` square frames."""
+    network = meta_autoencoder(config)
+    video = torch.zeros(1, 3, frames, size, size, device="meta")
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as coding:
+            mean, _ = network.posterior(video)
+        with FlopCounterMode(display=False) as decoding:
+            network.decoder(mean)
+    return int(coding.get_total_flops()), int(decoding.get_total_flops())
