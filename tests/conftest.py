@@ -39,7 +39,7 @@ gc.disable()  # until the tests are collected, nearly nothing is garbage
 # here are so small that threads cost more than they give, and wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-# In memory, where there is a place for it, `fsync` takes no time, and every video waits for several.
+# In memory, where there is a place for it, `fsync` takes no time: every video waits for several.
 MEMORY = Path("/dev/shm")
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK):
     system = os.statvfs(MEMORY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import fields
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -90,11 +91,17 @@ def _plain(base: Base) -> dict[str, Any]:
     return plain | {"path": str(base.path)}
 
 
+@cache
+def _version(package: str) -> str:
+    """Read the version of a package once: its metadata are a long text."""
+    return version(package)
+
+
 def versions() -> dict[str, str]:
     """Return the versions that the frames and the bytes of a video depend on, beside the recipe."""
     return {
         "lingen": __version__,
-        "torch": version("torch"),
-        "av": version("av"),
+        "torch": _version("torch"),
+        "av": _version("av"),
         "python": platform.python_version(),
     }

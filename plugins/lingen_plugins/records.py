@@ -69,6 +69,8 @@ def _plain(value: Any) -> bool:
     """Whether every text inside `value` is one printable line."""
     if isinstance(value, str):
         return value.isprintable()
+    if value is None or isinstance(value, float | int):  # most of them, and soon told apart
+        return True
     if isinstance(value, Mapping):
         return all(_plain(key) and _plain(one) for key, one in value.items())
     if isinstance(value, list | tuple):

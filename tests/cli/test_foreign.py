@@ -234,8 +234,8 @@ def test_the_tail_of_a_long_file_is_soon_read(
     tiny_weights: Path,
 ) -> None:
     """Two hours of 1080p: what is needed is sought from the end, in little memory."""
-    make("clip.mp4", size="1920x1080", seconds=10)
-    ffmpeg("-stream_loop", 719, "-i", "clip.mp4", "-c", "copy", "long.mp4")
+    make("clip.mp4", size="1920x1080", seconds=4)
+    ffmpeg("-stream_loop", 1799, "-i", "clip.mp4", "-c", "copy", "long.mp4")
     arguments = ("extend", "long.mp4", "--weights", tiny_weights, *NEW, "--json", "-o", "out.mp4")
     command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
