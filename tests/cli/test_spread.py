@@ -177,10 +177,9 @@ def test_a_ray_cluster_that_is_not_there(
     fails(lingen_here("batch", listed(1), "--ray", "127.0.0.1:1"), 69, "no Ray cluster answers")
 
 
-@pytest.mark.parametrize("cluster", ["debug", "local"])
-def test_slurm_parts(listed: Callable[..., str], lingen_here: RunHere, cluster: str) -> None:
+def test_slurm_parts(listed: Callable[..., str], lingen_here: RunHere) -> None:
     pytest.importorskip("submitit")
-    path, options = listed(3), ("--slurm", 2, "--slurm-cluster", cluster)
+    path, options = listed(3), ("--slurm", 2, "--slurm-cluster", "local")
     result = run(path, *options, "--slurm-option", "timeout-min=5")
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 2
@@ -192,8 +191,9 @@ def test_slurm_parts(listed: Callable[..., str], lingen_here: RunHere, cluster: 
 
 
 def test_every_slurm_part_is_made_though_the_first_fails(
-    listed: Callable[..., str], fails: Fails
+    listed: Callable[..., str],
 ) -> None:
+    """One after the other in one process, as submitit's debug cluster does."""
     pytest.importorskip("submitit")
     path = listed(2)
     Path("jobs").mkdir()
@@ -201,6 +201,11 @@ def test_every_slurm_part_is_made_though_the_first_fails(
     result = run(path, "--slurm", 2, "--slurm-cluster", "debug")
     assert result.returncode == 1, result.stderr
     assert result.stderr.splitlines()[-1] == "lingen: error: some jobs failed"
+    assert len(videos()) == 2
+    Path("jobs/0001-ball-0.mp4").unlink()
+    result = run(path, "--slurm", 2, "--slurm-cluster", "debug")
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 2
     assert len(videos()) == 2
 
 
@@ -216,8 +221,14 @@ part()
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR2, 75)])
-@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+@pytest.mark.parametrize(
+    ("kill", "number", "code"),
+    [
+        (os.kill, signal.SIGTERM, 143),
+        (os.killpg, signal.SIGTERM, 143),
+        (os.killpg, signal.SIGUSR2, 75),
+    ],
+)
 def test_a_part_that_slurm_stops_writes_its_journal(
     listed: Callable[..., str], kill: Callable[[int, int], None], number: signal.Signals, code: int
 ) -> None:

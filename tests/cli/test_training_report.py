@@ -277,8 +277,8 @@ def test_a_training_that_diverges_says_what_to_do(
     assert (out / "one.state.safetensors").read_bytes() == before
     assert not (out / "one.averaged.safetensors").exists()
     assert "one: no finite gradient" in data_of(out / "report.html")["sessions"][-1]["result"]
-    recipe.write_text(text, encoding="utf-8")
+    recipe.write_text(text.replace("steps = 40", "steps = 12"), encoding="utf-8")
     done = lingen_here(*arguments, "1")
-    assert done.returncode == 0 and "going on at step 5 of 40" in done.stderr
+    assert done.returncode == 0 and "going on at step 5 of 12" in done.stderr
     tensors, _ = load_tensors(out / "one.averaged.safetensors")
     assert all(value.isfinite().all() for value in tensors.values())
