@@ -13,6 +13,10 @@ from lingen_playground.captions import lexicon
 from lingen_playground.captions.natural_prompts import Said, SaidObject
 
 _PLAIN_GROUND = re.compile(r", (white|black|grey|gray)(?=[ .!]*$|, please)")
+_PLAIN_PLACE = re.compile(
+    r"\b(?:on|against|over|in front of) (?:an?|the) (white|black|grey|gray) (\w+)"
+)
+"""A place of a plain color, if its noun is no object: `on a white wall`."""
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
 """Words between two colors that share a noun."""
@@ -46,6 +50,8 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     text = unicodedata.normalize("NFKC", prompt).casefold()
     text, camera = _taken(text, _cameras())
     text, background = _taken(text, _grounds())
+    if background is None:
+        text, background = _plain_place(text)
     words, starts = _split(text, ignored)
     nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
     if sum(noun.count for noun in nouns) not in (1, 2):
@@ -68,6 +74,15 @@ def _taken(text: str, phrases: Mapping[str, str]) -> tuple[str, str | None]:
         found, count = re.subn(rf"\b{phrase}\b", ", ", text)
         if count:
             return found, meaning
+    return text, None
+
+
+def _plain_place(text: str) -> tuple[str, str | None]:
+    """The text without a place of a plain color that captions do not name, and the background."""
+    for found in _PLAIN_PLACE.finditer(text):
+        color, noun = found.groups()
+        if noun not in _captioned():
+            return f"{text[: found.start()]}, {text[found.end() :]}", _GREY.get(color, color)
     return text, None
 
 
@@ -133,12 +148,21 @@ def _describe(words: Sequence[str], noun: _Noun) -> None:
     noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
-    ways = _ways()
     if noun.motion in ("moves", "zigzags", None):
-        noun.direction = next((ways[way] for way in ways if re.search(rf"\b{way}\b", text)), None)
+        noun.direction = _direction(text)
     if noun.direction is not None and noun.motion is None:
         noun.motion = "moves"
     noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
+
+
+def _direction(text: str) -> str | None:
+    """The first direction that a text names, by the longest phrase that begins there."""
+    found = [
+        (place.start(), -len(way), meaning)
+        for way, meaning in _ways().items()
+        if (place := re.search(rf"\b{way}\b", text))
+    ]
+    return min(found)[2] if found else None
 
 
 def _is_ground(words: Sequence[str], noun: _Noun, color: str) -> bool:
