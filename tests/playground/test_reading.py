@@ -103,6 +103,27 @@ def test_prompts_by_hand_are_read_as_they_are_listed() -> None:
             [SaidObject(shape="ring", motion="moves", direction="left")],
         ),
         (
+            "a red ball and a blue star bounce",
+            [
+                SaidObject("red", "ball", None, "bounces"),
+                SaidObject("blue", "star", None, "bounces"),
+            ],
+        ),
+        (
+            "a big red ball and a small blue one",
+            [SaidObject("red", "ball", "large"), SaidObject("blue", "ball", "small")],
+        ),
+        ("a ball, red, one blue star", [SaidObject("red", "ball"), SaidObject("blue", "star")]),
+        (
+            "a ball goes slowly up and down",
+            [SaidObject(None, "ball", None, "bounces", None, "slowly")],
+        ),
+        ("a ball in the top left corner", [SaidObject(shape="ball")]),
+        (
+            "a ball on the right moves left",
+            [SaidObject(shape="ball", motion="moves", direction="left")],
+        ),
+        (
             "a ball on a white square",  # no background
             [SaidObject(shape="ball"), SaidObject("white", "square")],
         ),

@@ -17,6 +17,10 @@ _PLAIN_PLACE = re.compile(
     r"\b(?:on|against|over|in front of) (?:an?|the) (white|black|grey|gray) (\w+)"
 )
 """A place of a plain color, if its noun is no object: `on a white wall`."""
+_POSITION = re.compile(
+    r"\b(?:at|in|near|on) the (?:(?:bottom|left|right|top) ?)+(?:corner|edge|half|side)?\b"
+)
+"""Where an object is, not where it goes."""
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
 """Words between two colors that share a noun."""
@@ -63,7 +67,8 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     if background is None and plain is not None and _is_ground(words, nouns[-1], plain[1]):
         background = _GREY.get(plain[1], plain[1])
     for a, b in pairwise(nouns):  # `a ball and a box bounce`
-        if a.motion is None and b.motion is not None and b.begin - a.at <= 2:
+        joined = set(words[a.at + 1 : b.begin]) <= _TIED
+        if a.motion is None and b.motion is not None and joined:
             a.motion, a.direction, a.speed = b.motion, b.direction, b.speed
     return Said(prompt, tuple(_objects(words, nouns)), background, camera)
 
@@ -88,11 +93,18 @@ def _plain_place(text: str) -> tuple[str, str | None]:
 
 def _split(text: str, ignored: Collection[str]) -> tuple[list[str], set[int]]:
     """Words, and the numbers of those that follow a comma or a full stop."""
-    words, starts = [], set()
+    words: list[str] = []
+    nouns: list[str] = []
+    starts = set()
     for found in re.findall(r"[^\W_]+|[,.;:]", text):
         if found.isalnum():
-            if found not in ignored:
+            stands_for_noun = words and words[-1] in _adjectives() and len(words) not in starts
+            if found == "one" and nouns and stands_for_noun:
+                words.append(nouns[-1])  # `a red ball and a blue one`
+            elif found not in ignored:
                 words.append(found)
+                if found in _singulars():
+                    nouns.append(found)
         else:
             starts.add(len(words))
     return words, starts
@@ -149,7 +161,7 @@ def _describe(words: Sequence[str], noun: _Noun) -> None:
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
     if noun.motion in ("moves", "zigzags", None):
-        noun.direction = _direction(text)
+        noun.direction = _direction(_POSITION.sub("", text))
     if noun.direction is not None and noun.motion is None:
         noun.motion = "moves"
     noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
@@ -240,6 +252,8 @@ def _motion_word(words: Sequence[str], at: int) -> str | None:
     if motion != "moves":
         return motion
     rest = words[at + 1 : at + 5]
+    if "up and down" in " ".join(rest):
+        return "bounces"
     for number, later in enumerate(rest, start=at + 1):
         if later in ("round", "around"):
             return "circles"
