@@ -118,10 +118,17 @@ def test_prompts_by_hand_are_read_as_they_are_listed() -> None:
             "a ball goes slowly up and down",
             [SaidObject(None, "ball", None, "bounces", None, "slowly")],
         ),
-        ("a ball in the top left corner", [SaidObject(shape="ball")]),
+        (
+            "a ball in the top left corner",
+            [SaidObject(shape="ball", sides=frozenset({"left", "top"}))],
+        ),
         (
             "a ball on the right moves left",
-            [SaidObject(shape="ball", motion="moves", direction="left")],
+            [
+                SaidObject(
+                    shape="ball", motion="moves", direction="left", sides=frozenset({"right"})
+                )
+            ],
         ),
         (
             "a ball on a white square",  # no background

@@ -64,6 +64,11 @@ _SYNONYMS: Final[dict[str, str]] = {
         "space": "cosmos universe",
         "night": "midnight",
         "two": "couple pair",
+        "over": "above",
+        "under": "below beneath underneath",
+        "top": "upper",
+        "bottom": "lower",
+        "place": "corner edge half side",
     }.items()
     for synonym in synonyms.split()
 }

@@ -18,9 +18,17 @@ _PLAIN_PLACE = re.compile(
 )
 """A place of a plain color, if its noun is no object: `on a white wall`."""
 _POSITION = re.compile(
-    r"\b(?:at|in|near|on) the (?:(?:bottom|left|right|top) ?)+(?:corner|edge|half|side)?\b"
+    r"\b(?:at|in|near|on) the ((?:(?:bottom|left|lower|right|top|upper) ?)+)"
+    r"(?:corner|edge|half|place|side)?\b"
 )
 """Where an object is, not where it goes."""
+_SIDES = {"lower": "bottom", "upper": "top"}
+_RELATIONS = {
+    "above": r"above|on top of|over",
+    "below": r"below|beneath|under|underneath",
+    "left": r"(?:(?:at|on|to) the )?left of",
+    "right": r"(?:(?:at|on|to) the )?right of",
+}
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
 """Words between two colors that share a noun."""
@@ -45,6 +53,7 @@ class _Noun:
     motion: str | None = None
     direction: str | None = None
     speed: str | None = None
+    sides: frozenset[str] = frozenset()
 
 
 def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
@@ -56,6 +65,7 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     text, background = _taken(text, _grounds())
     if background is None:
         text, background = _plain_place(text)
+    text, relation = _taken(text, {form: name for name, form in _RELATIONS.items()})
     words, starts = _split(text, ignored)
     nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
     if sum(noun.count for noun in nouns) not in (1, 2):
@@ -70,13 +80,16 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
         joined = set(words[a.at + 1 : b.begin]) <= _TIED
         if a.motion is None and b.motion is not None and joined:
             a.motion, a.direction, a.speed = b.motion, b.direction, b.speed
-    return Said(prompt, tuple(_objects(words, nouns)), background, camera)
+    if sum(noun.count for noun in nouns) == 1:
+        nouns[0].sides = _sides(" ".join(words))
+        relation = None
+    return Said(prompt, tuple(_objects(words, nouns)), background, camera, relation)
 
 
 def _taken(text: str, phrases: Mapping[str, str]) -> tuple[str, str | None]:
     """The text without the first of these phrases, the longest first, and what that means."""
     for phrase, meaning in phrases.items():
-        found, count = re.subn(rf"\b{phrase}\b", ", ", text)
+        found, count = re.subn(rf"\b(?:{phrase})\b", ", ", text)
         if count:
             return found, meaning
     return text, None
@@ -160,11 +173,18 @@ def _describe(words: Sequence[str], noun: _Noun) -> None:
     noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
+    noun.sides = _sides(text)
     if noun.motion in ("moves", "zigzags", None):
         noun.direction = _direction(_POSITION.sub("", text))
     if noun.direction is not None and noun.motion is None:
         noun.motion = "moves"
     noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
+
+
+def _sides(text: str) -> frozenset[str]:
+    """The sides of the frame that a text names as a place."""
+    found = _POSITION.search(text)
+    return frozenset(_SIDES.get(side, side) for side in found[1].split()) if found else frozenset()
 
 
 def _direction(text: str) -> str | None:
@@ -200,6 +220,7 @@ def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObjec
                 direction=noun.direction,
                 speed=noun.speed,
                 described=tuple(noun.described),
+                sides=noun.sides,
             )
 
 
