@@ -201,9 +201,9 @@ class WordEncoder(nn.Module):
         return with_synonyms(prompt, self._ids)
 
     def similar_word(self, word: str) -> str | None:
-        """Return the known word that is spelt most like another and begins with the same letter,
-        None where none is: first letters are seldom misspelt."""
-        alike = [one for one in self.config.words if one[:1] == word[:1]]
+        """Return the known word of three letters or more that is spelt most like another and
+        begins with the same letter, None where none is: first letters are seldom misspelt."""
+        alike = [one for one in self.config.words if one[:1] == word[:1] and len(one) > 2]
         found = difflib.get_close_matches(word, alike, n=1, cutoff=0.75)
         return found[0] if found else None
 
