@@ -61,6 +61,7 @@ def test_what_goes_unsaid_is_usual() -> None:
         ("a blue square below a red ball", 1),
         ("a red ball spins to the left of a blue square that bounces", 0),
         ("a blue square on the right of a red ball", 0),
+        ("a red ball next to a blue square", 0),
         ("a red ball on the left and a blue square on the right", 0),
     ],
 )

@@ -64,6 +64,7 @@ _SYNONYMS: Final[dict[str, str]] = {
         "space": "cosmos universe",
         "night": "midnight",
         "two": "couple pair",
+        "by": "beside near next",
         "over": "above",
         "under": "below beneath underneath",
         "top": "upper",

@@ -28,7 +28,7 @@ class SaidObject:
 class Said:
     """A prompt, and what it says: of each of its objects, of the background and of the camera.
     Of two objects `relation` says where the first begins, seen from the second: above, below,
-    left or right."""
+    beside, left or right."""
 
     prompt: str
     objects: tuple[SaidObject, ...]

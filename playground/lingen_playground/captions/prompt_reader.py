@@ -26,6 +26,7 @@ _SIDES = {"lower": "bottom", "upper": "top"}
 _RELATIONS = {
     "above": r"above|on top of|over",
     "below": r"below|beneath|under|underneath",
+    "beside": r"beside|near|next to|by",
     "left": r"(?:(?:at|on|to) the )?left of",
     "right": r"(?:(?:at|on|to) the )?right of",
 }

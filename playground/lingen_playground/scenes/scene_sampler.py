@@ -287,6 +287,7 @@ def _said_areas(said: Said, areas: list[Area], view: str) -> list[Area]:
 _RELATED: Final = {
     "above": ("top", "bottom"),
     "below": ("bottom", "top"),
+    "beside": ("left", "right"),
     "left": ("left", "right"),
     "right": ("right", "left"),
 }
