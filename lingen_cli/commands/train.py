@@ -38,8 +38,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Videos and images with captions to train on, in place of the recipe's data "
-            "(see lingen data check), or what lingen data prepare has made of them.",
+            help="Videos and images with captions to train on, also in tars, in place of the "
+            "recipe's data (see lingen data check), or what lingen data prepare has made of them.",
         ),
     ] = None,
     start_from: Annotated[
