@@ -158,8 +158,9 @@ def launched_group(
     """Join the processes that a launcher has started, each with a GPU of its own where `device` is
     cuda, and yield their group. Raises LostProcessError when the connection to one is cut."""
     if device != "cpu":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_PATIENCE)
+        here = launched_rank() % torch.cuda.device_count()
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", here)))
+    distributed.init_process_group(backends(device), timeout=_PATIENCE)
     try:
         yield Group(launched_rank(), launched_size(), sharded, splits_clips)
         distributed.barrier()
@@ -169,6 +170,12 @@ def launched_group(
         raise
     finally:
         distributed.destroy_process_group()
+
+
+def backends(device: str) -> str:
+    """Backends of torch.distributed for a training on `device`. Losses are summed up, and processes
+    wait for one another, on the CPU everywhere, which NCCL cannot do."""
+    return "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
 
 
 def _is_cut(error: RuntimeError) -> bool:
