@@ -169,6 +169,7 @@ def train(
                         kind=device_kind,
                         devices=devices or 1,
                         processes=processes,
+                        split_clips=split_clips,
                         as_json=as_json,
                     )
                 return

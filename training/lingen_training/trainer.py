@@ -152,7 +152,7 @@ def train(
     if launched():
         roll_call = roll_call or RollCall()
         here = Group(launched_rank(), launched_size(), shard, split_clips)
-        _check_shares(recipe, recipe_path, here)
+        check_shares(recipe, recipe_path, here)
         roll_call.ready()
         with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
             run = prepared() if group.leads else None
@@ -165,7 +165,7 @@ def train(
             _train_stages(run, begun, tell, group, watchers)
         return out
     count = processes_of(recipe, device, processes, split_clips=split_clips)
-    _check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
+    check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
     run = prepared()
     how = {"sharded": shard, "splits_clips": split_clips}
     with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
@@ -387,10 +387,10 @@ def processes_of(
     if device != "cpu":
         return 1
     wanted = torch.get_num_threads() if requested is None else requested
-    return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
+    return wanted if split_clips else min([wanted, *(stage.batches for stage in recipe.stage)])
 
 
-def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
+def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
     """Raise RecipeError for stages that the processes of a training cannot share."""
     if group.splits_clips:
         _check_slabs(recipe, path, group)
