@@ -132,6 +132,9 @@ def train(
     check_buckets(recipe, recipe_path, world)
     check_start(recipe, inputs)
     check_prepared(recipe, inputs, parts)
+    count = processes_of(recipe, device, processes, split_clips=split_clips)
+    count = launched_size() if launched() else count
+    check_shares(recipe, recipe_path, Group(launched_rank(), count, shard, split_clips))
     out.mkdir(parents=True, exist_ok=True)
     _agree(recipe, recipe_path, out, resume)
 
@@ -151,8 +154,6 @@ def train(
 
     if launched():
         roll_call = roll_call or RollCall()
-        here = Group(launched_rank(), launched_size(), shard, split_clips)
-        check_shares(recipe, recipe_path, here)
         roll_call.ready()
         with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
             run = prepared() if group.leads else None
@@ -164,8 +165,6 @@ def train(
             roll_call.end()
             _train_stages(run, begun, tell, group, watchers)
         return out
-    count = processes_of(recipe, device, processes, split_clips=split_clips)
-    check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
     run = prepared()
     how = {"sharded": shard, "splits_clips": split_clips}
     with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
@@ -383,15 +382,19 @@ def _train_stages(
 def processes_of(
     recipe: Recipe, device: str, requested: int | None, *, split_clips: bool = False
 ) -> int:
-    """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
-    if device != "cpu":
+    """Processes that train together: one on a GPU, or for a decoder alone; else `requested`, or as
+    many as have work."""
+    if device != "cpu" or not recipe.stage:
         return 1
     wanted = torch.get_num_threads() if requested is None else requested
-    return wanted if split_clips else min([wanted, *(stage.batches for stage in recipe.stage)])
+    return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
 
 
 def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
-    """Raise RecipeError for stages that the processes of a training cannot share."""
+    """Raise RecipeError for what the processes of a training cannot share."""
+    if not recipe.stage:
+        _check_alone(path, group)
+        return
     if group.splits_clips:
         _check_slabs(recipe, path, group)
     if not group.sharded:
@@ -415,6 +418,16 @@ def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
                 f"{path}: stage {stage.name} has layouts in some of its sources alone, which "
                 "--shard cannot: layout = 0, or leave out --shard"
             )
+
+
+def _check_alone(path: Path, group: Group) -> None:
+    """Raise RecipeError where several processes would train a decoder, which one does."""
+    one = f"{path}: has no [[stage]], and one process trains the decoder"
+    for name, given in (("--split-clips", group.splits_clips), ("--shard", group.sharded)):
+        if given:
+            raise RecipeError(f"{one}: leave out {name}")
+    if group.size > 1:
+        raise RecipeError(f"{one}: start it without torchrun, on one device")
 
 
 def _check_slabs(recipe: Recipe, path: Path, group: Group) -> None:
