@@ -22,6 +22,7 @@ from lingen_cli.errors import BadDataError, LingenError, MissingInputError
 from lingen_cli.files.numbered import images_at
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.mp4_index import IndexBombError, check_index
 
 MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
@@ -59,20 +60,20 @@ _TS_PACKET = 188
 class InputVideo:
     """An open video: `stream` is its largest video stream, cover art aside."""
 
-    path: Path
+    path: InputFile
     container: InputContainer
     stream: VideoStream
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[InputVideo]:
+def open_video(path: InputFile) -> Iterator[InputVideo]:
     """An untrusted local video. Reads this one file only: no network, no other file, no device.
 
     Raises, beside what `open_file` raises, BadDataError (65): not a video, damaged, without a
     video stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
     damaged data become BadDataError as well.
     """
-    if os.path.isdir(path) and images_at(path):
+    if isinstance(path, Path) and os.path.isdir(path) and images_at(path):
         raise MissingInputError(
             "a folder of images is read by `lingen show` and `lingen rerun` alone; to make a "
             f"video of it: lingen rerun {shlex.quote(printable(path))} -o x.mp4"
@@ -120,7 +121,7 @@ def _refuse_nested(url: str, flags: int, options: Any) -> NoReturn:
     raise PermissionError(f"refused to open {url!r} from inside a video")
 
 
-def _open_container(file: BinaryIO, path: Path) -> InputContainer:
+def _open_container(file: BinaryIO, path: InputFile) -> InputContainer:
     start = file.read(192)
     try:
         check_index(file)
@@ -156,7 +157,7 @@ def _looks_like_video(start: bytes) -> bool:
     return start.startswith(_STARTS) or start[4:8] in _MP4_BOXES or transport
 
 
-def _image_stream(container: InputContainer, path: Path) -> VideoStream:
+def _image_stream(container: InputContainer, path: InputFile) -> VideoStream:
     streams = [
         stream
         for stream in container.streams.video

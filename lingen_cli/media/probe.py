@@ -15,6 +15,7 @@ from av.container import InputContainer
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
 from lingen_cli.media.open import InputVideo, open_video
@@ -51,7 +52,7 @@ class VideoInfo:
     """Codec, rate and channels of the first track of sound."""
 
 
-def video_info(path: Path) -> VideoInfo:
+def video_info(path: InputFile) -> VideoInfo:
     """Decodes one frame. Raises like `open_video`, and BadDataError (65) without any frame."""
     with open_video(path) as video:
         stream = video.stream
@@ -176,10 +177,11 @@ def seen_size(path: Path) -> tuple[int, int]:
         return _seen_size(video, orientation_of(first_frame(video)))
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: InputFile) -> str:
     """SHA-256 of the size and of the first and the last MiB: quick even for hours of video."""
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         digest = hashlib.sha256(str(size).encode())
         digest.update(file.read(_PART))
         file.seek(max(0, size - _PART))

@@ -17,6 +17,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import LingenError
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import SOUND_DECODERS, InputVideo, open_video
 
@@ -195,7 +196,7 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
     return track, said
 
 
-def _fits(path: Path, index: int) -> bool:
+def _fits(path: InputFile, index: int) -> bool:
     """Try the first packets of a track in an mp4 that nobody keeps."""
     try:
         with open_video(path) as video:
