@@ -7,11 +7,12 @@ at all, and a refusal of nested opens. Of its 500 decoders only those in use are
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, Protocol
 
 import av
 from av.container import InputContainer
@@ -54,6 +55,36 @@ _STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
 )
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
 _TS_PACKET = 188
+_ANY_TAGS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""For tags that are no UTF-8: PyAV 19 has no such argument, and `tags_of` replaces their bytes."""
+
+
+class _Ratio(Protocol):
+    @property
+    def numerator(self) -> int: ...
+
+    @property
+    def denominator(self) -> int: ...
+
+
+def fraction(ratio: _Ratio | None) -> Fraction | None:
+    """Return a rate or a time base of libav, None where it has none.
+
+    PyAV 18 has a Fraction or None; PyAV 19 has numbers of its own, which are false where libav has
+    none, and whose products are rounded.
+    """
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else None
+
+
+def tags_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as text that can be encoded: bytes that are no UTF-8 become U+FFFD."""
+    return {_readable(key): _readable(text) for key, text in metadata.items()}
+
+
+def _readable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +156,7 @@ def _open_container(file: BinaryIO, path: InputFile) -> InputContainer:
     start = file.read(192)
     try:
         check_index(file)
-        return av.open(
+        container: InputContainer = av.open(
             _NamelessFile(file),
             "r",
             options={"max_pixels": str(MAX_PIXELS), "probesize": str(_PROBE_BYTES)},
@@ -135,9 +166,10 @@ def _open_container(file: BinaryIO, path: InputFile) -> InputContainer:
                 "codec_whitelist": DECODERS,
             },
             io_open=_refuse_nested,
-            metadata_errors="replace",
             buffer_size=1 << 18,
+            **_ANY_TAGS,
         )
+        return container
     except IndexBombError as error:
         raise BadDataError(f"not a video ({error}): {printable(path)}") from error
     except MemoryError as error:
