@@ -133,7 +133,8 @@ def test_the_readme_opens_with_an_image_and_two_commands() -> None:
     assert text.startswith("![")
     commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     assert commands[:2] == [
-        'pip install . && lingen generate "a red ball bounces on green grass" --minutes 1',
+        "pip install torch==2.13.0 && pip install . && "
+        'lingen generate "a red ball bounces on green grass" --minutes 1',
         "pip install -e '.[dev]' && pytest",
     ]
 
