@@ -47,8 +47,12 @@ clips = 8
 _TRAIN = """
 import json, sys, time
 from pathlib import Path
-import lingen_training.optimization.loop as loop
-from lingen_training.trainer import train
+try:
+    import lingen_training.optimization.loop as loop
+    from lingen_training.trainer import train
+except ModuleNotFoundError:  # a checkout before these packages
+    import lingen_training.loop as loop
+    from lingen_training.run import train
 if __name__ == "__main__":
     folder, weights, log = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     step = loop.MasterWeights.step

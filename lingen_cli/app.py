@@ -47,7 +47,8 @@ from lingen_cli.commands import (
     train,
     verify,
 )
-from lingen_cli.exit_codes import TRACEBACK_VARIABLE, failure_of
+from lingen_cli.errors import INTERRUPTED
+from lingen_cli.exit_codes import TRACEBACK_VARIABLE, Terminated, failure_of
 from lingen_cli.inputs.request import current_name
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.log_file import close_log, log, open_log
@@ -189,9 +190,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except SystemExit:
         code = 0  # only raised below us when the reader of our help text has gone away
     except BaseException as error:
-        return _fail(with_hint(error, given))
+        return _fail(with_hint(error, given), quiet=_is_reported_elsewhere(error))
     if code:
-        return _fail(typer.Exit(code))
+        return _fail(end := typer.Exit(code), quiet=_is_reported_elsewhere(end))
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -203,13 +204,24 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code
 
 
-def _fail(error: BaseException) -> int:
+def _is_reported_elsewhere(error: BaseException) -> bool:
+    """Tell whether the first process of a launcher says the same: it has the same command line,
+    and hears the same signals."""
+    from lingen_training.optimization.launched import launched_rank
+
+    of_all = isinstance(error, KeyboardInterrupt | Terminated | typer.TyperException)
+    if isinstance(error, typer.Exit):
+        of_all = error.exit_code == INTERRUPTED
+    return of_all and launched_rank() > 0
+
+
+def _fail(error: BaseException, *, quiet: bool = False) -> int:
     failure = failure_of(error)
     if os.environ.get(TRACEBACK_VARIABLE) and not isinstance(error, typer.Exit):
         traceback.print_exception(error)
     if not isinstance(error, typer.Exit):
         log(failure.message, error=error)
-    if failure.message:
+    if failure.message and not quiet:
         console.note(f"lingen: error: {failure.message}")
     return failure.code
 

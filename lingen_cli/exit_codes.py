@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, metadata, version
+from types import ModuleType
 
 import typer
 
+from lingen_cli import TESTED
 from lingen_cli.errors import (
     INTERRUPTED,
     TERMINATED,
     BugError,
     InvalidOptionError,
     LingenError,
+    NotAvailableError,
     OutOfMemory,
     PermissionDeniedError,
     WriteFailedError,
@@ -60,9 +64,40 @@ def failure_of(error: BaseException) -> Failure:
         )
     if isinstance(error, OSError):
         return _operating_system(error)
+    if lacking := _lacking_package(error):
+        found = newer_than_tested(lacking)
+        return Failure(
+            NotAvailableError.exit_code,
+            f"{lacking} {found} lacks what lingen uses here ({_line(error)}); lingen was tested "
+            f"with {lacking} up to {TESTED[lacking]}: put lingen beside that one",
+        )
     hint = f"{TRACEBACK_VARIABLE}=1 shows where{_report_to()}"
     message = f"internal error: {type(error).__name__}: {_line(error)} ({hint})"
     return Failure(BugError.exit_code, message, bug=True)
+
+
+def newer_than_tested(package: str) -> str | None:
+    """Version of a package of `TESTED` that is here, if it is newer than what was tested."""
+    try:
+        found = version(package)
+    except PackageNotFoundError:
+        return None
+    numbers = [
+        [int(one) for one in re.findall(r"\d+", text)[:2]] for text in (found, TESTED[package])
+    ]
+    return found if numbers[0] > numbers[1] else None
+
+
+def _lacking_package(error: BaseException) -> str | None:
+    """The package of `TESTED` without a name that it was asked for, where that version is not
+    tested."""
+    place = None
+    if isinstance(error, ImportError):
+        place = error.name
+    elif isinstance(error, AttributeError) and isinstance(error.obj, ModuleType | type):
+        place = error.obj.__name__ if isinstance(error.obj, ModuleType) else error.obj.__module__
+    package = (place or "").partition(".")[0]
+    return package if package in TESTED and newer_than_tested(package) else None
 
 
 def _report_to() -> str:

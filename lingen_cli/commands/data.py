@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 _SHEET_CLIPS = 48
 _CLIPS = "What the clips are"
 
-app = typer.Typer(help="Footage to train on: folders of videos and images.", no_args_is_help=True)
+app = typer.Typer(
+    help="Footage to train on: folders of videos and images, or tars.", no_args_is_help=True
+)
 
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions, tars of those.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of the clips, as PNG.")
@@ -33,8 +37,9 @@ def check(
 ) -> None:
     """Look at every video and image of a folder, and name each that cannot be trained on.
 
-    A caption is a text file of the same name beside the file, or a row of captions.csv or
-    captions.jsonl in the folder, with a file and a caption. Exits with 1 if any file cannot be
+    A caption is a text or JSON file of the same name beside the file, or a row of captions.csv or
+    captions.jsonl in the folder, with a file and a caption. Tars are read as webdataset writes
+    them; FOLDER may be one. Exits with 1 if any file cannot be
     used, and none of them stops a training. Of a folder that was prepared it tells what it holds,
     and which of its files are damaged.
     """
@@ -58,7 +63,7 @@ def check(
             "folder": str(folder),
             "clips": [
                 {
-                    "path": str(one.path),
+                    "path": str(Path(one.path)),
                     "caption": one.caption,
                     "width": one.width,
                     "height": one.height,
@@ -66,7 +71,7 @@ def check(
                 }
                 for one in footage.clips
             ],
-            "duplicates": [[str(one.path) for one in group] for group in footage.duplicates],
+            "duplicates": [[str(Path(one.path)) for one in group] for group in footage.duplicates],
             "problems": list(footage.problems),
         }
         console.result(json.dumps(record, indent=2))
@@ -83,7 +88,7 @@ def check(
         console.result(f"captions    {len({one.caption for one in footage.clips})} different")
         console.result(f"words       {len(words)} different")
         for group in footage.duplicates:
-            console.result(f"the same    {', '.join(str(one.path) for one in group)}")
+            console.result(f"the same    {', '.join(str(Path(one.path)) for one in group)}")
     for problem in footage.problems:
         console.warning(problem)
     if footage.problems:
@@ -92,7 +97,9 @@ def check(
 
 @app.command()
 def prepare(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions, tars of those.")
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="PREPARED", help="Folder for what is prepared."),

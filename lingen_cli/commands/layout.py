@@ -33,7 +33,7 @@ def layout(
     from lingen_cli.terminal import console
     from lingen_cli.zoo.describe import known_words
     from lingen_cli.zoo.locate import find_model, open_registry
-    from lingen_models.networks.word_encoder import known_form, split_words
+    from lingen_models.networks.word_encoder import unknown_in, with_synonyms
     from lingen_models.sampling.layout import instant_frames
     from lingen_plugins.contracts import ModelVariant
 
@@ -45,10 +45,10 @@ def layout(
     stride = registry.autoencoders[variant.autoencoder].time_stride
     count = 1 + -(-round(seconds * variant.fps - 1) // stride)
     known = known_words(variant)
-    words = [] if known is None else split_words(text)
-    unknown = {word for word in words if known_form(word, known or ()) is None}
+    unknown = [] if known is None else unknown_in(text, known)
+    read = text if known is None else with_synonyms(text, known)
     frames = instant_frames(range(count), stride)
-    planned = variant.plan_layout(text, seed, frames, None, unknown)
+    planned = variant.plan_layout(read, seed, frames, None, unknown)
     if planned is None:
         raise BadDataError(
             f"{variant.name} plans layouts for prompts that name one or two things it knows, "

@@ -39,7 +39,7 @@ def check(
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.terminal.tables import columns
     from lingen_cli.zoo.locate import find_model, locate, open_registry
-    from lingen_models.networks.word_encoder import known_form, split_words
+    from lingen_models.networks.word_encoder import unknown_in
     from lingen_plugins.contracts import HubModel
 
     try:
@@ -56,9 +56,7 @@ def check(
         reads_all = any(part.startswith("text_encoder") for part in located.foreign)
         known = set() if reads_all else _known_words(located.text_encoders)
     for shot in shots if not reads_all else ():
-        for word in dict.fromkeys(split_words(shot.prompt) or [shot.prompt]):
-            if known_form(word, known) is not None:
-                continue
+        for word in unknown_in(shot.prompt, known):
             strange += 1
             console.note(f"{file}:{shot.line}: {settings.model} does not know {word!r}")
     if as_json:

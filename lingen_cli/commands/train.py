@@ -12,6 +12,7 @@ import typer
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
+    from lingen_training.optimization.launched import RollCall
     from lingen_training.optimization.loop import DivergedError
     from lingen_training.optimization.stage_logs import Watcher
 
@@ -38,8 +39,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Videos and images with captions to train on, in place of the recipe's data "
-            "(see lingen data check), or what lingen data prepare has made of them.",
+            help="Videos and images with captions to train on, also in tars, in place of the "
+            "recipe's data (see lingen data check), or what lingen data prepare has made of them.",
         ),
     ] = None,
     start_from: Annotated[
@@ -130,74 +131,104 @@ def train(
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
+    from lingen_training.optimization.launched import launched_rank
 
-    planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}
-    if not dry_run and (given := [name for name, value in planned.items() if value]):
-        raise InvalidOptionError(f"{given[0]} belongs to --dry-run")
-    _check_log_targets(log_to or [])
-    recipe = find_recipe(recipe)
-    check_device(device)
-    registry = open_registry(console.warning)
-    if start_from is not None:
-        start_from = weights_of(registry, start_from, "denoiser", "text_encoder")
-    if teacher is not None:
-        teacher = weights_of(registry, teacher, "denoiser")
-    config = registry.model_variants[model].config if model else None
-    folder = output or Path("runs") / (model or recipe.stem)
-    with signals.announced(), _explained(recipe):
-        from lingen_cli.installation import plugin_parts
-        from lingen_cli.zoo.load_model import find_device
-        from lingen_training.trainer import train as run_stages
-        from lingen_training.training_recipe import read_recipe
+    leads = launched_rank() == 0
+    with _reported_once() as roll_call:
+        planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}
+        if not dry_run and (given := [name for name, value in planned.items() if value]):
+            raise InvalidOptionError(f"{given[0]} belongs to --dry-run")
+        _check_log_targets(log_to or [])
+        recipe = find_recipe(recipe)
+        check_device(device)
+        registry = open_registry(console.warning if leads else lambda text: None)
+        if start_from is not None:
+            start_from = weights_of(registry, start_from, "denoiser", "text_encoder")
+        if teacher is not None:
+            teacher = weights_of(registry, teacher, "denoiser")
+        config = registry.model_variants[model].config if model else None
+        folder = output or Path("runs") / (model or recipe.stem)
+        with signals.announced(), _explained(recipe):
+            from lingen_cli.installation import plugin_parts
+            from lingen_cli.zoo.load_model import find_device
+            from lingen_training.trainer import train as run_stages
+            from lingen_training.training_recipe import read_recipe
 
-        if data is None and (named := read_recipe(recipe).data.folder) is not None:
-            data = recipe.parent / named
-        footage = None if data is None else footage_of(data)
-        chosen = find_device(device)
-        if dry_run:
-            from lingen_cli.planning.training_plan import tell_training
-            from lingen_training.trainer import Inputs
+            if data is None and (named := read_recipe(recipe).data.folder) is not None:
+                data = recipe.parent / named
+            footage = None if data is None else footage_of(data, quiet=not leads)
+            chosen = find_device(device)
+            if dry_run:
+                from lingen_cli.planning.training_plan import tell_training
+                from lingen_training.trainer import Inputs
 
-            with plugin_parts.found():
-                tell_training(
-                    Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
-                    registry,
-                    kind=device_kind,
-                    devices=devices or 1,
+                with plugin_parts.found():
+                    tell_training(
+                        Inputs(recipe, folder, chosen, start_from, config, teacher, footage),
+                        registry,
+                        kind=device_kind,
+                        devices=devices or 1,
+                        processes=processes,
+                        split_clips=split_clips,
+                        as_json=as_json,
+                    )
+                return
+            from lingen_training.optimization.stage_logs import watched
+
+            watchers = _watchers(folder, chosen, log_to or []) if leads else []
+            with watched(watchers), _explained(recipe), plugin_parts.found():
+                run_stages(
+                    recipe,
+                    folder,
+                    device=chosen,
+                    report=console.note,
+                    resume=resume,
+                    start_from=start_from,
+                    model=config,
+                    teacher=teacher,
+                    registry=registry,
                     processes=processes,
-                    as_json=as_json,
+                    shard=shard,
+                    split_clips=split_clips,
+                    footage=footage,
+                    watchers=watchers,
+                    roll_call=roll_call,
                 )
-            return
-        from lingen_training.optimization.parallel import launched_rank
-        from lingen_training.optimization.stage_logs import watched
+        if leads:
+            console.path(folder)
 
-        leads = launched_rank() == 0
-        watchers = _watchers(folder, chosen, log_to or []) if leads else []
-        with watched(watchers), _explained(recipe), plugin_parts.found():
-            run_stages(
-                recipe,
-                folder,
-                device=chosen,
-                report=console.note,
-                resume=resume,
-                start_from=start_from,
-                model=config,
-                teacher=teacher,
-                registry=registry,
-                processes=processes,
-                shard=shard,
-                split_clips=split_clips,
-                footage=footage,
-                watchers=watchers,
-            )
-    if leads:
-        console.path(folder)
+
+@contextmanager
+def _reported_once() -> Iterator[RollCall]:
+    """While inside, what fails for one reason in several processes of a launcher is told by the
+    first of them; the others end with its exit code."""
+    from lingen_cli.exit_codes import failure_of
+    from lingen_training.optimization.launched import FailedElsewhereError, RollCall
+
+    roll_call = RollCall()
+    try:
+        yield roll_call
+    except FailedElsewhereError as error:
+        raise typer.Exit(error.code) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        failure = failure_of(error)
+        if roll_call.is_reported_elsewhere(failure.code, failure.message):
+            raise typer.Exit(failure.code) from error
+        raise
 
 
 @contextmanager
 def _explained(recipe: Path) -> Iterator[None]:
-    """Turn errors of a training into BadDataError (65) and OutOfMemory (71)."""
+    """Turn errors of a training into BadDataError (65) and OutOfMemory (71). Of those that all
+    processes of a launcher meet, FailedElsewhereError in all but the first."""
     from lingen_cli.errors import BadDataError, OutOfMemory
+    from lingen_training.optimization.launched import (
+        FailedElsewhereError,
+        launched,
+        launched_rank,
+    )
     from lingen_training.optimization.loop import DivergedError
     from lingen_training.optimization.parallel import LostProcessError
     from lingen_training.training_recipe import RecipeError
@@ -207,8 +238,17 @@ def _explained(recipe: Path) -> Iterator[None]:
     except RecipeError as error:
         raise BadDataError(str(error)) from error
     except DivergedError as error:
+        if launched_rank():
+            raise FailedElsewhereError(BadDataError.exit_code) from error
         raise BadDataError(f"{error}; {_remedy(error, recipe)}") from error
     except LostProcessError as error:
+        if launched_rank():
+            raise FailedElsewhereError(OutOfMemory.exit_code) from error
+        if launched():
+            raise OutOfMemory(
+                f"{error}: it or its launcher says why; the same command goes on from the last "
+                "saved step"
+            ) from error
         raise OutOfMemory(
             f"{error}, as the system does when memory runs out; the same command goes on "
             "from the last saved step, with --processes 1 in less memory"

@@ -11,6 +11,7 @@ from pathlib import Path
 from lingen_cli.errors import BadDataError, LingenError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_training.text_file import TextError, decode_text
 
 TABLES = ("captions.jsonl", "captions.csv", "metadata.jsonl", "metadata.csv")
@@ -53,15 +54,29 @@ def read_tables(folder: Path) -> tuple[dict[Path, str], list[str]]:
 
 
 def caption_beside(path: Path) -> str | None:
-    """Read the caption in `clip.txt` beside `clip.mp4`; None without one.
-
-    Raises BadDataError (65) for one that is no text, empty or too long.
-    """
+    """Read the caption in `clip.txt` beside `clip.mp4`; None without one. Raises as
+    `read_caption`."""
     beside = path.with_suffix(".txt")
-    return checked(_text(beside), beside) if beside.is_file() else None
+    return read_caption(beside) if beside.is_file() else None
 
 
-def checked(caption: str, where: Path) -> str:
+def read_caption(path: InputFile) -> str:
+    """Read a file that holds a caption, as text or in a JSON object.
+
+    Raises BadDataError (65) for one that is no text, empty, too long, or not in the object.
+    """
+    caption: object = _text(path)
+    if Path(path).suffix.lower() == ".json":
+        row = _json(str(caption))
+        if isinstance(row, str):
+            raise BadDataError(f"{printable(path)}: {row}")
+        caption = next((row[key] for key in _CAPTION_KEYS if row.get(key)), None)
+        if not isinstance(caption, str):
+            raise BadDataError(f"no caption ({', '.join(_CAPTION_KEYS)}): {printable(path)}")
+    return checked(str(caption), path)
+
+
+def checked(caption: str, where: InputFile) -> str:
     """Return a caption on one line. Raises BadDataError (65) for an empty or a very long one."""
     words = " ".join(caption.split())
     if not words:
@@ -71,7 +86,7 @@ def checked(caption: str, where: Path) -> str:
     return words
 
 
-def _text(path: Path) -> str:
+def _text(path: InputFile) -> str:
     with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
@@ -86,13 +101,18 @@ def _json_lines(text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            row = f"not JSON: {error}"
-        except RecursionError:
-            row = "not JSON: nested too deeply"
-        yield number, row if isinstance(row, dict | str) else "not a JSON object"
+        yield number, _json(line)
+
+
+def _json(text: str) -> Mapping[str, object] | str:
+    """The object in a JSON text, or what is wrong with it."""
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        return f"not JSON: {error}"
+    except RecursionError:
+        return "not JSON: nested too deeply"
+    return row if isinstance(row, dict) else "not a JSON object"
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, Mapping[str, object] | str]]:

@@ -67,7 +67,7 @@ def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
     left_out = list(part.skipped)
     skipped = {one.file for one in part.skipped}
     for stretch in part.stretches:
-        file = stretch.clip.path.relative_to(part.footage).as_posix()
+        file = stretch.clip.name_in(part.footage)
         if file in skipped:
             continue
         begins(file)

@@ -103,7 +103,7 @@ class Plan:
     def facts(self) -> dict[str, Any]:
         """A record that is the same for the same work."""
         rows = [
-            (self.file_of(one), one.fingerprint, one.caption, one.seconds)
+            (one.name_in(self.footage.folder), one.fingerprint, one.caption, one.seconds)
             for one in self.footage.clips
         ]
         return {
@@ -114,10 +114,6 @@ class Plan:
             "options": asdict(self.options),
             "parts": len(self.parts),
         }
-
-    def file_of(self, clip: Clip) -> str:
-        """Name of a clip's file, from the folder on."""
-        return clip.path.relative_to(self.footage.folder).as_posix()
 
 
 def frames_of(latent_frames: int, time_stride: int) -> int:

@@ -131,6 +131,6 @@ def data_url(image: Image) -> str:
     codec.flags |= 0x0002  # a fixed quality
     codec.global_quality = 4 * 118
     frame = av.VideoFrame.from_ndarray(image[:high, :wide].copy(), "rgb24")
-    packets = [*codec.encode(frame.reformat(format="yuvj420p")), *codec.encode(None)]
+    packets = [*codec.encode(frame.reformat(format="yuvj420p", threads=1)), *codec.encode(None)]
     data = b"".join(bytes(packet) for packet in packets)
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()

@@ -67,7 +67,7 @@ def encode_video(
     from lingen_cli.media.probe import end_is_whole
 
     progress.phase("decode and write", job.timeline.frames - job.timeline.kept)
-    beside = _Beside(tracks, _sound(job, pipe, latents))
+    beside = _Beside(tracks, encoded_sound(job, pipe, latents))
     if beside.sound is not None:
         recipe = recipe.model_copy(update={"sound_packets": beside.sound.sha256})
     segments = _write(job, pipe, latents, work, journal, progress)
@@ -136,7 +136,8 @@ def made_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> tuple[Tensor,
     return pipe.sound(latents.values) if job.output.sound else None
 
 
-def _sound(job: Job, pipe: VideoPipeline, latents: Latents) -> EncodedSound | None:
+def encoded_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> EncodedSound | None:
+    """The same, as it is written, as long as the video."""
     from lingen_cli.media.tracks.sound import encode_sound
 
     found = made_sound(job, pipe, latents)

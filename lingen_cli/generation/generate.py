@@ -320,10 +320,14 @@ def load_networks(job: Job, progress: Progress, load: Load) -> VideoPipeline:
 
 
 def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
-    """Warn of words that mean nothing to the model."""
+    """Tell which words are read as others, and warn of those that mean nothing to the model."""
     from lingen_models.networks.word_encoder import split_words
 
     prompts = list(dict.fromkeys(stretch.prompt for stretch in job.timeline.sampled))
+    synonyms = {word: known for one in prompts for word, known in pipe.synonyms(one).items()}
+    if synonyms:
+        pairs = ", ".join(f"{word!r} as {known!r}" for word, known in synonyms.items())
+        progress.note(f"{job.model.variant.name} reads {pairs}")
     lists = [pipe.unknown_words(prompt) for prompt in prompts]
     unknown = list(dict.fromkeys(word for words in lists for word in words))
     if not unknown:

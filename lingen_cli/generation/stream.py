@@ -1,6 +1,7 @@
 """`lingen generate -o -`: a video that is written to standard output while it is sampled.
 
-A fragmented mp4, which can be played before it is complete, in the length that is there. Nothing is
+A fragmented mp4, which can be played before it is complete, in the length that is there. One with
+sound begins when all is sampled, since sound is made of the latents of the whole video. Nothing is
 kept for a resume: standard output cannot be taken back.
 """
 
@@ -9,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import InvalidOptionError, WriteFailedError
-from lingen_cli.generation.encode import Stream, decoded, tags_of, writer_for
+from lingen_cli.generation.encode import Stream, decoded, encoded_sound, tags_of, writer_for
 from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
 from lingen_cli.generation.sample import Latents, latents_of
 from lingen_cli.inputs.frame_rates import picked
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from lingen_cli.media.tracks.sound import EncodedSound
     from lingen_cli.media.writer import VideoWriter
     from lingen_models.pipelines.protocol import VideoPipeline
     from lingen_models.sampling.denoise import Sampler as SamplingLoop
@@ -46,18 +50,19 @@ def stream(job: Job, progress: Progress) -> Result:
         raise InvalidOptionError(
             "standard output is a terminal: pipe -o - into a player or a file (| mpv -, > x.mp4)"
         )
-    if job.output.sound:
-        raise InvalidOptionError(
-            "-o - writes no sound: leave it out with --no-sound, or name a file"
-        )
     tell_start(job, NAME, progress)
     pipe = load_networks(job, progress, load_for)
     sink = _Sink(sys.stdout.buffer)
-    tags = tags_of(recipe_of(job, pipe, None)) if job.output.metadata else {}
-    with writer_for(job, Path("standard output"), None, metadata=tags, sink=sink) as writer:
-        ready = _Ready(job, pipe, writer)
+    with ExitStack() as stack:
+
+        def writer(sound: EncodedSound | None = None) -> VideoWriter:
+            return stack.enter_context(_writer(job, pipe, sink, sound))
+
+        ready = _Ready(job, pipe, None if job.output.sound else writer())
         with plugin_parts.found():
-            latents_of(job, pipe, NoJournal(), progress, ready.take)
+            latents = latents_of(job, pipe, NoJournal(), progress, ready.take)
+            if ready.writer is None:
+                ready.writer = writer(encoded_sound(job, pipe, latents))
         ready.finish()
     progress.events.summarise(
         output=NAME, sha256=sink.digest, frames=job.timeline.frames, seconds=job.timeline.seconds
@@ -65,17 +70,29 @@ def stream(job: Job, progress: Progress) -> Result:
     return Result(Path(NAME), job.timeline.frames, job.timeline.seconds)
 
 
-class _Ready:
-    """Decodes and writes what is final of the latents."""
+def _writer(job: Job, pipe: VideoPipeline, sink: _Sink, sound: EncodedSound | None) -> VideoWriter:
+    """A writer into `sink`, whose header names the recipe and all tracks."""
+    recipe, more = recipe_of(job, pipe, None), dict[str, Any]()
+    if sound is not None:
+        from lingen_cli.media.tracks.sound import copied_sound
 
-    def __init__(self, job: Job, pipe: VideoPipeline, writer: VideoWriter) -> None:
-        self._job, self._pipe, self._writer = job, pipe, writer
+        recipe = recipe.model_copy(update={"sound_packets": sound.sha256})
+        more = {"sound": partial(copied_sound, sound)}
+    tags = tags_of(recipe) if job.output.metadata else {}
+    return writer_for(job, Path("standard output"), None, metadata=tags, sink=sink, **more)
+
+
+class _Ready:
+    """Decodes and writes what is final of the latents; nothing without a writer."""
+
+    def __init__(self, job: Job, pipe: VideoPipeline, writer: VideoWriter | None) -> None:
+        self._job, self._pipe, self.writer = job, pipe, writer
         self._latents: list[Tensor] = []
 
     def take(self, piece: Tensor) -> None:
         """More latents (1, C, t, h, w), which follow those before."""
         self._latents.append(piece)
-        if not self._pipe.causal:
+        if self.writer is None or not self._pipe.causal:
             return
         count = sum(one.shape[2] for one in self._latents)
         # The decoder takes two at a time: so its images are those of one pass over all.
@@ -88,7 +105,8 @@ class _Ready:
     def _write(self, count: int) -> None:
         import torch
 
-        job, begin = self._job, self._writer.frames
+        assert self.writer is not None
+        job, begin = self._job, self.writer.frames
         end, needed = begin, self._pipe.latent_frames
         while end < job.timeline.frames and needed(job.grid.source(end) + 1) <= count:
             end += 1
@@ -99,7 +117,7 @@ class _Ready:
         images = decoded(self._pipe, latents, source[0], source[-1])
         frames = Stream(picked(images, [number - source[0] for number in source]))
         for batch in frames.take(end - begin):
-            self._writer.write(job.timeline.fit_of_video.back(batch))
+            self.writer.write(job.timeline.fit_of_video.back(batch))
 
 
 class NoJournal:

@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 _SHOWN_PROBLEMS = 5
 
 
-def footage_of(folder: Path) -> VideoFolder | PreparedFolder:
-    """Read a folder of footage or a prepared one, and say what is in it."""
+def footage_of(folder: Path, *, quiet: bool = False) -> VideoFolder | PreparedFolder:
+    """Read a folder of footage or a prepared one, and unless `quiet` say what is in it."""
     from lingen_cli.datasets.footage import read_footage
     from lingen_cli.datasets.prepared_folder import PreparedFolder, is_prepared, read_prepared
     from lingen_cli.datasets.video_folder import VideoFolder
 
     if is_prepared(folder):
         prepared = PreparedFolder(read_prepared(folder))
-        console.note(f"{prepared.clips} prepared clips in {printable(folder)}")
+        if not quiet:
+            console.note(f"{prepared.clips} prepared clips in {printable(folder)}")
         return prepared
     footage = read_footage(folder)
-    warn_of(footage.problems, f"lingen data check {printable(folder)}")
+    if not quiet:
+        warn_of(footage.problems, f"lingen data check {printable(folder)}")
     dataset = VideoFolder(footage)
-    console.note(f"{len(footage.clips)} clips in {printable(folder)}")
+    if not quiet:
+        console.note(f"{len(footage.clips)} clips in {printable(folder)}")
     return dataset
 
 

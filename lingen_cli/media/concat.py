@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import OutputContainer
@@ -124,11 +124,12 @@ def _timed(
 
 
 def _chapter(begin: Fraction, end: Fraction, title: str, number: int) -> LibavChapter:
+    ticks: Any = Fraction(1, _CHAPTER_TICKS)  # PyAV 19 takes one, though its stubs say another
     return {
         "id": number,
         "start": round(begin * _CHAPTER_TICKS),
         "end": round(end * _CHAPTER_TICKS),
-        "time_base": Fraction(1, _CHAPTER_TICKS),
+        "time_base": ticks,
         "metadata": {"title": clean_tag(title)},
     }
 
@@ -164,7 +165,7 @@ def _moments(path: Path, fps: Fraction, base: int) -> list[int]:
             for packet in video.container.demux(video.stream):
                 if not packet.size:
                     continue
-                if packet.pts is None or packet.time_base is None:
+                if packet.pts is None or not packet.time_base:
                     raise CannotJoinError("some of its packets have no time")
                 moment = (packet.pts * packet.time_base - start) * fps
                 if abs(moment - round(moment)) > _OFF_GRID:

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from lingen_cli.files.numbered import images_at
 from lingen_cli.media.images.image_files import read_texts
-from lingen_cli.media.open import InputVideo, open_video
+from lingen_cli.media.open import InputVideo, open_video, tags_of
 
 _MARK = "lingen"  # {"lingen": {recipe}} tells ours from anybody's comment
 _MAX_CHARACTERS = 1 << 20
@@ -48,12 +48,14 @@ def tags_in(path: Path) -> dict[str, str]:
     """Tags of an mp4 that lingen wrote, without those that the container has of its own."""
     own = ("major_brand", "minor_version", "compatible_brands", "encoder")
     with open_video(path) as video:
-        return {key: text for key, text in video.container.metadata.items() if key not in own}
+        found = tags_of(video.container.metadata)
+    return {key: text for key, text in found.items() if key not in own}
 
 
 def recipe_of(video: InputVideo) -> dict[str, object] | None:
     """Read as `read_recipe` does from a video that is open."""
-    return _recipe_in({name.lower(): text for name, text in video.container.metadata.items()})
+    found = tags_of(video.container.metadata)
+    return _recipe_in({name.lower(): text for name, text in found.items()})
 
 
 def _recipe_in(tags: Mapping[str, str]) -> dict[str, object] | None:

@@ -64,7 +64,7 @@ def check_index(file: BinaryIO) -> None:
     Raises IndexBombError. Reads headers of boxes, and tables of at most as many bytes as they
     have; memory stays below `_MAX_TABLE`.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     try:
         _Walk(file, size).boxes(0, size, 0)
     finally:

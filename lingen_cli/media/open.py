@@ -7,11 +7,12 @@ at all, and a refusal of nested opens. Of its 500 decoders only those in use are
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, Protocol
 
 import av
 from av.container import InputContainer
@@ -22,6 +23,7 @@ from lingen_cli.errors import BadDataError, LingenError, MissingInputError
 from lingen_cli.files.numbered import images_at
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.mp4_index import IndexBombError, check_index
 
 MAX_PIXELS = 8192 * 4320  # per frame: 8K UHD
@@ -53,26 +55,56 @@ _STARTS = (  # Matroska, AVI, Ogg, FLV, GIF, IVF, NUT, ASF, MPEG
 )
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp")
 _TS_PACKET = 188
+_ANY_TAGS: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
+)
+"""For tags that are no UTF-8: PyAV 19 has no such argument, and `tags_of` replaces their bytes."""
+
+
+class _Ratio(Protocol):
+    @property
+    def numerator(self) -> int: ...
+
+    @property
+    def denominator(self) -> int: ...
+
+
+def fraction(ratio: _Ratio | None) -> Fraction | None:
+    """Return a rate or a time base of libav, None where it has none.
+
+    PyAV 18 has a Fraction or None; PyAV 19 has numbers of its own, which are false where libav has
+    none, and whose products are rounded.
+    """
+    return Fraction(ratio.numerator, ratio.denominator) if ratio else None
+
+
+def tags_of(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as text that can be encoded: bytes that are no UTF-8 become U+FFFD."""
+    return {_readable(key): _readable(text) for key, text in metadata.items()}
+
+
+def _readable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputVideo:
     """An open video: `stream` is its largest video stream, cover art aside."""
 
-    path: Path
+    path: InputFile
     container: InputContainer
     stream: VideoStream
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[InputVideo]:
+def open_video(path: InputFile) -> Iterator[InputVideo]:
     """An untrusted local video. Reads this one file only: no network, no other file, no device.
 
     Raises, beside what `open_file` raises, BadDataError (65): not a video, damaged, without a
     video stream, frames above `MAX_PIXELS`. Errors of libav inside the `with` block that mean
     damaged data become BadDataError as well.
     """
-    if os.path.isdir(path) and images_at(path):
+    if isinstance(path, Path) and os.path.isdir(path) and images_at(path):
         raise MissingInputError(
             "a folder of images is read by `lingen show` and `lingen rerun` alone; to make a "
             f"video of it: lingen rerun {shlex.quote(printable(path))} -o x.mp4"
@@ -120,11 +152,11 @@ def _refuse_nested(url: str, flags: int, options: Any) -> NoReturn:
     raise PermissionError(f"refused to open {url!r} from inside a video")
 
 
-def _open_container(file: BinaryIO, path: Path) -> InputContainer:
+def _open_container(file: BinaryIO, path: InputFile) -> InputContainer:
     start = file.read(192)
     try:
         check_index(file)
-        return av.open(
+        container: InputContainer = av.open(
             _NamelessFile(file),
             "r",
             options={"max_pixels": str(MAX_PIXELS), "probesize": str(_PROBE_BYTES)},
@@ -134,9 +166,10 @@ def _open_container(file: BinaryIO, path: Path) -> InputContainer:
                 "codec_whitelist": DECODERS,
             },
             io_open=_refuse_nested,
-            metadata_errors="replace",
             buffer_size=1 << 18,
+            **_ANY_TAGS,
         )
+        return container
     except IndexBombError as error:
         raise BadDataError(f"not a video ({error}): {printable(path)}") from error
     except MemoryError as error:
@@ -156,7 +189,7 @@ def _looks_like_video(start: bytes) -> bool:
     return start.startswith(_STARTS) or start[4:8] in _MP4_BOXES or transport
 
 
-def _image_stream(container: InputContainer, path: Path) -> VideoStream:
+def _image_stream(container: InputContainer, path: InputFile) -> VideoStream:
     streams = [
         stream
         for stream in container.streams.video

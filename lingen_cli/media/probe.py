@@ -15,9 +15,10 @@ from av.container import InputContainer
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
-from lingen_cli.media.open import InputVideo, open_video
+from lingen_cli.media.open import InputVideo, fraction, open_video
 from lingen_cli.media.reader import first_frame
 from lingen_cli.media.writer import PIXEL_FORMAT
 
@@ -51,7 +52,7 @@ class VideoInfo:
     """Codec, rate and channels of the first track of sound."""
 
 
-def video_info(path: Path) -> VideoInfo:
+def video_info(path: InputFile) -> VideoInfo:
     """Decodes one frame. Raises like `open_video`, and BadDataError (65) without any frame."""
     with open_video(path) as video:
         stream = video.stream
@@ -61,7 +62,7 @@ def video_info(path: Path) -> VideoInfo:
         return VideoInfo(
             width=width,
             height=height,
-            fps=stream.average_rate or stream.guessed_rate,
+            fps=fraction(stream.average_rate or stream.guessed_rate),
             frames=stream.frames or None,
             duration=duration(video),
             rotation=orientation.degrees,
@@ -176,10 +177,11 @@ def seen_size(path: Path) -> tuple[int, int]:
         return _seen_size(video, orientation_of(first_frame(video)))
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: InputFile) -> str:
     """SHA-256 of the size and of the first and the last MiB: quick even for hours of video."""
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         digest = hashlib.sha256(str(size).encode())
         digest.update(file.read(_PART))
         file.seek(max(0, size - _PART))
@@ -190,10 +192,11 @@ def fingerprint(path: Path) -> str:
 def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
     """Frames per second of a constant rate; else of the grid that the images are put on, and
     why."""
-    average, guessed = video.stream.average_rate, video.stream.guessed_rate
+    stream = video.stream
+    average, guessed = fraction(stream.average_rate), fraction(stream.guessed_rate)
     for own in (average, guessed):
         if own and guessed and own >= 1 and abs(own / guessed - 1) < _NEARLY:
-            rate = own = Fraction(own).limit_denominator(1001)
+            rate = own = own.limit_denominator(1001)
             while rate > MAX_RATE:
                 rate /= 2
             if rate == own:
@@ -204,7 +207,7 @@ def frame_rate(video: InputVideo) -> tuple[Fraction, str]:
     if average and 1 <= average <= MAX_RATE:
         rate = Fraction(round(average))
         if guessed and average < guessed <= max(Fraction(_EASY_RATE), 2 * average):
-            rate = Fraction(guessed).limit_denominator(1001)
+            rate = guessed.limit_denominator(1001)
     return rate, f"they come at no constant rate, or at less than one per second: {rate} are shown"
 
 
@@ -258,7 +261,7 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
     It lasts a frame of `rate`, or longer where its packet says so: slides, time lapses.
     """
     stream = video.stream
-    assert stream.time_base is not None
+    assert stream.time_base
     start = stream.start_time or 0
     if begin is not None:
         try:
@@ -281,7 +284,8 @@ def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int
     Packets without a time, as in a raw stream, follow one another at its rate.
     """
     packets = container.demux(video.stream)
-    step = 1 / ((video.stream.guessed_rate or _COMMON_RATE) * (video.stream.time_base or 1))
+    rate, base = fraction(video.stream.guessed_rate), fraction(video.stream.time_base)
+    step = 1 / ((rate or _COMMON_RATE) * (base or Fraction(1)))
     count = 0
     while True:
         try:
@@ -309,7 +313,7 @@ def _end_of_all(path: Path, begin: float) -> float:
             except (StopIteration, IndexError, av.FFmpegError):
                 return last
             time = packet.pts if packet.pts is not None else packet.dts
-            if packet.size and time is not None and packet.time_base is not None:
+            if packet.size and time is not None and packet.time_base:
                 last = max(last, float((time + (packet.duration or 0)) * packet.time_base) - start)
 
 

@@ -1,7 +1,6 @@
 """Decoded RGB frames of an untrusted video at chosen times, in constant memory (media.md 2)."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 import av
 from av.video.frame import VideoFrame
@@ -15,6 +14,7 @@ from av.video.reformatter import (
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.colors import matrix_of
 from lingen_cli.media.images.orientation import Image, Orientation, orientation_of
 from lingen_cli.media.images.resize import Fit
@@ -26,7 +26,7 @@ _HDR = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
 
 
 def frames_at(
-    path: Path,
+    path: InputFile,
     times: Iterable[float],
     *,
     box: tuple[int, int] | None = None,
@@ -52,7 +52,7 @@ def frames_at(
 
 
 def resampled(
-    path: Path,
+    path: InputFile,
     rate: int,
     stretch: tuple[float, float],
     fits: Sequence[Fit],
@@ -85,7 +85,7 @@ def resampled(
 
 
 def every_frame(
-    path: Path, *, on_damage: Callable[[int], None] = lambda count: None
+    path: InputFile, *, on_damage: Callable[[int], None] = lambda count: None
 ) -> Iterator[Image]:
     """Yield all frames in order, upright, uint8 (h, w, 3), in the size of the first.
 

@@ -16,7 +16,7 @@ from lingen_cli.errors import BugError, WriteFailedError
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.frame_hashes import FrameHasher
-from lingen_cli.media.open import open_video
+from lingen_cli.media.open import fraction, open_video
 
 if TYPE_CHECKING:
     from lingen_cli.media.frame_hashes import FrameHash
@@ -90,7 +90,7 @@ def verify_joined(
     with open_video(path) as video:
         _check_kinds(video.container, beside)
         stream = video.stream
-        assert stream.time_base is not None
+        assert stream.time_base
         if stream.frames != frames:
             raise WriteFailedError(
                 f"written video has {stream.frames} frames instead of {frames}, write it again"
@@ -123,7 +123,7 @@ def differences(
     number = begin
     with open_video(path) as video:
         stream = video.stream
-        found, rate = (stream.width, stream.height), stream.average_rate
+        found, rate = (stream.width, stream.height), fraction(stream.average_rate)
         if found != size:
             problems.append("its size is {}x{}, not {}x{}".format(*found, *size))
         if rate and abs(rate / fps - 1) > _RATE_ROUNDS:
@@ -178,7 +178,7 @@ def _check_frame(
     found = (frame.width, frame.height)
     if found != size:
         raise BugError(f"frame {index} of the written video has the size {found} instead of {size}")
-    assert frame.pts is not None and stream.time_base is not None
+    assert frame.pts is not None and stream.time_base
     if frame.pts * stream.time_base != index / fps:
         time = float(frame.pts * stream.time_base)
         raise BugError(
@@ -194,13 +194,12 @@ def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
 
 
 def _check_times(stream: VideoStream, frames: int, fps: Fraction) -> None:
-    assert stream.duration is not None and stream.time_base is not None
+    assert stream.duration is not None and stream.time_base
     duration = stream.duration * stream.time_base
     if duration != frames / fps:
         raise BugError(
             f"written video lasts {float(duration)} s instead of {float(frames / fps)} s"
         )
-    if stream.average_rate != fps:
-        raise BugError(
-            f"written video has {stream.average_rate} frames per second instead of {fps}"
-        )
+    rate = fraction(stream.average_rate)
+    if rate != fps:
+        raise BugError(f"written video has {rate} frames per second instead of {fps}")

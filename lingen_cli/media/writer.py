@@ -1,13 +1,15 @@
 """Writes H.264 mp4 in constant memory, with exact timing and right colors (media.md 1.2)."""
 
+from __future__ import annotations
+
 import functools
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 import numpy as np
@@ -19,6 +21,11 @@ from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.metadata import clean_tag
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    from lingen_cli.media.tracks.packets import TimedPacket
 
 CODEC = "libx264"
 PRESETS = (
@@ -76,7 +83,7 @@ class VideoWriter:
     type with one version. Frames of another size, `source`, are scaled. `headers` numbers the
     parameter sets, and `colors` are the video's, so that it can follow another one in its track.
     Into a `sink` with a method `write` goes a fragmented mp4, half a second at a time; then `path`
-    is but a name.
+    is but a name. `sound` adds a track to the container, and its packets go in beside the images.
     Raises like `check_encoder`; DiskFullError and other WriteFailedErrors
     (74) while writing and closing; BugError (70) for frames of another shape or type, and for none
     at all.
@@ -98,6 +105,7 @@ class VideoWriter:
         headers: int = 0,
         colors: Colors = BT709,
         sink: Any = None,
+        sound: Callable[[OutputContainer], Iterator[TimedPacket]] | None = None,
     ) -> None:
         check_encoder(width=width, height=height, fps=fps, crf=crf, preset=preset)
         self._source = source or (width, height)
@@ -107,10 +115,12 @@ class VideoWriter:
         self.frames = 0
         self._closed = False
         self._reformatter = VideoReformatter()
-        self._container = self._open_container(metadata or {}, sink)
+        self._container = self._open_container(metadata or {}, sink, with_sound=sound is not None)
         parameters = {"sps-id": str(headers)} | repeatable()
         options = {"crf": str(crf), "preset": preset, "x264-params": _pairs(parameters)}
         self._stream = self._add_stream(options, threads)
+        self._sound = iter(()) if sound is None else sound(self._container)
+        self._next_sound = next(self._sound, None)
         self._start()
 
     def write(self, frames: Any) -> None:
@@ -136,7 +146,8 @@ class VideoWriter:
             self._abandon()
             raise BugError(f"no frames were written to {self._target.name}")
         try:
-            self._container.mux(self._stream.encode(None))
+            self._mux(self._stream.encode(None))
+            self._mux_sound(None)
             self._container.close()
         except OSError as error:
             raise write_error(error, self._target) from error
@@ -163,13 +174,17 @@ class VideoWriter:
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 
-    def _open_container(self, metadata: Mapping[str, str], sink: Any) -> OutputContainer:
+    def _open_container(
+        self, metadata: Mapping[str, str], sink: Any, *, with_sound: bool
+    ) -> OutputContainer:
         scale = str(timescale(self.fps))
         options = {"video_track_timescale": scale, "movie_timescale": scale}
         if sink is None:
             options["movflags"] = "+faststart"
         else:
             options["movflags"] = "+empty_moov+default_base_moof"
+            if with_sound:  # else what AAC needs before its beginning would shift one to the other
+                options["movflags"] += "+delay_moov"
             options |= {"frag_duration": f"{_FRAGMENT}", "flush_packets": "1"}
         container = av.open(
             # the prefix keeps libav from reading a name as a URL
@@ -223,10 +238,23 @@ class VideoWriter:
         )
         frame.pts, frame.time_base = self.frames, 1 / self.fps
         try:
-            self._container.mux(self._stream.encode(frame))
+            self._mux(self._stream.encode(frame))
         except OSError as error:
             raise write_error(error, self._target) from error
         self.frames += 1
+
+    def _mux(self, packets: Sequence[Packet[Any]]) -> None:
+        """Write packets of images, each behind the sound before it."""
+        for packet in packets:
+            if packet.dts is not None:
+                self._mux_sound(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+    def _mux_sound(self, until: Fraction | None) -> None:
+        """Write the sound up to a moment, in seconds, or what is left of it."""
+        while (one := self._next_sound) is not None and (until is None or one.moment <= until):
+            self._container.mux(one.packet)
+            self._next_sound = next(self._sound, None)
 
 
 @functools.cache

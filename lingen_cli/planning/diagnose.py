@@ -12,8 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from lingen_cli import __version__
+from lingen_cli import TESTED, __version__
 from lingen_cli.errors import LingenError
+from lingen_cli.exit_codes import newer_than_tested
 from lingen_cli.inputs.settings import Settings
 
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
@@ -63,13 +64,24 @@ def _versions() -> Iterator[Finding]:
     yield Finding("lingen", "ok", f"{__version__}, {python}")
     for package in PACKAGES:
         try:
-            yield Finding(package, "ok", version(package))
+            found = version(package)
         except PackageNotFoundError:
             yield Finding(package, "problem", "not installed; install lingen again")
+            continue
+        if package in TESTED and newer_than_tested(package):
+            detail = (
+                f"{found} is newer than {TESTED[package]}, the newest version tested with lingen: "
+                "the self-test below tells whether it works"
+            )
+            yield Finding(package, "hint", detail)
+        else:
+            yield Finding(package, "ok", found)
 
 
 def _torch() -> Iterator[Finding]:
     import torch
+
+    from lingen_models import torch_private
 
     yield Finding("threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
     if torch.cuda.is_available():
@@ -84,6 +96,8 @@ def _torch() -> Iterator[Finding]:
     else:
         yield Finding("OMP_WAIT_POLICY", "hint", f"{policy}; passive is faster on a busy machine")
     yield _bf16()
+    for part, said in torch_private.missing().items():
+        yield Finding("torch parts", "hint", f"no {part} in this torch: {said}")
 
 
 def _bf16() -> Finding:

@@ -45,6 +45,7 @@ def tell_training(
     kind: str | None,
     devices: int,
     processes: int | None,
+    split_clips: bool,
     as_json: bool,
 ) -> None:
     """Print what a training would take.
@@ -56,7 +57,14 @@ def tell_training(
 
     chosen = _kind(kind, devices, inputs.device)
     try:
-        found = forecast(inputs, chosen, devices, registry=registry, processes=processes)
+        found = forecast(
+            inputs,
+            chosen,
+            devices,
+            registry=registry,
+            processes=processes,
+            split_clips=split_clips,
+        )
     except ForecastError as error:
         raise InvalidOptionError(str(error)) from error
     console.result(json.dumps(found.to_dict()) if as_json else _table(found))
@@ -133,12 +141,15 @@ def _table(found: Forecast) -> str:
         ("memory", f"{decimal(found.peak)} per device{several}, of {decimal(kind.memory)}"),
         ("disk", f"{decimal(found.latents)} of latents, {decimal(found.checkpoints)} of stages"),
     ]
+    if found.split > 1:
+        who = "processes" if kind.is_cpu else "devices"
+        totals.append(("clips", f"each divided over {found.split} {who}"))
     if found.devices > 1:
         totals.append(
             (
                 "assumed",
-                "master weights, EMA and optimizer state divided among the devices; lingen train "
-                "itself uses one GPU",
+                "master weights, EMA and optimizer state divided among the devices; --shard "
+                "divides weights and gradients, too",
             )
         )
     if found.not_counted:

@@ -121,6 +121,8 @@ def announced() -> Iterator[None]:
 
 
 def _listen(reader: socket.socket) -> None:
+    from lingen_training.optimization.launched import launched_rank
+
     heard: float | None = None
     while data := reader.recv(1):
         number = data[0]
@@ -134,4 +136,6 @@ def _listen(reader: socket.socket) -> None:
                 _leave(128 + number)
             continue
         heard = now
+        if launched_rank():
+            continue  # the first process hears it, too
         console.note("lingen: stopping after this step (press Ctrl-C again to stop now)")

@@ -6,14 +6,13 @@ On the meta device nothing is computed, so a network of any size can be counted.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 _Form = tuple[torch.Size, tuple[int, ...], torch.dtype]
 _FORMS: dict[Hashable, tuple[_Form | None, ...]] = {}
@@ -34,9 +33,8 @@ class LiveBytes(TorchDispatchMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         out = _called(func, args, kwargs or {})
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                self._see(tensor)
+        for tensor in _tensors(out):
+            self._see(tensor)
         return out
 
     def _see(self, tensor: Tensor) -> None:
@@ -69,6 +67,17 @@ def _called(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return made[0] if len(made) == 1 else tuple(made)
 
 
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors among what an operation takes or returns."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for one in value:
+            yield from _tensors(one)
+    elif isinstance(value, Mapping):
+        yield from _tensors(list(value.values()))
+
+
 @cache
 def _makes_tensors(func: Any) -> bool:
     """Tell whether an operation returns tensors of its own, no views and no arguments."""
@@ -87,9 +96,7 @@ def _forms(out: Any, given: Any) -> tuple[_Form | None, ...] | None:
     """Return the forms of tensors on the meta device; None where the same form is not the same:
     storages that are larger, or those of arguments, and other values than tensors."""
     parts = out if isinstance(out, tuple) else (out,)
-    storages = {
-        one.untyped_storage()._cdata for one in tree_leaves(given) if isinstance(one, Tensor)
-    }
+    storages = {one.untyped_storage()._cdata for one in _tensors(given)}
     found: list[_Form | None] = []
     for part in parts:
         if part is None:

@@ -59,7 +59,8 @@ def stage(images: float | None = 0.25) -> DenoiserStage:
 def test_each_clip_is_in_the_nearest_bucket(folder: Path) -> None:
     parts = VideoFolder(read_footage(folder)).divided([WIDE, TALL], [4, 2])
     names = {
-        key: sorted(clip.path.stem for clip in part.footage.clips) for key, part in parts.items()
+        key: sorted(Path(clip.path).stem for clip in part.footage.clips)
+        for key, part in parts.items()
     }
     assert names == {
         (WIDE, 1): ["still"],

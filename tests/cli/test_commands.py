@@ -6,8 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
+from lingen_cli import TESTED, exit_codes
 from lingen_cli.planning import diagnose as doctor
 from lingen_cli.planning.diagnose import Finding, diagnose
 from lingen_plugins.registry import collect
@@ -58,6 +61,42 @@ def test_a_problem_is_an_exit_code_and_a_check_that_breaks_is_a_problem(
     assert result.returncode == 69
     assert "problem  encoder          RuntimeError: no luck\n" in result.stdout
     assert "lingen: error: cannot make videos here: encoder" in result.stderr
+
+
+def test_versions_newer_than_any_that_was_tested(
+    lingen_here: RunHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"torch": "99.0.1+cu130", "av": TESTED["av"] + ".7"}
+    for module in (doctor, exit_codes):
+        plain = module.version
+        monkeypatch.setattr(
+            module, "version", lambda one, plain=plain: found.get(one) or plain(one)
+        )
+    result = lingen_here("doctor")
+    newer = f"hint     torch            99.0.1+cu130 is newer than {TESTED['torch']}, the newest"
+    assert newer in result.stdout and "av               19.0.7\n" in result.stdout
+    assert result.returncode == 0
+
+
+def test_a_torch_without_a_part_still_makes_videos(
+    lingen_here: RunHere, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    options = ("--weights", tiny_weights, "--size", 32, "--frames", 9, "--steps", 2, "--seed", 1)
+    with monkeypatch.context() as patch:
+        for place, name in ((torch._C, "_len_torch_dispatch_stack"), (torch, "_foreach_copy_")):
+            patch.delattr(place, name)
+        assert lingen_here("generate", "a red ball", *options, "-o", "a.mp4").returncode == 0
+        said = lingen_here("doctor").stdout
+    assert lingen_here("generate", "a red ball", *options, "-o", "b.mp4").returncode == 0
+    one, other = (
+        np.stack([frame.to_ndarray() for frame in av.open(name).decode(video=0)]).astype(int)
+        for name in ("a.mp4", "b.mp4")
+    )
+    assert one.shape == other.shape and np.abs(one - other).mean() < 1
+    missing = "torch parts      no torch._C._len_torch_dispatch_stack in this torch: the C kernels"
+    assert f"hint     {missing}" in said
 
 
 @pytest.fixture

@@ -74,6 +74,8 @@ def test_settings_that_make_no_sense_are_one_line(lingen_here: RunHere, fails: F
     fails(lingen_here(*plan, *more), 2, "a step has 2 batches, too few for 9 devices")
     fails(lingen_here("train", "finetune", "--devices", "2"), 2, "--devices belongs to --dry-run")
     fails(lingen_here("train", "finetune", "--json"), 2, "--json belongs to --dry-run")
+    split = ("--split-clips", "--processes", "1", "--device", "cpu")
+    fails(lingen_here(*plan, *split), 65, "one process has nothing to split clips with")
     fails(lingen_here("train", "convert", "--dry-run"), 65, "--teacher")
     fails(lingen_here(*plan, "--data", "nowhere"), 66, "no such folder")
     assert list(Path().iterdir()) == []

@@ -1,10 +1,11 @@
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer
 
-from lingen_cli import errors
+from lingen_cli import TESTED, errors, exit_codes
 from lingen_cli.exit_codes import Terminated, failure_of
 from lingen_plugins import UnknownNameError
 from tests.cli.protocols import Run, RunHere
@@ -47,6 +48,23 @@ def test_torch_out_of_memory_on_a_gpu_is_recognised_without_torch() -> None:
         pass
 
     assert failure_of(OutOfMemoryError("CUDA out of memory")).code == 71
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("cannot import name 'x' from 'torch.utils' (x.py)", name="torch.utils"),
+        AttributeError("module 'torch' has no attribute 'x'", obj=ModuleType("torch"), name="x"),
+    ],
+)
+def test_a_newer_torch_that_lacks_something_is_no_bug(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert failure_of(error).code == 70  # in the version that was tested, nothing is missing
+    monkeypatch.setattr(exit_codes, "version", lambda package: "99.0")
+    failure = failure_of(error)
+    assert failure.code == 69 and "torch 99.0 lacks what lingen uses here" in failure.message
+    assert f"up to {TESTED['torch']}" in failure.message
 
 
 def test_messages_are_one_line_that_a_terminal_can_show() -> None:

@@ -94,7 +94,8 @@ def packets(path: str | Path, kind: Literal["video", "audio"] = "video") -> list
 def facts(path: str | Path) -> tuple[int, int, Any, int]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return stream.width, stream.height, stream.average_rate, stream.frames
+        rate = Fraction(str(stream.average_rate))
+        return stream.width, stream.height, rate, stream.frames
 
 
 def likeness(old: Path, new: Path, count: int, rate: float) -> float:

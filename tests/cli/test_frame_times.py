@@ -23,7 +23,7 @@ def source(rate: str | int, seconds: int, size: str = "96x64") -> tuple[str, str
 def facts(path: str | Path) -> tuple[Any, Any]:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        return stream.average_rate, stream.frames
+        return Fraction(str(stream.average_rate)), stream.frames
 
 
 def packets(path: str | Path) -> list[bytes]:

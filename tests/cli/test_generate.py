@@ -293,6 +293,14 @@ def decoded(name: str) -> Iterator[Any]:
             yield frame.to_ndarray(format="rgb24")
 
 
+def test_words_that_are_read_as_others_are_named(
+    generate: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    result = generate(prompt="a red balloon")
+    assert "lingen: lingen-mini reads 'balloon' as 'ball'\n" in result.stderr
+    assert "warning" not in result.stderr
+
+
 def test_unknown_words_are_named(generate: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     result = generate(prompt="a red zebra", small=SMALL)
     (line,) = [line for line in result.stderr.splitlines() if "does not know" in line]

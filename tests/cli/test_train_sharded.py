@@ -1,12 +1,22 @@
 """`lingen train --shard`: processes that share one network."""
 
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from lingen_cli.exit_codes import Terminated
 from lingen_models.checkpoints.safetensors import load_tensors
+from lingen_training import trainer
+from lingen_training.optimization.launched import RollCall
+from lingen_training.optimization.loop import DivergedError
+from lingen_training.optimization.parallel import LostProcessError
 from lingen_training.optimization.state_files import find_state
 from tests.cli import forked
 from tests.cli.protocols import Fails, RunHere
@@ -48,7 +58,7 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
 def test_two_processes_train_what_one_does(
     recipe: Callable[..., Path], lingen_here: RunHere, tmp_path: Path
 ) -> None:
-    """As far as bf16 goes, and with a state of two parts."""
+    """As far as bf16 goes, and with a state of two parts. What both refuse, one says."""
     command = ("train", str(recipe()), "--device", "cpu", "-o")
     alone = lingen_here(*command, tmp_path / "one", "--processes", 1)
     shared = forked.run(*command, tmp_path / "two", "--processes", 2, "--shard")
@@ -64,6 +74,20 @@ def test_two_processes_train_what_one_does(
     state = find_state(tmp_path / "two", "short")
     assert state is not None
     assert len(list(state.glob("*.distcp"))) == 2
+    recipe(("learning_rate = 1e-3", "learning_rate = 1e-2"))
+    runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    runner += ["--standalone"]  # at a port that is free
+    refused = subprocess.run(
+        [*runner, "-m", "lingen_cli", *command, str(tmp_path / "two"), "--shard"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        timeout=300,
+    )
+    told = [line for line in refused.stderr.splitlines() if line.startswith("lingen: ")]
+    assert len(told) == 1 and "stage short differs from what" in told[0], refused.stderr
+    codes = re.findall(r"exitcode  : (-?\d+)", refused.stderr)
+    assert codes == ["65", "65"], refused.stderr
 
 
 def test_what_shards_cannot(
@@ -78,3 +102,34 @@ def test_what_shards_cannot(
     refused("stage short has 3 batches in a step", "batches = 2")
     recipe(("clips = 2\n", "clips = 2\nreplay = true\n"))
     refused("stage short has layouts in some of its sources alone", "leave out --shard")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DivergedError("short", 30, 0), 65),
+        (LostProcessError("another process has ended"), 71),
+        (KeyboardInterrupt(), 130),
+        (Terminated(), 143),
+        (None, 2),
+    ],
+)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_all_processes_meet_the_first_says(
+    recipe: Callable[..., Path],
+    lingen_here: RunHere,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException | None,
+    code: int,
+    rank: int,
+) -> None:
+    """A stage that diverges, a process that is lost, a signal, a wrong command line."""
+    for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("RANK", str(rank))
+    monkeypatch.setattr(RollCall, "_call", lambda roll_call, failure, patience: [None] * 2)
+    monkeypatch.setattr(trainer, "train", Mock(side_effect=error))
+    wrong = [] if error is not None else ["--procesess", "2"]
+    result = lingen_here("train", recipe(), "--device", "cpu", *wrong)
+    assert result.returncode == code, result.stderr
+    assert result.stderr.count("lingen: error: ") == 1 - rank, result.stderr

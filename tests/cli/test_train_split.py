@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.stage_logs import read_log
 from lingen_training.optimization.state_files import find_state
 from tests.cli.protocols import Fails, RunHere
-from tests.tiny_recipe import tiny_recipe
+from tests.tiny_recipe import PARTS, tiny_recipe
 
 STAGES = """
 [[stage]]
@@ -91,6 +95,41 @@ def test_two_processes_have_the_losses_of_one(
     state = find_state(tmp_path / "torchrun", "short")
     assert state is not None
     assert len(list(state.glob("*.distcp"))) == 2
+
+
+DECODER = PARTS.replace("steps = 1\n", "steps = 1\ndecoder_steps = 1\n")
+
+
+def train_as_one_of_two(rank: int, port: int, arguments: list[str]) -> tuple[int, str]:
+    """Train as one of two processes of a launcher; returns the exit code and what was said."""
+    from lingen_cli.app import run
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    with redirect_stderr(io.StringIO()) as said:
+        code = run(arguments)
+    return code, said.getvalue()
+
+
+def test_a_decoder_is_trained_by_one_process(
+    lingen_here: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path
+) -> None:
+    path, out = tmp_path / "tiny.toml", tmp_path / "out"
+    path.write_text(tiny_recipe("", parts=DECODER), encoding="utf-8")
+    command = ("train", str(path), "--start-from", str(tiny_weights), "-o", str(out))
+    for option in ("--split-clips", "--shard"):
+        words = ("has no [[stage]]", f"leave out {option}")
+        fails(lingen_here(*command, option, "--processes", "2"), 65, *words)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rows = [(rank, free.getsockname()[1], [*command]) for rank in range(2)]
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        (first, said), (second, silent) = pool.starmap(train_as_one_of_two, rows, chunksize=1)
+    assert (first, second, silent) == (65, 65, "")
+    assert said.count("\n") == 1 and "start it without torchrun, on one device" in said
+    assert not out.exists()
+    assert lingen_here(*command, "--processes", "2").returncode == 0
+    assert (out / "denoiser.safetensors").exists()
 
 
 def test_what_cannot_be_split(lingen_here: RunHere, fails: Fails, tmp_path: Path) -> None:

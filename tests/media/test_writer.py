@@ -2,13 +2,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from lingen_cli.errors import BugError, InvalidOptionError, MissingInputError
+from lingen_cli.media.tracks.sound import copied_sound, encode_sound, sound_hashes
 from lingen_cli.media.writer import VideoWriter, check_encoder, check_option_names, timescale
 
 RATES = [Fraction(16), Fraction(24), Fraction(25, 2), Fraction(24000, 1001), Fraction(60)]
@@ -196,3 +199,37 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout))
     assert peaks[1] < 1.05 * peaks[0]
+
+
+@pytest.mark.parametrize("fps", [Fraction(24), Fraction(4)])
+def test_sound_goes_into_a_stream_beside_the_images(tmp_path: Path, fps: Fraction) -> None:
+    rate, frames = 48_000, 120
+    times = np.arange(round(frames / fps * rate), dtype=np.float32) / rate
+    tone = np.sin(times * 2 * np.pi * (300 + 20 * times), dtype=np.float32)  # tells its time
+    path, sound = tmp_path / "s.mp4", encode_sound(tone[None], rate, frames / fps)
+    sizes = []
+    with open(path, "wb") as sink:
+        options = {"sink": sink, "fps": fps, "sound": partial(copied_sound, sound)}
+        with writer(Path("stream"), **options) as target:
+            for _ in range(frames):
+                target.write(np.random.default_rng(0).integers(0, 255, (1, 48, 64, 3), np.uint8))
+                sizes.append(sink.tell())
+    assert sizes[frames // 2] > 0.3 * path.stat().st_size  # nothing waits for the end
+    with av.open(str(path)) as container:
+        packets = [one for one in container.demux() if one.size]
+        begins = {"video": 0.0, "audio": 0.0}
+        for one in packets:
+            assert one.pts is not None
+            begins[one.stream.type] = float(one.pts * one.time_base)
+            assert abs(begins["video"] - begins["audio"]) < 1 + 4 / fps
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).pts == 0
+    heard = np.zeros(len(tone) + 2 * rate, np.float32)
+    with av.open(str(path)) as container:
+        for piece in container.decode(audio=0):
+            if (begin := round((piece.time or 0) * rate)) >= 0:
+                samples = piece.to_ndarray()[0]
+                heard[begin : begin + len(samples)] = samples
+    middle = slice(rate // 2, 4 * rate)
+    assert np.corrcoef(heard[middle], tone[middle])[0, 1] > 0.98
+    assert sound_hashes(path) == {1: sound.sha256}

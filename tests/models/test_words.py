@@ -10,7 +10,14 @@ import torch
 import lingen_models
 from lingen_models.checkpoints.safetensors import load_network, read_metadata
 from lingen_models.network_config import WordsConfig
-from lingen_models.networks.word_encoder import WordEncoder, hand_on_words, known_form, split_words
+from lingen_models.networks.word_encoder import (
+    WordEncoder,
+    hand_on_words,
+    known_form,
+    split_words,
+    synonym_of,
+    with_synonyms,
+)
 from lingen_playground import vocabulary
 from lingen_playground.captions.lexicon import plain_vocabulary, synonyms
 
@@ -155,3 +162,28 @@ def test_words_are_handed_on() -> None:
     row = {word: longer.word_embedding.weight[3 + i] for i, word in enumerate(vocabulary())}
     torch.testing.assert_close(row["crimson"], (row["red"] + row["scarlet"]) / 2)
     assert torch.equal(row["very"], drawn[3 + vocabulary().index("very")])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "read"),
+    [
+        ("A blue CUBE spins, on a white wall!", "A blue box spins, on a white background!"),
+        ("two cubes running", "two boxes moving"),
+        ("a golden heart beats", "a yellow heart pulses"),
+        ("a wizard", "a wizard"),
+    ],
+)
+def test_synonyms_are_read_as_words_that_are_known(
+    shipped: WordEncoder, prompt: str, read: str
+) -> None:
+    assert shipped.with_synonyms(prompt) == read
+    assert shipped.tokens([prompt]).equal(shipped.tokens([read]))
+    assert shipped.unknown_words(prompt) == shipped.unknown_words(read)
+
+
+def test_a_word_that_is_known_has_no_synonym(encoder: WordEncoder) -> None:
+    assert synonym_of("gold", {"yellow"}) == "yellow"
+    assert synonym_of("gold", {"yellow", "golds"}) is None
+    assert synonym_of("gold", {"green"}) is None
+    assert with_synonyms("gold balloons", {"gold", "ball"}) == "gold ball"
+    assert encoder.synonyms("a red balloon") == {"balloon": "ball"}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lingen_cli import TESTED
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "lingen": ROOT / "lingen",
@@ -62,7 +64,12 @@ def test_the_metadata(archives: tuple[set[str], set[str], str]) -> None:
     text = archives[2]
     assert "License-Expression: Apache-2.0" in text
     assert "Requires-Python: >=3.11" in text
-    assert "Requires-Dist: torch<2.14,>=2.9" in text
+    assert "Requires-Dist: torch<3,>=2.9" in text
     assert "Project-URL: Source, https://" in text and "Project-URL: Issues, https://" in text
     required = [line for line in text.splitlines() if line.startswith("Requires-Dist:")]
     assert not any("mamba" in line for line in required)  # its build needs CUDA
+
+
+def test_ci_runs_the_torch_that_is_called_tested() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert f"pip install --quiet 'torch=={TESTED['torch']}." in script

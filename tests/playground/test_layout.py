@@ -54,6 +54,35 @@ def test_what_goes_unsaid_is_usual() -> None:
     assert all(obj.motion != "spins" for obj in objects if obj.shape == "ball")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "axis"),
+    [
+        ("a red ball above a blue square", 1),
+        ("a blue square below a red ball", 1),
+        ("a red ball spins to the left of a blue square that bounces", 0),
+        ("a blue square on the right of a red ball", 0),
+        ("a red ball next to a blue square", 0),
+        ("a red ball on the left and a blue square on the right", 0),
+    ],
+)
+def test_objects_are_where_a_prompt_says(prompt: str, axis: int) -> None:
+    for seed in range(20):
+        planned = plan_objects(prompt, seed, [0.0, 20.0, 60.0])
+        assert planned is not None
+        places = {one.phrase.split()[0]: one.discs[:, axis] for one in planned.objects}
+        assert (places["red"] < places["blue"]).all()
+
+
+def test_an_object_begins_at_the_side_that_a_prompt_names() -> None:
+    for seed in range(20):
+        planned = plan_objects("a small star in the lower left corner", seed, [0.0, 60.0])
+        assert planned is not None and planned.objects[0].phrase.endswith("staying still")
+        x, y = planned.objects[0].discs[:, 0], planned.objects[0].discs[:, 1]
+        assert (x < 0.5).all() and (y > 0.5).all()
+        (ball,) = plan_objects("a ball on the right moves left", seed, [0.0]).objects  # type: ignore[union-attr]
+        assert float(ball.discs[0, 0]) > 0.5 and ball.phrase.endswith("moving left")
+
+
 def test_plans_follow_the_courses_of_a_scene() -> None:
     said = read_prompt(PROMPT)
     assert said is not None

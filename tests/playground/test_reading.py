@@ -98,6 +98,42 @@ def test_prompts_by_hand_are_read_as_they_are_listed() -> None:
         ),
         ("a ball circles while the camera zooms in", [SaidObject(shape="ball", motion="circles")]),
         ("a circle does not move", [SaidObject(shape="ball", motion="still")]),
+        (
+            "a ring drifts left while a diamond falls",  # the first direction is the ring's
+            [SaidObject(shape="ring", motion="moves", direction="left")],
+        ),
+        (
+            "a red ball and a blue star bounce",
+            [
+                SaidObject("red", "ball", None, "bounces"),
+                SaidObject("blue", "star", None, "bounces"),
+            ],
+        ),
+        (
+            "a big red ball and a small blue one",
+            [SaidObject("red", "ball", "large"), SaidObject("blue", "ball", "small")],
+        ),
+        ("a ball, red, one blue star", [SaidObject("red", "ball"), SaidObject("blue", "star")]),
+        (
+            "a ball goes slowly up and down",
+            [SaidObject(None, "ball", None, "bounces", None, "slowly")],
+        ),
+        (
+            "a ball in the top left corner",
+            [SaidObject(shape="ball", sides=frozenset({"left", "top"}))],
+        ),
+        (
+            "a ball on the right moves left",
+            [
+                SaidObject(
+                    shape="ball", motion="moves", direction="left", sides=frozenset({"right"})
+                )
+            ],
+        ),
+        (
+            "a ball on a white square",  # no background
+            [SaidObject(shape="ball"), SaidObject("white", "square")],
+        ),
     ],
 )
 def test_ways_to_say_things(prompt: str, objects: list[SaidObject]) -> None:
@@ -114,6 +150,9 @@ def test_ways_to_say_things(prompt: str, objects: list[SaidObject]) -> None:
         ("a white ball", None),
         ("under the stars a red ring", "starry night"),
         ("a red ball, the background is black", "black"),
+        ("a red ball on a white wall", "white"),
+        ("a red ball bounces on the gray floor", "grey"),
+        ("a red ball on a blue wall", None),
     ],
 )
 def test_backgrounds(prompt: str, background: str | None) -> None:

@@ -83,6 +83,24 @@ train(large, out, report=lambda line: None, processes=1)
 print(json.dumps({"grown": resident("VmHWM") - before, "peak": resident("VmHWM")}))
 """
 
+MEASURE_SPLIT = """
+import json, multiprocessing, re, sys
+from pathlib import Path
+from lingen_training.trainer import train
+
+most = {}
+
+def look(line):
+    for pid in ("self", *(one.pid for one in multiprocessing.active_children())):
+        status = Path(f"/proc/{pid}/status").read_text()
+        most[pid] = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) * 1024
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), Path(sys.argv[2]), report=look, processes=2, split_clips=True)
+    assert len(most) == 2
+    print(json.dumps(max(most.values())))
+"""
+
 
 def written(folder: Path, text: str = RECIPE, name: str = "recipe.toml") -> Path:
     path = folder / name
@@ -110,6 +128,48 @@ def test_the_peak_of_a_small_training_is_foretold(tmp_path: Path) -> None:
     grown = stage.memory["activations"] + stage.memory["saving"]
     assert abs(grown / measured["grown"] - 1) < 0.15, (stage.memory, measured)
     assert abs(stage.peak / measured["peak"] - 1) < 0.15, (stage.memory, measured)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="VmHWM is Linux's")
+def test_the_peak_of_split_clips_is_foretold(tmp_path: Path) -> None:
+    """Of two processes, in that which holds more; one would hold almost twice as much."""
+    text = RECIPE.replace("batches = 4\n", "").replace("[8, 8, 8]", "[32, 8, 8]")
+    text = text.replace("latent_frames = 5\nbatch = 256", "latent_frames = 32\nbatch = 64")
+    path, script = written(tmp_path, text), tmp_path / "measure.py"
+    script.write_text(MEASURE_SPLIT, encoding="utf-8")
+    command = [sys.executable, str(script), str(path), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (*_, stage) = told(path, HERE, processes=2, split_clips=True).stages
+    assert abs(stage.peak / json.loads(done.stdout) - 1) < 0.15, (stage.memory, done.stdout)
+    (*_, whole) = told(path, HERE, processes=1).stages
+    assert 1.5 < whole.memory["activations"] / stage.memory["activations"] < 2
+
+
+def test_split_clips_share_the_time(tmp_path: Path) -> None:
+    path = written(tmp_path, RECIPE.replace("batches = 4", "batches = 1"))
+    (*_, one), (*_, five) = (told(path, H100, many, split_clips=many > 1).stages for many in (1, 5))
+    assert five.flops == one.flops and five.tokens == one.tokens
+    assert five.seconds == pytest.approx(one.seconds / 5)
+    assert told(path, H100, 5, split_clips=True).to_dict()["device"]["split"] == 5
+    with pytest.raises(RecipeError, match="at most 5 latent frames cannot be split over 6"):
+        told(path, H100, 6, split_clips=True)
+
+
+def test_slabs_of_large_clips_are_counted_in_small_ones() -> None:
+    """What a slab holds is linear in rows and in the tokens of a frame."""
+    config = replace(PRESETS["mini"], depth=2)
+
+    def held(rows: int, side: int) -> float:
+        shape = (32, side, side)
+        found = held_by_step(config, rows, shape, torch.bfloat16, (12,), False, 4)
+        return found / 1e6
+
+    rows, sides = [held(many, 16) for many in (1, 2, 4)], [held(1, side) for side in (16, 64)]
+    assert (rows[2] - rows[1]) / (rows[1] - rows[0]) == pytest.approx(2, rel=0.08)
+    assert 12 < sides[1] / sides[0] < 16
+    whole = held_by_step(config, 1, (32, 64, 64), torch.bfloat16, (12,), False) / 1e6
+    assert 3 < whole / sides[1] < 4
 
 
 def test_tokens_flops_and_time(tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as distributed
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import Backend, BackendConfig
 
 from lingen_models.checkpoints.safetensors import load_tensors
+from lingen_training.optimization import parallel
 from lingen_training.optimization.loop import Schedule, run_loop
 from lingen_training.optimization.muon import _shared_out
 from lingen_training.optimization.optimizer import MasterWeights
@@ -17,6 +23,7 @@ from lingen_training.optimization.parallel import (
     Group,
     LostProcessError,
     grouped,
+    launched_group,
     pieces_like,
 )
 from lingen_training.optimization.stage_logs import read_log
@@ -107,6 +114,51 @@ def test_the_same_processes_give_the_same_bits(tmp_path: Path) -> None:
     for name, value in whole.items():
         assert torch.equal(again[name], value)
     assert len(read_log(part / "fit.jsonl")) == 5
+
+
+def fit_launched(rank: int, port: int, folder: Path) -> list[str]:
+    """Train as one of two processes of a launcher, whose group has a backend for each kind of
+    device; returns those kinds."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(parallel, "backends", lambda device: _WITHOUT_NCCL)
+        with launched_group("cpu") as group:
+            fit(folder, 10, group)
+            whole = distributed.group.WORLD
+            assert whole is not None
+            kinds = sorted(device.type for device in whole._device_types)
+            told: list[str] = [""] * 2
+            distributed.all_gather_object(told, f"{rank}: {kinds}")  # as states are written
+            return told
+
+
+_WITHOUT_NCCL = parallel.backends("cuda").replace("nccl", "gloo")
+
+
+def test_a_group_with_two_backends_trains_alike(tmp_path: Path) -> None:
+    """What is summed on the CPU beside NCCL, here with gloo in its place, which is the only one
+    that torch has for processors."""
+    one = trained(tmp_path / "one", 10, 2)
+    (tmp_path / "two").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rows = [(rank, free.getsockname()[1], tmp_path / "two") for rank in range(2)]
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        found = pool.starmap(fit_launched, rows, chunksize=1)
+    assert found == [["0: ['cpu', 'cuda']", "1: ['cpu', 'cuda']"]] * 2
+    two = load_tensors(tmp_path / "two" / "fit.state.safetensors")[0]
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=2e-4, atol=2e-5)
+    logs = [read_log(tmp_path / name / "fit.jsonl") for name in ("one", "two")]
+    for alone, together in zip(*logs, strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-3)
+
+
+def test_backends_are_those_of_the_device() -> None:
+    assert parallel.backends("cpu") == "gloo"
+    config = BackendConfig(Backend(parallel.backends("cuda")))
+    assert config.get_device_backend_map() == {"cpu": "gloo", "cuda": "nccl"}
 
 
 def fail(folder: Path, group: Group) -> None:

@@ -55,8 +55,14 @@ from lingen_training.frozen_parts import (
     settle_texts,
     text_files,
 )
+from lingen_training.optimization.launched import (
+    RollCall,
+    launched,
+    launched_rank,
+    launched_size,
+)
 from lingen_training.optimization.loop import Report
-from lingen_training.optimization.parallel import Group, grouped, launched, launched_group
+from lingen_training.optimization.parallel import Group, grouped, launched_group
 from lingen_training.optimization.stage_logs import Watcher
 from lingen_training.stages.adapters import add_adapter, write_adapter
 from lingen_training.stages.denoising import StageData, train_stage
@@ -93,6 +99,7 @@ def train(
     split_clips: bool = False,
     footage: FolderWorld | None = None,
     watchers: Sequence[Watcher] = (),
+    roll_call: RollCall | None = None,
 ) -> Path:
     """Run a recipe into `out`; a second call goes on where the first was stopped.
 
@@ -110,7 +117,8 @@ def train(
     this process among others, they are the processes, and all call this. `footage` is what a
     recipe with `[data] folder` trains on; where that is prepared already, its autoencoder is taken,
     unless `start_from` has the same, and stays as it is. `watchers` are told of the progress in the
-    process that leads.
+    process that leads. On `roll_call` the processes of a launcher wait for one another, until they
+    train together.
 
     Returns `out`, which then holds autoencoder, denoiser and text_encoder .safetensors, and a log
     of losses per stage (.jsonl). Raises RecipeError for a recipe that is wrong, one
@@ -124,10 +132,14 @@ def train(
     check_buckets(recipe, recipe_path, world)
     check_start(recipe, inputs)
     check_prepared(recipe, inputs, parts)
+    count = processes_of(recipe, device, processes, split_clips=split_clips)
+    count = launched_size() if launched() else count
+    check_shares(recipe, recipe_path, Group(launched_rank(), count, shard, split_clips))
     out.mkdir(parents=True, exist_ok=True)
+    _agree(recipe, recipe_path, out, resume)
 
     def prepared() -> TrainingRun:
-        _agree(recipe, recipe_path, out, resume)
+        write_whole(out / "recipe.json", recipe.model_dump_json(indent=2).encode())
         run = _prepare(inputs, recipe, parts, world)
         if isinstance(recipe.autoencoder, AutoencoderStage):
             torch.manual_seed(recipe.seed)
@@ -141,19 +153,22 @@ def train(
         return out
 
     if launched():
+        roll_call = roll_call or RollCall()
+        roll_call.ready()
         with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
-            _check_shares(recipe, recipe_path, group)
             run = prepared() if group.leads else None
-            group.wait()  # for the autoencoder
+            roll_call.ready()  # for the autoencoder
             run = run or _prepare(inputs, recipe, parts, world)
-            _train_stages(run, report if group.leads else (lambda line: None), group, watchers)
+            tell = report if group.leads else (lambda line: None)
+            begun = _begin(run, tell)
+            roll_call.ready()
+            roll_call.end()
+            _train_stages(run, begun, tell, group, watchers)
         return out
-    count = processes_of(recipe, device, processes, split_clips=split_clips)
-    _check_shares(recipe, recipe_path, Group(0, count, shard, split_clips))
     run = prepared()
     how = {"sharded": shard, "splits_clips": split_clips}
     with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
-        _train_stages(run, report, group, watchers)
+        _train_stages(run, _begin(run, report), report, group, watchers)
     return out
 
 
@@ -289,17 +304,23 @@ def _take_part(inputs: Inputs, group: Group) -> None:
     path = inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
-    _train_stages(run, lambda line: None, group)
+    _train_stages(run, _begin(run, lambda line: None), lambda line: None, group)
 
 
-def _train_stages(
-    run: TrainingRun, report: Report, group: Group, watchers: Sequence[Watcher] = ()
-) -> None:
-    """Train the denoiser through all stages; the first process of the group writes and reports."""
+@dataclass(frozen=True)
+class _Begun:
+    """The networks of a run, with the weights that they begin with, and its data; of a LoRA also
+    the hash of the denoiser that it is for."""
+
+    pair: Pair
+    data: StageData
+    base: str | None
+
+
+def _begin(run: TrainingRun, report: Report) -> _Begun:
+    """Load what the stages begin with, once there is an autoencoder."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
-    if device == "cpu":
-        keep_freed_memory()
     path = out / _AUTOENCODER
     autoencoder: VideoAutoencoder = (
         load_autoencoder(path, device) if run.codec is None else run.codec.to(device)
@@ -322,6 +343,21 @@ def _train_stages(
             if own and (unknown := unknown_words(pair, run.world)):
                 some = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
                 report(f"{len(unknown)} words of the captions mean nothing to {begun}: {some}")
+    return _Begun(pair, data, base)
+
+
+def _train_stages(
+    run: TrainingRun,
+    begun: _Begun,
+    report: Report,
+    group: Group,
+    watchers: Sequence[Watcher] = (),
+) -> None:
+    """Train the denoiser through all stages; the first process of the group writes and reports."""
+    recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
+    pair, data, base = begun.pair, begun.data, begun.base
+    if device == "cpu":
+        keep_freed_memory()
     if not group.sharded:  # else copies of it are trained there
         pair.to(device)
     began = time.monotonic()
@@ -346,15 +382,19 @@ def _train_stages(
 def processes_of(
     recipe: Recipe, device: str, requested: int | None, *, split_clips: bool = False
 ) -> int:
-    """Processes that train together: one on a GPU; else `requested`, or as many as have work."""
-    if device != "cpu":
+    """Processes that train together: one on a GPU, or for a decoder alone; else `requested`, or as
+    many as have work."""
+    if device != "cpu" or not recipe.stage:
         return 1
     wanted = torch.get_num_threads() if requested is None else requested
     return wanted if split_clips else min(wanted, *(stage.batches for stage in recipe.stage))
 
 
-def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
-    """Raise RecipeError for stages that the processes of a training cannot share."""
+def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
+    """Raise RecipeError for what the processes of a training cannot share."""
+    if not recipe.stage:
+        _check_alone(path, group)
+        return
     if group.splits_clips:
         _check_slabs(recipe, path, group)
     if not group.sharded:
@@ -378,6 +418,16 @@ def _check_shares(recipe: Recipe, path: Path, group: Group) -> None:
                 f"{path}: stage {stage.name} has layouts in some of its sources alone, which "
                 "--shard cannot: layout = 0, or leave out --shard"
             )
+
+
+def _check_alone(path: Path, group: Group) -> None:
+    """Raise RecipeError where several processes would train a decoder, which one does."""
+    one = f"{path}: has no [[stage]], and one process trains the decoder"
+    for name, given in (("--split-clips", group.splits_clips), ("--shard", group.sharded)):
+        if given:
+            raise RecipeError(f"{one}: leave out {name}")
+    if group.size > 1:
+        raise RecipeError(f"{one}: start it without torchrun, on one device")
 
 
 def _check_slabs(recipe: Recipe, path: Path, group: Group) -> None:
@@ -551,7 +601,7 @@ def teacher_config(
 
 
 def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
-    """Keep the recipe in `out`, and refuse to go on with another one than was begun."""
+    """Refuse to go on in `out` with another recipe than was begun."""
     kept = out / "recipe.json"
     if kept.exists():
         if not resume:
@@ -576,7 +626,6 @@ def _agree(recipe: Recipe, path: Path, out: Path, resume: bool) -> None:
             raise RecipeError(
                 f"{path}: {changed[0]} differs from what {out} has trained; choose another folder"
             )
-    write_whole(kept, recipe.model_dump_json(indent=2).encode())
 
 
 def _said(section: Any) -> Any:

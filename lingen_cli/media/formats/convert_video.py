@@ -130,7 +130,7 @@ def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]
     def packets() -> Iterator[TimedPacket]:
         with open_video(source.path) as video:
             for packet in video.container.demux(video.stream):
-                if packet.size and packet.dts is not None and packet.time_base is not None:
+                if packet.size and packet.dts is not None and packet.time_base:
                     moment = packet.dts * packet.time_base
                     packet.stream = stream
                     yield TimedPacket(moment, packet)

@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from lingen_cli.errors import BadDataError, BugError
 from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.images.orientation import Image
@@ -28,7 +29,7 @@ _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
 """Errors of Pillow's decoders for damaged files."""
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: InputFile) -> Image:
     """Read a PNG, JPEG or WebP file as upright RGB, uint8 (H, W, 3); transparent parts are white.
 
     The content decides, not the name; of an animation the first frame is read. Raises

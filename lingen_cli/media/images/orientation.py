@@ -48,9 +48,10 @@ decoding a short video."""
 def orientation_of(frame: VideoFrame) -> Orientation:
     """Ask the first frame only: touching the side data of every frame would keep them alive."""
     try:
-        parts: list[Any] = list(frame.side_data)
-        matrix = next((bytes(part) for part in parts if part.type == Type.DISPLAYMATRIX), None)
-        del parts
+        parts: Any = frame.side_data
+        part = parts.get(Type.DISPLAYMATRIX)
+        matrix = None if part is None else bytes(part)
+        del parts, part
     except ValueError:  # PyAV 18.1 has no name for some newer kinds, EXIF for one
         return _from_degrees(frame.rotation)
     finally:

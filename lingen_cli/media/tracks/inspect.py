@@ -17,8 +17,9 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import LingenError
+from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.metadata import clean_tag
-from lingen_cli.media.open import SOUND_DECODERS, InputVideo, open_video
+from lingen_cli.media.open import SOUND_DECODERS, InputVideo, fraction, open_video, tags_of
 
 COPIED_CODECS = frozenset(
     {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "mp2", "dts"}
@@ -141,7 +142,7 @@ def side_packets(video: InputVideo, wanted: set[int]) -> Any:
 def moment_of(packet: Packet[Any]) -> Fraction | None:
     """When a packet is decoded, or else shown, in seconds of the file."""
     time = packet.dts if packet.dts is not None else packet.pts
-    return None if time is None or packet.time_base is None else time * packet.time_base
+    return time * packet.time_base if time is not None and packet.time_base else None
 
 
 def start_of(stream: Stream) -> Fraction:
@@ -186,7 +187,8 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
         if context.codec.name not in SOUND_DECODERS:
             return None, f"{name} ({codec}) is left out: lingen does not decode it"
         how, said = "aac", f"{name} is encoded again: {codec} becomes AAC"
-    tags = {key: clean_tag(stream.metadata[key]) for key in ("title",) if key in stream.metadata}
+    own = tags_of(stream.metadata)
+    tags = {key: clean_tag(own[key]) for key in ("title",) if key in own}
     if stream.language:
         tags["language"] = stream.language
     track = Track(
@@ -195,7 +197,7 @@ def _track(video: InputVideo, stream: Stream) -> tuple[Track | None, str]:
     return track, said
 
 
-def _fits(path: Path, index: int) -> bool:
+def _fits(path: InputFile, index: int) -> bool:
     """Try the first packets of a track in an mp4 that nobody keeps."""
     try:
         with open_video(path) as video:
@@ -215,7 +217,7 @@ def _fits(path: Path, index: int) -> bool:
 
 def _tags(container: InputContainer) -> dict[str, str]:
     """Tags that go into an mp4; somebody's comment becomes the description."""
-    found = {key.lower(): text for key, text in container.metadata.items()}
+    found = {key.lower(): text for key, text in tags_of(container.metadata).items()}
     tags = {key: clean_tag(found[key]) for key in KEPT_TAGS if found.get(key)}
     comment = found.get("comment", "")
     if comment and not comment.startswith('{"lingen"'):
@@ -227,7 +229,7 @@ def _chapters(container: InputContainer) -> tuple[Chapter, ...]:
     found = []
     for one in container.chapters()[:_MAX_CHAPTERS]:
         with suppress(KeyError, TypeError):
-            base = Fraction(one["time_base"] or 1)
-            title = clean_tag(one["metadata"].get("title", ""))
+            base = fraction(one["time_base"]) or Fraction(1)
+            title = clean_tag(tags_of(one["metadata"]).get("title", ""))
             found.append((one["start"] * base, one["end"] * base, title))
     return tuple(found)

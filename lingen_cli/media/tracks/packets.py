@@ -123,6 +123,7 @@ class TrackWriter:
             packet.dts, packet.pts = dts, max(shown, dts)
             last = moment if last is None else max(last, moment)
             length = (packet.duration or 0) * base
+            _keep_whole(packet)
             yield packet
 
     def _texts(self, video: InputVideo, start: Fraction) -> Iterator[Packet[Any]]:
@@ -161,7 +162,7 @@ class TrackWriter:
         for frame in self._decoded(video, source):
             if position >= most:
                 break
-            assert frame.pts is not None and frame.time_base is not None
+            assert frame.pts is not None and frame.time_base
             begin = round((frame.pts * frame.time_base - start) * rate)
             if begin >= most:
                 break
@@ -203,6 +204,19 @@ class TrackWriter:
             for frame in frames:
                 if frame.pts is not None:
                     yield frame
+
+
+def _keep_whole(packet: Packet[Any]) -> None:
+    """Let a packet be heard to its end.
+
+    The libav of PyAV 19 reads and writes how much of the last one is not, in rounded times, so that
+    a copy of a copy would be shorter.
+    """
+    if packet.has_sidedata("skip_samples"):
+        skipped = packet.get_sidedata("skip_samples")
+        at_begin = bytes(skipped)[:4]
+        skipped.update(at_begin.ljust(10, b"\0"))
+        packet.set_sidedata(skipped)
 
 
 def _push(fifo: AudioFifo, samples: Any, context: Any, position: int) -> int:

@@ -128,7 +128,8 @@ def build_network(
         ) -> Any:
             nonlocal left
             if function in drawn:
-                return kwargs["tensor"]  # numbers that the file replaces
+                # The numbers are the file's.
+                return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
             if function in (torch.empty, torch.zeros, torch.ones, torch.randn):
                 size = args if args and isinstance(args[0], int) else args[0]
                 left -= math.prod(size)

@@ -23,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lingen_models.torch_private import operators_are_watched
+
 SWITCH = "LINGEN_C_KERNELS"
 FOLDER_VARIABLE = "LINGEN_C_KERNELS_FOLDER"
 _SOURCE = Path(__file__).with_suffix(".c")
@@ -62,7 +64,7 @@ def covers(*tensors: Tensor) -> bool:
             for one in tensors
         )
         and not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0  # or who counts operators would miss some
+        and not operators_are_watched()  # or who counts them would miss some
         and library(first.dtype) is not None
     )
 

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from lingen_models import torch_private
 from lingen_models.kernels import attention_fused, c_kernels
 
 _SCORES = 2**20
@@ -120,7 +121,7 @@ class _Attention(torch.autograd.Function):
                 torch.bmm(d_scores, k[part], out=d_q[part])
                 torch.bmm(d_scores.transpose(1, 2), q[part], out=d_k[part])
                 continue
-            d_scores = torch._softmax_backward_data(d_chances, chances, -1, chances.dtype)
+            d_scores = torch_private.softmax_backward(d_chances, chances)
             d_scores *= scale
             torch.bmm(d_scores, k[part], out=d_q[part])
             torch.bmm(d_scores.transpose(1, 2), q[part], out=d_k[part])

@@ -20,6 +20,60 @@ _SPECIAL = 3
 
 
 _NUMERALS: Final = {"1": "one", "2": "two"}
+_SYNONYMS: Final[dict[str, str]] = {
+    synonym: word
+    for word, synonyms in {
+        "ball": "balloon bubble marble",
+        "sphere": "globe orb",
+        "disc": "coin dot",
+        "box": "block crate cube",
+        "square": "rectangle tile",
+        "triangle": "pyramid",
+        "ring": "tire tyre wheel",
+        "hoop": "loop",
+        "donut": "bagel",
+        "red": "cherry maroon ruby",
+        "orange": "amber tangerine",
+        "yellow": "gold golden",
+        "green": "emerald lime",
+        "blue": "azure cobalt navy sapphire",
+        "purple": "indigo lavender lilac mauve",
+        "pink": "fuchsia magenta",
+        "white": "ivory",
+        "black": "ebony",
+        "huge": "colossal gigantic immense massive oversized",
+        "tiny": "mini miniature minuscule teeny",
+        "move": "dash race run shift wander",
+        "slide": "scroll",
+        "fly": "soar",
+        "rise": "ascend",
+        "sink": "descend",
+        "fall": "plummet plunge tumble",
+        "bounce": "bob",
+        "jump": "leap",
+        "spin": "revolve whirl",
+        "pulse": "beat throb",
+        "grow": "expand",
+        "shrink": "contract",
+        "quickly": "briskly hastily speedily swiftly",
+        "fast": "quick rapid swift",
+        "slowly": "calmly lazily leisurely",
+        "background": "backdrop canvas floor ground surface table wall wallpaper",
+        "beach": "coast dune shore",
+        "meadow": "pasture prairie",
+        "space": "cosmos universe",
+        "night": "midnight",
+        "two": "couple pair",
+        "by": "beside near next",
+        "over": "above",
+        "under": "below beneath underneath",
+        "top": "upper",
+        "bottom": "lower",
+        "place": "corner edge half side",
+    }.items()
+    for synonym in synonyms.split()
+}
+"""What a small vocabulary can do for common words that it lacks."""
 
 
 def split_words(prompt: str) -> list[str]:
@@ -43,6 +97,46 @@ def known_form(word: str, known: Container[str]) -> str | None:
             return base
     forms = (form for base in bases for form in _inflected(base))
     return next((form for form in forms if form in known), None)
+
+
+def synonym_of(word: str, known: Container[str]) -> str | None:
+    """The known word that is read in place of one of which no form is known: `boxes` for `cubes`;
+    None where none is."""
+    if known_form(word, known) is not None:
+        return None
+    for base in dict.fromkeys(_bases(word)):
+        if (synonym := _SYNONYMS.get(base)) is not None:
+            suffix = next((one for one in ("s", "ing") if word != base and word.endswith(one)), "")
+            forms = [form for form in _inflected(synonym) if suffix and form.endswith(suffix)]
+            return next((form for form in (*forms, synonym) if form in known), None)
+    return None
+
+
+def synonyms_in(prompt: str, known: Container[str]) -> dict[str, str]:
+    """Words of a prompt of which no form is known, each with the known one that is read in its
+    place."""
+    pairs = ((word, synonym_of(word, known)) for word in split_words(prompt))
+    return {word: synonym for word, synonym in pairs if synonym is not None}
+
+
+def unknown_in(prompt: str, known: Container[str]) -> list[str]:
+    """Words of a prompt of which no form and no synonym is known, each once, in order; the whole
+    of one without any word."""
+    found = dict.fromkeys(split_words(prompt) or [prompt.strip()])
+    return [word for word in found if word and _read_as(word, known) is None]
+
+
+def with_synonyms(prompt: str, known: Container[str]) -> str:
+    """The prompt with `synonym_of` in place of every word that has one."""
+
+    def read(found: re.Match[str]) -> str:
+        return synonym_of(found[0].casefold(), known) or found[0]
+
+    return re.sub(r"[^\W_]+", read, unicodedata.normalize("NFKC", prompt))
+
+
+def _read_as(word: str, known: Container[str]) -> str | None:
+    return known_form(word, known) or synonym_of(word, known)
 
 
 def _bases(word: str) -> Iterator[str]:
@@ -96,15 +190,21 @@ class WordEncoder(nn.Module):
         return self.config.width
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of the prompt that training never met, each once, in order; the whole of one
-        without any word."""
-        found = dict.fromkeys(split_words(prompt) or [prompt.strip()])
-        return [word for word in found if word and known_form(word, self._ids) is None]
+        """`unknown_in` for the words that training met."""
+        return unknown_in(prompt, self._ids)
+
+    def synonyms(self, prompt: str) -> dict[str, str]:
+        """`synonyms_in` for the words that training met."""
+        return synonyms_in(prompt, self._ids)
+
+    def with_synonyms(self, prompt: str) -> str:
+        """The prompt as it is read, in words that training met where there are some."""
+        return with_synonyms(prompt, self._ids)
 
     def similar_word(self, word: str) -> str | None:
-        """Return the known word that is spelt most like another and begins with the same letter,
-        None where none is: first letters are seldom misspelt."""
-        alike = [one for one in self.config.words if one[:1] == word[:1]]
+        """Return the known word of three letters or more that is spelt most like another and
+        begins with the same letter, None where none is: first letters are seldom misspelt."""
+        alike = [one for one in self.config.words if one[:1] == word[:1] and len(one) > 2]
         found = difflib.get_close_matches(word, alike, n=1, cutoff=0.75)
         return found[0] if found else None
 
@@ -121,7 +221,7 @@ class WordEncoder(nn.Module):
         return torch.tensor(padded, device=device)
 
     def _number(self, word: str) -> int:
-        form = known_form(word, self._ids)
+        form = _read_as(word, self._ids)
         return _UNKNOWN if form is None else self._ids[form]
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ returns a tensor that is cut off from the exchange, or its gradient would wait f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
+@dataclass(frozen=True)
+class AbsentGroup:
+    """Processes of which only number `rank` of `size` is there, to count what it holds on the meta
+    device: what comes from the others has a shape and no values."""
+
+    rank: int
+    size: int
+
+
 def swapped(
     x: Tensor,
     parts: Mapping[int, Tensor],
@@ -26,7 +36,7 @@ def swapped(
     *,
     axis: int,
     empty: Sequence[int],
-    group: ProcessGroup | None,
+    group: ProcessGroup | AbsentGroup | None,
 ) -> Tensor:
     """Send parts of `x` to processes, and join what comes from them.
 
@@ -38,7 +48,7 @@ def swapped(
         empty: the shape of the result, but for nothing along `axis`.
         group: the processes; None for all.
     """
-    rank, count = distributed.get_rank(group), distributed.get_world_size(group)
+    rank, count = _rank_and_size(group)
     others = [number for number in range(count) if number != rank]
     given, taken = [0] * count, [0] * count
     flat = [x[:0].reshape(-1)]
@@ -58,13 +68,13 @@ def swapped(
     return torch.cat(pieces, axis)
 
 
-def summed(x: Tensor, group: ProcessGroup | None) -> Tensor:
+def summed(x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
     """The sum over the processes."""
     total: Tensor = _Summed.apply(x, group)  # type: ignore[no-untyped-call]
     return total
 
 
-def passed_on(pair: Tensor, by: int, group: ProcessGroup | None) -> Tensor:
+def passed_on(pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None) -> Tensor:
     """Pass the first of `pair` (2, ...) to the process `by` numbers further on and the second to
     the one `by` numbers before; returns what comes from there, zero where nothing does."""
     passed: Tensor = _PassedOn.apply(pair, by, group)  # type: ignore[no-untyped-call]
@@ -76,7 +86,11 @@ class _AllToAll(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, flat: Tensor, given: list[int], taken: list[int], group: ProcessGroup | None
+        ctx: Any,
+        flat: Tensor,
+        given: list[int],
+        taken: list[int],
+        group: ProcessGroup | AbsentGroup | None,
     ) -> Tensor:
         ctx.given, ctx.taken, ctx.group = given, taken, group
         return _all_to_all(flat, given, taken, group)
@@ -89,16 +103,17 @@ class _AllToAll(torch.autograd.Function):
 
 
 def _all_to_all(
-    flat: Tensor, given: list[int], taken: list[int], group: ProcessGroup | None
+    flat: Tensor, given: list[int], taken: list[int], group: ProcessGroup | AbsentGroup | None
 ) -> Tensor:
     found = flat.new_empty(sum(taken))
-    distributed.all_to_all_single(found, flat, taken, given, group=group)
+    if not isinstance(group, AbsentGroup):
+        distributed.all_to_all_single(found, flat, taken, given, group=group)
     return found
 
 
 class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
         ctx.group = group
         return _sum(x, group)
 
@@ -108,15 +123,18 @@ class _Summed(torch.autograd.Function):
         return _sum(gradient, ctx.group), None
 
 
-def _sum(x: Tensor, group: ProcessGroup | None) -> Tensor:
+def _sum(x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
     total = x.clone(memory_format=torch.contiguous_format)
-    distributed.all_reduce(total, group=group)
+    if not isinstance(group, AbsentGroup):
+        distributed.all_reduce(total, group=group)
     return total
 
 
 class _PassedOn(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pair: Tensor, by: int, group: ProcessGroup | None) -> Tensor:
+    def forward(
+        ctx: Any, pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None
+    ) -> Tensor:
         ctx.by, ctx.group = by, group
         return _pass_on(pair, by, group)
 
@@ -126,10 +144,12 @@ class _PassedOn(torch.autograd.Function):
         return _pass_on(gradient, -ctx.by, ctx.group), None, None
 
 
-def _pass_on(pair: Tensor, by: int, group: ProcessGroup | None) -> Tensor:
+def _pass_on(pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None) -> Tensor:
     pair = pair.contiguous()
     found = torch.zeros_like(pair)
-    rank, count = distributed.get_rank(group), distributed.get_world_size(group)
+    if isinstance(group, AbsentGroup):
+        return found
+    rank, count = _rank_and_size(group)
     steps = []
     for way, distance in enumerate((by, -by)):
         for kind, tensor, peer in (
@@ -142,3 +162,9 @@ def _pass_on(pair: Tensor, by: int, group: ProcessGroup | None) -> Tensor:
     for work in distributed.batch_isend_irecv(steps) if steps else []:
         work.wait()
     return found
+
+
+def _rank_and_size(group: ProcessGroup | AbsentGroup | None) -> tuple[int, int]:
+    if isinstance(group, AbsentGroup):
+        return group.rank, group.size
+    return distributed.get_rank(group), distributed.get_world_size(group)

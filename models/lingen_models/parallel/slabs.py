@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lingen_models.parallel.collectives import swapped
+from lingen_models.parallel.collectives import AbsentGroup, swapped
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -30,12 +30,12 @@ class Slabs:
     """Process number r holds `bounds[r]` up to `bounds[r + 1]`."""
     rank: int
     """The number of this process."""
-    group: ProcessGroup | None = None
+    group: ProcessGroup | AbsentGroup | None = None
     """The processes; None for all."""
 
     @classmethod
     def even(
-        cls, length: int, processes: int, rank: int, group: ProcessGroup | None = None
+        cls, length: int, processes: int, rank: int, group: ProcessGroup | AbsentGroup | None = None
     ) -> Slabs:
         """Stretches that differ by one at most."""
         bounds = tuple(length * number // processes for number in range(processes + 1))

@@ -82,6 +82,9 @@ class VideoPipeline(Protocol):
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that mean nothing to the model."""
 
+    def synonyms(self, prompt: str) -> dict[str, str]:
+        """Words that the model reads as another one, each with that."""
+
     def similar_word(self, word: str) -> str | None:
         """Return a known word that is spelt like an unknown one; None where there is none."""
 

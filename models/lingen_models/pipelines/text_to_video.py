@@ -235,6 +235,16 @@ class TextToVideo:
         lists = [encoder.unknown_words(prompt) for encoder in self.text_encoders]
         return [word for word in lists[0] if all(word in other for other in lists[1:])]
 
+    def synonyms(self, prompt: str) -> dict[str, str]:
+        """Words of a prompt that a text encoder reads as another one, each with that."""
+        words = self._words()
+        return {} if words is None else words.synonyms(prompt)
+
+    def _words(self) -> WordEncoder | None:
+        """The text encoder, if there is one alone that knows a closed list of words."""
+        first, *others = self.text_encoders
+        return first if isinstance(first, WordEncoder) and not others else None
+
     def similar_word(self, word: str) -> str | None:
         """Return a known word that is spelt like an unknown one."""
         encoders = (one for one in self.text_encoders if isinstance(one, WordEncoder))
@@ -263,7 +273,9 @@ class TextToVideo:
         if self.planner is None or not self.takes_layout:
             return None
         frames = instant_frames(range(begin, latent_frames), self.time_stride)
-        planned = self.planner(prompt, seed, frames, before, self.unknown_words(prompt))
+        words = self._words()
+        read = prompt if words is None else words.with_synonyms(prompt)
+        planned = self.planner(read, seed, frames, before, self.unknown_words(prompt))
         if planned is None or before is None:
             return planned
         return before.then(planned, frames[0])

@@ -20,16 +20,21 @@ class SaidObject:
     speed: str | None = None
     described: tuple[str, ...] = ()
     """Words of its noun phrase that captions of the playground do not have."""
+    sides: frozenset[str] = frozenset()
+    """Sides of the frame at which it begins: one or two of left, right, top and bottom."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """A prompt, and what it says: of each of its objects, of the background and of the camera."""
+    """A prompt, and what it says: of each of its objects, of the background and of the camera.
+    Of two objects `relation` says where the first begins, seen from the second: above, below,
+    beside, left or right."""
 
     prompt: str
     objects: tuple[SaidObject, ...]
     background: str | None = None
     camera: str | None = None
+    relation: str | None = None
 
 
 @cache

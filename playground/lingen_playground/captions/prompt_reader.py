@@ -13,6 +13,23 @@ from lingen_playground.captions import lexicon
 from lingen_playground.captions.natural_prompts import Said, SaidObject
 
 _PLAIN_GROUND = re.compile(r", (white|black|grey|gray)(?=[ .!]*$|, please)")
+_PLAIN_PLACE = re.compile(
+    r"\b(?:on|against|over|in front of) (?:an?|the) (white|black|grey|gray) (\w+)"
+)
+"""A place of a plain color, if its noun is no object: `on a white wall`."""
+_POSITION = re.compile(
+    r"\b(?:at|in|near|on) the ((?:(?:bottom|left|lower|right|top|upper) ?)+)"
+    r"(?:corner|edge|half|place|side)?\b"
+)
+"""Where an object is, not where it goes."""
+_SIDES = {"lower": "bottom", "upper": "top"}
+_RELATIONS = {
+    "above": r"above|on top of|over",
+    "below": r"below|beneath|under|underneath",
+    "beside": r"beside|near|next to|by",
+    "left": r"(?:(?:at|on|to) the )?left of",
+    "right": r"(?:(?:at|on|to) the )?right of",
+}
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
 """Words between two colors that share a noun."""
@@ -37,6 +54,7 @@ class _Noun:
     motion: str | None = None
     direction: str | None = None
     speed: str | None = None
+    sides: frozenset[str] = frozenset()
 
 
 def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
@@ -46,6 +64,9 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     text = unicodedata.normalize("NFKC", prompt).casefold()
     text, camera = _taken(text, _cameras())
     text, background = _taken(text, _grounds())
+    if background is None:
+        text, background = _plain_place(text)
+    text, relation = _taken(text, {form: name for name, form in _RELATIONS.items()})
     words, starts = _split(text, ignored)
     nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
     if sum(noun.count for noun in nouns) not in (1, 2):
@@ -57,27 +78,47 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     if background is None and plain is not None and _is_ground(words, nouns[-1], plain[1]):
         background = _GREY.get(plain[1], plain[1])
     for a, b in pairwise(nouns):  # `a ball and a box bounce`
-        if a.motion is None and b.motion is not None and b.begin - a.at <= 2:
+        joined = set(words[a.at + 1 : b.begin]) <= _TIED
+        if a.motion is None and b.motion is not None and joined:
             a.motion, a.direction, a.speed = b.motion, b.direction, b.speed
-    return Said(prompt, tuple(_objects(words, nouns)), background, camera)
+    if sum(noun.count for noun in nouns) == 1:
+        nouns[0].sides = _sides(" ".join(words))
+        relation = None
+    return Said(prompt, tuple(_objects(words, nouns)), background, camera, relation)
 
 
 def _taken(text: str, phrases: Mapping[str, str]) -> tuple[str, str | None]:
     """The text without the first of these phrases, the longest first, and what that means."""
     for phrase, meaning in phrases.items():
-        found, count = re.subn(rf"\b{phrase}\b", ", ", text)
+        found, count = re.subn(rf"\b(?:{phrase})\b", ", ", text)
         if count:
             return found, meaning
     return text, None
 
 
+def _plain_place(text: str) -> tuple[str, str | None]:
+    """The text without a place of a plain color that captions do not name, and the background."""
+    for found in _PLAIN_PLACE.finditer(text):
+        color, noun = found.groups()
+        if noun not in _captioned():
+            return f"{text[: found.start()]}, {text[found.end() :]}", _GREY.get(color, color)
+    return text, None
+
+
 def _split(text: str, ignored: Collection[str]) -> tuple[list[str], set[int]]:
     """Words, and the numbers of those that follow a comma or a full stop."""
-    words, starts = [], set()
+    words: list[str] = []
+    nouns: list[str] = []
+    starts = set()
     for found in re.findall(r"[^\W_]+|[,.;:]", text):
         if found.isalnum():
-            if found not in ignored:
+            stands_for_noun = words and words[-1] in _adjectives() and len(words) not in starts
+            if found == "one" and nouns and stands_for_noun:
+                words.append(nouns[-1])  # `a red ball and a blue one`
+            elif found not in ignored:
                 words.append(found)
+                if found in _singulars():
+                    nouns.append(found)
         else:
             starts.add(len(words))
     return words, starts
@@ -133,12 +174,28 @@ def _describe(words: Sequence[str], noun: _Noun) -> None:
     noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
-    ways = _ways()
+    noun.sides = _sides(text)
     if noun.motion in ("moves", "zigzags", None):
-        noun.direction = next((ways[way] for way in ways if re.search(rf"\b{way}\b", text)), None)
+        noun.direction = _direction(_POSITION.sub("", text))
     if noun.direction is not None and noun.motion is None:
         noun.motion = "moves"
     noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
+
+
+def _sides(text: str) -> frozenset[str]:
+    """The sides of the frame that a text names as a place."""
+    found = _POSITION.search(text)
+    return frozenset(_SIDES.get(side, side) for side in found[1].split()) if found else frozenset()
+
+
+def _direction(text: str) -> str | None:
+    """The first direction that a text names, by the longest phrase that begins there."""
+    found = [
+        (place.start(), -len(way), meaning)
+        for way, meaning in _ways().items()
+        if (place := re.search(rf"\b{way}\b", text))
+    ]
+    return min(found)[2] if found else None
 
 
 def _is_ground(words: Sequence[str], noun: _Noun, color: str) -> bool:
@@ -164,6 +221,7 @@ def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObjec
                 direction=noun.direction,
                 speed=noun.speed,
                 described=tuple(noun.described),
+                sides=noun.sides,
             )
 
 
@@ -216,6 +274,8 @@ def _motion_word(words: Sequence[str], at: int) -> str | None:
     if motion != "moves":
         return motion
     rest = words[at + 1 : at + 5]
+    if "up and down" in " ".join(rest):
+        return "bounces"
     for number, later in enumerate(rest, start=at + 1):
         if later in ("round", "around"):
             return "circles"

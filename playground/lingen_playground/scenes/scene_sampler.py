@@ -55,6 +55,9 @@ _SAME_COLOR: Final = 0.7
 _SAME_SIZE: Final = 0.6
 _TRIES: Final = 60
 _FLOOR: Final = 0.94
+_PLANNED_BOUNCE: Final = 0.34
+"""Frame widths that something bounces high where a prompt asks for it: what bounces over most of
+the frame is faster than what a small autoencoder can show."""
 _EDGE: Final = 0.02
 
 
@@ -104,38 +107,46 @@ def sample_scene(
         if parts is not None:
             break
     view = camera or _camera(rng, ground, parts)
-    return Scene(_place(rng, parts, view), ground, view, seed)
+    return Scene(_place(rng, parts, _areas(rng, parts, view)), ground, view, seed)
 
 
 def scene_for(said: Said, seed: int) -> Scene:
     """A scene that shows what a prompt says, always the same for a seed. What goes unsaid is drawn
-    at random, but a size is medium, a speed the usual one, and the camera still."""
+    at random, but a size is medium, a speed the usual one, the camera still, and so is an object
+    of which only the place is said."""
     rng = random.Random(f"scene for {seed}")
     for _ in range(_TRIES):
         ground = said.background or rng.choice(tuple(BACKGROUNDS))
-        parts = [_requested(rng, requested) for requested in said.objects]
+        parts = [
+            _requested(rng, requested, stays=bool(requested.sides or said.relation))
+            for requested in said.objects
+        ]
         seen = all(visible(part.color, ground) for part in parts)
         if seen and _differ(parts):
             break  # else the prompt itself asks for what is hardly seen
     view = said.camera or "still"
-    placed = zip(_place(rng, parts, view), said.objects, strict=True)
+    areas = _said_areas(said, _areas(rng, parts, view), view)
+    placed = zip(_place(rng, parts, areas), said.objects, strict=True)
     objects = tuple(
         replace(
             obj,
             direction=obj.direction and (requested.direction or obj.direction),
             speed="" if obj.motion == "still" else requested.speed or "",
+            reach=min(obj.reach, _PLANNED_BOUNCE) if obj.motion == "bounces" else obj.reach,
         )
         for obj, requested in placed
     )
     return Scene(objects, ground, view, seed)
 
 
-def _requested(rng: random.Random, requested: SaidObject) -> _Part:
-    """What a prompt says of an object, and what it leaves open by chance."""
+def _requested(rng: random.Random, requested: SaidObject, *, stays: bool) -> _Part:
+    """What a prompt says of an object, and what it leaves open by chance; one that `stays` where it
+    is does not move if nothing is said of it."""
     while True:
         drawn = _draw(rng)
         shape = requested.shape or drawn.shape
-        motion = requested.motion or ("moves" if requested.direction else drawn.deed)
+        unsaid = "moves" if requested.direction else "still" if stays else drawn.deed
+        motion = requested.motion or unsaid
         if motion != "spins" or shape not in UNSPINNABLE or (requested.motion and requested.shape):
             break
     if motion == "moves":
@@ -229,27 +240,82 @@ def _camera(rng: random.Random, ground: str, parts: list[_Part]) -> str:
     return rng.choice(moving)
 
 
-def _place(rng: random.Random, parts: list[_Part], view: str) -> tuple[SceneObject, ...]:
-    """Each object in its own half: upper and lower if one moves sideways, else left and right."""
+Area = tuple[float, float, float, float]
+"""Left, right, top and bottom of where an object may be, in frame widths."""
+
+
+def _whole(view: str) -> Area:
+    """What is seen all of the time."""
     inset = (1 - 1 / ZOOM) / 2 if view.startswith("zooms") else 0.0
     low, high = inset + _EDGE, 1 - inset - _EDGE
+    return low, high, low, high
+
+
+def _areas(rng: random.Random, parts: Sequence[_Part], view: str) -> list[Area]:
+    """An area for each object, its own half: upper and lower if one moves sideways, else left and
+    right."""
+    left, right, top, bottom = _whole(view)
     if len(parts) == 1:
-        areas = [(low, high, low, high)]
-    elif any(part.deed in _SIDEWAYS for part in parts):
-        areas = [(low, high, low, 0.5), (low, high, 0.5, high)]
+        return [(left, right, top, bottom)]
+    if any(part.deed in _SIDEWAYS for part in parts):
+        areas = [(left, right, top, 0.5), (left, right, 0.5, bottom)]
         if parts[0].deed == "bounces":
             areas.reverse()
-    else:
-        areas = [(low, 0.5, low, high), (0.5, high, low, high)]
-        if rng.random() < 0.5:
-            areas.reverse()
+        return areas
+    areas = [(left, 0.5, top, bottom), (0.5, right, top, bottom)]
+    if rng.random() < 0.5:
+        areas.reverse()
+    return areas
+
+
+def _said_areas(said: Said, areas: list[Area], view: str) -> list[Area]:
+    """The areas that a prompt names, else those that were drawn."""
+    whole = _whole(view)
+    if said.relation is not None:
+        first, second = _RELATED[said.relation]
+        areas = [_half(whole, first), _half(whole, second)]
+    found = []
+    for area, obj in zip(areas, said.objects, strict=True):
+        if obj.sides:
+            area = area if said.relation is not None else whole
+            for side in sorted(obj.sides):
+                area = _half(area, side)
+        found.append(area)
+    return found
+
+
+_RELATED: Final = {
+    "above": ("top", "bottom"),
+    "below": ("bottom", "top"),
+    "beside": ("left", "right"),
+    "left": ("left", "right"),
+    "right": ("right", "left"),
+}
+"""Halves of the frame of two objects, by where the first is, seen from the second."""
+
+
+def _half(area: Area, side: str) -> Area:
+    """The part of an area on one side of the middle of the frame, or all of it where that is
+    none."""
+    left, right, top, bottom = area
+    cut = {
+        "left": (left, 0.5, top, bottom),
+        "right": (0.5, right, top, bottom),
+        "top": (left, right, top, 0.5),
+        "bottom": (left, right, 0.5, bottom),
+    }[side]
+    return cut if cut[0] < cut[1] and cut[2] < cut[3] else area
+
+
+def _place(
+    rng: random.Random, parts: Sequence[_Part], areas: Sequence[Area]
+) -> tuple[SceneObject, ...]:
+    """Each object in its area."""
     alone = len(parts) == 1
     return tuple(_settle(rng, part, area, alone) for part, area in zip(parts, areas, strict=True))
 
 
-def _settle(
-    rng: random.Random, part: _Part, area: tuple[float, float, float, float], alone: bool
-) -> SceneObject:
+def _settle(rng: random.Random, part: _Part, area: Area, alone: bool) -> SceneObject:
     left, right, top, bottom = area
     motion, _, direction = part.deed.partition(" ")
     reach = 0.0

@@ -114,6 +114,10 @@ class HubPipeline:
         """None: these text encoders read any text."""
         return []
 
+    def synonyms(self, prompt: str) -> dict[str, str]:
+        """None, for the same reason."""
+        return {}
+
     def similar_word(self, word: str) -> None:
         """Nothing: these models read any word."""
 

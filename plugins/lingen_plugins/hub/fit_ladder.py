@@ -212,7 +212,7 @@ def _decoding(
         tile = (1, channels, frames, min(side, height), min(side, width))
         pixels = 3 * 4 * (latents[2] * 8) * height * width * ratio**2  # of the video, as it grows
         return whole, min(whole, _held(empty, tile, chunks=chunks) + pixels)
-    except (RuntimeError, NotImplementedError, ValueError, TypeError):
+    except (RuntimeError, NotImplementedError, ValueError, TypeError, ImportError, AttributeError):
         return (int(5 * 128 * empty.dtype.itemsize * frames * 4 * height * width * 64),) * 2
 
 

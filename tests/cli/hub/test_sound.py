@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.cli.forked import Forked
 from tests.cli.hub.test_by_signature_runs import killed
 from tests.cli.hub.test_fit import Card
 from tests.cli.protocols import Collect, Fails, RunHere
@@ -155,7 +156,7 @@ def test_it_is_killed_and_ends_in_the_same_bytes(
     where: tuple[Any, str] = {
         "sampling": (BySignature, "_checked"),
         "decoding": (encode, "_write"),
-        "joining": (encode, "_sound"),
+        "joining": (encode, "encoded_sound"),
     }[place]
     stopped = killed((*map(str, command), "-o", "v.mp4"), *where)
     assert stopped == -signal.SIGKILL and not Path("v.mp4").exists()
@@ -221,8 +222,36 @@ def test_without_sound(
     assert made.read_bytes() == Path("v.mp4").read_bytes()
 
 
+def streamed(command: tuple[object, ...], name: str) -> None:
+    """Put what a command writes to standard output into a file."""
+    with Forked(*command, "-o", "-") as process:
+        data, err = process.communicate()
+    assert process.returncode == 0, err
+    assert b"moof" in data
+    Path(name).write_bytes(data)
+
+
+def test_into_standard_output(
+    hub: RunHere, command: tuple[object, ...], probe_file: Callable[..., Any]
+) -> None:
+    from lingen_cli.media.tracks.sound import sound_hashes
+
+    assert hub(*command, "-o", "v.mp4").returncode == 0
+    streamed(command, "s.mp4")
+    probe = probe_file(Path("s.mp4"))
+    assert tracks(probe) == [("video", "h264"), ("audio", "aac")]
+    assert float(probe["streams"][0]["start_time"]) == 0
+    assert sound_hashes(Path("s.mp4")) == sound_hashes(Path("v.mp4"))
+    assert recipe_of("s.mp4").sound_packets == recipe_of("v.mp4").sound_packets
+    found = hub("rerun", "s.mp4", "-o", "again.mp4")
+    assert found.returncode == 0 and "warning" not in found.stderr
+    assert Path("again.mp4").read_bytes() == Path("v.mp4").read_bytes()
+    streamed((*command, "--no-sound"), "silent.mp4")
+    assert tracks(probe_file(Path("silent.mp4"))) == [("video", "h264")]
+
+
 def test_formats_and_what_they_hold(
-    hub: RunHere, command: tuple[object, ...], fails: Fails, probe_file: Callable[..., Any]
+    hub: RunHere, command: tuple[object, ...], probe_file: Callable[..., Any]
 ) -> None:
     held = {"mov": ("h264", "aac"), "mkv": ("h264", "aac"), "webm": ("vp9", "opus")}
     for suffix, (images, sound) in held.items():
@@ -239,7 +268,6 @@ def test_formats_and_what_they_hold(
         assert said not in hub(*command, "--no-sound", "--overwrite", "-o", name).stderr
     result = hub(*command, "-o", "sheet.png")
     assert result.returncode == 0 and "an image holds no sound" in result.stderr
-    fails(hub(*command, "-o", "-"), 2, "-o - writes no sound", "--no-sound")
     assert hub("rerun", "v.webm", "-o", "again.webm").returncode == 0
     assert Path("again.webm").read_bytes() == Path("v.webm").read_bytes()
 
@@ -369,6 +397,8 @@ def test_a_modular_pipeline(
     assert tracks(probe_file(Path("v.mp4"))) == [("video", "h264"), ("audio", "aac")]
     assert hub("rerun", "v.mp4", "-o", "again.mp4").returncode == 0
     assert Path("again.mp4").read_bytes() == Path("v.mp4").read_bytes()
+    streamed(("generate", "a red cat", "--model", folder, *WISH), "s.mp4")
+    assert recipe_of("s.mp4").sound_packets == recipe.sound_packets
 
 
 def test_each_place_gives_the_same_sound(

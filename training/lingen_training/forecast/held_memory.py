@@ -8,17 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
+from math import prod
 
 import torch
 
 from lingen_models.flops import Shape
 from lingen_models.live_bytes import LiveBytes
 from lingen_models.network_config import LinGenConfig, TAEConfig
+from lingen_models.parallel.collectives import AbsentGroup
+from lingen_models.parallel.slabs import Slabs
 from lingen_training.forecast.stage_costs import meta_autoencoder, meta_denoiser
 
 _COUNTED_TOKENS = 8192
 _SIDES, _FRAMES = (16, 16), (32, 64)
 """Latents of whole windows of the presets, in which larger clips are counted."""
+_WIDER = (16, 32)
+"""Twice as many, in which slabs of larger clips are counted."""
+_QUESTION = 10
+"""Bytes for each number of a whole clip that a process with a slab of it holds: in bf16, and in
+float32 with noise and what is to be found."""
 _CLIP_FRAMES = (9, 17)
 
 
@@ -30,22 +38,36 @@ def held_by_step(
     dtype: torch.dtype,
     text_tokens: tuple[int, ...],
     checkpoint: bool,
+    processes: int = 1,
 ) -> int:
     """Count what a forward and a backward pass over `rows` rows of latents of `shape` hold at most,
-    with the gradients and without the weights."""
+    with the gradients and without the weights; where `processes` divide the clips, in that which
+    holds most."""
     count = partial(_counted_step, config, dtype, text_tokens, checkpoint)
     patch = config.patch[1] * config.patch[2]
     tokens, small = (area[0] * area[1] // patch for area in (shape[1:], _SIDES))
 
+    def of_slabs(many: int, sides: tuple[int, int]) -> int:
+        ranks = {0, processes // 2, processes - 1}
+        slabs = [Slabs.even(shape[0], processes, one, AbsentGroup(one, processes)) for one in ranks]
+        return max(count(many, one, sides) for one in slabs)
+
     def of_rows(many: int) -> int:
+        if processes > 1:
+            if tokens <= small or many * shape[0] // processes * tokens <= _COUNTED_TOKENS:
+                return of_slabs(many, shape[1:])
+            points = (small, 2 * small)
+            sizes = dict(zip(points, (_SIDES, _WIDER), strict=True))
+            return _linear(points, tokens, lambda at: of_slabs(many, sizes[at]))
         if many * shape[0] * tokens <= _COUNTED_TOKENS:
             return count(many, shape[0], shape[1:])
         points = (small * _FRAMES[0], small * _FRAMES[1])
         return _linear(points, shape[0] * tokens, lambda at: count(many, at // small, _SIDES))
 
-    if rows <= 2 or rows * shape[0] * tokens <= _COUNTED_TOKENS:
-        return of_rows(rows)
-    return _linear((1, 2), rows, of_rows)
+    question = 0 if processes == 1 else _QUESTION * rows * config.latent_channels * prod(shape)
+    if rows <= 2 or rows * shape[0] // processes * tokens <= _COUNTED_TOKENS:
+        return question + of_rows(rows)
+    return question + _linear((1, 2), rows, of_rows)
 
 
 def _linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> int:
@@ -62,17 +84,19 @@ def _counted_step(
     text_tokens: tuple[int, ...],
     checkpoint: bool,
     rows: int,
-    frames: int,
+    frames: int | Slabs,
     sides: tuple[int, int],
 ) -> int:
-    """Count a case as it is; the same small cases stand for many large ones."""
+    """Count a case as it is, a whole clip or a slab; the same small cases stand for many large
+    ones."""
+    own, slabs = (frames, None) if isinstance(frames, int) else (frames.size, frames)
 
     def of_depth(depth: int) -> int:
         network = meta_denoiser(replace(config, depth=depth), dtype)
         network.checkpoint_blocks = checkpoint
         with torch.device("meta"):
-            latents = torch.zeros(rows, config.latent_channels, frames, *sides)
-            times = torch.zeros(rows, frames)
+            latents = torch.zeros(rows, config.latent_channels, own, *sides)
+            times = torch.zeros(rows, own)
             texts = [
                 torch.zeros(rows, count, size, dtype=dtype)
                 for count, size in zip(text_tokens, config.text_dims, strict=True)
@@ -80,7 +104,7 @@ def _counted_step(
             masks = [torch.ones(rows, count, dtype=torch.bool) for count in text_tokens]
         live = LiveBytes()
         with live:
-            found = network(latents, times, texts, masks).float()
+            found = network(latents, times, texts, masks, slabs=slabs).float()
             (found - torch.zeros_like(found)).square().mean().backward()
         network.zero_grad()
         return live.peak

@@ -29,6 +29,7 @@ from lingen_training.forecast.stage_costs import (
     parameters_of,
 )
 from lingen_training.frozen_parts import check_sizes, part_records
+from lingen_training.optimization.parallel import Group
 from lingen_training.stages.adapters import add_adapter
 from lingen_training.stages.denoising import StageData
 from lingen_training.stages.distillation import train_only
@@ -36,6 +37,7 @@ from lingen_training.stages.pair import Pair
 from lingen_training.trainer import (
     Inputs,
     TrainingRun,
+    check_shares,
     check_start,
     pair_of,
     processes_of,
@@ -99,6 +101,8 @@ class Forecast:
     kind: DeviceKind
     devices: int
     processes: int
+    split: int
+    """Devices, or processes of one, that divide every clip; 1 where none does."""
     dtype: str
     parameters: int
     stages: tuple[StageForecast, ...]
@@ -124,6 +128,7 @@ class Forecast:
                 "kind": self.kind.name,
                 "count": self.devices,
                 "processes": self.processes,
+                "split": self.split,
                 "dtype": self.dtype,
                 "peak_flops": self.kind.peak_flops,
                 "utilization": self.kind.utilization,
@@ -148,19 +153,25 @@ def forecast(
     *,
     registry: Registry | None = None,
     processes: int | None = None,
+    split_clips: bool = False,
 ) -> Forecast:
     """Tell what `lingen_training.trainer.train` of these inputs would take on `devices` devices.
 
     On more than one, the steps of the optimizers, and with them master weights, EMA and moments,
-    are taken to be divided among the devices. Raises RecipeError as `train` does, and ForecastError
-    for more devices than a step has batches.
+    are taken to be divided among the devices. With `split_clips` these, or the processes of a CPU,
+    divide every clip. Raises RecipeError as `train` does, and ForecastError for more devices than a
+    step has batches.
     """
     recipe, path = read_inputs(inputs), inputs.recipe_path
     codec, texts = part_records(recipe, path, registry)
     config = _fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, 8 if codec is None else codec.space_stride)
+    if kind.is_cpu:
+        processes = processes_of(recipe, inputs.device, processes, split_clips=split_clips)
+    together = processes or 1 if kind.is_cpu else devices
+    check_shares(recipe, path, Group(0, together, splits_clips=split_clips))
     for stage in recipe.stage:
-        if devices > stage.batches:
+        if devices > stage.batches and not split_clips:
             raise ForecastError(
                 f"{path}: stage {stage.name!r}: a step has {stage.batches} batches, too few for "
                 f"{devices} devices: set batches = {devices}, or name fewer devices"
@@ -171,7 +182,9 @@ def forecast(
     check_start(recipe, inputs)
     run = TrainingRun(inputs, recipe, world, config, None, (), None)
     dtype = torch.bfloat16 if not kind.is_cpu else compute_dtype("cpu")
-    costs = _Costs(run, kind, devices, dtype, teacher, _text_tokens(texts), codec)
+    texts_of = _text_tokens(texts)
+    split = together if split_clips else 1
+    costs = _Costs(run, kind, devices, dtype, teacher, texts_of, codec, split)
     first = costs.autoencoder()
     stages = [*([] if first is None else [first]), *map(costs.stage, recipe.stage)]
     files = {shard: draw for stage in recipe.stage for shard, draw in costs.shards(stage).items()}
@@ -188,7 +201,8 @@ def forecast(
         recipe.name,
         kind,
         devices,
-        processes_of(recipe, inputs.device, processes) if kind.is_cpu else 1,
+        processes or 1 if kind.is_cpu else 1,
+        split,
         str(dtype).removeprefix("torch."),
         counted.all,
         tuple(stages),
@@ -226,6 +240,8 @@ class _Costs:
     text_tokens: tuple[int, ...]
     codec: Autoencoder | None
     """The record of a plugin's autoencoder."""
+    split: int
+    """Devices, or processes of one, that divide every clip."""
 
     @cached_property
     def pair(self) -> Pair:
@@ -278,13 +294,13 @@ class _Costs:
         shares = sum(draw.source.share for draw in draws)
         counted = parameters_of(pair)
         gradients = counted.all * self.dtype.itemsize  # those that a step of the network leaves
-        tokens = flops = held = clips = 0.0
+        tokens = flops = each = held = clips = 0.0
         for draw in draws:
             source = draw.source
             part, shape = source.share / shares, self.shape(draw)
             count = shape[0] * shape[1] * shape[2] // (config.patch[1] * config.patch[2])
             tokens += part * source.batch * count
-            flops += part * batch_flops(
+            products = part * batch_flops(
                 stage,
                 config,
                 self.teacher,
@@ -293,14 +309,25 @@ class _Costs:
                 self.text_tokens,
                 frozen=pair.has_adapter,
             )
+            divided = self.split if shape[0] >= self.split else 1
+            flops += products
+            each += products * -(-shape[0] // divided) / shape[0]
             step = held_memory.held_by_step(
-                config, source.batch, shape, self.dtype, self.text_tokens, stage.checkpoint_blocks
+                config,
+                source.batch,
+                shape,
+                self.dtype,
+                self.text_tokens,
+                stage.checkpoint_blocks,
+                divided,
             )
             held = max(held, step - gradients, self.encoding(draw))
         clips = sum(self.latent_bytes(shard, draw) for shard, draw in self.shards(stage).items())
         flops *= stage.batches
-        rounds = -(-stage.batches // self.devices) / stage.batches  # of what one device would do
-        seconds = stage.steps * flops * rounds / self.kind.flops
+        rounds = -(-stage.batches // self.devices)  # of batches, one on each device
+        if self.split > 1:  # all on each; the processes of a CPU share its speed
+            rounds = stage.batches * (self.split if self.kind.is_cpu else 1)
+        seconds = stage.steps * each * rounds / self.kind.flops
         others = 0
         if (own := self.own_codec()) is not None:
             others += own[1] * self.dtype.itemsize

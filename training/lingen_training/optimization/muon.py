@@ -43,12 +43,12 @@ class Muon(torch.optim.Muon):
                 self._whole(matrix, self._momentum(matrix, group["momentum"]))
                 for matrix in matrices
             ]
-            for owner, members in enumerate(_shared_out(updates, self.group.size)):
-                if owner == self.group.rank:
-                    for at in members:
-                        updates[at] = orthogonal(
-                            updates[at], group["ns_coefficients"], group["ns_steps"], group["eps"]
-                        )
+            shares = _shared_out(updates, self.group.size)
+            for at in shares[self.group.rank]:
+                updates[at] = orthogonal(
+                    updates[at], group["ns_coefficients"], group["ns_steps"], group["eps"]
+                )
+            for owner, members in enumerate(shares):  # only now: a process waits for the owner's
                 self._send([updates[at] for at in members], owner)
             for matrix, update in zip(matrices, updates, strict=True):
                 size: float = 0.2 * max(update.shape) ** 0.5

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from lingen_models.checkpoints.safetensors import save_tensors
+from lingen_models.torch_private import copy_all, lerp_all
 from lingen_training.optimization.muon import Muon
 from lingen_training.optimization.parallel import ALONE, Group, pieces_like
 from lingen_training.optimization.state_files import read_state
@@ -141,7 +142,7 @@ class MasterWeights:
                 optimiser.step()
             self.steps += 1
             rate = min(self.ema_rate, (1 + self.steps) / (10 + self.steps))
-            torch._foreach_lerp_(self.average, self.master, 1 - rate)
+            lerp_all(self.average, self.master, 1 - rate)
             self.use(self.master)
         for stepped, live in zip(self.stepped, self.live, strict=True):
             stepped.grad = live.grad = None
@@ -154,7 +155,7 @@ class MasterWeights:
     @torch.no_grad()
     def use(self, values: Iterable[Tensor]) -> None:
         """Put these parameters into the network (the average to evaluate, the master to go on)."""
-        torch._foreach_copy_([own(part) for part in self.live], list(values))
+        copy_all([own(part) for part in self.live], list(values))
 
     @torch.no_grad()
     def start_from(self, tensors: dict[str, Tensor]) -> None:

@@ -21,6 +21,7 @@ import torch.distributed as distributed
 from torch import Tensor
 
 from lingen_models.parallel.slabs import Slabs
+from lingen_training.optimization.launched import launched_rank, launched_size
 
 _PATIENCE = datetime.timedelta(days=2)
 """Time that processes wait for one another: the first one may render a whole dataset."""
@@ -150,31 +151,36 @@ def grouped(
             torch.set_num_threads(before)
 
 
-def launched() -> bool:
-    """Tell whether a launcher such as torchrun has started this process as one of several."""
-    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
-
-
-def launched_rank() -> int:
-    """Number of this process among those that a launcher has started; 0 without one."""
-    return int(os.environ["RANK"]) if launched() else 0
-
-
 @contextmanager
 def launched_group(
     device: str, *, sharded: bool = False, splits_clips: bool = False
 ) -> Iterator[Group]:
     """Join the processes that a launcher has started, each with a GPU of its own where `device` is
-    cuda, and yield their group."""
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    cuda, and yield their group. Raises LostProcessError when the connection to one is cut."""
     if device != "cpu":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    distributed.init_process_group("gloo" if device == "cpu" else "nccl", timeout=_PATIENCE)
+        here = launched_rank() % torch.cuda.device_count()
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", here)))
+    distributed.init_process_group(backends(device), timeout=_PATIENCE)
     try:
-        yield Group(rank, size, sharded, splits_clips)
+        yield Group(launched_rank(), launched_size(), sharded, splits_clips)
         distributed.barrier()
+    except RuntimeError as error:
+        if _is_cut(error):
+            raise LostProcessError("another process has ended") from error
+        raise
     finally:
         distributed.destroy_process_group()
+
+
+def backends(device: str) -> str:
+    """Backends of torch.distributed for a training on `device`. Losses are summed up, and processes
+    wait for one another, on the CPU everywhere, which NCCL cannot do."""
+    return "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+
+
+def _is_cut(error: RuntimeError) -> bool:
+    """Tell whether an error is what gloo or NCCL raise for a connection that was cut."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def _open(store: Path, group: Group, threads: int) -> None:

@@ -105,7 +105,8 @@ def _clip(
         words = pair.text_encoder
         unknown = [] if words is None else words.unknown_words(prompt)
         times = instant_frames(range(frames), autoencoder.time_stride)
-        layout = plan_layout(prompt, seed, times, None, unknown)
+        said = prompt if words is None else words.with_synonyms(prompt)
+        layout = plan_layout(said, seed, times, None, unknown)
     features, masks = pair.read([expanded(prompt, layout)])
     read = None
     if layout is not None:

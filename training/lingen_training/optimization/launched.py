@@ -1,0 +1,113 @@
+"""Processes that a launcher such as torchrun has started, before they are a group."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
+_PATIENCE = 2 * 86400.0
+"""Seconds for which a process that is ready waits: the first one may train an autoencoder."""
+_LAST_WORDS = 30.0
+"""Seconds for which a process that has failed waits for the others to say why they have."""
+_PAUSES = (0.02, 1.0)
+"""Seconds between two looks, at first and at last."""
+
+_Failure = tuple[int, str]
+"""Exit code and message."""
+
+
+def launched() -> bool:
+    """Tell whether a launcher such as torchrun has started this process as one of several."""
+    return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def launched_rank() -> int:
+    """Number of this process among those that a launcher has started; 0 without one."""
+    return int(os.environ["RANK"]) if launched() else 0
+
+
+def launched_size() -> int:
+    """Number of processes that a launcher has started; 1 without one."""
+    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+
+
+class FailedElsewhereError(RuntimeError):
+    """Failure of another process, which says itself what it is; `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"another process ends with {code}")
+        self.code = code
+
+
+class RollCall:
+    """Processes that a launcher has started tell one another whether they are ready, or what keeps
+    them from it, so that one of them says what all have found. Without a launcher nobody is asked.
+    """
+
+    def __init__(self) -> None:
+        self._round = 0
+        self._is_over = not launched()
+        self._store: Store | None = None
+
+    def ready(self) -> None:
+        """Return when all processes are ready; each calls this as often. Raises
+        FailedElsewhereError."""
+        if self._is_over:
+            return
+        failures = self._call(None, _PATIENCE)
+        self._round += 1
+        for failure in failures:
+            if failure is not None:
+                self._is_over = True
+                raise FailedElsewhereError(failure[0])
+
+    def end(self) -> None:
+        """Note that from now on each process says itself what it fails of."""
+        self._is_over = True
+
+    def is_reported_elsewhere(self, code: int, message: str) -> bool:
+        """Tell the others what this process fails of; returns whether one before it says the
+        same."""
+        if self._is_over:
+            return False
+        self._is_over = True
+        try:
+            return (code, message) in self._call((code, message), _LAST_WORDS)[: launched_rank()]
+        except (RuntimeError, TimeoutError):  # of one who does not answer, or has gone
+            return False
+
+    def _call(self, failure: _Failure | None, patience: float) -> list[_Failure | None]:
+        """What the processes say, in their order. Raises TimeoutError, and RuntimeError where the
+        one that keeps what is said is gone."""
+        store = self._store = self._store or _store(patience)
+        size = launched_size()
+        keys = [f"roll call {self._round}/{rank}" for rank in range(size)]
+        store.set(keys[launched_rank()], json.dumps(failure))
+        deadline, (pause, longest) = time.monotonic() + patience, _PAUSES
+        while not store.check(keys):  # in place of a wait that no signal would end
+            if time.monotonic() > deadline:
+                raise TimeoutError("not all processes have answered")
+            time.sleep(pause)
+            pause = min(longest, 1.5 * pause)
+        said = [json.loads(store.get(key)) for key in keys]
+        heard = f"roll call {self._round}/heard"
+        store.add(heard, 1)
+        if any(said) and launched_rank() == 0:  # it may be the one that keeps what is said
+            while store.add(heard, 0) < size and time.monotonic() < deadline:
+                time.sleep(_PAUSES[0])
+        return [None if one is None else (one[0], one[1]) for one in said]
+
+
+def _store(patience: float) -> Store:
+    """The place where the processes meet. Raises RuntimeError where it cannot be reached."""
+    from torch.distributed.rendezvous import rendezvous
+
+    found = rendezvous("env://", timeout=datetime.timedelta(seconds=patience))
+    store: Store = next(found)[0]
+    return store
