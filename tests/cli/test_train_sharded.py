@@ -30,7 +30,7 @@ batches = 2
 layout = 0.5
 alignment = 0.1
 learning_rate = 1e-3
-validate_every = 2
+validate_every = 3
 [[stage.source]]
 size = 64
 latent_frames = 2
