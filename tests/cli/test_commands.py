@@ -120,6 +120,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         split_clips: Any,
         footage: Any,
         watchers: Any,
+        roll_call: Any,
     ) -> None:
         assert "tae" in registry.autoencoders and footage is None
         divided = (processes, shard, split_clips)
