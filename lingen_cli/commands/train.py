@@ -131,8 +131,9 @@ def train(
     from lingen_cli.requests.new_video import check_device
     from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
-    from lingen_training.optimization.launched import launched_rank
+    from lingen_training.optimization.launched import join_slurm_step, launched_rank
 
+    join_slurm_step()
     leads = launched_rank() == 0
     with _reported_once() as roll_call:
         planned = {"--devices": devices, "--device-kind": device_kind, "--json": as_json}

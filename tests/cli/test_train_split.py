@@ -101,11 +101,11 @@ DECODER = PARTS.replace("steps = 1\n", "steps = 1\ndecoder_steps = 1\n")
 
 
 def train_as_one_of_two(rank: int, port: int, arguments: list[str]) -> tuple[int, str]:
-    """Train as one of two processes of a launcher; returns the exit code and what was said."""
+    """Train as one of two tasks of a Slurm step; returns the exit code and what was said."""
     from lingen_cli.app import run
 
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"}
+    os.environ |= {"SLURM_STEP_NODELIST": "127.0.0.1", "MASTER_PORT": str(port)}
     with redirect_stderr(io.StringIO()) as said:
         code = run(arguments)
     return code, said.getvalue()

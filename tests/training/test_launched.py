@@ -11,7 +11,14 @@ import pytest
 from pytest import MonkeyPatch
 
 from lingen_training.optimization import launched
-from lingen_training.optimization.launched import FailedElsewhereError, RollCall
+from lingen_training.optimization.launched import (
+    FailedElsewhereError,
+    RollCall,
+    first_node,
+    join_slurm_step,
+    launched_rank,
+    launched_size,
+)
 
 Said = Sequence[tuple[int, str] | None]
 """For each round a process's failure, if any."""
@@ -79,3 +86,30 @@ def test_without_a_launcher_nobody_is_asked(monkeypatch: MonkeyPatch) -> None:
     roll_call = RollCall()
     roll_call.ready()
     assert not roll_call.is_reported_elsewhere(65, "a bad recipe")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "first"),
+    [
+        ("gpu7", "gpu7"),
+        ("gpu[003-007,9],login", "gpu003"),
+        ("a-1,b-2", "a-1"),
+        ("rack[2,4]-ib", "rack2-ib"),
+    ],
+)
+def test_the_first_node_of_a_list(nodes: str, first: str) -> None:
+    assert first_node(nodes) == first
+
+
+def test_tasks_of_a_slurm_step_are_processes_of_a_launcher(monkeypatch: MonkeyPatch) -> None:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    step = {"PROCID": "9", "LOCALID": "1", "STEP_NODELIST": "gpu[3-4]", "JOB_ID": "30007"}
+    environment = {f"SLURM_{name}": value for name, value in step.items()}
+    for tasks, found in (("1", [None] * 5), ("16", ["9", "16", "1", "gpu3", "20007"])):
+        monkeypatch.setattr(os, "environ", environment | {"SLURM_STEP_NUM_TASKS": tasks})
+        join_slurm_step()
+        assert [os.environ.get(name) for name in names] == found
+    assert (launched_rank(), launched_size()) == (9, 16)
+    os.environ |= {"SLURM_PROCID": "3"}
+    join_slurm_step()  # as under `srun torchrun`, whose processes have their ranks
+    assert launched_rank() == 9

@@ -1,10 +1,11 @@
-"""Processes that a launcher such as torchrun has started, before they are a group."""
+"""Processes that a launcher such as torchrun or srun has started, before they are a group."""
 
 from __future__ import annotations
 
 import datetime
 import json
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ _LAST_WORDS = 30.0
 _PAUSES = (0.02, 1.0)
 """Seconds between two looks, at first and at last."""
 
+_PORTS = range(20_000, 50_000)
+"""Where the tasks of a Slurm job meet, by its number."""
+
 _Failure = tuple[int, str]
 """Exit code and message."""
 
@@ -25,6 +29,26 @@ _Failure = tuple[int, str]
 def launched() -> bool:
     """Tell whether a launcher such as torchrun has started this process as one of several."""
     return all(name in os.environ for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"))
+
+
+def join_slurm_step() -> None:
+    """Take the tasks of a Slurm step (`srun lingen train`) for processes of a launcher: set the
+    variables that torchrun would. Nothing happens in a step of one task, nor under torchrun."""
+    names = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_STEP_NODELIST")
+    known = [os.environ.get(name) for name in names]
+    if launched() or None in known or known[0] == "1":
+        return
+    size, rank, local_rank, nodes = map(str, known)
+    job = int(os.environ.get("SLURM_JOB_ID", "0"))
+    os.environ |= {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": local_rank}
+    os.environ.setdefault("MASTER_ADDR", first_node(nodes))
+    os.environ.setdefault("MASTER_PORT", str(_PORTS[job % len(_PORTS)]))
+
+
+def first_node(nodes: str) -> str:
+    """Name of the first node of a list as Slurm writes it: `gpu003` of `gpu[003-007,9],login`."""
+    found = re.match(r"([^\[,]*)(?:\[([^-,\]]+)[^\]]*\])?([^\[,]*)", nodes)
+    return "".join(part or "" for part in found.groups()) if found else nodes
 
 
 def launched_rank() -> int:

@@ -158,8 +158,8 @@ def launched_group(
     """Join the processes that a launcher has started, each with a GPU of its own where `device` is
     cuda, and yield their group. Raises LostProcessError when the connection to one is cut."""
     if device != "cpu":
-        here = launched_rank() % torch.cuda.device_count()
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", here)))
+        here = int(os.environ.get("LOCAL_RANK", launched_rank()))
+        torch.cuda.set_device(here % torch.cuda.device_count())  # a task of Slurm may see one alone
     distributed.init_process_group(backends(device), timeout=_PATIENCE)
     try:
         yield Group(launched_rank(), launched_size(), sharded, splits_clips)
