@@ -1,7 +1,7 @@
 """A folder of footage with much that is broken: is every bad file named, and does memory stay flat?
 
     python benchmarks/broken_data.py
-    python benchmarks/broken_data.py --files 1000 --small 100
+    python benchmarks/broken_data.py --files 2000 --small 200
 
 Makes two folders of videos and images, a small and a large one, of which a tenth and more is broken
 in a dozen ways, with odd rates, portrait sizes and one video of ten hours in each. `lingen data
@@ -365,8 +365,8 @@ def table(results: Sequence[dict[str, Any]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both folders, write, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--small", type=int, default=20, help="files of the small folder")
+    parser.add_argument("--files", type=int, default=600)
+    parser.add_argument("--small", type=int, default=100, help="files of the small folder")
     parser.add_argument("--hours", type=float, default=10.0, help="length of the longest video")
     parser.add_argument("--jobs", type=int, default=2, help="processes of `lingen data prepare`")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
