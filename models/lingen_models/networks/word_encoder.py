@@ -19,6 +19,7 @@ _PAD, _BEGIN, _UNKNOWN = 0, 1, 2
 _SPECIAL = 3
 
 
+_WORD: Final = re.compile(r"[^\W_]+")
 _NUMERALS: Final = {"1": "one", "2": "two"}
 _SYNONYMS: Final[dict[str, str]] = {
     synonym: word
@@ -78,7 +79,7 @@ _SYNONYMS: Final[dict[str, str]] = {
 
 def split_words(prompt: str) -> list[str]:
     """Words of a prompt, in NFKC and case-folded; punctuation separates and is dropped."""
-    return re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).casefold())
+    return _WORD.findall(unicodedata.normalize("NFKC", prompt).casefold())
 
 
 def known_form(word: str, known: Container[str]) -> str | None:
@@ -132,7 +133,7 @@ def with_synonyms(prompt: str, known: Container[str]) -> str:
     def read(found: re.Match[str]) -> str:
         return synonym_of(found[0].casefold(), known) or found[0]
 
-    return re.sub(r"[^\W_]+", read, unicodedata.normalize("NFKC", prompt))
+    return _WORD.sub(read, unicodedata.normalize("NFKC", prompt))
 
 
 def _read_as(word: str, known: Container[str]) -> str | None:

@@ -24,11 +24,11 @@ _POSITION = re.compile(
 """Where an object is, not where it goes."""
 _SIDES = {"lower": "bottom", "upper": "top"}
 _RELATIONS = {
-    "above": r"above|on top of|over",
-    "below": r"below|beneath|under|underneath",
-    "beside": r"beside|near|next to|by",
-    "left": r"(?:(?:at|on|to) the )?left of",
-    "right": r"(?:(?:at|on|to) the )?right of",
+    r"above|on top of|over": "above",
+    r"below|beneath|under|underneath": "below",
+    r"beside|near|next to|by": "beside",
+    r"(?:(?:at|on|to) the )?left of": "left",
+    r"(?:(?:at|on|to) the )?right of": "right",
 }
 _GREY = {"gray": "grey"}
 _TIED = frozenset({"and", "a", "an", "the", "one"})
@@ -66,7 +66,7 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     text, background = _taken(text, _grounds())
     if background is None:
         text, background = _plain_place(text)
-    text, relation = _taken(text, {form: name for name, form in _RELATIONS.items()})
+    text, relation = _taken(text, _RELATIONS)
     words, starts = _split(text, ignored)
     nouns = [_Noun(at, count) for at in range(len(words)) if (count := _count(words, at))]
     if sum(noun.count for noun in nouns) not in (1, 2):

@@ -59,6 +59,17 @@ _PLANNED_BOUNCE: Final = 0.34
 """Frame widths that something bounces high where a prompt asks for it: what bounces over most of
 the frame is faster than what a small autoencoder can show."""
 _EDGE: Final = 0.02
+_RELATED: Final = {
+    "above": ("top", "bottom"),
+    "below": ("bottom", "top"),
+    "beside": ("left", "right"),
+    "left": ("left", "right"),
+    "right": ("right", "left"),
+}
+"""Halves of the frame of two objects, by where the first is, seen from the second."""
+
+Area = tuple[float, float, float, float]
+"""Left, right, top and bottom of where an object may be, in frame widths."""
 
 
 @dataclass(frozen=True)
@@ -240,10 +251,6 @@ def _camera(rng: random.Random, ground: str, parts: list[_Part]) -> str:
     return rng.choice(moving)
 
 
-Area = tuple[float, float, float, float]
-"""Left, right, top and bottom of where an object may be, in frame widths."""
-
-
 def _whole(view: str) -> Area:
     """What is seen all of the time."""
     inset = (1 - 1 / ZOOM) / 2 if view.startswith("zooms") else 0.0
@@ -282,16 +289,6 @@ def _said_areas(said: Said, areas: list[Area], view: str) -> list[Area]:
                 area = _half(area, side)
         found.append(area)
     return found
-
-
-_RELATED: Final = {
-    "above": ("top", "bottom"),
-    "below": ("bottom", "top"),
-    "beside": ("left", "right"),
-    "left": ("left", "right"),
-    "right": ("right", "left"),
-}
-"""Halves of the frame of two objects, by where the first is, seen from the second."""
 
 
 def _half(area: Area, side: str) -> Area:
