@@ -123,7 +123,7 @@ def test_a_browser_shows_prompts_as_they_are(page: Path) -> None:
     title, main = browsed(page)
     assert title == "Balls & <stars>"
     assert prompts_in(main) == ["broken.mp4", "a star", PROMPT, "other.mkv", PROMPT]
-    assert main.count('<img alt="" src="data:image/jpeg') == 4
+    assert len(re.findall(r'<img [^>]*src="data:image/jpeg', main)) == 4
 
 
 @pytest.mark.parametrize(
