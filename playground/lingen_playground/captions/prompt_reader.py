@@ -18,11 +18,11 @@ _PLAIN_PLACE = re.compile(
 )
 """A place of a plain color, if its noun is no object: `on a white wall`."""
 _POSITION = re.compile(
-    r"\b(?:at|in|near|on) the ((?:(?:bottom|left|lower|right|top|upper) ?)+)"
+    r"\b(?:at|in|near|on) the ((?:(?:bottom|center|centre|left|lower|middle|right|top|upper) ?)+)"
     r"(?:corner|edge|half|place|side)?\b"
 )
 """Where an object is, not where it goes."""
-_SIDES = {"lower": "bottom", "upper": "top"}
+_SIDES = {"lower": "bottom", "upper": "top", "center": "middle", "centre": "middle"}
 _RELATIONS = {
     r"above|on top of|over": "above",
     r"below|beneath|under|underneath": "below",
