@@ -76,7 +76,7 @@ _SYNONYMS: Final[dict[str, str]] = {
     for synonym in synonyms.split()
 }
 """What a small vocabulary can do for common words that it lacks."""
-PLACE_WORDS: Final = frozenset({"center", "centre", "middle"})
+PLACE_WORDS: Final = frozenset({"center", "centre", "direction", "middle"})
 """Words that only a planner of layouts reads."""
 
 
