@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lingen_cli.commands.options import grouped_options
+from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError, SomeFailedError
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.request import OUTPUT, Report
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -134,14 +137,6 @@ def batch(
     from lingen_cli.batch.job_list import read_jobs
     from lingen_cli.batch.run_batch import Tally, beginning_at, plan, run
     from lingen_cli.batch.run_batch import shard as part_of
-    from lingen_cli.errors import (
-        BadDataError,
-        InvalidOptionError,
-        LockedError,
-        SomeFailedError,
-    )
-    from lingen_cli.files.printable import printable
-    from lingen_cli.terminal import console, signals
     from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
 
@@ -227,8 +222,6 @@ def _submit(
 ) -> None:
     """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
     from lingen_cli.batch.on_slurm import submit
-    from lingen_cli.errors import SomeFailedError
-    from lingen_cli.terminal import console
 
     submitted = submit(folder, command, parts, cluster, given)
     if to != "-":

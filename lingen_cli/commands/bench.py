@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -57,12 +60,8 @@ def bench(
 
     Both have random weights and are timed in turn, in one process. Prints a table in markdown.
     """
-    import json
-
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import console, signals
 
     if not limit >= 0:  # also refuses nan
         raise InvalidOptionError("--limit must be a number of seconds, at least 0")
@@ -103,7 +102,6 @@ def bench(
 def _measured(
     preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
 ) -> dict[str, Any]:
-    from lingen_cli.terminal import console
     from lingen_cli.zoo.load_model import find_device
     from lingen_training.bench import measure
 
@@ -120,7 +118,6 @@ def _measured(
 
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.frame_rates import parse_lengths
     from lingen_cli.requests.new_video import parse_size
     from lingen_models.network_config import PRESETS

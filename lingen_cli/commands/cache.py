@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import MissingInputError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 
 app = typer.Typer(
@@ -16,9 +19,6 @@ app = typer.Typer(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the videos whose latents are kept, the last used first."""
-    import json
-
-    from lingen_cli.files.printable import printable
     from lingen_cli.generation.latent_cache import entries
     from lingen_cli.terminal.tables import columns
 
@@ -55,7 +55,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def path() -> None:
     """Print the folder."""
-    from lingen_cli.errors import MissingInputError
     from lingen_cli.generation.latent_cache import FOLDER_VARIABLE, cache_folder
 
     folder = cache_folder()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.errors import CheckFailedError, InvalidOptionError, NotAvailableError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -45,7 +47,6 @@ def check(
 
     Objects are not looked at: one that vanishes or falls apart is not found here.
     """
-    from lingen_cli.errors import InvalidOptionError, NotAvailableError
     from lingen_cli.terminal.each_file import for_each
 
     if max_drift is not None and max_drift != max_drift:
@@ -77,7 +78,6 @@ def _check(
     named: Path | None,
 ) -> None:
     """Measure one video, and print its table, under its name where there are several."""
-    from lingen_cli.errors import CheckFailedError
     from lingen_cli.media.drift import judge
 
     series = _look(video)
@@ -123,7 +123,6 @@ def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
 
 
 def _table(report: Report, named: Path | None) -> str:
-    from lingen_cli.files.printable import printable
     from lingen_cli.terminal.tables import columns
 
     freezes = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in report.freezes[:8]) or "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -16,8 +17,6 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print every setting, its value and the file or variable that set it."""
-    import json
-
     from lingen_cli.inputs.settings import load, user_file
     from lingen_cli.terminal.tables import columns
 

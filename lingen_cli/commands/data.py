@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.terminal import console
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -43,7 +45,6 @@ def check(
     used, and none of them stops a training. Of a folder that was prepared it tells what it holds,
     and which of its files are damaged.
     """
-    import json
     from statistics import median
 
     from lingen_cli.datasets.footage import read_footage
@@ -174,18 +175,14 @@ def prepare(
     and encoded. `lingen train RECIPE --data PREPARED` then decodes no video. The same command again
     goes on where the last one stopped. PREPARED/report.txt names all that is left out, and why.
     """
-    import json
-
     from lingen_cli.datasets.footage import read_footage
     from lingen_cli.datasets.preparation import find_codec, find_texts, line_of
     from lingen_cli.datasets.preparation import prepare as prepare_footage
     from lingen_cli.datasets.prepare_plan import Options, given_target, targets_of
     from lingen_cli.datasets.prepared_folder import REPORT
-    from lingen_cli.files.printable import printable
     from lingen_cli.inputs.training_inputs import find_recipe, warn_of, weights_of
     from lingen_cli.installation import plugin_parts
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import signals
     from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.locate import open_registry
@@ -252,10 +249,7 @@ def _write_sheet(target: Path, clips: tuple[Clip, ...], overwrite: bool) -> None
 
 def _check_prepared(folder: Path, as_json: bool) -> None:
     """Tell what a prepared folder holds, and read all of it."""
-    import json
-
     from lingen_cli.datasets.prepared_folder import REPORT, damaged, read_prepared
-    from lingen_cli.files.printable import printable
 
     index = read_prepared(folder)
     broken = [printable(one.path) for one in damaged(index)]

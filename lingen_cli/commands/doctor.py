@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
+
+from lingen_cli.errors import NotAvailableError
+from lingen_cli.terminal import console
 
 
 def doctor(
@@ -14,12 +18,9 @@ def doctor(
 
     Exits with 69 if it cannot; a hint is something that would make it faster.
     """
-    import json
     from dataclasses import asdict
 
-    from lingen_cli.errors import NotAvailableError
     from lingen_cli.planning.diagnose import diagnose
-    from lingen_cli.terminal import console
 
     findings = []
     for finding in diagnose():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lingen_cli.commands.options import GivenSampling, grouped_options
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.exit_codes import Terminated
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -69,17 +73,11 @@ def evaluate(
     --models, their losses on the same held-out clips are compared too, and drawn over the position
     in time beside the output. Ctrl-C keeps what was judged, in OUTPUT.partial.json.
     """
-    import json
-
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.exit_codes import Terminated
     from lingen_cli.files.work_folder import WorkFolder, check_target, publish
     from lingen_cli.gallery.clips import ClipFolder
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.inputs.settings import sampling_given
     from lingen_cli.requests.new_video import check_device, parse_size
-    from lingen_cli.terminal import console
-    from lingen_cli.terminal import signals as stopping
     from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.terminal.tables import aligned
@@ -113,7 +111,7 @@ def evaluate(
     clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None
     results: dict[str, dict[str, Any]] = {}
     with (
-        stopping.announced(),
+        signals.announced(),
         WorkFolder(output, overwrite=overwrite) as work,
         Events(None) as events,
         Progress(events) as progress,
@@ -205,7 +203,6 @@ def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
 
 
 def _compare(results: dict[str, dict[str, Any]], image: Path) -> None:
-    from lingen_cli.terminal import console
     from lingen_cli.terminal.tables import aligned
     from lingen_training.evaluation.position_losses import comparison_table, draw_losses
 
@@ -219,7 +216,6 @@ def _named(text: str) -> dict[str, tuple[str, Path | None]]:
 
     Raises InvalidOptionError (2).
     """
-    from lingen_cli.errors import InvalidOptionError
 
     parts = [one.strip() for one in text.split(",")]
     names = [one.partition("=")[0] for one in parts]

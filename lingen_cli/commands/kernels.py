@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import NotAvailableError
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Install GPU kernels.", no_args_is_help=True)
@@ -31,7 +32,6 @@ def install(
     """
     import shlex
 
-    from lingen_cli.errors import NotAvailableError
     from lingen_cli.installation.pip import pip_command, run_pip
 
     tools = ("install", *BUILD_TOOLS)

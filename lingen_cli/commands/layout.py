@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
 
@@ -26,11 +28,9 @@ def layout(
 
     Change it and hand it to `lingen generate --layout FILE`.
     """
-    from lingen_cli.errors import BadDataError, InvalidOptionError
     from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.inputs.prompts import check_prompt
     from lingen_cli.inputs.settings import load
-    from lingen_cli.terminal import console
     from lingen_cli.zoo.describe import known_words
     from lingen_cli.zoo.locate import find_model, open_registry
     from lingen_models.networks.word_encoder import unknown_in, with_synonyms

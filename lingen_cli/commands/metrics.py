@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.terminal import console
+from lingen_cli.errors import (
+    BadDataError,
+    InvalidOptionError,
+    LingenError,
+    MissingInputError,
+    NotAvailableError,
+)
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -98,11 +106,9 @@ def metrics(
     from contextlib import ExitStack
 
     from lingen_cli.datasets.measured_video import measure, prompt_of
-    from lingen_cli.errors import InvalidOptionError, LingenError
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.gallery.collect import find_videos
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import signals as stopping
     from lingen_cli.terminal.each_file import for_each
     from lingen_training.metrics.metric_names import FVD
 
@@ -118,7 +124,7 @@ def metrics(
     measured: dict[str, dict[str, float | None]] = {}
     prompts: dict[str, str | None] = {}
     with ExitStack() as stack:
-        stack.enter_context(stopping.announced())
+        stack.enter_context(signals.announced())
         work = None
         if vbench is not None:
             vbench.mkdir(parents=True, exist_ok=True)
@@ -175,7 +181,6 @@ def _chosen(
     names: str | None, dino: Path | None, clip: Path | None, prompt: str | None, *, fvd: bool
 ) -> list[str]:
     """Names of the metrics to measure. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_models.spelling import nearest
     from lingen_training.metrics.metric_names import METRICS
 
@@ -218,9 +223,7 @@ def _networks(
 
     Raises MissingInputError (66), BadDataError (65) and NotAvailableError (69).
     """
-    from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
     from lingen_cli.files.open_file import open_file
-    from lingen_cli.files.printable import printable
     from lingen_cli.zoo.load_model import find_device
     from lingen_training.metrics.feature_networks import (
         ClipEncoder,
@@ -265,8 +268,6 @@ def _reference(path: Path, encoder: VideoEncoder, length: int) -> ClipFeatures:
     Raises MissingInputError (66), and BadDataError (65) where there are fewer than two clips.
     """
     from lingen_cli.datasets.measured_video import measure
-    from lingen_cli.errors import BadDataError, LingenError
-    from lingen_cli.files.printable import printable
     from lingen_cli.gallery.collect import find_videos
 
     found = _clip_features(encoder, length)
@@ -306,7 +307,6 @@ def _as_json(
 def _table(
     scores: Mapping[str, float | None], video: Path | None, more: tuple[tuple[str, str], ...] = ()
 ) -> str:
-    from lingen_cli.files.printable import printable
     from lingen_cli.terminal.tables import columns
     from lingen_training.metrics.metric_names import METRICS
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -174,7 +177,6 @@ def verify(
     """Check weights: hashes, configuration, every tensor's name, shape and numbers."""
     from dataclasses import asdict
 
-    from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
     from lingen_cli.zoo.availability import state_of
     from lingen_cli.zoo.verify_weights import inspect_weights
 
@@ -247,7 +249,6 @@ def _registry() -> Registry:
 
 def _check_ours(registry: Registry, name: str | None) -> None:
     """Raise InvalidOptionError (2) for open weights from elsewhere: the hub has its own tool."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.zoo.locate_hub import how_to_fetch
 
     if name is not None and name in registry.hub_models:
@@ -258,7 +259,6 @@ def _check_ours(registry: Registry, name: str | None) -> None:
 
 
 def _print_json(what: object) -> None:
-    import json
 
     console.result(json.dumps(what, indent=2))
 
@@ -266,8 +266,6 @@ def _print_json(what: object) -> None:
 def _in_words(part: dict[str, Any]) -> str:
     """One line of `show` for one file."""
     from rich.filesize import decimal
-
-    from lingen_cli.files.printable import printable
 
     size = "" if part["bytes"] is None else f", {decimal(part['bytes'])}"
     digest = f", SHA-256 {part['sha256']}" if part["sha256"] else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 import typer
@@ -16,7 +17,6 @@ def list_plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List installed plugins and what they provide, and those skipped with the reason."""
-    import json
     from dataclasses import asdict
 
     from lingen_cli.terminal.tables import columns

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.errors import InvalidOptionError
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -30,8 +32,6 @@ def list_recipes(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the recipes; `lingen train NAME` runs one."""
-    import json
-
     from lingen_cli.terminal.tables import columns
     from lingen_training.shipped import shipped_recipes, summary_of
 
@@ -70,7 +70,6 @@ def copy(
 
 def _find(name: str) -> Path:
     """The file of a recipe. Raises InvalidOptionError (2) for an unknown name."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_models.spelling import did_you_mean
     from lingen_training.shipped import shipped_recipes
 

@@ -14,6 +14,7 @@ from lingen_cli.commands.options import (
     Preview,
     grouped_options,
 )
+from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, OutputExistsError
 from lingen_cli.inputs.request import Report
 from lingen_cli.usage.completion import completed
 
@@ -75,7 +76,6 @@ def _go_on(
 ) -> None:
     from dataclasses import replace
 
-    from lingen_cli.errors import BadDataError, OutputExistsError
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import same_work
     from lingen_cli.generation.output import published
@@ -126,7 +126,6 @@ def _go_on(
 
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
-    from lingen_cli.errors import MissingInputError
     from lingen_cli.files.numbered import IMAGES, PATTERN
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import read_begun
@@ -145,7 +144,6 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     A name in a file says nothing by itself: it must be the one that the work folder belongs to, and
     one that can be printed.
     """
-    from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
     from lingen_cli.files.work_folder import JOURNAL, WorkFolder
     from lingen_cli.generation.begun import read_begun
 

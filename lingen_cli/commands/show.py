@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -53,7 +55,6 @@ def show(
 
     With --frame, name the video and the PNG file.
     """
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.terminal.each_file import for_each
 
     if sheet is not None and sheet.suffix.lower() != ".png":
@@ -105,8 +106,6 @@ def _show(
         console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
     _print(video, info, recipe, verbose=verbose)
     if sheet is not None:
-        from lingen_cli.files.printable import printable
-
         console.result(f"contact sheet: {printable(sheet)}")
 
 
@@ -130,7 +129,6 @@ def _contact_sheet(
 
 def _write_frame(frame: str, names: list[Path], *, overwrite: bool) -> None:
     """Write the image on screen at a time, upright, in its own size and square pixels."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.frame_rates import parse_moment
     from lingen_cli.media.images.image_files import publish_png
     from lingen_cli.media.images.resize import Fit
@@ -238,7 +236,6 @@ def _render(renderable: "RenderableType") -> None:
 
 def _table(rows: list[tuple[str, str]]) -> str:
     """Values come from files of strangers: no control characters."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.terminal.tables import columns
 
     return columns((printable(key), printable(value)) for key, value in rows)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import BadDataError
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -32,9 +34,6 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""
-    import json
-
-    from lingen_cli.errors import BadDataError
     from lingen_cli.inputs.settings import load
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.terminal.tables import columns
@@ -88,7 +87,6 @@ def check(
 
 def _known_words(encoders: tuple[Path, ...]) -> set[str]:
     """Every word that one of these text encoders has met."""
-    from lingen_cli.errors import BadDataError
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     try:

@@ -9,6 +9,7 @@ from typing import Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.numbered import images_at
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
@@ -182,7 +183,6 @@ def prepare_again(
 def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
     """Tell whether the sound of a video is made anew by its model; one that was changed since is
     not, and that is told."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.tracks.sound import made_track
 
     if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
@@ -221,7 +221,6 @@ def _base(base: ForeignBase) -> Base:
 
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.probe import fingerprint
 
     if fingerprint(base.path) != base.fingerprint:
@@ -231,7 +230,6 @@ def check_base(base: Base) -> None:
 def check_inputs(job: Job) -> None:
     """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
     run that takes hours."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.probe import fingerprint
 
     origin = job.timeline.origin

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.files.printable import printable
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.edits import Added, Edit, Sampled
 
@@ -135,7 +136,6 @@ class Recipe(Sampled):
 
 def recipe_from_video(path: Path) -> Recipe:
     """The recipe inside `path`. Raises BadDataError (65) when there is none, or a damaged one."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.metadata import read_recipe
 
     found = read_recipe(path)
