@@ -20,11 +20,11 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Base, Job, Output, Runtime, Timeline
+from lingen_cli.requests.job import Job, Output, Runtime, Timeline
 from lingen_cli.requests.new_part import Length, NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.read_recipe import Changes
-from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
+from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
@@ -93,7 +93,7 @@ def extend_external(
     if found.frames > MAX_BASE_FRAMES:
         raise BadDataError(f"{video} has more than {MAX_BASE_FRAMES} frames")
     base = Base(
-        path=video.absolute(),
+        path=str(video.absolute()),
         fingerprint=fingerprint(video),
         frames=found.frames,
         width=width,
@@ -141,7 +141,7 @@ def extend_external(
             destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
             crf=settings.crf,
             encoder_preset=settings.encoder_preset,
-            beside=base.path,
+            beside=base.file,
         ),
     )
 

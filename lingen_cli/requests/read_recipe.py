@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +25,6 @@ from lingen_cli.requests.capabilities import (
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
 from lingen_cli.requests.job import (
-    Base,
     GivenImage,
     GivenVideo,
     Job,
@@ -35,7 +34,7 @@ from lingen_cli.requests.job import (
     WeightChanges,
 )
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
-from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recipe_from_video
+from lingen_cli.requests.recipe import Base, Recipe, RecordedImage, recipe_from_video
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
@@ -61,19 +60,11 @@ class Changes:
     def of(cls, request: Request, context: Context) -> Self:
         """Take the changes from a request."""
         settings = context.settings
-        names = (
-            "output",
-            "overwrite",
-            "image",
-            "last_image",
-            "given_video",
-            "weights",
-            "device",
-            "accept_license",
-        )
+        names = [one.name for one in fields(cls)]
         given = {name: getattr(request, name) for name in names if hasattr(request, name)}
         preview = settings.preview if request.preview is None else request.preview
-        return cls(**given, preview=preview, cache=context.cache, offload=settings.offload)
+        more = {"preview": preview, "cache": context.cache, "offload": settings.offload}
+        return cls(**given | more)
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
@@ -111,17 +102,9 @@ def prepare_again(
     variant = context.model(recipe.model, folder)
     step = side_step(registry, variant, folder)
     width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
-    check_encoder(
-        width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
-    )
-    base = None if recipe.base is None else _base(recipe.base)
-    if base is not None:
+    for wide, high in ((width, height), recipe.size):  # the model's size, and the video's
         check_encoder(
-            width=base.width,
-            height=base.height,
-            fps=recipe.rate,
-            crf=recipe.crf,
-            preset=recipe.encoder_preset,
+            width=wide, height=high, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
         )
 
     def given_again(given: RecordedImage | None, moved: Path | None) -> GivenImage | None:
@@ -155,7 +138,7 @@ def prepare_again(
             rate=recipe.rate,
             width=width,
             height=height,
-            base=base,
+            base=recipe.base,
             image=given_again(recipe.image, changes.image),
             last_image=given_again(recipe.last_image, changes.last_image),
             video=source(recipe.video),
@@ -215,15 +198,11 @@ def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]
     return tuple(edits)
 
 
-def _base(base: ForeignBase) -> Base:
-    return Base(**base.model_dump() | {"path": Path(base.path)})
-
-
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
     from lingen_cli.media.probe import fingerprint
 
-    if fingerprint(base.path) != base.fingerprint:
+    if fingerprint(base.file) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import fields
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli import __version__
 from lingen_cli.requests.edits import Added, Sampled
-from lingen_cli.requests.job import Base, GivenImage, Job
-from lingen_cli.requests.recipe import ForeignBase, GivenDenoiser, GivenLora, Recipe, RecordedImage
+from lingen_cli.requests.job import Job
+from lingen_cli.requests.recipe import Recipe
 
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -55,40 +54,22 @@ def _settings(job: Job) -> dict[str, Any]:
     return {name: getattr(first, name) for name in Sampled.model_fields} | {
         "model": job.model.variant.name,
         "weights": job.model.hashes,
-        "weights_folder": None if job.model.folder is None else str(job.model.folder),
-        "loras": tuple(
-            GivenLora(name=one.name, sha256=one.sha256, scale=one.scale)
-            for one in job.weights.loras
-        ),
-        "denoisers": tuple(
-            GivenDenoiser(name=one.name, sha256=one.sha256) for one in job.weights.denoisers
-        ),
+        "weights_folder": job.model.folder,
+        "loras": job.weights.loras,
+        "denoisers": job.weights.denoisers,
         "quantize": job.weights.quantize,
         "edits": tuple(rest),
         "fps": str(job.timeline.rate),
         "width": job.timeline.width,
         "height": job.timeline.height,
-        "image": _image(job.timeline.image),
-        "last_image": _image(job.timeline.last_image),
-        "video": None
-        if job.timeline.video is None
-        else RecordedImage(path=str(job.timeline.video.path), sha256=job.timeline.video.sha256),
+        "image": job.timeline.image,
+        "last_image": job.timeline.last_image,
+        "video": job.timeline.video,
         "sound": job.output.sound,
-        "base": None
-        if job.timeline.base is None
-        else ForeignBase.model_validate(_plain(job.timeline.base)),
+        "base": job.timeline.base,
         "crf": job.output.crf,
         "encoder_preset": job.output.encoder_preset,
     }
-
-
-def _image(image: GivenImage | None) -> RecordedImage | None:
-    return None if image is None else RecordedImage(path=str(image.path), sha256=image.sha256)
-
-
-def _plain(base: Base) -> dict[str, Any]:
-    plain = {field.name: getattr(base, field.name) for field in fields(base)}
-    return plain | {"path": str(base.path)}
 
 
 @cache
