@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.weight_files import find_file
+from lingen_cli.zoo.load_model import Lora
 
 MOST_SCALE = 100.0
 _SUFFIX = ".safetensors"
 _SCALED = re.compile(r"(.+?)(?::([+-]?[0-9.eE+-]+))?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """A LoRA, the place that its name stands for, and how strong it is."""
-
-    name: str
-    """Its file, absolute, or `owner/name@commit/FILE`."""
-    path: Path
-    sha256: str
-    scale: float = 1.0
 
 
 def parse_lora(text: str) -> Lora:

@@ -21,7 +21,7 @@ from lingen_cli.requests.capabilities import (
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Job, Output, Runtime, Timeline
-from lingen_cli.requests.new_part import Length, NewPart, more_frames
+from lingen_cli.requests.new_part import NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
@@ -60,12 +60,12 @@ def extend_external(
         if weights is None and model == before.model and before.weights_folder is not None:
             weights = Path(before.weights_folder)
     flags = {"size": request.size, "model": model}
-    loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
+    loaded = load(flags | dict(request.sampling))
+    settings = loaded.values
     if given is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    settings = loaded.values
     fit = request.fit or "stretch"
     name = next((one for one in FITS if one == fit), None)
     if name is None:
@@ -108,7 +108,7 @@ def extend_external(
     edit = Added(
         prompt=prompt,
         sampling=sampling,
-        frames=more_frames(length, found.frames, found.rate, found.frames),
+        frames=more_frames(request, settings.seconds, found.frames, found.rate, found.frames),
         windows=variant.windows,
     )
     if variant.windows is None:

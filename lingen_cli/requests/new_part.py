@@ -15,7 +15,6 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.inputs.settings import RANDOM, SamplingOverrides, sampling_given
-from lingen_cli.requests.context import Context
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,43 +45,28 @@ class NewPart:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Length:
-    """Length that is added; at most one is given, and `default` counts where none is."""
-
-    seconds: float | str | None = None
-    minutes: float | str | None = None
-    to: str | None = None
-    """Length of the whole video."""
-    default: float
-
-    @classmethod
-    def of(cls, request: LongerRequest, context: Context) -> Self:
-        """Take it from a request. Raises InvalidOptionError (2) for values out of range."""
-        default = context.settings.seconds
-        return cls(seconds=request.seconds, minutes=request.minutes, to=request.to, default=default)
-
-
-def more_frames(length: Length, before: int, rate: Fraction, foreign: int) -> int:
+def more_frames(
+    request: LongerRequest, default_seconds: float, before: int, rate: Fraction, foreign: int
+) -> int:
     """Frames to add to the `before` that are there, of which lingen did not make `foreign`.
 
     Raises InvalidOptionError (2).
     """
-    if length.to is None:
+    if request.to is None:
         frames = frame_count(
             rate,
-            minutes=length.minutes,
-            seconds=length.seconds,
-            default_seconds=length.default,
+            minutes=request.minutes,
+            seconds=request.seconds,
+            default_seconds=default_seconds,
         )
-    elif length.seconds is not None or length.minutes is not None:
+    elif request.seconds is not None or request.minutes is not None:
         raise InvalidOptionError("--to and a length say the same thing; give one of them")
     else:
-        frames = round(parse_moment(length.to, "--to") * rate) - before
+        frames = round(parse_moment(request.to, "--to") * rate) - before
         if frames < 1:
             raise InvalidOptionError(
                 f"--to must be above the {float(before / rate):g} s that are there, "
-                f"not {length.to!r}"
+                f"not {request.to!r}"
             )
     if before - foreign + frames > int(MAX_SECONDS * rate):
         raise InvalidOptionError(f"lingen would make more than {MAX_SECONDS / 3600:g} hour of it")

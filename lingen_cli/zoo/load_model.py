@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.installation import plugin_parts
@@ -19,23 +20,22 @@ if TYPE_CHECKING:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
 
-class GivenLora(Protocol):
-    """A file with a LoRA, and how strong it is."""
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA, the place that its name stands for, and how strong it is."""
 
-    @property
-    def path(self) -> Path:
-        """A safetensors file."""
-
-    @property
-    def scale(self) -> float:
-        """Factor of what it changes."""
+    name: str
+    """Its file, absolute, or `owner/name@commit/FILE`."""
+    path: Path
+    sha256: str
+    scale: float = 1.0
 
 
 def load_pipeline(
     model: LocatedModel,
     device: str,
     dtype: str | None = None,
-    loras: Sequence[GivenLora] = (),
+    loras: Sequence[Lora] = (),
     formats: WeightFormats = PLAIN,
 ) -> VideoPipeline:
     """Read the weights of `model`, whichever kind of model that is; else as `load_model`.
@@ -52,7 +52,7 @@ def load_pipeline(
     return pipe
 
 
-def check_loras(model: LocatedModel, loras: Sequence[GivenLora]) -> None:
+def check_loras(model: LocatedModel, loras: Sequence[Lora]) -> None:
     """Raise BadDataError (65) for LoRAs that were trained on other weights than those of a model of
     lingen; diffusers looks at those of its models."""
     if not loras or isinstance(model.variant, HubModel) or "denoiser" not in model.hashes:
@@ -69,13 +69,11 @@ def _load_hub(
     model: HubModel,
     device: str,
     dtype: str | None,
-    loras: Sequence[GivenLora],
+    loras: Sequence[Lora],
     formats: WeightFormats,
 ) -> VideoPipeline:
     """Its networks are on the CPU until they are placed."""
-    from lingen_models.precision import compute_dtype
-
-    precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
+    precision = _dtype(dtype, find_device(device))
     folder = next(iter(located.files.values())).parent
     with plugin_parts.found():
         given = {"formats": formats} if model.takes_formats else {}
@@ -94,11 +92,10 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     from lingen_models.checkpoints.pretrained import FrozenText
     from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.pipelines.text_to_video import TextToVideo
-    from lingen_models.precision import compute_dtype
 
     variant = model.variant
     place = find_device(device)
-    precision = compute_dtype(place) if dtype is None else _dtype(dtype)
+    precision = _dtype(dtype, place)
     try:
         given = {model.files[part]: one.build() for part, one in model.foreign.items()}
         pipe = TextToVideo.load(
@@ -138,9 +135,14 @@ def find_device(name: str) -> str:
     return name
 
 
-def _dtype(name: str) -> torch.dtype:
+def _dtype(name: str | None, device: str) -> torch.dtype:
+    """The type of a name; without one, that of the device."""
     import torch
 
+    from lingen_models.precision import compute_dtype
+
+    if name is None:
+        return compute_dtype(device)
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
         raise BadDataError(f"the recipe names an unknown dtype: {name!r}")

@@ -26,10 +26,10 @@ class LocatedModel:
     """A variant with the files of its weights and their SHA-256 sums, by part."""
 
     variant: ModelVariant | HubModel
-    files: dict[str, Path]
+    files: dict[str, Path] = field(default_factory=dict)
     """Of open weights from elsewhere: the folders of their parts."""
-    hashes: dict[str, str]
-    folder: Path | None
+    hashes: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
     """Where the weights lie when they are not the variant's own."""
     time_stride: int = 8
     """Video frames per latent frame."""
@@ -102,16 +102,20 @@ def locate(
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
+    from lingen_cli.zoo.locate_hub import find_weights
     from lingen_models.checkpoints.safetensors import read_metadata
 
     variant = find_model(registry, name, folder)
+    given = folder.absolute() if folder else None
     if isinstance(variant, HubModel):
         if not needs_weights:
-            return _without_files(variant, variant.time_stride)
-        return _locate_hub(variant, folder, own_denoisers)
+            return LocatedModel(variant, time_stride=variant.time_stride)
+        files, hashes = find_weights(variant, folder, own_denoisers=own_denoisers)
+        return LocatedModel(variant, files, hashes, given, variant.time_stride)
     weights = variant.weights
     if folder is None and not needs_weights and state_of(variant) != "ready":
-        return _without_files(variant, registry.autoencoders[variant.autoencoder].time_stride)
+        stride = registry.autoencoders[variant.autoencoder].time_stride
+        return LocatedModel(variant, time_stride=stride)
     if folder is not None:
         if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long
             raise MissingInputError(f"no such folder of weights: {folder}")
@@ -144,26 +148,9 @@ def locate(
         variant=variant,
         files=files,
         hashes=hashes,
-        folder=folder.absolute() if folder else None,
+        folder=given,
         time_stride=_strides(registry, variant, files["autoencoder"])[0],
         foreign=foreign,
-    )
-
-
-def _without_files(variant: ModelVariant | HubModel, time_stride: int) -> LocatedModel:
-    return LocatedModel(variant=variant, files={}, hashes={}, folder=None, time_stride=time_stride)
-
-
-def _locate_hub(model: HubModel, folder: Path | None, own_denoisers: bool) -> LocatedModel:
-    from lingen_cli.zoo.locate_hub import find_weights
-
-    folders, hashes = find_weights(model, folder, own_denoisers=own_denoisers)
-    return LocatedModel(
-        variant=model,
-        files=folders,
-        hashes=hashes,
-        folder=folder.absolute() if folder else None,
-        time_stride=model.time_stride,
     )
 
 
