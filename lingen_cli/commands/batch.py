@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,9 @@ from lingen_cli.usage.completion import completed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_RUN = "Which jobs, and what if one fails"
-_WHERE = "Where they run"
+_output = partial(typer.Option, rich_help_panel=OUTPUT)
+_run = partial(typer.Option, rich_help_panel="Which jobs, and what if one fails")
+_where = partial(typer.Option, rich_help_panel="Where they run")
 
 
 @grouped_options
@@ -34,98 +36,59 @@ def batch(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             "--output",
             "-o",
             help="The folder for the videos.",
             show_default="one with the name of JOBS, here",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     name: Annotated[
-        str,
-        typer.Option(
-            help="File names, from index, prompt, seed, id, command and model.",
-            rich_help_panel=OUTPUT,
-        ),
+        str, _output(help="File names, from index, prompt, seed, id, command and model.")
     ] = "{index}-{prompt}",
     gallery: Annotated[
         bool,
-        typer.Option(
-            "--gallery",
-            help="Write gallery.html beside the videos, a page that shows them all.",
-            rich_help_panel=OUTPUT,
+        _output(
+            "--gallery", help="Write gallery.html beside the videos, a page that shows them all."
         ),
     ] = False,
     keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going", help="Make the good lines, though others are bad.", rich_help_panel=_RUN
-        ),
+        bool, _run("--keep-going", help="Make the good lines, though others are bad.")
     ] = False,
-    retry: Annotated[
-        int,
-        typer.Option(min=0, max=100, help="More attempts at a job.", rich_help_panel=_RUN),
-    ] = 0,
+    retry: Annotated[int, _run(min=0, max=100, help="More attempts at a job.")] = 0,
     wait: Annotated[
         float,
-        typer.Option(
+        _run(
             metavar="SECONDS",
             min=0,
             max=86400,
             help="How long to wait, at the end, for outputs that other runs are making.",
-            rich_help_panel=_RUN,
         ),
     ] = 30.0,
-    shard: Annotated[
-        str,
-        typer.Option(help="Only a part: 2/8 is the second of eight.", rich_help_panel=_RUN),
-    ] = "1/1",
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Look for mistakes and make nothing.", rich_help_panel=_RUN),
-    ] = False,
+    shard: Annotated[str, _run(help="Only a part: 2/8 is the second of eight.")] = "1/1",
+    check: Annotated[bool, _run("--check", help="Look for mistakes and make nothing.")] = False,
     processes: Annotated[
         int | None,
-        typer.Option(
+        _where(
             "--jobs",
             min=1,
             max=1024,
             help="Processes, or actors on Ray, each with a model of its own.",
-            rich_help_panel=_WHERE,
         ),
     ] = None,
     ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="On a Ray cluster: local, auto or host:port.",
-            rich_help_panel=_WHERE,
-        ),
+        str | None, _where(metavar="ADDRESS", help="On a Ray cluster: local, auto or host:port.")
     ] = None,
     slurm: Annotated[
         int | None,
-        typer.Option(
-            metavar="PARTS",
-            min=1,
-            max=10000,
-            help="Submit a Slurm array of so many parts.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(metavar="PARTS", min=1, max=10000, help="Submit a Slurm array of so many parts."),
     ] = None,
     slurm_option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="What Slurm must know: partition=gpu, gpus-per-node=1.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(metavar="KEY=VALUE", help="What Slurm must know: partition=gpu, gpus-per-node=1."),
     ] = None,
     slurm_cluster: Annotated[
-        str,
-        typer.Option(
-            help="slurm, or submitit's own local or debug, to try it.", rich_help_panel=_WHERE
-        ),
+        str, _where(help="slurm, or submitit's own local or debug, to try it.")
     ] = "slurm",
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import Device
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
@@ -45,9 +46,7 @@ def bench(
             autocompletion=completed("clock"),
         ),
     ] = "wall",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder for bench.json, .md and .png.")
     ] = Path("bench"),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson
 from lingen_cli.errors import MissingInputError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
@@ -17,7 +18,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the videos whose latents are kept, the last used first."""
     from lingen_cli.generation.latent_cache import entries
     from lingen_cli.terminal.tables import columns

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import Videos
 from lingen_cli.errors import CheckFailedError, InvalidOptionError, NotAvailableError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.media.drift import Report, Series
@@ -22,14 +22,7 @@ _RATE = 16.0
 
 
 def check(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="VIDEO...",
-            help="Video files, made by lingen or not.",
-            autocompletion=completed("video"),
-        ),
-    ],
+    videos: Videos,
     max_drift: Annotated[
         float | None, typer.Option(min=0, help="End with exit code 1 when it drifts more.")
     ] = None,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Show the settings and where they come from.", no_args_is_help=True)
@@ -14,7 +14,7 @@ app = typer.Typer(help="Show the settings and where they come from.", no_args_is
 
 @app.command()
 def show(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every setting, its value and the file or variable that set it."""
     from lingen_cli.inputs.settings import load, user_file

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Device
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console, signals
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from lingen_cli.datasets.footage import Clip
 
 _SHEET_CLIPS = 48
-_CLIPS = "What the clips are"
+_clips = partial(typer.Option, rich_help_panel="What the clips are")
 
 app = typer.Typer(
     help="Footage to train on: folders of videos and images, or tars.", no_args_is_help=True
@@ -29,7 +31,7 @@ def check(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions, tars of those.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of the clips, as PNG.")
     ] = None,
@@ -107,50 +109,39 @@ def prepare(
     ],
     recipe: Annotated[
         Path,
-        typer.Option(
+        _clips(
             metavar="RECIPE",
             help="The recipe to train with: its sizes, lengths and autoencoder.",
             autocompletion=completed("recipe"),
-            rich_help_panel=_CLIPS,
         ),
     ] = Path("finetune"),
     start_from: Annotated[
         Path,
-        typer.Option(
+        _clips(
             help="Weights whose autoencoder encodes, where the recipe names none: a folder, or the "
-            "name of a model.",
-            rich_help_panel=_CLIPS,
+            "name of a model."
         ),
     ] = Path("lingen-mini"),
     size: Annotated[
         list[str] | None,
-        typer.Option(
+        _clips(
             metavar="SIZE",
             help="128 or 176x96, in place of those of the recipe. Several are buckets.",
-            rich_help_panel=_CLIPS,
         ),
     ] = None,
     latent_frames: Annotated[
         list[int] | None,
-        typer.Option(
+        _clips(
             metavar="COUNT",
             min=1,
             help="A length to train on, in place of those of the recipe. Several are buckets.",
-            rich_help_panel=_CLIPS,
         ),
     ] = None,
     cut: Annotated[
         bool,
-        typer.Option(
-            "--cut/--no-cut",
-            help="Cut videos where a shot ends, or take each as one shot.",
-            rich_help_panel=_CLIPS,
-        ),
+        _clips("--cut/--no-cut", help="Cut videos where a shot ends, or take each as one shot."),
     ] = True,
-    min_seconds: Annotated[
-        float,
-        typer.Option(min=0, max=600, help="Leave out what is shorter.", rich_help_panel=_CLIPS),
-    ] = 1.0,
+    min_seconds: Annotated[float, _clips(min=0, max=600, help="Leave out what is shorter.")] = 1.0,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -160,13 +151,11 @@ def prepare(
             show_default="one per thread",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew what was made of other footage.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Cut, resample and encode footage once, for any number of trainings.

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
-import typer
-
+from lingen_cli.commands.options import AsJson
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.terminal import console
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check whether this machine can make videos.
 

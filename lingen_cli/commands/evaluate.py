@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.commands.options import GivenSampling, grouped_options
+from lingen_cli.commands.options import Device, GivenSampling, grouped_options
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.terminal import console, signals
@@ -55,9 +55,7 @@ def evaluate(
         int | None, typer.Option(min=64, help="Pixels per side.", show_default="the model's")
     ] = None,
     sampling: GivenSampling = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .json file for the full result.")
     ] = Path("results.json"),

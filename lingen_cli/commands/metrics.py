@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import Device, JsonPerVideo
 from lingen_cli.errors import (
     BadDataError,
     InvalidOptionError,
@@ -84,16 +85,12 @@ def metrics(
             "--static-only", help="Measure flickering on clips alone in which little moves."
         ),
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     vbench: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the results in the files of VBench."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
-    ] = False,
+    as_json: JsonPerVideo = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files that --vbench writes.")
     ] = False,

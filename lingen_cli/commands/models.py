@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Yes
 from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
@@ -28,7 +29,6 @@ Name = Annotated[
         autocompletion=completed("model"),
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -218,7 +218,7 @@ def verify(
 @app.command()
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove downloaded weights; those of other models, and those of plugins, stay."""

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lingen_cli.inputs.request import OUTPUT, PANELS, SAMPLING
+from lingen_cli.inputs.request import PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
     OptionField,
+    option_field,
     option_fields,
     option_name,
     takes_sampling,
@@ -26,7 +27,8 @@ GivenSampling = dict[str, Any] | None
 
 
 def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of its parameters that are records.
+    """Give a command an option for each field of its parameters that are records, and for each
+    parameter that is described as such a field is.
 
     A parameter `sampling` of type `GivenSampling` becomes the options of `SamplingParams`; so do
     those of a request that has them. Options stand in the order of their panels.
@@ -36,8 +38,11 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[tuple[int, inspect.Parameter]] = []
     for parameter in own.parameters.values():
         group = groups.get(parameter.name)
+        own_option = option_field(parameter.name, parameter.annotation, parameter.default)
         if parameter.name == "sampling":
             parameters += _sampling_parameters()
+        elif own_option is not None:
+            parameters.append(_parameter(own_option))
         elif group is None:
             parameters.append((_rank(_panel_of(parameter)), parameter))
         else:
@@ -127,16 +132,25 @@ def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
         )
 
 
-Preview = Annotated[
-    bool | None,
-    typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonPerVideo = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
 ]
-MovedImage = Annotated[
-    Path | None, typer.Option(help="The image it starts from, if that has moved.")
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))]
+PlannedModel = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `lingen models list`.",
+        show_default="lingen-mini",
+        autocompletion=completed("model"),
+    ),
 ]
-MovedLastImage = Annotated[
-    Path | None, typer.Option(help="The image it ends in, if that has moved.")
+Videos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="VIDEO...",
+        help="Video files, made by lingen or not.",
+        autocompletion=completed("video"),
+    ),
 ]
-MovedWeights = Annotated[
-    Path | None, typer.Option(help="The folder of its weights, if that has moved.")
-]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

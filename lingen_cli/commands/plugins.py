@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Yes
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=True)
@@ -14,7 +15,7 @@ app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=T
 
 @app.command("list")
 def list_plugins(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List installed plugins and what they provide, and those skipped with the reason."""
     from dataclasses import asdict
@@ -80,7 +81,7 @@ def uninstall(
         list[str],
         typer.Argument(metavar="NAME...", help="A plugin, or the distribution that holds it."),
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
     from lingen_cli.installation import installing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
@@ -29,7 +30,7 @@ Name = Annotated[
 
 @app.command("list")
 def list_recipes(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes; `lingen train NAME` runs one."""
     from lingen_cli.terminal.tables import columns

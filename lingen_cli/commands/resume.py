@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.commands.options import (
+from lingen_cli.commands.options import grouped_options
+from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, OutputExistsError
+from lingen_cli.inputs.request import (
     MovedImage,
     MovedLastImage,
     MovedWeights,
     Preview,
-    grouped_options,
+    Report,
+    UnchangedDevice,
 )
-from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, OutputExistsError
-from lingen_cli.inputs.request import Report
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.generation.begun import Begun
@@ -53,12 +53,7 @@ def decode(
     report: Report,
     run: Run = None,
     weights: MovedWeights = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, cpu or cuda.", show_default="unchanged", autocompletion=completed("device")
-        ),
-    ] = None,
+    device: UnchangedDevice = None,
 ) -> None:
     """Finish an interrupted run that only needs decoding."""
     from lingen_cli.requests.read_recipe import Changes

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import JsonPerVideo, Videos
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,20 +23,11 @@ _SHEET_FRAME = (320, 320)  # box of one frame, pixels
 
 
 def show(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="VIDEO...",
-            help="Video files, made by lingen or not.",
-            autocompletion=completed("video"),
-        ),
-    ],
+    videos: Videos,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the contact sheet to this PNG file.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
-    ] = False,
+    as_json: JsonPerVideo = False,
     frames: Annotated[
         int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
     ] = 8,

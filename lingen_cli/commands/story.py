@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import PlannedModel
 from lingen_cli.errors import BadDataError
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
 
@@ -23,14 +23,7 @@ def story() -> None:
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from `lingen models list`.",
-            show_default="lingen-mini",
-            autocompletion=completed("model"),
-        ),
-    ] = None,
+    model: PlannedModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import Device
 from lingen_cli.errors import BadDataError, InvalidOptionError, NotAvailableError, OutOfMemory
 from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.printable import printable
@@ -63,9 +64,7 @@ def train(
             help="The network that stages with `distil` learn from: a folder, or a model."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     processes: Annotated[
         int | None,
         typer.Option(

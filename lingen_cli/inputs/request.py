@@ -50,6 +50,15 @@ def current_name(name: str) -> str:
     return name if found is None else found.replace("_", "-") if "-" in name else found
 
 
+Preview = Annotated[
+    bool | None,
+    Option(help="Draw the latents in the terminal as they form.", panel=OUTPUT, in_batch=False),
+]
+UnchangedDevice = Annotated[str | None, Option(help="auto, cpu or cuda.", default="unchanged")]
+MovedImage = Annotated[Path | None, Option(help="The image it starts from, if that has moved.")]
+MovedLastImage = Annotated[Path | None, Option(help="The image it ends in, if that has moved.")]
+MovedWeights = Annotated[Path | None, Option(help="The folder of its weights, if that has moved.")]
+
 Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingParams"]
 """Values of the sampling options by their names; those that were not given are None or missing."""
 
@@ -85,10 +94,7 @@ class Request:
             in_batch=False,
         ),
     ] = False
-    preview: Annotated[
-        bool | None,
-        Option(help="Draw the latents in the terminal as they form.", panel=OUTPUT, in_batch=False),
-    ] = None
+    preview: Preview = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,19 +305,13 @@ class RerunRequest(Request):
     """The same video again, from the recipe inside it."""
 
     video: Annotated[Path, Option(help="A video that lingen made.", positional=True)]
-    image: Annotated[Path | None, Option(help="The image it starts from, if that has moved.")] = (
-        None
-    )
-    last_image: Annotated[Path | None, Option(help="The image it ends in, if that has moved.")] = (
-        None
-    )
+    image: MovedImage = None
+    last_image: MovedLastImage = None
     given_video: Annotated[
         Path | None, Option(help="The video it is made from, if that has moved.")
     ] = None
-    weights: Annotated[
-        Path | None, Option(help="The folder of its weights, if that has moved.")
-    ] = None
-    device: Annotated[str | None, Option(help="auto, cpu or cuda.", default="unchanged")] = None
+    weights: MovedWeights = None
+    device: UnchangedDevice = None
 
 
 @dataclass(frozen=True, kw_only=True)

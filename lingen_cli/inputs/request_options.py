@@ -35,22 +35,20 @@ class OptionField:
 def option_fields(request: Any) -> tuple[OptionField, ...]:
     """The fields of a request that are options, without the sampling options."""
     hints = get_type_hints(request, include_extras=True)
-    found = []
-    for one in fields(request):
-        option = next((part for part in get_args(hints[one.name])[1:] if _is_option(part)), None)
-        if option is None:
-            continue
-        kind = get_args(hints[one.name])[0]
-        optional = get_origin(kind) in (Union, types.UnionType)
-        if optional:
-            kind = next(part for part in get_args(kind) if part is not type(None))
-        name = option.name or one.name
-        found.append(OptionField(one.name, name, kind, optional, one.default, option))
-    return tuple(found)
+    found = (option_field(one.name, hints[one.name], one.default) for one in fields(request))
+    return tuple(one for one in found if one is not None)
 
 
-def _is_option(part: object) -> bool:
-    return isinstance(part, Option)
+def option_field(name: str, annotation: Any, default: Any) -> OptionField | None:
+    """A field of a request, or a parameter of a command, as an option; None where it is none."""
+    kind, *more = get_args(annotation) or (annotation,)
+    option = next((part for part in more if isinstance(part, Option)), None)
+    if option is None:
+        return None
+    optional = get_origin(kind) in (Union, types.UnionType)
+    if optional:
+        kind = next(part for part in get_args(kind) if part is not type(None))
+    return OptionField(name, option.name or name, kind, optional, default, option)
 
 
 def takes_sampling(request: Any) -> bool:

@@ -13,8 +13,10 @@ from lingen_cli.errors import MissingInputError, NotAvailableError
 from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
+from lingen_cli.zoo.locate_hub import find_pipeline, find_weights
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
+from lingen_plugins.hub.found import is_place
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
@@ -77,9 +79,6 @@ def find_model(
 
     Raises UnknownNameError (2), and what `zoo.locate_hub.find_pipeline` raises.
     """
-    from lingen_cli.zoo.locate_hub import find_pipeline
-    from lingen_plugins.hub.found import is_place
-
     if name in registry.model_variants or name in registry.hub_models or not is_place(name):
         return registry.model(name)
     return find_pipeline(name, folder)
@@ -102,7 +101,6 @@ def locate(
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
-    from lingen_cli.zoo.locate_hub import find_weights
     from lingen_models.checkpoints.safetensors import read_metadata
 
     variant = find_model(registry, name, folder)
