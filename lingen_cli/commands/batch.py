@@ -112,7 +112,7 @@ def batch(
     target = folder or Path(jobs.stem)
     with signals.announced(), Events(to) as stream:
         # Warnings come when a job is made; here they would come twice.
-        silent = Progress(Events(None), quiet=True)
+        silent = Progress(quiet=True)
         tasks, problems = plan(lines, target, name, silent, outputs=check)
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")

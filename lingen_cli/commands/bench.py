@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,10 +78,20 @@ def bench(
             signals.announced(),
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
-            result = _measured(preset, chosen, device, rounds, limit, clock)
             from lingen_cli.terminal.tables import aligned
+            from lingen_cli.zoo.load_model import find_device
+            from lingen_training.bench import measure
             from lingen_training.bench.bench_report import draw, table
 
+            result = measure.bench(
+                preset,
+                chosen,
+                device=find_device(device),
+                rounds=rounds,
+                limit=limit,
+                clock=clock,
+                report=console.note,
+            )
             text, report = json.dumps(result, indent=2), aligned(table(result))
             image = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
@@ -96,23 +106,6 @@ def bench(
         raise
     console.result(text if as_json else report)
     console.note(f"lingen: full result in {output / 'bench.json'}")
-
-
-def _measured(
-    preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
-) -> dict[str, Any]:
-    from lingen_cli.zoo.load_model import find_device
-    from lingen_training.bench import measure
-
-    return measure.bench(
-        preset,
-        cases,
-        device=find_device(device),
-        rounds=rounds,
-        limit=limit,
-        clock=clock,
-        report=console.note,
-    )
 
 
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:

@@ -71,6 +71,8 @@ def _check(
     named: Path | None,
 ) -> None:
     """Measure one video, and print its table, under its name where there are several."""
+    from dataclasses import asdict
+
     from lingen_cli.media.drift import judge
 
     series = _look(video)
@@ -80,7 +82,8 @@ def _check(
         console.note(f"lingen: drawn in {plot}")
     passed = max_drift is None or report.drift <= max_drift
     text = _table(report, named)
-    console.result(json.dumps(_as_json(video, report, passed)) if as_json else text)
+    facts = {"path": str(video), "passed": passed, **asdict(report)}
+    console.result(json.dumps(facts) if as_json else text)
     if not passed:
         raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
@@ -99,20 +102,6 @@ def _look(path: Path) -> Series:
     count = max(1, int(seconds * rate + 1e-6))
     times = (np.arange(count) + 0.5 * min(1.0, rate / own)) / rate
     return look(frames_at(path, times.tolist(), box=BOX), times)
-
-
-def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
-    return {
-        "path": str(video),
-        "passed": passed,
-        "drift": report.drift,
-        "color_drift": report.color_drift,
-        "sharpness_ratio": report.sharpness_ratio,
-        "motion": list(report.motion),
-        "freezes": [list(span) for span in report.freezes],
-        "seams": [list(seam) for seam in report.seams],
-        "loop": report.loop,
-    }
 
 
 def _table(report: Report, named: Path | None) -> str:

@@ -172,13 +172,12 @@ def prepare(
     from lingen_cli.inputs.training_inputs import find_recipe, warn_of, weights_of
     from lingen_cli.installation import plugin_parts
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.locate import open_registry
 
     recipe = find_recipe(recipe)
     check_device(device)
-    with signals.announced(), Events(None) as events, Progress(events, quiet=quiet) as progress:
+    with signals.announced(), Progress(quiet=quiet) as progress:
         import torch
 
         from lingen_cli.zoo.load_model import find_device

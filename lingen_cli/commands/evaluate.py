@@ -76,7 +76,6 @@ def evaluate(
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.inputs.settings import sampling_given
     from lingen_cli.requests.new_video import check_device, parse_size
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.terminal.tables import aligned
     from lingen_cli.zoo.locate import locate, open_registry, side_step
@@ -111,8 +110,7 @@ def evaluate(
     with (
         signals.announced(),
         WorkFolder(output, overwrite=overwrite) as work,
-        Events(None) as events,
-        Progress(events) as progress,
+        Progress() as progress,
     ):
         from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load_model import load_model
@@ -185,7 +183,11 @@ def evaluate(
     if models is None:
         console.result(aligned(quality_table.markdown_table(results[model])))
     else:
-        _compare(results, output.with_suffix(".png"))
+        from lingen_training.evaluation.position_losses import comparison_table, draw_losses
+
+        console.result(aligned(comparison_table(results)))
+        if draw_losses(results, image := output.with_suffix(".png")):
+            console.note(f"lingen: losses drawn in {image}")
     console.note(f"lingen: full result in {output}")
     if clip_folder is not None and clip_folder.page.exists():
         console.note(f"lingen: all clips in {clip_folder.page}")
@@ -198,15 +200,6 @@ def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
     plans = plans_prompts(model.variant, model.folder, ())  # all of them
     planned = plans and given.values.get("plan_layout", True)
     return overridden(params_of(model.variant, planned=planned), given, model.variant)
-
-
-def _compare(results: dict[str, dict[str, Any]], image: Path) -> None:
-    from lingen_cli.terminal.tables import aligned
-    from lingen_training.evaluation.position_losses import comparison_table, draw_losses
-
-    console.result(aligned(comparison_table(results)))
-    if draw_losses(results, image):
-        console.note(f"lingen: losses drawn in {image}")
 
 
 def _named(text: str) -> dict[str, tuple[str, Path | None]]:

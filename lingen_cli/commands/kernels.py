@@ -17,11 +17,6 @@ BUILD_TOOLS = ("packaging", "setuptools>=61", "wheel")
 VARIABLES = {"MAMBA_SKIP_CUDA_BUILD": "TRUE", "MAMBA_FORCE_BUILD": "TRUE"}
 
 
-@app.callback()
-def kernels() -> None:
-    """Install GPU kernels."""
-
-
 @app.command()
 def install(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,

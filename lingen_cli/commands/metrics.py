@@ -131,8 +131,10 @@ def metrics(
         networks, encoder = _networks(chosen, dino, clip, fvd_network, fvd_frames, device)
         features = None
         if encoder is not None and reference is not None:
+            from lingen_training.metrics.frechet import ClipFeatures, frechet_distance_of
+
             real = _reference(reference, encoder, fvd_frames)
-            features = _clip_features(encoder, fvd_frames)
+            features = ClipFeatures(encoder, fvd_frames)
 
         def one(video: Path) -> None:
             words = prompt_of(video, prompt) if "clip_score" in chosen else None
@@ -160,8 +162,6 @@ def metrics(
             means = _means(measured)
             distance: dict[str, Any] = {}
             if features is not None:
-                from lingen_training.metrics.frechet import frechet_distance_of
-
                 counts = [len(features.features), len(real.features)]
                 value = frechet_distance_of(features.features, real.features)
                 distance = {FVD: value, "fvd_clips": counts}
@@ -253,12 +253,6 @@ def _networks(
     return networks, encoder
 
 
-def _clip_features(encoder: VideoEncoder, length: int) -> ClipFeatures:
-    from lingen_training.metrics.frechet import ClipFeatures
-
-    return ClipFeatures(encoder, length)
-
-
 def _reference(path: Path, encoder: VideoEncoder, length: int) -> ClipFeatures:
     """Features of the real videos. Those that cannot be read are named and left out.
 
@@ -266,8 +260,9 @@ def _reference(path: Path, encoder: VideoEncoder, length: int) -> ClipFeatures:
     """
     from lingen_cli.datasets.measured_video import measure
     from lingen_cli.gallery.collect import find_videos
+    from lingen_training.metrics.frechet import ClipFeatures
 
-    found = _clip_features(encoder, length)
+    found = ClipFeatures(encoder, length)
     for video in list(find_videos([path])):
         try:
             measure(video, [], fvd=found)

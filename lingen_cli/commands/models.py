@@ -125,14 +125,13 @@ def pull(
 
     `owner/name[@revision]` is any repository of the hub: a pipeline of diffusers, or a LoRA.
     """
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.download import pull as download
     from lingen_cli.zoo.download import pull_repository, repository_of
 
     registry = _registry()
     if (place := repository_of(registry, name)) is not None:
-        with Events(None) as events, Progress(events, quiet=quiet) as progress:
+        with Progress(quiet=quiet) as progress:
             folder = pull_repository(*place, progress, offline=offline)
         if as_json:
             _print_json({"name": name, "folder": str(folder), "commit": folder.name})
@@ -140,7 +139,7 @@ def pull(
             console.path(folder)
         return
     variant = registry.model_variants[name]
-    with Events(None) as events, Progress(events, quiet=quiet) as progress:
+    with Progress(quiet=quiet) as progress:
         came = download(variant, progress, offline=offline)
     files = variant.weights.files() if variant.weights else {}
     if as_json:

@@ -88,8 +88,6 @@ def _go_on(
             moved,
             output=str(target if begun.pattern is None else target / begun.pattern),
             overwrite=begun.may_replace(target),
-            cache=context.cache,
-            offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
         if begun.origin is not None and not 0 < begun.origin.done < len(again.timeline.edits):

@@ -191,16 +191,17 @@ def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:
     """Rows about how a video was made: what people look for first."""
     import shlex
 
-    sampling = recipe.get("sampling")
-    last = sampling if isinstance(sampling, dict) else recipe  # format 1 had them beside
+    from lingen_cli.requests.recipe import sampling_in
+
+    sampling = sampling_in(recipe)
     names = {
-        "seed": last.get("seed"),
+        "seed": sampling["seed"],
         "made again by": shlex.join(["lingen", "rerun", str(video)]),
         "model": recipe.get("model"),
-        "steps": last.get("steps"),
-        "guidance": last.get("guidance_scale", last.get("guidance")),
-        "sampler": last.get("sampler"),
-        "negative": last.get("negative_prompt", last.get("negative")) or None,
+        "steps": sampling["steps"],
+        "guidance": sampling["guidance"],
+        "sampler": sampling["sampler"],
+        "negative": sampling["negative"] or None,
     }
     prompts = [recipe.get("prompt")]
     edits = recipe.get("edits")

@@ -15,11 +15,6 @@ from lingen_cli.terminal import console
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
 
 
-@app.callback()
-def story() -> None:
-    """Stories: several shots in one video. `lingen generate --story FILE` makes it."""
-
-
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],

@@ -26,9 +26,9 @@ _MOMENT = re.compile(rf"(?:(\d{{1,4}})h)?(?:(\d{{1,4}})m)?(?:{_NUMBER}s?)?", re.
 _CLOCK = re.compile(rf"(?:(\d{{1,4}}):)?(\d{{1,4}}):{_NUMBER}", re.ASCII)
 
 
-def parse_rate(value: float | str, name: str = "--fps") -> Fraction:
+def parse_rate(value: float | str) -> Fraction:
     """`24`, `29.97` or `24000/1001` as frames per second. Raises InvalidOptionError (2)."""
-    message = f"{name} must be a number from 1 to 240 such as 24 or 24000/1001, not {value!r}"
+    message = f"--fps must be a number from 1 to 240 such as 24 or 24000/1001, not {value!r}"
     try:
         rate = Fraction(str(value).strip()).limit_denominator(1001)
     except (ValueError, ZeroDivisionError) as error:

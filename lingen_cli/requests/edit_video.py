@@ -105,7 +105,7 @@ class Finished:
         self.video, self.part, self.context = request.video, part, context
         self._fingerprint = fingerprint(self.video)
         self.recipe = recipe_from_video(self.video)
-        changes, stem = Changes.of(request, context), f"{self.video.stem}-{name}"
+        changes, stem = Changes.of(request), f"{self.video.stem}-{name}"
         job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
         sound = sound_again(self.video, self.recipe, context)
         self.job = replace(job, output=replace(job.output, sound=sound))

@@ -23,7 +23,6 @@ from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Job, Output, Runtime, Timeline
 from lingen_cli.requests.new_part import NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.read_recipe import Changes
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
@@ -52,14 +51,14 @@ def extend_external(
     from lingen_cli.media.probe import examine, fingerprint
     from lingen_cli.media.writer import check_encoder
 
-    video, registry, changes = request.video, context.registry, Changes.of(request, context)
-    model, weights, given = request.model, changes.weights, part.prompt
+    video, registry = request.video, context.registry
+    model, weights, given = request.model, request.weights, part.prompt
     if before is not None:
         given = before.last.prompt if given is None else given
         model = before.model if model is None else model
         if weights is None and model == before.model and before.weights_folder is not None:
             weights = Path(before.weights_folder)
-    flags = {"size": request.size, "model": model}
+    flags = {"size": request.size, "model": model, "preview": request.preview}
     loaded = load(flags | dict(request.sampling))
     settings = loaded.values
     if given is None:
@@ -70,9 +69,9 @@ def extend_external(
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = context.model(settings.model, changes.weights or settings.weights)
+    variant = context.model(settings.model, request.weights or settings.weights)
     prompt = prompt_for(variant, given)
-    step = side_step(registry, variant, changes.weights or settings.weights)
+    step = side_step(registry, variant, request.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:
@@ -116,7 +115,7 @@ def extend_external(
     if isinstance(variant, HubModel) and not variant.from_pixels:
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
     check_edits(variant, (edit,), found.rate, sources=loaded.sampling.sources)
-    if changes.accept_license and isinstance(variant, HubModel):
+    if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     stem = f"{video.stem}-longer"
     return Job(
@@ -132,13 +131,13 @@ def extend_external(
         ),
         model=context.locate(settings.model, weights or settings.weights),
         runtime=Runtime(
-            device=check_device(changes.device or settings.device),
-            cache=changes.cache,
-            preview=changes.preview,
-            offload=changes.offload,
+            device=check_device(request.device or settings.device),
+            cache=loaded.cache,
+            preview=settings.preview,
+            offload=settings.offload,
         ),
         output=Output(
-            destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
+            destination=destination(request.output, Path(), stem=stem, overwrite=request.overwrite),
             crf=settings.crf,
             encoder_preset=settings.encoder_preset,
             beside=base.file,

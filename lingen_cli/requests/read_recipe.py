@@ -13,7 +13,7 @@ from lingen_cli.files.printable import printable
 from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
-from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
+from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.inputs.weight_files import find_denoiser
 from lingen_cli.requests.capabilities import (
     check_edits,
@@ -51,25 +51,19 @@ class Changes:
     given_video: Path | None = None
     weights: Path | None = None
     device: str | None = None
-    preview: bool = False
-    cache: CacheLimit = NO_CACHE
+    preview: bool | None = None
     accept_license: bool = False
-    offload: str = "auto"
 
     @classmethod
-    def of(cls, request: Request, context: Context) -> Self:
+    def of(cls, request: Request) -> Self:
         """Take the changes from a request."""
-        settings = context.settings
         names = [one.name for one in fields(cls)]
-        given = {name: getattr(request, name) for name in names if hasattr(request, name)}
-        preview = settings.preview if request.preview is None else request.preview
-        more = {"preview": preview, "cache": context.cache, "offload": settings.offload}
-        return cls(**given | more)
+        return cls(**{name: getattr(request, name) for name in names if hasattr(request, name)})
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
-    video, changes = request.video, Changes.of(request, context)
+    video, changes = request.video, Changes.of(request)
     recipe, images = recipe_from_video(video), images_at(video)
     stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
@@ -93,7 +87,7 @@ def prepare_again(
     """
     from lingen_cli.media.writer import check_encoder
 
-    registry = context.registry
+    registry, settings = context.registry, context.settings
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
     folder = changes.weights
@@ -127,7 +121,7 @@ def prepare_again(
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
-    check_formats(variant, recipe.quantize, denoisers, changes.offload)
+    check_formats(variant, recipe.quantize, denoisers, settings.offload)
     context.check_packages(recipe.quantize, denoisers)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
     loras = tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras)
@@ -149,9 +143,9 @@ def prepare_again(
             device=device,
             dtype=recipe.dtype,
             threads=recipe.threads,
-            cache=changes.cache,
-            preview=changes.preview,
-            offload=changes.offload,
+            cache=context.cache,
+            preview=settings.preview if changes.preview is None else changes.preview,
+            offload=settings.offload,
             tiles=recipe.tiles,
         ),
         output=Output(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
@@ -12,6 +13,7 @@ from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.edits import Added, Edit, Record, Sampled
+from lingen_models.sampling.params import options
 
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
@@ -131,6 +133,16 @@ class Recipe(Sampled):
     def last(self) -> Sampled:
         """The part that was sampled last."""
         return next(one for one in reversed(self.all_edits) if isinstance(one, Sampled))
+
+
+def sampling_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Sampling of a recipe that was not checked, by the names of options; None for what it has not.
+
+    In format 1 they stand beside the others.
+    """
+    given = recipe.get("sampling")
+    found = given if isinstance(given, dict) else recipe
+    return {option: found.get(name, found.get(option)) for option, name in options().items()}
 
 
 def recipe_from_video(path: Path) -> Recipe:

@@ -39,8 +39,7 @@ def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
 
 def settings_of(job: Job) -> dict[str, Any]:
     """Return what was asked for alone, as JSON: two jobs with the same make the same video."""
-    recipe = Recipe(**_settings(job), device="", dtype="", threads=1, versions={})
-    return recipe.model_dump(mode="json", exclude=set(_MACHINE))
+    return settings_in(Recipe(**_settings(job), device="", dtype="", threads=1, versions={}))
 
 
 def settings_in(recipe: Recipe) -> dict[str, Any]:

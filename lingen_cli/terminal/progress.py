@@ -28,11 +28,11 @@ _IMAGE_ROWS = 12
 class Progress:
     """Phases with a bar each on a terminal, a line every ten seconds elsewhere, silence if wanted.
 
-    Every change is also sent to `events`. Nothing here ever reads standard input.
+    Every change is also sent to `events`, if there are any. Nothing here ever reads standard input.
     """
 
-    def __init__(self, events: Events, *, quiet: bool = False) -> None:
-        self.events = events
+    def __init__(self, events: Events | None = None, *, quiet: bool = False) -> None:
+        self.events = events or Events(None)
         self.quiet = quiet
         self.forced = bool(os.environ.get("FORCE_COLOR"))
         self.terminal = not quiet and sys.stderr is not None and sys.stderr.isatty()

@@ -42,10 +42,10 @@ class Repository:
 
     def size(self, file: str) -> int | None:
         """Bytes of a file, or None where the hub does not say. Raises NotAvailableError (69)."""
-        from huggingface_hub import get_hf_file_metadata
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         with self._explained(file, None):
-            return get_hf_file_metadata(self._address(file)).size
+            return get_hf_file_metadata(hf_hub_url(self.name, file, revision=self.revision)).size
 
     def snapshot(self, *, offline: bool) -> Path:
         """The folder of the commit in the cache of the library: what is missing of it is downloaded
@@ -93,11 +93,6 @@ class Repository:
                 tqdm_class=_bar(on_bytes),
             )
         return Path(found)
-
-    def _address(self, file: str) -> str:
-        from huggingface_hub import hf_hub_url
-
-        return hf_hub_url(self.name, file, revision=self.revision)
 
     @contextmanager
     def _explained(self, file: str, target: Path | None) -> Iterator[None]:
