@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ArgumentInfo
 
 from lingen_cli.inputs.request import PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
     OptionField,
-    option_field,
     option_fields,
     option_name,
     takes_sampling,
@@ -27,8 +28,7 @@ GivenSampling = dict[str, Any] | None
 
 
 def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of its parameters that are records, and for each
-    parameter that is described as such a field is.
+    """Give a command an option for each field of its parameters that are records.
 
     A parameter `sampling` of type `GivenSampling` becomes the options of `SamplingParams`; so do
     those of a request that has them. Options stand in the order of their panels.
@@ -38,11 +38,8 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[tuple[int, inspect.Parameter]] = []
     for parameter in own.parameters.values():
         group = groups.get(parameter.name)
-        own_option = option_field(parameter.name, parameter.annotation, parameter.default)
         if parameter.name == "sampling":
             parameters += _sampling_parameters()
-        elif own_option is not None:
-            parameters.append(_parameter(own_option))
         elif group is None:
             parameters.append((_rank(_panel_of(parameter)), parameter))
         else:
@@ -86,23 +83,13 @@ def _rank(panel: str | None, *, positional: bool = False) -> int:
 
 def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
     """Rank and Typer parameter of a field."""
-    option = one.option
-    if option.positional:
-        metavar = option.metavar or one.name.upper()
-        info = typer.Argument(help=option.help, metavar=metavar, autocompletion=completed(one.name))
-    else:
-        names = [] if one.kind is bool and one.optional else [option_name(one)]
-        names += [f"-{option.short}"] if option.short else []
-        info = typer.Option(
-            *names,
-            help=option.help,
-            metavar=option.metavar,
-            rich_help_panel=option.panel,
-            show_default=option.default or True,
-            autocompletion=completed(one.name),
-        )
+    info = copy.copy(one.info)
+    info.autocompletion = completed(one.name)
+    positional = isinstance(info, ArgumentInfo)
+    if not (positional or (one.kind is bool and one.optional)):  # without a name, Typer adds --no-
+        info.default = option_name(one)
     kind: Any = one.kind | None if one.optional else one.kind
-    return _rank(option.panel, positional=option.positional), inspect.Parameter(
+    return _rank(info.rich_help_panel, positional=positional), inspect.Parameter(
         one.field,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if one.default is MISSING else one.default,

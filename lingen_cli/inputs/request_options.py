@@ -10,11 +10,15 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from typer.models import ArgumentInfo, ParameterInfo
+
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.inputs.request import REQUESTS, Option, Request, current_name
+from lingen_cli.inputs.request import REQUESTS, Request, current_name
 from lingen_models.sampling import params
 from lingen_models.spelling import did_you_mean
 
+_ALONE = frozenset({"overwrite", "no_metadata", "preview"})
+"""Options that a line of a batch cannot have."""
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
@@ -29,26 +33,25 @@ class OptionField:
     kind: type
     optional: bool
     default: Any
-    option: Option
+    info: ParameterInfo
 
 
 def option_fields(request: Any) -> tuple[OptionField, ...]:
     """The fields of a request that are options, without the sampling options."""
     hints = get_type_hints(request, include_extras=True)
-    found = (option_field(one.name, hints[one.name], one.default) for one in fields(request))
-    return tuple(one for one in found if one is not None)
-
-
-def option_field(name: str, annotation: Any, default: Any) -> OptionField | None:
-    """A field of a request, or a parameter of a command, as an option; None where it is none."""
-    kind, *more = get_args(annotation) or (annotation,)
-    option = next((part for part in more if isinstance(part, Option)), None)
-    if option is None:
-        return None
-    optional = get_origin(kind) in (Union, types.UnionType)
-    if optional:
-        kind = next(part for part in get_args(kind) if part is not type(None))
-    return OptionField(name, option.name or name, kind, optional, default, option)
+    found = []
+    for one in fields(request):
+        kind, *more = get_args(hints[one.name])
+        info = next((part for part in more if isinstance(part, ParameterInfo)), None)
+        if info is None:
+            continue
+        optional = get_origin(kind) in (Union, types.UnionType)
+        if optional:
+            kind = next(part for part in get_args(kind) if part is not type(None))
+        # Typer keeps the first name that an option is given where its default would be.
+        name = info.default.removeprefix("--") if isinstance(info.default, str) else one.name
+        found.append(OptionField(one.name, name, kind, optional, one.default, info))
+    return tuple(found)
 
 
 def takes_sampling(request: Any) -> bool:
@@ -66,7 +69,7 @@ def parse_request(command: str, values: Mapping[str, Any], folder: Path | None =
     if command not in REQUESTS:
         raise BadDataError(f"unknown command {command!r}: {', '.join(REQUESTS)}")
     request = REQUESTS[command]
-    known = {one.name: one for one in option_fields(request) if one.option.in_batch}
+    known = {one.name: one for one in option_fields(request) if one.name not in _ALONE}
     sampling = params.options() if takes_sampling(request) else {}
     found: dict[str, Any] = {}
     sampled: dict[str, Any] = {}
@@ -138,7 +141,7 @@ def command_line(request: Request) -> list[str]:
         value = getattr(request, one.field)
         if one.default is not MISSING and value == one.default:
             continue
-        if one.option.positional:
+        if isinstance(one.info, ArgumentInfo):
             positional.append(str(value))
         elif one.kind is bool:
             name = option_name(one)

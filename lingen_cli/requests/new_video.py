@@ -65,10 +65,12 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    given_prompt = shots[0].prompt if shots else _prompt_of(request)
+    if not shots and request.prompt is None:
+        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
     variant = context.model(settings.model, settings.weights)
     shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
-    prompt = shots[0].prompt if shots else prompt_for(variant, given_prompt)
+    prompts = [one.prompt for one in shots] or [prompt_for(variant, request.prompt or "")]
+    prompt = prompts[0]
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     check_video(variant, request.video)
     video = None if request.video is None else given_video(request.video)
@@ -88,7 +90,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         check_covered(video, frames, rate)
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    prompts = [shot.prompt for shot in shots] or [prompt]
     planned = (
         loaded.sampling.values.get("plan_layout", True)
         and request.last_image is None
@@ -158,12 +159,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             sound=isinstance(variant, HubModel) and variant.sound and not request.no_sound,
         ),
     )
-
-
-def _prompt_of(request: GenerateRequest) -> str:
-    if request.prompt is None:
-        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
-    return request.prompt
 
 
 def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
