@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,9 +15,6 @@ from lingen_cli.files.printable import printable
 from lingen_cli.inputs.request import OUTPUT, Report
 from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _output = partial(typer.Option, rich_help_panel=OUTPUT)
 _run = partial(typer.Option, rich_help_panel="Which jobs, and what if one fails")

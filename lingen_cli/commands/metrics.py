@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,8 +23,6 @@ from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_training.metrics.feature_networks import VideoEncoder
     from lingen_training.metrics.frechet import ClipFeatures
@@ -100,8 +100,6 @@ def metrics(
     Long videos are cut into clips, whose scores are averaged. Without --dino, --clip and
     --fvd-network, metrics that need no weights are measured; nothing is ever downloaded.
     """
-    from contextlib import ExitStack
-
     from lingen_cli.datasets.measured_video import measure, prompt_of
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.gallery.collect import find_videos

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +13,6 @@ from lingen_cli.commands.options import AsJson
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 app = typer.Typer(help="Training recipes to use and to begin with.", no_args_is_help=True)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.hub.weight_formats import MAGIC, SUFFIX
 from lingen_plugins.hub_cache import cached_snapshot
 
@@ -41,7 +42,6 @@ def find_file(name: str, what: str, suffix: str, sha256: str | None = None) -> W
     Raises MissingInputError (66), BadDataError (65: several files, another kind, or another file
     than that of the recipe), NotAvailableError (69: a repository that was not downloaded).
     """
-    from lingen_models.checkpoints.safetensors import sha256_file
 
     path, repository = Path(name).expanduser().absolute(), _REPOSITORY.fullmatch(name)
     full = str(path)

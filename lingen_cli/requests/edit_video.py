@@ -17,6 +17,7 @@ from lingen_cli.inputs.request import (
     RetakeRequest,
 )
 from lingen_cli.media.metadata import read_recipe
+from lingen_cli.media.probe import fingerprint
 from lingen_cli.requests.capabilities import (
     check_edits,
     defaults_for,
@@ -100,7 +101,6 @@ class Finished:
     """
 
     def __init__(self, request: EditRequest, part: NewPart, context: Context, name: str) -> None:
-        from lingen_cli.media.probe import fingerprint
 
         self.video, self.part, self.context = request.video, part, context
         self._fingerprint = fingerprint(self.video)

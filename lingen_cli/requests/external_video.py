@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import ExtendRequest
 from lingen_cli.inputs.settings import load
+from lingen_cli.media.images.resize import FitName, canvas_size, crop_size
+from lingen_cli.media.probe import ForeignVideo, examine, fingerprint
+from lingen_cli.media.writer import check_encoder
 from lingen_cli.requests.capabilities import (
     check_edits,
     defaults_for,
@@ -24,14 +26,10 @@ from lingen_cli.requests.job import Job, Output, Runtime, Timeline
 from lingen_cli.requests.new_part import NewPart, more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
+from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
-
-if TYPE_CHECKING:
-    from lingen_cli.media.images.resize import FitName
-    from lingen_cli.media.probe import ForeignVideo
-    from lingen_cli.terminal.progress import Progress
 
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
 
@@ -47,9 +45,6 @@ def extend_external(
     The model sees it at the size that is set, or at one of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `new_video` raise.
     """
-    from lingen_cli.media.images.resize import canvas_size, crop_size
-    from lingen_cli.media.probe import examine, fingerprint
-    from lingen_cli.media.writer import check_encoder
 
     video, registry = request.video, context.registry
     model, weights, given = request.model, request.weights, part.prompt

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,8 +17,6 @@ from lingen_cli.zoo.locate import LocatedModel
 from lingen_plugins.contracts import WeightFormats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import numpy as np
 
     from lingen_cli.inputs.weight_files import WeightFile

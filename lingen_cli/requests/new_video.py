@@ -8,7 +8,6 @@ import secrets
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
@@ -18,6 +17,7 @@ from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
+from lingen_cli.inputs.story import Shot, read_story
 from lingen_cli.inputs.weight_files import find_denoiser
 from lingen_cli.requests.capabilities import (
     check_edits,
@@ -43,10 +43,8 @@ from lingen_cli.requests.job import (
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
-
-if TYPE_CHECKING:
-    from lingen_cli.inputs.story import Shot
 
 MAX_SIDE = 2048
 _RANDOM_SEEDS = 2**31
@@ -163,7 +161,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
 
 def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
-    from lingen_cli.inputs.story import read_story
 
     others = {
         "a PROMPT": request.prompt,
@@ -236,7 +233,6 @@ def check_covered(video: GivenVideo | None, frames: int, rate: Fraction) -> None
 def given_video(path: Path) -> GivenVideo:
     """Look at a video that another is made from. Raises as `open_video` does."""
     from lingen_cli.media.probe import examine
-    from lingen_models.checkpoints.safetensors import sha256_file
 
     found = examine(path)
     return GivenVideo(

@@ -15,6 +15,9 @@ from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.media.probe import fingerprint
+from lingen_cli.media.tracks.sound import made_track
+from lingen_cli.media.writer import check_encoder
 from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,
@@ -35,6 +38,7 @@ from lingen_cli.requests.job import (
 )
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
 from lingen_cli.requests.recipe import Base, Recipe, RecordedImage, recipe_from_video
+from lingen_cli.requests.write_recipe import versions
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
@@ -85,7 +89,6 @@ def prepare_again(
     A recipe comes out of a file that anybody may have written, so its values are checked like
     those of a command line.
     """
-    from lingen_cli.media.writer import check_encoder
 
     registry, settings = context.registry, context.settings
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
@@ -160,7 +163,6 @@ def prepare_again(
 def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
     """Tell whether the sound of a video is made anew by its model; one that was changed since is
     not, and that is told."""
-    from lingen_cli.media.tracks.sound import made_track
 
     if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
         return recipe.sound
@@ -194,7 +196,6 @@ def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]
 
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
-    from lingen_cli.media.probe import fingerprint
 
     if fingerprint(base.file) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
@@ -203,7 +204,6 @@ def check_base(base: Base) -> None:
 def check_inputs(job: Job) -> None:
     """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
     run that takes hours."""
-    from lingen_cli.media.probe import fingerprint
 
     origin = job.timeline.origin
     if job.timeline.base is not None and (origin is None or not origin.copy):
@@ -222,7 +222,6 @@ def _checked(edit: Added | Retaken, model: ModelVariant | HubModel) -> Added | R
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     """One line for each reason why the frames may differ from the first time."""
-    from lingen_cli.requests.write_recipe import versions
 
     now = versions()
     for name, then in recipe.versions.items():

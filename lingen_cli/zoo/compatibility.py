@@ -9,6 +9,7 @@ from typing import Any
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.zoo.availability import how_to_mend
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.contracts import Config, ModelVariant
 from lingen_plugins.parts import KIND as PLUGIN
 from lingen_plugins.registry import Registry
@@ -25,7 +26,6 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, number: int, size: int, time: int) -> str:
-    from lingen_models.checkpoints.safetensors import sha256_file
 
     return sha256_file(path)
 

@@ -11,6 +11,7 @@ from lingen_cli.zoo import licenses
 from lingen_cli.zoo.availability import how_to_get, size_of, state_of
 from lingen_cli.zoo.compatibility import file_hash
 from lingen_cli.zoo.locate_hub import cached, how_to_fetch
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, read_shapes
 from lingen_plugins.contracts import HubModel, ModelVariant
 from lingen_plugins.registry import Registry
 
@@ -75,7 +76,6 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
 
 def known_words(variant: ModelVariant) -> list[str] | None:
     """Words that its text encoder knows, where it reads no others and is here."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     if state_of(variant) != "ready" or variant.weights is None:
         return None
@@ -167,7 +167,6 @@ def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:
 
 def _count(path: Path) -> int | None:
     """Numbers in a weights file; None where it cannot be told."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_shapes
 
     try:
         return sum(math.prod(shape) for shape in read_shapes(path).values())

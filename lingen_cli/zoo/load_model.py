@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.installation import plugin_parts
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import PLAIN, HubModel, ModelVariant, WeightFormats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
     from lingen_cli.zoo.locate import LocatedModel
@@ -90,7 +90,6 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     is not there.
     """
     from lingen_models.checkpoints.pretrained import FrozenText
-    from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.pipelines.text_to_video import TextToVideo
 
     variant = model.variant

@@ -14,6 +14,7 @@ from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo.availability import not_here, state_of
 from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
 from lingen_cli.zoo.locate_hub import find_pipeline, find_weights
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
 from lingen_plugins.hub.found import is_place
@@ -101,7 +102,6 @@ def locate(
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
-    from lingen_models.checkpoints.safetensors import read_metadata
 
     variant = find_model(registry, name, folder)
     given = folder.absolute() if folder else None
@@ -189,7 +189,6 @@ def _count_encoders(denoiser: Path, variant: ModelVariant) -> int:
 def _peek(file: Path) -> dict[str, Any]:
     """The metadata of a weights file; empty where it has none that can be read, which others
     complain about."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     try:
         return read_metadata(file)
