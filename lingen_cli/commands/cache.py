@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -35,7 +34,7 @@ def list_(as_json: AsJson = False) -> None:
             }
             for one in found
         ]
-        console.result(json.dumps(records, indent=2))
+        console.record(records)
         return
     rows = [
         (

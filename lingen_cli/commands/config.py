@@ -24,7 +24,7 @@ def show(
     values = loaded.values.model_dump(mode="json")
     if as_json:
         entries = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
-        console.result(json.dumps(entries, indent=2))
+        console.record(entries)
         return
     rows = [
         (name, "(the model's)" if value is None else json.dumps(value), loaded.sources[name])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +76,7 @@ def check(
             "duplicates": [[str(Path(one.path)) for one in group] for group in footage.duplicates],
             "problems": list(footage.problems),
         }
-        console.result(json.dumps(record, indent=2))
+        console.record(record)
     else:
         console.result(f"videos      {len(videos)}")
         console.result(f"images      {len(footage.clips) - len(videos)}")
@@ -216,7 +215,7 @@ def prepare(
         except RecipeError as error:
             raise BadDataError(str(error)) from error
     if as_json:
-        console.result(json.dumps(found.to_dict(), indent=2))
+        console.record(found.to_dict())
         return
     warn_of([*found.unusable, *map(line_of, found.left_out)], printable(output / REPORT))
     console.note(found.summary)
@@ -242,7 +241,7 @@ def _check_prepared(folder: Path, as_json: bool) -> None:
     index = read_prepared(folder)
     broken = [printable(one.path) for one in damaged(index)]
     if as_json:
-        console.result(json.dumps({**index.to_dict(), "damaged": broken}, indent=2))
+        console.record({**index.to_dict(), "damaged": broken})
     else:
         for name, value in index.figures.items():
             for one in value if isinstance(value, list) else [value]:

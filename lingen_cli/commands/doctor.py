@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from lingen_cli.commands.options import AsJson
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.terminal import console
@@ -26,7 +24,7 @@ def doctor(
         if not as_json:
             console.result(f"{finding.state:<9}{finding.check:<17}{finding.detail}")
     if as_json:
-        console.result(json.dumps([asdict(finding) for finding in findings], indent=2))
+        console.record([asdict(finding) for finding in findings])
     problems = [finding.check for finding in findings if finding.state == "problem"]
     if problems:
         raise NotAvailableError(f"cannot make videos here: {', '.join(problems)}")

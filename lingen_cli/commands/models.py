@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +51,7 @@ def list_models(
     rows = [row(registry, name) for name in registry.model_variants]
     rows += hub_rows(registry)
     if as_json:
-        _print_json(rows)
+        console.record(rows)
         return
     shown = [one for one in rows if everything or one["weights"]]
     lines = [
@@ -93,7 +92,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     ours = not isinstance(model, HubModel)
     found = hub_facts(model) if isinstance(model, HubModel) else facts(registry, name)
     if as_json:
-        _print_json(found)
+        console.record(found)
         return
     if ours:
         if found["parameters"] is not None:
@@ -134,7 +133,7 @@ def pull(
         with Progress(quiet=quiet) as progress:
             folder = pull_repository(*place, progress, offline=offline)
         if as_json:
-            _print_json({"name": name, "folder": str(folder), "commit": folder.name})
+            console.record({"name": name, "folder": str(folder), "commit": folder.name})
         else:
             console.path(folder)
         return
@@ -143,7 +142,7 @@ def pull(
         came = download(variant, progress, offline=offline)
     files = variant.weights.files() if variant.weights else {}
     if as_json:
-        _print_json(
+        console.record(
             {
                 "name": name,
                 "downloaded": [one.part for one in came],
@@ -207,7 +206,7 @@ def verify(
                     f"SHA-256 {its.sha256}{pinned}"
                 )
     if as_json:
-        _print_json(reports)
+        console.record(reports)
     if len(failed) == 1:
         raise failed[0]
     if failed:
@@ -223,17 +222,16 @@ def remove(
     """Remove downloaded weights; those of other models, and those of plugins, stay."""
     from rich.filesize import decimal
 
-    from lingen_cli.terminal.confirm import agreed
     from lingen_cli.zoo import remove as removing
 
     registry = _registry()
     _check_ours(registry, name)
     files = removing.removable(registry, name)
-    if files and not yes and not agreed("remove", f"the weights of {name}"):
+    if files and not yes and not console.agreed("remove", f"the weights of {name}"):
         files = []
     freed = removing.remove(files)
     if as_json:
-        _print_json({"name": name, "removed": [one.part for one in files], "bytes": freed})
+        console.record({"name": name, "removed": [one.part for one in files], "bytes": freed})
     elif files:
         console.result(f"removed {len(files)} files of {name}, {decimal(freed)}")
     else:
@@ -255,11 +253,6 @@ def _check_ours(registry: Registry, name: str | None) -> None:
             f"{name} is not lingen's own: `{how_to_fetch(registry.hub_models[name])}` gets its "
             "weights, and `hf cache` looks after them"
         )
-
-
-def _print_json(what: object) -> None:
-
-    console.result(json.dumps(what, indent=2))
 
 
 def _in_words(part: dict[str, Any]) -> str:

@@ -87,7 +87,7 @@ def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
     info.autocompletion = completed(one.name)
     positional = isinstance(info, ArgumentInfo)
     if not (positional or (one.kind is bool and one.optional)):  # without a name, Typer adds --no-
-        info.default = option_name(one)
+        info.default = option_name(one.name)
     kind: Any = one.kind | None if one.optional else one.kind
     return _rank(info.rich_help_panel, positional=positional), inspect.Parameter(
         one.field,

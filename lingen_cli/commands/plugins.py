@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -34,7 +33,7 @@ def list_plugins(
             "failed": [asdict(plugin) for plugin in manager.failed],
             "disabled": [asdict(plugin) for plugin in manager.disabled],
         }
-        console.result(json.dumps(report, indent=2))
+        console.record(report)
     else:
         rows = [
             (plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(plugin.hooks))
@@ -85,10 +84,9 @@ def uninstall(
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
     from lingen_cli.installation import installing
-    from lingen_cli.terminal.confirm import agreed
 
     packages = installing.to_uninstall(names)
-    if not yes and not agreed("uninstall", ", ".join(map(str, packages))):
+    if not yes and not console.agreed("uninstall", ", ".join(map(str, packages))):
         console.note("lingen: nothing was uninstalled")
         return
     installing.uninstall(packages)

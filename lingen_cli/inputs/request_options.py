@@ -115,7 +115,7 @@ def _value(name: str, kind: type, value: Any, folder: Path | None = None) -> Any
         number = None
     if number is None or isinstance(value, bool) or (kind is int and float(value) != number):
         wanted = "a whole number" if kind is int else "a number"
-        raise InvalidOptionError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        raise InvalidOptionError(f"{option_name(name)} must be {wanted}, not {value!r}")
     return number
 
 
@@ -129,30 +129,29 @@ def _file(text: str, folder: Path | None) -> Path:
     return beside if os.path.lexists(beside) else path
 
 
-def option_name(field: OptionField) -> str:
-    """Name on a command line: `--last-image`."""
-    return "--" + field.name.replace("_", "-")
+def option_name(name: str) -> str:
+    """Name on a command line: `--last-image` of `last_image`."""
+    return "--" + name.replace("_", "-")
 
 
 def command_line(request: Request) -> list[str]:
     """The arguments that make a request, those that are not the defaults."""
-    arguments, positional = [], []
+    positional: list[str] = []
+    given: dict[str, Any] = {}
     for one in option_fields(type(request)):
         value = getattr(request, one.field)
         if one.default is not MISSING and value == one.default:
             continue
         if isinstance(one.info, ArgumentInfo):
             positional.append(str(value))
-        elif one.kind is bool:
-            name = option_name(one)
-            arguments.append(name if value else name.replace("--", "--no-", 1))
+        else:
+            given[one.name] = value
+    given |= {k: v for k, v in getattr(request, "sampling", {}).items() if v is not None}
+    arguments = []
+    for name, value in given.items():
+        if isinstance(value, bool):
+            arguments.append(option_name(name if value else f"no_{name}"))
         else:
             for each in value if isinstance(value, list) else [value]:
-                arguments += [option_name(one), str(each)]
-    for name, value in getattr(request, "sampling", {}).items():
-        option = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(option if value else option.replace("--", "--no-", 1))
-        elif value is not None:
-            arguments += [option, str(value)]
+                arguments += [option_name(name), str(each)]
     return [*positional, *arguments]

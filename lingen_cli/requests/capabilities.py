@@ -39,17 +39,16 @@ def params_of(
     model: ModelVariant | HubModel, seed: int = 0, planned: bool = False
 ) -> SamplingParams:
     """Sampling parameters of `model` where nothing else is said; `planned`: with a layout."""
-    params = SamplingParams(
-        steps=model.steps,
-        guidance_scale=model.guidance,
-        sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
-        negative_prompt="" if isinstance(model, ModelVariant) else model.negative_prompt,
-        shift=0.0 if isinstance(model, ModelVariant) else model.shift,
-        seed=seed,
+    params = SamplingParams(steps=model.steps, guidance_scale=model.guidance, seed=seed)
+    if isinstance(model, ModelVariant):
+        more = model.planned_sampling if planned else {}
+        return replace(params, **{"sampler": model.sampler, **more})
+    return replace(
+        params,
+        sampler=SCHEDULER.name,
+        negative_prompt=model.negative_prompt,
+        shift=model.shift,
     )
-    if planned and isinstance(model, ModelVariant):
-        params = replace(params, **model.planned_sampling)
-    return params
 
 
 def plans_prompts(

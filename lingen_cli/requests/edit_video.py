@@ -101,7 +101,6 @@ class Finished:
     """
 
     def __init__(self, request: EditRequest, part: NewPart, context: Context, name: str) -> None:
-
         self.video, self.part, self.context = request.video, part, context
         self._fingerprint = fingerprint(self.video)
         self.recipe = recipe_from_video(self.video)

@@ -13,12 +13,11 @@ from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
-from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
 from lingen_cli.inputs.story import Shot, read_story
-from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.inputs.weight_files import find_denoiser, parse_lora
 from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,

@@ -10,11 +10,10 @@ from typing import Self
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.numbered import images_at
 from lingen_cli.files.printable import printable
-from lingen_cli.inputs.loras import find_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
 from lingen_cli.inputs.settings import SamplingOverrides
-from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.inputs.weight_files import find_denoiser, find_lora
 from lingen_cli.media.probe import fingerprint
 from lingen_cli.media.tracks.sound import made_track
 from lingen_cli.media.writer import check_encoder

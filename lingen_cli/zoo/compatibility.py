@@ -26,7 +26,6 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, number: int, size: int, time: int) -> str:
-
     return sha256_file(path)
 
 
