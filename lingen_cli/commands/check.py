@@ -107,24 +107,24 @@ def _look(path: Path) -> Series:
 def _table(report: Report, named: Path | None) -> str:
     from lingen_cli.terminal.tables import columns
 
-    freezes = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in report.freezes[:8]) or "none"
-    seams = ", ".join(f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams[:8]) or "none"
     rows = [] if named is None else [("file", printable(named))]
     rows += [
         ("drift", f"{report.drift:.2f}"),
         ("color drift", f"{report.color_drift:.2f} Delta E, first to last 15%"),
         ("sharpness", f"x{report.sharpness_ratio:.2f}, first to last 15%"),
         ("motion", f"{report.motion[0]:.1f} then {report.motion[1]:.1f} levels per second"),
-        ("freezes", freezes + (f" and {more}" if (more := _more(report.freezes)) else "")),
-        ("seams", seams + (f" and {more}" if (more := _more(report.seams)) else "")),
+        ("freezes", _some([f"{a:.1f} to {b:.1f} s" for a, b in report.freezes])),
+        ("seams", _some([f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams])),
         ("loop", "none" if report.loop is None else f"every {report.loop:.2f} s"),
+        ("objects", "not looked at: one that vanishes or falls apart is not found here"),
     ]
-    rows += [("objects", "not looked at: one that vanishes or falls apart is not found here")]
     return columns(rows)
 
 
-def _more(found: tuple[object, ...]) -> str:
-    return f"{len(found) - 8} more" if len(found) > 8 else ""
+def _some(found: list[str]) -> str:
+    """The first eight of what was found, and how many more there are."""
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return (", ".join(found[:8]) or "none") + more
 
 
 def _draw(series: Series, report: Report, path: Path, title: str, *, overwrite: bool) -> None:

@@ -146,7 +146,7 @@ def evaluate(
                 report=progress.note,
                 progress=tell,
                 into=found,
-                seen=(lambda clip: None) if clip_folder is None else clip_folder.keeper(name),
+                seen=lambda clip: clip_folder.keep(name, clip) if clip_folder else None,
             )
             if models is not None:
                 from lingen_training.evaluation.position_losses import validation_losses

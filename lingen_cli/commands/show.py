@@ -206,13 +206,9 @@ def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:
     prompts = [recipe.get("prompt")]
     edits = recipe.get("edits")
     prompts += [one.get("prompt") for one in edits or () if isinstance(one, dict)]
-    lines = [_plain(one) for one in dict.fromkeys(filter(None, map(_text, prompts)))]
+    lines = dict.fromkeys(one for one in prompts if isinstance(one, str) and one)
     rows = [("prompt" if number == 0 else "then", text) for number, text in enumerate(lines)]
     return rows + [(name, _plain(value)) for name, value in names.items() if value is not None]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _render(renderable: "RenderableType") -> None:

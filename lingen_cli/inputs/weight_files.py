@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, NotAvailableError
-from lingen_cli.zoo.load_model import Lora
+from lingen_cli.zoo.load_model import Lora, WeightFile
 from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.hub.weight_formats import MAGIC, SUFFIX
 from lingen_plugins.hub_cache import cached_snapshot
@@ -21,16 +20,6 @@ _REPOSITORY = re.compile(
     r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?"
     r"((?:/[\w.-]+)*/[\w.-]+\.(?:safetensors|gguf))?"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightFile:
-    """A file of weights, and the place that its name stands for."""
-
-    name: str
-    """Its file, absolute, or `owner/name@commit/FILE`."""
-    path: Path
-    sha256: str
 
 
 def find_denoiser(name: str, sha256: str | None = None) -> WeightFile:
@@ -64,7 +53,7 @@ def parse_lora(text: str) -> Lora:
 def find_lora(name: str, scale: float, sha256: str | None = None) -> Lora:
     """Find a LoRA by its name, that of a recipe by its sum as well. Raises as `find_file`."""
     one = find_file(name, "LoRA", _LORA_SUFFIX, sha256)
-    return Lora(name=one.name, path=one.path, sha256=one.sha256, scale=scale)
+    return Lora(**vars(one), scale=scale)
 
 
 def find_file(name: str, what: str, suffix: str, sha256: str | None = None) -> WeightFile:

@@ -19,12 +19,11 @@ from lingen_plugins.contracts import WeightFormats
 if TYPE_CHECKING:
     import numpy as np
 
-    from lingen_cli.inputs.weight_files import WeightFile
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
     from lingen_cli.requests.recipe import Base
-    from lingen_cli.zoo.load_model import Lora
+    from lingen_cli.zoo.load_model import Lora, WeightFile
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from dataclasses import replace
@@ -43,7 +42,7 @@ from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
 from lingen_models.checkpoints.safetensors import sha256_file
-from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
+from lingen_plugins.contracts import IMAGES, HubModel
 
 MAX_SIDE = 2048
 _RANDOM_SEEDS = 2**31
@@ -65,7 +64,9 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     if not shots and request.prompt is None:
         raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
     variant = context.model(settings.model, settings.weights)
-    shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
+    for place, one in enumerate(shots):
+        name = f"line {one.line} of the story: prompt"
+        shots[place] = replace(one, prompt=prompt_for(variant, one.prompt, name=name))
     prompts = [one.prompt for one in shots] or [prompt_for(variant, request.prompt or "")]
     prompt = prompts[0]
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
@@ -116,7 +117,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loras = tuple(parse_lora(one) for one in request.lora or ())
     check_formats(variant, request.quantize, request.denoiser or (), settings.offload)
     denoisers = tuple(find_denoiser(one) for one in request.denoiser or ())
-    context.check_packages(request.quantize, denoisers)
+    weights = WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize)
+    context.check_packages(weights.formats)
     if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = context.locate(settings.model, settings.weights, own_denoisers=not denoisers)
@@ -140,7 +142,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             draws_seeds="seed" not in loaded.sampling.values,
         ),
         model=model,
-        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize),
+        weights=weights,
         runtime=Runtime(
             device=settings.device,
             cache=loaded.cache,
@@ -173,11 +175,6 @@ def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
         if value is not None:
             raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
     return read_story(story)
-
-
-def _of_line(variant: ModelVariant | HubModel, shot: Shot) -> str:
-    """The prompt of a shot as a model reads it."""
-    return prompt_for(variant, shot.prompt, name=f"line {shot.line} of the story: prompt")
 
 
 def _later(first: Added, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Added:
@@ -247,5 +244,4 @@ def given_image(path: Path, width: int, height: int) -> GivenImage:
     from lingen_cli.media.images.image_files import fit_image, read_image
 
     pixels = fit_image(read_image(path), width, height)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return GivenImage(path=path.absolute(), sha256=digest, pixels=pixels)
+    return GivenImage(path=path.absolute(), sha256=sha256_file(path), pixels=pixels)

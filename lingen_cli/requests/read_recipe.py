@@ -124,9 +124,10 @@ def prepare_again(
         licenses.accept(variant)
     denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
     check_formats(variant, recipe.quantize, denoisers, settings.offload)
-    context.check_packages(recipe.quantize, denoisers)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
     loras = tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras)
+    weights = WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize)
+    context.check_packages(weights.formats)
     return Job(
         timeline=Timeline(
             edits=edits,
@@ -140,7 +141,7 @@ def prepare_again(
             video=source(recipe.video),
         ),
         model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
-        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize),
+        weights=weights,
         runtime=Runtime(
             device=device,
             dtype=recipe.dtype,

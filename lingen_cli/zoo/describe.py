@@ -127,8 +127,8 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "goes on": goes_on,
         "steps": model.steps,
         "guidance": model.guidance,
-        "memory": f"{_gigabytes(model)} for the weights alone: counted, bfloat16, the autoencoder "
-        "float32",
+        "memory": f"{model.weight_bytes / 1e9:.1f} GB for the weights alone: counted, bfloat16, "
+        "the autoencoder float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
         "images": list(model.images),
         "sound": "yes" if model.sound else "no",
@@ -142,10 +142,6 @@ def _accepted(model: HubModel) -> str | None:
     if not model.license:
         return None
     return "yes" if licenses.is_accepted(model) else "no (--accept-license)"
-
-
-def _gigabytes(model: HubModel) -> str:
-    return f"{model.weight_bytes / 1e9:.1f} GB"
 
 
 def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:

@@ -21,14 +21,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora:
-    """A LoRA, the place that its name stands for, and how strong it is."""
+class WeightFile:
+    """A file of weights beside a model, and the place that its name stands for."""
 
     name: str
     """Its file, absolute, or `owner/name@commit/FILE`."""
     path: Path
     sha256: str
-    scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(WeightFile):
+    """A LoRA, and how strong it is."""
+
+    scale: float
 
 
 def load_pipeline(
