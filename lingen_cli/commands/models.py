@@ -45,15 +45,14 @@ def list_models(
     from rich.filesize import decimal
 
     from lingen_cli.terminal.tables import columns
-    from lingen_cli.zoo.describe import hub_rows, row, ways
+    from lingen_cli.zoo.describe import rows, ways
 
     registry = _registry()
-    rows = [row(registry, name) for name in registry.model_variants]
-    rows += hub_rows(registry)
+    found = rows(registry)
     if as_json:
-        console.record(rows)
+        console.record(found)
         return
-    shown = [one for one in rows if everything or one["weights"]]
+    shown = [one for one in found if everything or one["weights"]]
     lines = [
         (
             one["name"],
@@ -67,7 +66,7 @@ def list_models(
     ]
     head = ("name", "weights", "size", "license", "trained", "about")
     console.result(columns(lines, head=head))
-    if more := len(rows) - len(shown):
+    if more := len(found) - len(shown):
         console.note(f"lingen: {more} more have no weights here: lingen models list --all")
     if everything:
         for way, names in ways(registry.model_variants.values()).items():

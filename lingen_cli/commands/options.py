@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.models import ArgumentInfo
+from typer.models import ArgumentInfo, OptionInfo
 
 from lingen_cli.inputs.request import PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
@@ -34,20 +34,22 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     those of a request that has them. Options stand in the order of their panels.
     """
     own = inspect.signature(function, eval_str=True)
-    groups = {one.name: one.annotation for one in own.parameters.values() if _is_group(one)}
-    parameters: list[tuple[int, inspect.Parameter]] = []
+    groups: dict[str, Any] = {
+        one.name: one.annotation for one in own.parameters.values() if is_dataclass(one.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
     for parameter in own.parameters.values():
         group = groups.get(parameter.name)
         if parameter.name == "sampling":
             parameters += _sampling_parameters()
         elif group is None:
-            parameters.append((_rank(_panel_of(parameter)), parameter))
+            parameters.append(parameter)
         else:
             parameters += [_parameter(one) for one in option_fields(group)]
             if takes_sampling(group):
                 parameters += _sampling_parameters()
-    parameters.sort(key=lambda pair: pair[0])
-    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for _, parameter in parameters]
+    parameters.sort(key=_rank)
+    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
@@ -68,28 +70,23 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _is_group(parameter: inspect.Parameter) -> bool:
-    return is_dataclass(parameter.annotation)
+def _rank(parameter: inspect.Parameter) -> int:
+    """Place among the others: arguments, then options in the order of their panels."""
+    (info,) = parameter.annotation.__metadata__
+    if isinstance(info, ArgumentInfo):
+        return -1
+    panel = info.rich_help_panel
+    return PANELS.index(panel) if panel in PANELS else len(PANELS)
 
 
-def _panel_of(parameter: inspect.Parameter) -> str | None:
-    info = getattr(parameter.annotation, "__metadata__", (None,))[0]
-    return getattr(info, "rich_help_panel", None)
-
-
-def _rank(panel: str | None, *, positional: bool = False) -> int:
-    return -1 if positional else PANELS.index(panel) if panel in PANELS else len(PANELS)
-
-
-def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
-    """Rank and Typer parameter of a field."""
+def _parameter(one: OptionField) -> inspect.Parameter:
+    """Typer parameter of a field."""
     info = copy.copy(one.info)
     info.autocompletion = completed(one.name)
-    positional = isinstance(info, ArgumentInfo)
-    if not (positional or (one.kind is bool and one.optional)):  # without a name, Typer adds --no-
-        info.default = option_name(one.name)
+    if isinstance(info, OptionInfo) and not (one.kind is bool and one.optional):
+        info.default = option_name(one.name)  # without a name, Typer adds --no-NAME
     kind: Any = one.kind | None if one.optional else one.kind
-    return _rank(info.rich_help_panel, positional=positional), inspect.Parameter(
+    return inspect.Parameter(
         one.field,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if one.default is MISSING else one.default,
@@ -97,7 +94,7 @@ def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
     )
 
 
-def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
+def _sampling_parameters() -> Iterator[inspect.Parameter]:
     for option, name in options().items():
         param = described()[name]
         kind: Any = str if param.parse is not None else types()[name]
@@ -108,14 +105,11 @@ def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
             show_default=param.default,
             autocompletion=completed(option),
         )
-        yield (
-            _rank(SAMPLING),
-            inspect.Parameter(
-                option,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[kind | None, info],
-            ),
+        yield inspect.Parameter(
+            option,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind | None, info],
         )
 
 

@@ -36,10 +36,9 @@ class NewPart:
             raise InvalidOptionError(
                 f"--crossfade must be from 0 to {MAX_SECONDS:g} seconds, not {crossfade:g}"
             )
-        sampling = sampling_given(request.sampling)
         return cls(
             prompt=request.prompt,
-            sampling=sampling,
+            sampling=sampling_given(request.sampling),
             crossfade=crossfade,
             draws_seed=str(request.sampling.get("seed")) == str(RANDOM),
         )

@@ -15,11 +15,12 @@ from lingen_cli.requests.recipe import Recipe
 if TYPE_CHECKING:
     from lingen_models.pipelines.protocol import VideoPipeline
 
-_MACHINE = (
-    *("latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes"),
-    "sound_packets",
+_MACHINE = frozenset(
+    ["latents", "device", "dtype", "threads", "tiles", "versions", "frame_hashes", "sound_packets"]
 )
 """What a recipe says about where it ran and what came out."""
+_version = cache(version)
+"""Reads the version of a package once: its metadata are a long text."""
 
 
 def recipe_of(job: Job, pipe: VideoPipeline, digest: str | None) -> Recipe:
@@ -69,12 +70,6 @@ def _settings(job: Job) -> dict[str, Any]:
         "crf": job.output.crf,
         "encoder_preset": job.output.encoder_preset,
     }
-
-
-@cache
-def _version(package: str) -> str:
-    """Read the version of a package once: its metadata are a long text."""
-    return version(package)
 
 
 def versions() -> dict[str, str]:

@@ -16,20 +16,33 @@ from lingen_plugins.contracts import HubModel, ModelVariant
 from lingen_plugins.registry import Registry
 
 
-def row(registry: Registry, name: str) -> dict[str, Any]:
-    """Describe one variant for the list; `bytes` is None where nobody knows."""
-    variants = registry.model_variants
-    variant = variants[name]
+def rows(registry: Registry) -> list[dict[str, Any]]:
+    """Describe every model for the list, those from elsewhere last; `bytes` is None where nobody
+    knows."""
+    ours, others = registry.model_variants, registry.hub_models
+    found = [
+        _row(one, state_of(one), size_of(one), how_to_get(one), ours.owner(name))
+        for name, one in ours.items()
+    ]
+    for name, model in others.items():
+        state, way = ("ready", None) if cached(model) else ("to fetch", how_to_fetch(model))
+        found.append(_row(model, state, model.weight_bytes, way, others.owner(name)))
+    return found
+
+
+def _row(
+    model: ModelVariant | HubModel, state: str, size: int | None, way: str | None, plugin: str
+) -> dict[str, Any]:
     return {
-        "name": name,
-        "weights": state_of(variant) == "ready",
-        "state": state_of(variant),
-        "bytes": size_of(variant),
-        "license": variant.license,
-        "trained_seconds": variant.trained_seconds,
-        "get": how_to_get(variant),
-        "plugin": variants.owner(name),
-        "summary": variant.summary,
+        "name": model.name,
+        "weights": state == "ready",
+        "state": state,
+        "bytes": size,
+        "license": model.license,
+        "trained_seconds": model.trained_seconds,
+        "get": way,
+        "plugin": plugin,
+        "summary": model.summary,
     }
 
 
@@ -85,27 +98,6 @@ def known_words(variant: ModelVariant) -> list[str] | None:
         return None
     words = metadata.get("config", {}).get("words")
     return list(words) if metadata.get("kind") == "words" and isinstance(words, list) else None
-
-
-def hub_rows(registry: Registry) -> list[dict[str, Any]]:
-    """Rows of `lingen models list` for open weights from elsewhere, each as `row` has it."""
-    rows = []
-    for name, model in registry.hub_models.items():
-        here = cached(model) is not None
-        rows.append(
-            {
-                "name": name,
-                "weights": here,
-                "state": "ready" if here else "to fetch",
-                "bytes": model.weight_bytes,
-                "license": model.license,
-                "trained_seconds": model.trained_seconds,
-                "get": None if here else how_to_fetch(model),
-                "plugin": registry.hub_models.owner(name),
-                "summary": model.summary,
-            }
-        )
-    return rows
 
 
 def hub_facts(model: HubModel) -> dict[str, Any]:
