@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -125,9 +124,16 @@ def batch(
         target.mkdir(parents=True, exist_ok=True)
         same = ["--output", str(target), "--name", name, "--retry", str(retry), "--", str(jobs)]
         if slurm is not None:
-            parts = min(slurm, len(lines))
-            command = ["--wait", str(wait), *same]
-            _submit(target, command, parts, slurm_cluster, slurm_option or [], to)
+            from lingen_cli.batch.on_slurm import submit
+
+            command, parts = ["--wait", str(wait), *same], min(slurm, len(lines))
+            submitted = submit(target, command, parts, slurm_cluster, slurm_option or [])
+            for job in submitted if to != "-" else ():
+                console.result(str(job.job_id))
+            if slurm_cluster == "debug":  # submitit runs them here
+                codes = [job.result() for job in submitted]
+                if any(codes):
+                    raise SomeFailedError("some jobs failed")
             return
         tally = Tally(stream)
         if worker is not None:
@@ -171,24 +177,3 @@ def batch(
                 f"{held} of {len(lines)} outputs are held by other runs; the same again makes what "
                 "they leave"
             )
-
-
-def _submit(
-    folder: Path,
-    command: Sequence[str],
-    parts: int,
-    cluster: str,
-    given: Sequence[str],
-    to: str | None,
-) -> None:
-    """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
-    from lingen_cli.batch.on_slurm import submit
-
-    submitted = submit(folder, command, parts, cluster, given)
-    if to != "-":
-        for job in submitted:
-            console.result(str(job.job_id))
-    if cluster == "debug":
-        codes = [job.result() for job in submitted]
-        if any(codes):
-            raise SomeFailedError("some jobs failed")

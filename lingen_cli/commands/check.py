@@ -40,6 +40,9 @@ def check(
 
     Objects are not looked at: one that vanishes or falls apart is not found here.
     """
+    from dataclasses import asdict
+
+    from lingen_cli.media.drift import judge
     from lingen_cli.terminal.each_file import for_each
 
     if max_drift is not None and max_drift != max_drift:
@@ -55,37 +58,21 @@ def check(
             raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[plots]'")
 
     def one(video: Path) -> None:
-        named = video if len(videos) > 1 else None
-        _check(video, max_drift, plot, as_json=as_json, overwrite=overwrite, named=named)
+        series = _look(video)
+        report = judge(series)
+        if plot is not None:
+            _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite)
+            console.note(f"lingen: drawn in {plot}")
+        passed = max_drift is None or report.drift <= max_drift
+        if as_json:
+            facts = {"path": str(video), "passed": passed, **asdict(report)}
+            console.result(json.dumps(facts))
+        else:
+            console.result(_table(report, video if len(videos) > 1 else None))
+        if not passed:
+            raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
     for_each(videos, one)
-
-
-def _check(
-    video: Path,
-    max_drift: float | None,
-    plot: Path | None,
-    *,
-    as_json: bool,
-    overwrite: bool,
-    named: Path | None,
-) -> None:
-    """Measure one video, and print its table, under its name where there are several."""
-    from dataclasses import asdict
-
-    from lingen_cli.media.drift import judge
-
-    series = _look(video)
-    report = judge(series)
-    if plot is not None:
-        _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite=overwrite)
-        console.note(f"lingen: drawn in {plot}")
-    passed = max_drift is None or report.drift <= max_drift
-    text = _table(report, named)
-    facts = {"path": str(video), "passed": passed, **asdict(report)}
-    console.result(json.dumps(facts) if as_json else text)
-    if not passed:
-        raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
 
 def _look(path: Path) -> Series:
@@ -105,6 +92,7 @@ def _look(path: Path) -> Series:
 
 
 def _table(report: Report, named: Path | None) -> str:
+    """What was measured, under the name of the video where there are several."""
     from lingen_cli.terminal.tables import columns
 
     rows = [] if named is None else [("file", printable(named))]
@@ -127,7 +115,7 @@ def _some(found: list[str]) -> str:
     return (", ".join(found[:8]) or "none") + more
 
 
-def _draw(series: Series, report: Report, path: Path, title: str, *, overwrite: bool) -> None:
+def _draw(series: Series, report: Report, path: Path, title: str, overwrite: bool) -> None:
     from matplotlib.figure import Figure
 
     from lingen_cli.files.work_folder import WorkFolder

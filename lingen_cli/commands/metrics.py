@@ -303,14 +303,12 @@ def _table(
     rows = [] if video is None else [("file", printable(video), "")]
     for name, score in scores.items():
         better = METRICS[name].better
-        rows.append(
-            (
-                name,
-                "-" if score is None else f"{score:.4f}",
-                f"{better} is better" if better else "",
-            )
-        )
+        rows.append((name, _number(score), f"{better} is better" if better else ""))
     return columns([*rows, *((*one, "") for one in more)])
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4f}"
 
 
 def _tell_of_all(
@@ -325,9 +323,8 @@ def _tell_of_all(
         return
     more = []
     if distance:
-        value = distance["fvd"]
         ours, theirs = distance["fvd_clips"]
-        shown = "-" if value is None else f"{value:.4f}"
+        shown = _number(distance["fvd"])
         more = [("fvd", f"{shown} ({ours} clips against {theirs})")]
     console.result(_table(means, Path(f"mean of {count}"), tuple(more)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -81,7 +80,9 @@ def _rank(parameter: inspect.Parameter) -> int:
 
 def _parameter(one: OptionField) -> inspect.Parameter:
     """Typer parameter of a field."""
-    info = copy.copy(one.info)
+    from copy import copy
+
+    info = copy(one.info)
     info.autocompletion = completed(one.name)
     if isinstance(info, OptionInfo) and not (one.kind is bool and one.optional):
         info.default = option_name(one.name)  # without a name, Typer adds --no-NAME

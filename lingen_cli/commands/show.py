@@ -46,6 +46,11 @@ def show(
 
     With --frame, name the video and the PNG file.
     """
+    from lingen_cli.files.numbered import images_at
+    from lingen_cli.media.formats.numbered_images import image_info
+    from lingen_cli.media.images.image_files import publish_png
+    from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.probe import video_info
     from lingen_cli.terminal.each_file import for_each
 
     if sheet is not None and sheet.suffix.lower() != ".png":
@@ -59,45 +64,26 @@ def show(
         raise InvalidOptionError("--sheet is for one video; for many: lingen gallery")
 
     def one(video: Path) -> None:
-        _show(video, sheet, frames, overwrite=overwrite, as_json=as_json, verbose=verbose)
-        if video != videos[-1] and not as_json:
+        recipe, numbered = read_recipe(video), images_at(video)
+        info = image_info(numbered, recipe) if numbered else video_info(video)
+        if sheet is not None:
+            publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
+        if as_json:
+            console.result(json.dumps(_as_json(video, info, recipe, sheet)))
+            return
+        if sys.stdout is not None and sys.stdout.isatty():
+            from lingen_cli.terminal.terminal_image import TerminalImage
+
+            drawn, times = _contact_sheet(video, info, frames, labels=False)
+            _render(TerminalImage(drawn))
+            console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
+        _print(video, info, recipe, verbose=verbose)
+        if sheet is not None:
+            console.result(f"contact sheet: {printable(sheet)}")
+        if video != videos[-1]:
             console.result("")
 
     for_each(videos, one)
-
-
-def _show(
-    video: Path,
-    sheet: Path | None,
-    frames: int,
-    *,
-    overwrite: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    from lingen_cli.files.numbered import images_at
-    from lingen_cli.media.formats.numbered_images import image_info
-    from lingen_cli.media.images.image_files import publish_png
-    from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.media.probe import video_info
-
-    recipe, numbered = read_recipe(video), images_at(video)
-    info = image_info(numbered, recipe) if numbered else video_info(video)
-    draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
-    if sheet is not None:
-        publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
-    if as_json:
-        console.result(json.dumps(_as_json(video, info, recipe, sheet)))
-        return
-    if draws:
-        from lingen_cli.terminal.terminal_image import TerminalImage
-
-        drawn, times = _contact_sheet(video, info, frames, labels=False)
-        _render(TerminalImage(drawn))
-        console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
-    _print(video, info, recipe, verbose=verbose)
-    if sheet is not None:
-        console.result(f"contact sheet: {printable(sheet)}")
 
 
 def _contact_sheet(

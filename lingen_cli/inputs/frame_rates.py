@@ -93,15 +93,13 @@ def frame_count(
             most = math.floor(MAX_SECONDS * rate)
             raise InvalidOptionError(f"--frames must be from 1 to {most}, not {frames}")
         return frames
-    length = default_seconds
-    if minutes is not None:
-        length = 60 * _in_units(minutes, "--minutes", 60)
-    elif seconds is not None:
-        length = _in_units(seconds, "--seconds", 1)
+    name, value = next(iter(given.items()), ("seconds", default_seconds))
+    unit = 60 if minutes is not None else 1
+    length = unit * _in_units(value, name, unit)
     if not 0 < length <= MAX_SECONDS:  # also refuses nan
-        name, value = next(iter(given.items()), ("seconds", length))
-        limit = MAX_SECONDS / 60 if minutes is not None else MAX_SECONDS
-        raise InvalidOptionError(f"{name} must be above 0 and at most {limit:g}, not {value}")
+        raise InvalidOptionError(
+            f"{name} must be above 0 and at most {MAX_SECONDS / unit:g}, not {value}"
+        )
     return max(1, round(Fraction(length) * rate))
 
 

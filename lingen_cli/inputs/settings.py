@@ -223,8 +223,6 @@ def nearest_file(start: Path) -> Path | None:
 
 
 def _is_trusted(path: Path, start: Path) -> bool:
-    if not hasattr(os, "geteuid"):
-        return True
     return path.stat().st_uid in (os.geteuid(), 0, start.stat().st_uid)
 
 
