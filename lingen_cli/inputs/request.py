@@ -56,6 +56,7 @@ Sampling = Annotated[Mapping[str, Any], "an option for each field of SamplingPar
 """Values of the sampling options by their names; those that were not given are None or missing."""
 
 
+AnotherPrompt = Annotated[str | None, _sampling(help="Another prompt.", show_default="unchanged")]
 AcceptLicense = Annotated[
     bool, _model(help="Accept the license of open weights from elsewhere; asked for once.")
 ]
@@ -212,9 +213,7 @@ class ExtendRequest(LongerRequest):
     """A longer video; `fit`, `size` and `model` are for one that lingen did not make."""
 
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Any video.")]
-    prompt: Annotated[str | None, _sampling(help="Another prompt.", show_default="unchanged")] = (
-        None
-    )
+    prompt: AnotherPrompt = None
     accept_license: AcceptLicense = False
     fit: Annotated[
         str | None,
@@ -251,9 +250,7 @@ class RetakeRequest(EditRequest):
     end: Annotated[
         str | None, typer.Option("--to", help="Where it ends.", show_default="the end of the video")
     ] = None
-    prompt: Annotated[str | None, _sampling(help="Another prompt.", show_default="unchanged")] = (
-        None
-    )
+    prompt: AnotherPrompt = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,8 @@ class SamplingOverrides:
 
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    draws_seed: bool = False
+    """The seed is to be another one than before, whatever it is."""
 
     def on(self, base: SamplingParams) -> SamplingParams:
         """`base` with what was set."""
@@ -182,7 +184,7 @@ def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
             if value is not None:
                 name = params.options()[option]
                 values[name], sources[name] = value, source
-    return SamplingOverrides(values, sources)
+    return SamplingOverrides(values, sources, str(flags.get("seed")) == str(RANDOM))
 
 
 def _given(flags: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:

@@ -11,11 +11,11 @@ from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import parse_moment
 from lingen_cli.inputs.request import (
     BranchRequest,
-    EditRequest,
     ExtendRequest,
     LongerRequest,
     RetakeRequest,
 )
+from lingen_cli.inputs.settings import sampling_given
 from lingen_cli.media.metadata import read_recipe
 from lingen_cli.media.probe import fingerprint
 from lingen_cli.requests.capabilities import (
@@ -30,7 +30,7 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
 from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Job, Origin
-from lingen_cli.requests.new_part import NewPart, more_frames
+from lingen_cli.requests.new_part import check_crossfade, more_frames
 from lingen_cli.requests.new_video import random_seed
 from lingen_cli.requests.read_recipe import (
     Changes,
@@ -47,34 +47,33 @@ def extend(request: ExtendRequest, context: Context) -> Job:
 
     Raises as `Finished`, and InvalidOptionError (2).
     """
-    part = NewPart.of(request)
+    check_crossfade(request)
     if read_recipe(request.video) is None:
-        return extend_external(request, part, context)
+        return extend_external(request, context)
     recipe = recipe_from_video(request.video)
     if why := _change(request.video, recipe):
         context.progress.warn(
             f"{printable(request.video)} was changed since lingen made it ({why}): "
             "it is continued from its pixels"
         )
-        return extend_external(request, part, context, before=recipe)
+        return extend_external(request, context, before=recipe)
     for option in ("size", "model", "fit"):
         if getattr(request, option) is not None:
             raise InvalidOptionError(f"--{option} has no effect here: a lingen video keeps its own")
-    return Finished(request, part, context, "longer").extend(request)
+    return Finished(request, context, "longer").extend(request)
 
 
 def branch(request: BranchRequest, context: Context) -> Job:
     """The job of the beginning of a video and something else after it. Raises as `extend`."""
-    part = NewPart.of(request)
+    check_crossfade(request)
     _refuse_changed(request.video)
-    return Finished(request, part, context, "branch").branch(request)
+    return Finished(request, context, "branch").branch(request)
 
 
 def retake(request: RetakeRequest, context: Context) -> Job:
     """The job of a video of which a stretch is made anew. Raises as `extend`."""
-    part = NewPart.of(request)
     _refuse_changed(request.video)
-    return Finished(request, part, context, "retake").retake(request)
+    return Finished(request, context, "retake").retake(request)
 
 
 def _change(video: Path, recipe: Recipe) -> str:
@@ -94,14 +93,17 @@ def _refuse_changed(video: Path) -> None:
 
 
 class Finished:
-    """A video that lingen made, with what is needed to go on with it by a new part.
+    """A video that lingen made, with what is needed to go on with it as a request says.
 
     Raises MissingInputError (66), BadDataError (65: not a video, not made by lingen), and what
     `prepare_again` raises.
     """
 
-    def __init__(self, request: EditRequest, part: NewPart, context: Context, name: str) -> None:
-        self.video, self.part, self.context = request.video, part, context
+    def __init__(
+        self, request: ExtendRequest | BranchRequest | RetakeRequest, context: Context, name: str
+    ) -> None:
+        self.context, self.video, self.prompt = context, request.video, request.prompt
+        self.sampling = sampling_given(request.sampling)
         self._fingerprint = fingerprint(self.video)
         self.recipe = recipe_from_video(self.video)
         changes, stem = Changes.of(request), f"{self.video.stem}-{name}"
@@ -126,7 +128,7 @@ class Finished:
 
     def retake(self, request: RetakeRequest) -> Job:
         """The video with a stretch made anew. Raises as `extend`."""
-        begin, end, part = request.begin, request.end, self.part
+        begin, end, given = request.begin, request.end, self.sampling
         first = self._frame("--from", begin)
         last = self.job.timeline.frames if end is None else self._frame("--to", end)
         if not 0 <= first < last <= self.job.timeline.frames:
@@ -136,19 +138,18 @@ class Finished:
             )
         self._check_made("--from", first)
         edit = Retaken(begin=first, frames=last - first, **self._inputs(again=True))
-        if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
+        if given.draws_seed or "seed" in given.values or self.prompt is not None:
             return self._with(edit, copy=False)
         # The old seed would give the old part.
-        edit = edit.sampled_with(seed=random_seed())
-        job = self._with(edit, copy=False)
+        job = self._with(edit.sampled_with(seed=random_seed()), copy=False)
         return replace(job, timeline=replace(job.timeline, draws_seeds=True))
 
     def _with(self, *edits: Edit, copy: bool) -> Job:
         """The job with these edits; tells what has changed since the video was made."""
-        before, recipe, part = self.job, self.recipe, self.part
+        before, recipe = self.job, self.recipe
         if len(before.timeline.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        whole, sources = (*before.timeline.edits, *edits), part.sampling.sources
+        whole, sources = (*before.timeline.edits, *edits), self.sampling.sources
         check_edits(before.model.variant, whole, before.timeline.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
@@ -164,7 +165,7 @@ class Finished:
             edits=whole,
             samplers=samplers_of(self.context.registry, before.model.variant, whole),
             origin=origin,
-            draws_seeds=before.timeline.draws_seeds or part.draws_seed,
+            draws_seeds=before.timeline.draws_seeds or self.sampling.draws_seed,
         )
         job = replace(before, timeline=timeline, output=replace(before.output, beside=self.video))
         for difference in differences(recipe, job):
@@ -180,19 +181,19 @@ class Finished:
             self.job.timeline.rate,
             self._foreign,
         )
-        return Added(frames=frames, crossfade=self.part.crossfade, **self._inputs())
+        return Added(frames=frames, crossfade=request.crossfade, **self._inputs())
 
     def _inputs(self, again: bool = False) -> dict[str, Any]:
         """What a new part is sampled with; `again`: in the place of what is there."""
-        part, model = self.part, self.job.model
+        model = self.job.model
         last = next(one for one in reversed(self.job.timeline.edits) if isinstance(one, Sampled))
-        prompt = last.prompt if part.prompt is None else prompt_for(model.variant, part.prompt)
+        prompt = last.prompt if self.prompt is None else prompt_for(model.variant, self.prompt)
         sampling = overridden(
             defaults_for(model.variant, last.sampling, self._plans(prompt, again)),
-            part.sampling,
+            self.sampling,
             model.variant,
         )
-        if part.draws_seed:
+        if self.sampling.draws_seed:
             sampling = replace(sampling, seed=random_seed())
         return {"prompt": prompt, "sampling": sampling, "windows": model.variant.windows}
 
@@ -203,7 +204,7 @@ class Finished:
         parts = [one for one in job.timeline.edits if isinstance(one, Sampled)]
         if job.timeline.base is not None or job.timeline.last_image is not None:
             return False
-        if not self.part.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
+        if not self.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
             return False
         if again and prompt != parts[-1].prompt:
             return False

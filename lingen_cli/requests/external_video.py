@@ -8,7 +8,7 @@ from pathlib import Path
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import ExtendRequest
-from lingen_cli.inputs.settings import load
+from lingen_cli.inputs.settings import load, sampling_given
 from lingen_cli.media.images.resize import FitName, canvas_size, crop_size
 from lingen_cli.media.probe import ForeignVideo, examine, fingerprint
 from lingen_cli.media.writer import check_encoder
@@ -23,7 +23,7 @@ from lingen_cli.requests.capabilities import (
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
 from lingen_cli.requests.job import Job, Output, Runtime, Timeline
-from lingen_cli.requests.new_part import NewPart, more_frames
+from lingen_cli.requests.new_part import more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
 from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
 from lingen_cli.terminal.progress import Progress
@@ -34,9 +34,7 @@ from lingen_plugins.contracts import HubModel
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
 
 
-def extend_external(
-    request: ExtendRequest, part: NewPart, context: Context, before: Recipe | None = None
-) -> Job:
+def extend_external(request: ExtendRequest, context: Context, before: Recipe | None = None) -> Job:
     """The job of a video made longer, in its own size and at its own rate.
 
     One that lingen made, and somebody changed, has a recipe `before`: prompt, model and sampling
@@ -47,7 +45,7 @@ def extend_external(
     """
 
     video, registry = request.video, context.registry
-    model, weights, given = request.model, request.weights, part.prompt
+    model, weights, given = request.model, request.weights, request.prompt
     if before is not None:
         given = before.last.prompt if given is None else given
         model = before.model if model is None else model
@@ -55,7 +53,7 @@ def extend_external(
             weights = Path(before.weights_folder)
     flags = {"size": request.size, "model": model, "preview": request.preview}
     loaded = load(flags | dict(request.sampling))
-    settings = loaded.values
+    settings, options = loaded.values, sampling_given(request.sampling)
     if given is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
@@ -98,7 +96,7 @@ def extend_external(
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling, variant)
     if before is not None and before.model == variant.name:
         again = defaults_for(variant, before.last.sampling, planned=False)
-        sampling = overridden(replace(again, seed=random_seed()), part.sampling, variant)
+        sampling = overridden(replace(again, seed=random_seed()), options, variant)
     edit = Added(
         prompt=prompt,
         sampling=sampling,
@@ -122,7 +120,7 @@ def extend_external(
             height=canvas[1],
             base=base,
             image=None,
-            draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+            draws_seeds="seed" not in (loaded.sampling if before is None else options).values,
         ),
         model=context.locate(settings.model, weights or settings.weights),
         runtime=Runtime(

@@ -48,12 +48,18 @@ def load_pipeline(
 
     It gets its LoRAs: BadDataError (65) for those of another model.
     """
-    if isinstance(model.variant, HubModel):
-        return _load_hub(model, model.variant, device, dtype, loras, formats)
-    check_loras(model, loras)
-    pipe = load_model(model, device, dtype)
-    if loras:
-        with plugin_parts.found():
+    variant = model.variant
+    pipe: VideoPipeline
+    with plugin_parts.found():
+        if isinstance(variant, HubModel):
+            folder = next(iter(model.files.values())).parent
+            given = {"formats": formats} if variant.takes_formats else {}
+            precision = _dtype(dtype, find_device(device))
+            pipe = variant.build(folder, "cpu", precision, **given)  # until it is placed
+        else:
+            check_loras(model, loras)
+            pipe = load_model(model, device, dtype)
+        if loras:
             pipe.add_loras([(one.path, one.scale) for one in loras])
     return pipe
 
@@ -68,25 +74,6 @@ def check_loras(model: LocatedModel, loras: Sequence[Lora]) -> None:
     with plugin_parts.found():
         for one in loras:
             check_base(one.path, model.hashes["denoiser"])
-
-
-def _load_hub(
-    located: LocatedModel,
-    model: HubModel,
-    device: str,
-    dtype: str | None,
-    loras: Sequence[Lora],
-    formats: WeightFormats,
-) -> VideoPipeline:
-    """Its networks are on the CPU until they are placed."""
-    precision = _dtype(dtype, find_device(device))
-    folder = next(iter(located.files.values())).parent
-    with plugin_parts.found():
-        given = {"formats": formats} if model.takes_formats else {}
-        pipe = model.build(folder, "cpu", precision, **given)
-        if loras:
-            pipe.add_loras([(one.path, one.scale) for one in loras])
-        return pipe
 
 
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:
