@@ -207,7 +207,6 @@ def _named(text: str) -> dict[str, tuple[str, Path | None]]:
 
     Raises InvalidOptionError (2).
     """
-
     parts = [one.strip() for one in text.split(",")]
     names = [one.partition("=")[0] for one in parts]
     if not all(names) or len(set(parts)) < len(parts):

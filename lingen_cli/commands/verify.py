@@ -29,7 +29,6 @@ def verify(
     A copy of the packets into another container passes. A video that was encoded again, cut,
     or damaged does not.
     """
-
     failed, errors = 0, []
     for video in videos:
         try:

@@ -115,7 +115,6 @@ class DrawnLayout(_Part):
 def read_layout(path: Path) -> DrawnLayout:
     """Read a layout file. Raises BadDataError (65) naming what is wrong with it,
     MissingInputError (66), PermissionDeniedError (77)."""
-
     with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)
     name = printable(path)

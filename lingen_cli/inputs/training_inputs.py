@@ -43,7 +43,6 @@ def footage_of(folder: Path, *, quiet: bool = False) -> VideoFolder | PreparedFo
 def find_recipe(given: Path) -> Path:
     """The file of a recipe, which may be named as one of those that are shipped. Raises
     MissingInputError (66)."""
-
     if given.is_file():
         return given
     known = shipped_recipes()

@@ -62,7 +62,6 @@ def find_file(name: str, what: str, suffix: str, sha256: str | None = None) -> W
     Raises MissingInputError (66), BadDataError (65: several files, another kind, or another file
     than that of the recipe), NotAvailableError (69: a repository that was not downloaded).
     """
-
     path, repository = Path(name).expanduser().absolute(), _REPOSITORY.fullmatch(name)
     full = str(path)
     if not path.is_file() and repository is not None:

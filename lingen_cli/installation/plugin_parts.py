@@ -15,7 +15,6 @@ def found() -> Iterator[None]:
     """Inside, a part that is missing raises MissingInputError (66), a package or weights that this
     machine lacks NotAvailableError (69), files that cannot be used BadDataError (65), and weights
     that a card is too small for OutOfMemory (71)."""
-
     try:
         yield
     except MissingFolderError as error:

@@ -43,7 +43,6 @@ def extend_external(request: ExtendRequest, context: Context, before: Recipe | N
     The model sees it at the size that is set, or at one of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `new_video` raise.
     """
-
     video, registry = request.video, context.registry
     model, weights, given = request.model, request.weights, request.prompt
     if before is not None:

@@ -162,7 +162,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
 
 def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
-
     others = {
         "a PROMPT": request.prompt,
         "--minutes": request.minutes,

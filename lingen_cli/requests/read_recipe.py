@@ -88,7 +88,6 @@ def prepare_again(
     A recipe comes out of a file that anybody may have written, so its values are checked like
     those of a command line.
     """
-
     registry, settings = context.registry, context.settings
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
@@ -163,7 +162,6 @@ def prepare_again(
 def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
     """Tell whether the sound of a video is made anew by its model; one that was changed since is
     not, and that is told."""
-
     if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
         return recipe.sound
     context.progress.warn(
@@ -196,7 +194,6 @@ def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]
 
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
-
     if fingerprint(base.file) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
@@ -204,7 +201,6 @@ def check_base(base: Base) -> None:
 def check_inputs(job: Job) -> None:
     """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
     run that takes hours."""
-
     origin = job.timeline.origin
     if job.timeline.base is not None and (origin is None or not origin.copy):
         check_base(job.timeline.base)
@@ -222,7 +218,6 @@ def _checked(edit: Added | Retaken, model: ModelVariant | HubModel) -> Added | R
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     """One line for each reason why the frames may differ from the first time."""
-
     now = versions()
     for name, then in recipe.versions.items():
         if name in now and now[name] != then:

@@ -89,7 +89,6 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
 
 def known_words(variant: ModelVariant) -> list[str] | None:
     """Words that its text encoder knows, where it reads no others and is here."""
-
     if state_of(variant) != "ready" or variant.weights is None:
         return None
     try:
@@ -155,7 +154,6 @@ def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:
 
 def _count(path: Path) -> int | None:
     """Numbers in a weights file; None where it cannot be told."""
-
     try:
         return sum(math.prod(shape) for shape in read_shapes(path).values())
     except (CheckpointError, OSError):

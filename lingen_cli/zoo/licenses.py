@@ -37,7 +37,6 @@ def is_accepted(model: HubModel) -> bool:
 
 def accept(model: HubModel) -> None:
     """Remember it. Raises what `write_error` makes of a folder that cannot be written."""
-
     if not model.license or is_accepted(model):
         return
     record = {

@@ -102,7 +102,6 @@ def locate(
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
-
     variant = find_model(registry, name, folder)
     given = folder.absolute() if folder else None
     if isinstance(variant, HubModel):
@@ -189,7 +188,6 @@ def _count_encoders(denoiser: Path, variant: ModelVariant) -> int:
 def _peek(file: Path) -> dict[str, Any]:
     """The metadata of a weights file; empty where it has none that can be read, which others
     complain about."""
-
     try:
         return read_metadata(file)
     except (CheckpointError, OSError):

@@ -39,7 +39,6 @@ def find_weights(
     Raises NotAvailableError (69: packages or weights are not here, or the license is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
     """
-
     root = cached(model) if folder is None else folder
     lacks = [licenses.missing(model), _packages_lacking(model.name, model.since)]
     if root is None:
@@ -91,7 +90,6 @@ def find_pipeline(name: str, folder: Path | None) -> FoundModel:
     Raises MissingInputError (66), BadDataError (65: no pipeline, or none that makes a video in a
     way that lingen knows), NotAvailableError (69: packages, or the repository, are not here).
     """
-
     with plugin_parts.found():
         full, root = find_folder(name) if folder is None else (name, folder.absolute())
         if (lacking := _packages_lacking(name, OLDEST)) is not None:
