@@ -92,7 +92,7 @@ def _look(path: Path) -> Series:
 
 
 def _table(report: Report, named: Path | None) -> str:
-    """What was measured, under the name of the video where there are several."""
+    """Put what was measured into words, under the name of the video where there are several."""
     from lingen_cli.terminal.tables import columns
 
     rows = [] if named is None else [("file", printable(named))]

@@ -70,7 +70,7 @@ class SamplingOverrides:
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
     draws_seed: bool = False
-    """The seed is to be another one than before, whatever it is."""
+    """The command line asks for another seed than before, whatever it is."""
 
     def on(self, base: SamplingParams) -> SamplingParams:
         """`base` with what was set."""

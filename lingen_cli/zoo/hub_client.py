@@ -110,7 +110,7 @@ class Repository:
             raise NotAvailableError(why) from error
 
     def _meaning(self, error: Exception, file: str, *, kept: bool) -> str:
-        """What an error of the library means, in words."""
+        """Say what an error of the library means."""
         from huggingface_hub import errors
         from huggingface_hub.constants import ENDPOINT
 
