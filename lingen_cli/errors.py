@@ -2,6 +2,24 @@
 
 A message is one line: what is wrong, where, and what to do about it. `lingen_cli.app.main` prints
 it as `lingen: error: MESSAGE` and leaves with `exit_code`.
+
+* LingenError
+  - CheckFailedError       1   a video that was measured or compared and found wanting
+  - SomeFailedError        1   a batch of which some jobs failed
+  - InvalidOptionError     2   wrong usage: an argument, an option, a name
+  - BadDataError          65   a video, image, prompt file or checkpoint that cannot be used
+    - StoryError          65   with a line for each problem
+    - DamagedJournalError 65   the record of a stopped run
+  - MissingInputError     66   a file or folder that should be there
+  - NotAvailableError     69   a device, encoder, package or set of weights this machine lacks
+  - BugError              70   lingen itself is wrong
+  - OutOfMemory           71
+  - OutputExistsError     73   never overwritten without being asked
+  - WriteFailedError      74
+    - DiskFullError       74
+  - LockedError           75   another run holds the same output
+  - PermissionDeniedError 77
+  - ConfigFileError       78
 """
 
 from typing import ClassVar

@@ -56,9 +56,9 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
         given = {}
         for name, group in groups.items():
             parts = {one.field: values.pop(one.field) for one in option_fields(group)}
-            given[name] = group(
-                **parts, **({"sampling": sampling} if takes_sampling(group) else {})
-            )
+            if takes_sampling(group):
+                parts["sampling"] = sampling
+            given[name] = group(**parts)
         if "sampling" in own.parameters:
             given["sampling"] = sampling
         function(**values, **given)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lingen_cli.media.images.orientation import Image
     from lingen_cli.media.probe import VideoInfo
 
-_NO_RECIPE = "no lingen recipe"
 _SHEET_FRAME = (320, 320)  # box of one frame, pixels
 
 
@@ -170,7 +169,7 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, Any] | None, *, ver
         rows += [(f"recipe: {key}", value) for key, value in _rows(recipe)]
     console.result(_table(rows))
     if recipe is None:
-        console.result(_NO_RECIPE)
+        console.result("no lingen recipe")
 
 
 def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:

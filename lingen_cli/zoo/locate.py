@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.errors import MissingInputError, NotAvailableError
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_cli.installation import plugin_parts
-from lingen_cli.zoo.availability import not_here, state_of
-from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
+from lingen_cli.zoo.availability import how_to_mend, not_here, state_of
+from lingen_cli.zoo.compatibility import check_fit, file_hash
 from lingen_cli.zoo.locate_hub import find_pipeline, find_weights
 from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 from lingen_plugins import parts
@@ -132,7 +132,11 @@ def locate(
         facts = {part: read_metadata(path) for part, path in files.items()}
         hashes = {part: file_hash(path) for part, path in files.items()}
     for part, digest in weights.sha256.items():
-        check_hash(variant, part, files[part], hashes[part], digest)
+        if hashes[part] != digest:
+            raise BadDataError(
+                f"wrong hash: {files[part]} ({part}) has the SHA-256 {hashes[part]}, that of "
+                f"{variant.name} is {digest}; {how_to_mend(variant)}"
+            )
     check_fit(registry, variant, files, facts, own=folder is None)
     with plugin_parts.found():
         foreign = {
