@@ -271,11 +271,10 @@ class Video:
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Progress]:
     """Show progress, and turn unknown names of the plugins into errors of lingen."""
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_plugins.plugin_errors import UnknownNameError
 
-    with Events(None) as events, Progress(events, quiet=quiet) as progress:
+    with Progress(quiet=quiet) as progress:
         try:
             yield progress
         except UnknownNameError as error:

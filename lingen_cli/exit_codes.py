@@ -39,7 +39,6 @@ class Failure:
 
     code: int
     message: str
-    bug: bool = False
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -47,7 +46,7 @@ def failure_of(error: BaseException) -> Failure:
     from lingen_plugins.plugin_errors import PluginError
 
     if isinstance(error, LingenError):
-        return Failure(error.exit_code, _line(error), bug=isinstance(error, BugError))
+        return Failure(error.exit_code, _line(error))
     if isinstance(error, KeyboardInterrupt):
         return Failure(INTERRUPTED, "interrupted")
     if isinstance(error, Terminated):
@@ -73,7 +72,7 @@ def failure_of(error: BaseException) -> Failure:
         )
     hint = f"{TRACEBACK_VARIABLE}=1 shows where{_report_to()}"
     message = f"internal error: {type(error).__name__}: {_line(error)} ({hint})"
-    return Failure(BugError.exit_code, message, bug=True)
+    return Failure(BugError.exit_code, message)
 
 
 def newer_than_tested(package: str) -> str | None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from lingen_cli.commands.options import grouped_options
+from lingen_cli.errors import BadDataError, InvalidOptionError, LockedError, SomeFailedError
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.request import OUTPUT, Report
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_RUN = "Which jobs, and what if one fails"
-_WHERE = "Where they run"
+_output = partial(typer.Option, rich_help_panel=OUTPUT)
+_run = partial(typer.Option, rich_help_panel="Which jobs, and what if one fails")
+_where = partial(typer.Option, rich_help_panel="Where they run")
 
 
 @grouped_options
@@ -31,98 +33,59 @@ def batch(
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
+        _output(
             "--output",
             "-o",
             help="The folder for the videos.",
             show_default="one with the name of JOBS, here",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     name: Annotated[
-        str,
-        typer.Option(
-            help="File names, from index, prompt, seed, id, command and model.",
-            rich_help_panel=OUTPUT,
-        ),
+        str, _output(help="File names, from index, prompt, seed, id, command and model.")
     ] = "{index}-{prompt}",
     gallery: Annotated[
         bool,
-        typer.Option(
-            "--gallery",
-            help="Write gallery.html beside the videos, a page that shows them all.",
-            rich_help_panel=OUTPUT,
+        _output(
+            "--gallery", help="Write gallery.html beside the videos, a page that shows them all."
         ),
     ] = False,
     keep_going: Annotated[
-        bool,
-        typer.Option(
-            "--keep-going", help="Make the good lines, though others are bad.", rich_help_panel=_RUN
-        ),
+        bool, _run("--keep-going", help="Make the good lines, though others are bad.")
     ] = False,
-    retry: Annotated[
-        int,
-        typer.Option(min=0, max=100, help="More attempts at a job.", rich_help_panel=_RUN),
-    ] = 0,
+    retry: Annotated[int, _run(min=0, max=100, help="More attempts at a job.")] = 0,
     wait: Annotated[
         float,
-        typer.Option(
+        _run(
             metavar="SECONDS",
             min=0,
             max=86400,
             help="How long to wait, at the end, for outputs that other runs are making.",
-            rich_help_panel=_RUN,
         ),
     ] = 30.0,
-    shard: Annotated[
-        str,
-        typer.Option(help="Only a part: 2/8 is the second of eight.", rich_help_panel=_RUN),
-    ] = "1/1",
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Look for mistakes and make nothing.", rich_help_panel=_RUN),
-    ] = False,
+    shard: Annotated[str, _run(help="Only a part: 2/8 is the second of eight.")] = "1/1",
+    check: Annotated[bool, _run("--check", help="Look for mistakes and make nothing.")] = False,
     processes: Annotated[
         int | None,
-        typer.Option(
+        _where(
             "--jobs",
             min=1,
             max=1024,
             help="Processes, or actors on Ray, each with a model of its own.",
-            rich_help_panel=_WHERE,
         ),
     ] = None,
     ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="On a Ray cluster: local, auto or host:port.",
-            rich_help_panel=_WHERE,
-        ),
+        str | None, _where(metavar="ADDRESS", help="On a Ray cluster: local, auto or host:port.")
     ] = None,
     slurm: Annotated[
         int | None,
-        typer.Option(
-            metavar="PARTS",
-            min=1,
-            max=10000,
-            help="Submit a Slurm array of so many parts.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(metavar="PARTS", min=1, max=10000, help="Submit a Slurm array of so many parts."),
     ] = None,
     slurm_option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="KEY=VALUE",
-            help="What Slurm must know: partition=gpu, gpus-per-node=1.",
-            rich_help_panel=_WHERE,
-        ),
+        _where(metavar="KEY=VALUE", help="What Slurm must know: partition=gpu, gpus-per-node=1."),
     ] = None,
     slurm_cluster: Annotated[
-        str,
-        typer.Option(
-            help="slurm, or submitit's own local or debug, to try it.", rich_help_panel=_WHERE
-        ),
+        str, _where(help="slurm, or submitit's own local or debug, to try it.")
     ] = "slurm",
     worker: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -134,14 +97,6 @@ def batch(
     from lingen_cli.batch.job_list import read_jobs
     from lingen_cli.batch.run_batch import Tally, beginning_at, plan, run
     from lingen_cli.batch.run_batch import shard as part_of
-    from lingen_cli.errors import (
-        BadDataError,
-        InvalidOptionError,
-        LockedError,
-        SomeFailedError,
-    )
-    from lingen_cli.files.printable import printable
-    from lingen_cli.terminal import console, signals
     from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
 
@@ -154,7 +109,7 @@ def batch(
     target = folder or Path(jobs.stem)
     with signals.announced(), Events(to) as stream:
         # Warnings come when a job is made; here they would come twice.
-        silent = Progress(Events(None), quiet=True)
+        silent = Progress(quiet=True)
         tasks, problems = plan(lines, target, name, silent, outputs=check)
         for line, _, message in problems:
             console.note(f"{printable(jobs)}:{line}: {message}")
@@ -169,9 +124,16 @@ def batch(
         target.mkdir(parents=True, exist_ok=True)
         same = ["--output", str(target), "--name", name, "--retry", str(retry), "--", str(jobs)]
         if slurm is not None:
-            parts = min(slurm, len(lines))
-            command = ["--wait", str(wait), *same]
-            _submit(target, command, parts, slurm_cluster, slurm_option or [], to)
+            from lingen_cli.batch.on_slurm import submit
+
+            command, parts = ["--wait", str(wait), *same], min(slurm, len(lines))
+            submitted = submit(target, command, parts, slurm_cluster, slurm_option or [])
+            for job in submitted if to != "-" else ():
+                console.result(str(job.job_id))
+            if slurm_cluster == "debug":  # submitit runs them here
+                codes = [job.result() for job in submitted]
+                if any(codes):
+                    raise SomeFailedError("some jobs failed")
             return
         tally = Tally(stream)
         if worker is not None:
@@ -215,26 +177,3 @@ def batch(
                 f"{held} of {len(lines)} outputs are held by other runs; the same again makes what "
                 "they leave"
             )
-
-
-def _submit(
-    folder: Path,
-    command: Sequence[str],
-    parts: int,
-    cluster: str,
-    given: Sequence[str],
-    to: str | None,
-) -> None:
-    """Hand the parts to Slurm and print their numbers; submitit's `debug` runs them here."""
-    from lingen_cli.batch.on_slurm import submit
-    from lingen_cli.errors import SomeFailedError
-    from lingen_cli.terminal import console
-
-    submitted = submit(folder, command, parts, cluster, given)
-    if to != "-":
-        for job in submitted:
-            console.result(str(job.job_id))
-    if cluster == "debug":
-        codes = [job.result() for job in submitted]
-        if any(codes):
-            raise SomeFailedError("some jobs failed")

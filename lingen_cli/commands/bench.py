@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import Device
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -42,9 +46,7 @@ def bench(
             autocompletion=completed("clock"),
         ),
     ] = "wall",
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder for bench.json, .md and .png.")
     ] = Path("bench"),
@@ -57,12 +59,8 @@ def bench(
 
     Both have random weights and are timed in turn, in one process. Prints a table in markdown.
     """
-    import json
-
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import console, signals
 
     if not limit >= 0:  # also refuses nan
         raise InvalidOptionError("--limit must be a number of seconds, at least 0")
@@ -80,10 +78,20 @@ def bench(
             signals.announced(),
             WorkFolder(output / "bench.json", overwrite=overwrite) as work,
         ):
-            result = _measured(preset, chosen, device, rounds, limit, clock)
             from lingen_cli.terminal.tables import aligned
+            from lingen_cli.zoo.load_model import find_device
+            from lingen_training.bench import measure
             from lingen_training.bench.bench_report import draw, table
 
+            result = measure.bench(
+                preset,
+                chosen,
+                device=find_device(device),
+                rounds=rounds,
+                limit=limit,
+                clock=clock,
+                report=console.note,
+            )
             text, report = json.dumps(result, indent=2), aligned(table(result))
             image = draw(result, work.temporary(".png"))
             words = work.temporary(".md")
@@ -100,27 +108,8 @@ def bench(
     console.note(f"lingen: full result in {output / 'bench.json'}")
 
 
-def _measured(
-    preset: str, cases: list[Case], device: str, rounds: int, limit: float, clock: str
-) -> dict[str, Any]:
-    from lingen_cli.terminal import console
-    from lingen_cli.zoo.load_model import find_device
-    from lingen_training.bench import measure
-
-    return measure.bench(
-        preset,
-        cases,
-        device=find_device(device),
-        rounds=rounds,
-        limit=limit,
-        clock=clock,
-        report=console.note,
-    )
-
-
 def _cases(preset: str, lengths: str | None, size: str | None) -> list[Case]:
     """What is measured. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.frame_rates import parse_lengths
     from lingen_cli.requests.new_video import parse_size
     from lingen_models.network_config import PRESETS

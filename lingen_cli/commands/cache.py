@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson
+from lingen_cli.errors import MissingInputError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 
 app = typer.Typer(
@@ -14,11 +17,8 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the videos whose latents are kept, the last used first."""
-    import json
-
-    from lingen_cli.files.printable import printable
     from lingen_cli.generation.latent_cache import entries
     from lingen_cli.terminal.tables import columns
 
@@ -34,7 +34,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
             }
             for one in found
         ]
-        console.result(json.dumps(records, indent=2))
+        console.record(records)
         return
     rows = [
         (
@@ -55,7 +55,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def path() -> None:
     """Print the folder."""
-    from lingen_cli.errors import MissingInputError
     from lingen_cli.generation.latent_cache import FOLDER_VARIABLE, cache_folder
 
     folder = cache_folder()

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import Videos
+from lingen_cli.errors import CheckFailedError, InvalidOptionError, NotAvailableError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.media.drift import Report, Series
@@ -20,14 +22,7 @@ _RATE = 16.0
 
 
 def check(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="VIDEO...",
-            help="Video files, made by lingen or not.",
-            autocompletion=completed("video"),
-        ),
-    ],
+    videos: Videos,
     max_drift: Annotated[
         float | None, typer.Option(min=0, help="End with exit code 1 when it drifts more.")
     ] = None,
@@ -45,7 +40,9 @@ def check(
 
     Objects are not looked at: one that vanishes or falls apart is not found here.
     """
-    from lingen_cli.errors import InvalidOptionError, NotAvailableError
+    from dataclasses import asdict
+
+    from lingen_cli.media.drift import judge
     from lingen_cli.terminal.each_file import for_each
 
     if max_drift is not None and max_drift != max_drift:
@@ -61,35 +58,21 @@ def check(
             raise NotAvailableError("--plot needs matplotlib: pip install 'lingen[plots]'")
 
     def one(video: Path) -> None:
-        named = video if len(videos) > 1 else None
-        _check(video, max_drift, plot, as_json=as_json, overwrite=overwrite, named=named)
+        series = _look(video)
+        report = judge(series)
+        if plot is not None:
+            _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite)
+            console.note(f"lingen: drawn in {plot}")
+        passed = max_drift is None or report.drift <= max_drift
+        if as_json:
+            facts = {"path": str(video), "passed": passed, **asdict(report)}
+            console.result(json.dumps(facts))
+        else:
+            console.result(_table(report, video if len(videos) > 1 else None))
+        if not passed:
+            raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
     for_each(videos, one)
-
-
-def _check(
-    video: Path,
-    max_drift: float | None,
-    plot: Path | None,
-    *,
-    as_json: bool,
-    overwrite: bool,
-    named: Path | None,
-) -> None:
-    """Measure one video, and print its table, under its name where there are several."""
-    from lingen_cli.errors import CheckFailedError
-    from lingen_cli.media.drift import judge
-
-    series = _look(video)
-    report = judge(series)
-    if plot is not None:
-        _draw(series, report, plot, f"{video.name}: drift {report.drift:.2f}", overwrite=overwrite)
-        console.note(f"lingen: drawn in {plot}")
-    passed = max_drift is None or report.drift <= max_drift
-    text = _table(report, named)
-    console.result(json.dumps(_as_json(video, report, passed)) if as_json else text)
-    if not passed:
-        raise CheckFailedError(f"drift {report.drift:.2f} is above {max_drift:g}: {video}")
 
 
 def _look(path: Path) -> Series:
@@ -108,45 +91,31 @@ def _look(path: Path) -> Series:
     return look(frames_at(path, times.tolist(), box=BOX), times)
 
 
-def _as_json(video: Path, report: Report, passed: bool) -> dict[str, object]:
-    return {
-        "path": str(video),
-        "passed": passed,
-        "drift": report.drift,
-        "color_drift": report.color_drift,
-        "sharpness_ratio": report.sharpness_ratio,
-        "motion": list(report.motion),
-        "freezes": [list(span) for span in report.freezes],
-        "seams": [list(seam) for seam in report.seams],
-        "loop": report.loop,
-    }
-
-
 def _table(report: Report, named: Path | None) -> str:
-    from lingen_cli.files.printable import printable
+    """Put what was measured into words, under the name of the video where there are several."""
     from lingen_cli.terminal.tables import columns
 
-    freezes = ", ".join(f"{a:.1f} to {b:.1f} s" for a, b in report.freezes[:8]) or "none"
-    seams = ", ".join(f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams[:8]) or "none"
     rows = [] if named is None else [("file", printable(named))]
     rows += [
         ("drift", f"{report.drift:.2f}"),
         ("color drift", f"{report.color_drift:.2f} Delta E, first to last 15%"),
         ("sharpness", f"x{report.sharpness_ratio:.2f}, first to last 15%"),
         ("motion", f"{report.motion[0]:.1f} then {report.motion[1]:.1f} levels per second"),
-        ("freezes", freezes + (f" and {more}" if (more := _more(report.freezes)) else "")),
-        ("seams", seams + (f" and {more}" if (more := _more(report.seams)) else "")),
+        ("freezes", _some([f"{a:.1f} to {b:.1f} s" for a, b in report.freezes])),
+        ("seams", _some([f"{at:.2f} s (x{ratio:.1f})" for at, ratio in report.seams])),
         ("loop", "none" if report.loop is None else f"every {report.loop:.2f} s"),
+        ("objects", "not looked at: one that vanishes or falls apart is not found here"),
     ]
-    rows += [("objects", "not looked at: one that vanishes or falls apart is not found here")]
     return columns(rows)
 
 
-def _more(found: tuple[object, ...]) -> str:
-    return f"{len(found) - 8} more" if len(found) > 8 else ""
+def _some(found: list[str]) -> str:
+    """The first eight of what was found, and how many more there are."""
+    more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+    return (", ".join(found[:8]) or "none") + more
 
 
-def _draw(series: Series, report: Report, path: Path, title: str, *, overwrite: bool) -> None:
+def _draw(series: Series, report: Report, path: Path, title: str, overwrite: bool) -> None:
     from matplotlib.figure import Figure
 
     from lingen_cli.files.work_folder import WorkFolder

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
 
 import typer
 
+from lingen_cli.commands.options import AsJson
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Show the settings and where they come from.", no_args_is_help=True)
@@ -13,11 +14,9 @@ app = typer.Typer(help="Show the settings and where they come from.", no_args_is
 
 @app.command()
 def show(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print every setting, its value and the file or variable that set it."""
-    import json
-
     from lingen_cli.inputs.settings import load, user_file
     from lingen_cli.terminal.tables import columns
 
@@ -25,7 +24,7 @@ def show(
     values = loaded.values.model_dump(mode="json")
     if as_json:
         entries = {k: {"value": v, "source": loaded.sources[k]} for k, v in values.items()}
-        console.result(json.dumps(entries, indent=2))
+        console.record(entries)
         return
     rows = [
         (name, "(the model's)" if value is None else json.dumps(value), loaded.sources[name])

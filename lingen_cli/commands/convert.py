@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 _FULL = "attention"
@@ -44,8 +46,6 @@ def convert(
     result is where a short distillation begins, no finished model: `lingen train
     convert --start-from OUTPUT --teacher WEIGHTS`.
     """
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.convert import convert_weights
     from lingen_cli.zoo.locate import locate, open_registry
 

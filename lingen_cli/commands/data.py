@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Device
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.terminal import console
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.footage import Clip
 
 _SHEET_CLIPS = 48
-_CLIPS = "What the clips are"
+_clips = partial(typer.Option, rich_help_panel="What the clips are")
 
 app = typer.Typer(
     help="Footage to train on: folders of videos and images, or tars.", no_args_is_help=True
@@ -27,7 +30,7 @@ def check(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Videos, images, captions, tars of those.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     sheet: Annotated[
         Path | None, typer.Option(help="Write a contact sheet of the clips, as PNG.")
     ] = None,
@@ -43,7 +46,6 @@ def check(
     used, and none of them stops a training. Of a folder that was prepared it tells what it holds,
     and which of its files are damaged.
     """
-    import json
     from statistics import median
 
     from lingen_cli.datasets.footage import read_footage
@@ -74,7 +76,7 @@ def check(
             "duplicates": [[str(Path(one.path)) for one in group] for group in footage.duplicates],
             "problems": list(footage.problems),
         }
-        console.result(json.dumps(record, indent=2))
+        console.record(record)
     else:
         console.result(f"videos      {len(videos)}")
         console.result(f"images      {len(footage.clips) - len(videos)}")
@@ -106,50 +108,39 @@ def prepare(
     ],
     recipe: Annotated[
         Path,
-        typer.Option(
+        _clips(
             metavar="RECIPE",
             help="The recipe to train with: its sizes, lengths and autoencoder.",
             autocompletion=completed("recipe"),
-            rich_help_panel=_CLIPS,
         ),
     ] = Path("finetune"),
     start_from: Annotated[
         Path,
-        typer.Option(
+        _clips(
             help="Weights whose autoencoder encodes, where the recipe names none: a folder, or the "
-            "name of a model.",
-            rich_help_panel=_CLIPS,
+            "name of a model."
         ),
     ] = Path("lingen-mini"),
     size: Annotated[
         list[str] | None,
-        typer.Option(
+        _clips(
             metavar="SIZE",
             help="128 or 176x96, in place of those of the recipe. Several are buckets.",
-            rich_help_panel=_CLIPS,
         ),
     ] = None,
     latent_frames: Annotated[
         list[int] | None,
-        typer.Option(
+        _clips(
             metavar="COUNT",
             min=1,
             help="A length to train on, in place of those of the recipe. Several are buckets.",
-            rich_help_panel=_CLIPS,
         ),
     ] = None,
     cut: Annotated[
         bool,
-        typer.Option(
-            "--cut/--no-cut",
-            help="Cut videos where a shot ends, or take each as one shot.",
-            rich_help_panel=_CLIPS,
-        ),
+        _clips("--cut/--no-cut", help="Cut videos where a shot ends, or take each as one shot."),
     ] = True,
-    min_seconds: Annotated[
-        float,
-        typer.Option(min=0, max=600, help="Leave out what is shorter.", rich_help_panel=_CLIPS),
-    ] = 1.0,
+    min_seconds: Annotated[float, _clips(min=0, max=600, help="Leave out what is shorter.")] = 1.0,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -159,13 +150,11 @@ def prepare(
             show_default="one per thread",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin anew what was made of other footage.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Cut, resample and encode footage once, for any number of trainings.
@@ -174,25 +163,20 @@ def prepare(
     and encoded. `lingen train RECIPE --data PREPARED` then decodes no video. The same command again
     goes on where the last one stopped. PREPARED/report.txt names all that is left out, and why.
     """
-    import json
-
     from lingen_cli.datasets.footage import read_footage
     from lingen_cli.datasets.preparation import find_codec, find_texts, line_of
     from lingen_cli.datasets.preparation import prepare as prepare_footage
     from lingen_cli.datasets.prepare_plan import Options, given_target, targets_of
     from lingen_cli.datasets.prepared_folder import REPORT
-    from lingen_cli.files.printable import printable
     from lingen_cli.inputs.training_inputs import find_recipe, warn_of, weights_of
     from lingen_cli.installation import plugin_parts
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import signals
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.locate import open_registry
 
     recipe = find_recipe(recipe)
     check_device(device)
-    with signals.announced(), Events(None) as events, Progress(events, quiet=quiet) as progress:
+    with signals.announced(), Progress(quiet=quiet) as progress:
         import torch
 
         from lingen_cli.zoo.load_model import find_device
@@ -231,7 +215,7 @@ def prepare(
         except RecipeError as error:
             raise BadDataError(str(error)) from error
     if as_json:
-        console.result(json.dumps(found.to_dict(), indent=2))
+        console.record(found.to_dict())
         return
     warn_of([*found.unusable, *map(line_of, found.left_out)], printable(output / REPORT))
     console.note(found.summary)
@@ -252,15 +236,12 @@ def _write_sheet(target: Path, clips: tuple[Clip, ...], overwrite: bool) -> None
 
 def _check_prepared(folder: Path, as_json: bool) -> None:
     """Tell what a prepared folder holds, and read all of it."""
-    import json
-
     from lingen_cli.datasets.prepared_folder import REPORT, damaged, read_prepared
-    from lingen_cli.files.printable import printable
 
     index = read_prepared(folder)
     broken = [printable(one.path) for one in damaged(index)]
     if as_json:
-        console.result(json.dumps({**index.to_dict(), "damaged": broken}, indent=2))
+        console.record({**index.to_dict(), "damaged": broken})
     else:
         for name, value in index.figures.items():
             for one in value if isinstance(value, list) else [value]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.commands.options import GivenSampling, grouped_options
+from lingen_cli.commands.options import Device, GivenSampling, grouped_options
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.exit_codes import Terminated
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -51,9 +55,7 @@ def evaluate(
         int | None, typer.Option(min=64, help="Pixels per side.", show_default="the model's")
     ] = None,
     sampling: GivenSampling = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A .json file for the full result.")
     ] = Path("results.json"),
@@ -69,18 +71,11 @@ def evaluate(
     --models, their losses on the same held-out clips are compared too, and drawn over the position
     in time beside the output. Ctrl-C keeps what was judged, in OUTPUT.partial.json.
     """
-    import json
-
-    from lingen_cli.errors import InvalidOptionError
-    from lingen_cli.exit_codes import Terminated
     from lingen_cli.files.work_folder import WorkFolder, check_target, publish
     from lingen_cli.gallery.clips import ClipFolder
     from lingen_cli.inputs.frame_rates import MAX_SECONDS, parse_lengths
     from lingen_cli.inputs.settings import sampling_given
     from lingen_cli.requests.new_video import check_device, parse_size
-    from lingen_cli.terminal import console
-    from lingen_cli.terminal import signals as stopping
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.terminal.tables import aligned
     from lingen_cli.zoo.locate import locate, open_registry, side_step
@@ -113,10 +108,9 @@ def evaluate(
     clip_folder = ClipFolder(output, overwrite=overwrite) if gallery else None
     results: dict[str, dict[str, Any]] = {}
     with (
-        stopping.announced(),
+        signals.announced(),
         WorkFolder(output, overwrite=overwrite) as work,
-        Events(None) as events,
-        Progress(events) as progress,
+        Progress() as progress,
     ):
         from lingen_cli.requests.write_recipe import versions
         from lingen_cli.zoo.load_model import load_model
@@ -152,7 +146,7 @@ def evaluate(
                 report=progress.note,
                 progress=tell,
                 into=found,
-                seen=(lambda clip: None) if clip_folder is None else clip_folder.keeper(name),
+                seen=lambda clip: clip_folder.keep(name, clip) if clip_folder else None,
             )
             if models is not None:
                 from lingen_training.evaluation.position_losses import validation_losses
@@ -189,7 +183,11 @@ def evaluate(
     if models is None:
         console.result(aligned(quality_table.markdown_table(results[model])))
     else:
-        _compare(results, output.with_suffix(".png"))
+        from lingen_training.evaluation.position_losses import comparison_table, draw_losses
+
+        console.result(aligned(comparison_table(results)))
+        if draw_losses(results, image := output.with_suffix(".png")):
+            console.note(f"lingen: losses drawn in {image}")
     console.note(f"lingen: full result in {output}")
     if clip_folder is not None and clip_folder.page.exists():
         console.note(f"lingen: all clips in {clip_folder.page}")
@@ -204,23 +202,11 @@ def _params_of(model: LocatedModel, given: SamplingOverrides) -> SamplingParams:
     return overridden(params_of(model.variant, planned=planned), given, model.variant)
 
 
-def _compare(results: dict[str, dict[str, Any]], image: Path) -> None:
-    from lingen_cli.terminal import console
-    from lingen_cli.terminal.tables import aligned
-    from lingen_training.evaluation.position_losses import comparison_table, draw_losses
-
-    console.result(aligned(comparison_table(results)))
-    if draw_losses(results, image):
-        console.note(f"lingen: losses drawn in {image}")
-
-
 def _named(text: str) -> dict[str, tuple[str, Path | None]]:
     """`NAME,NAME=FOLDER,...`: names and folders, by name, or by both where a name is there twice.
 
     Raises InvalidOptionError (2).
     """
-    from lingen_cli.errors import InvalidOptionError
-
     parts = [one.strip() for one in text.split(",")]
     names = [one.partition("=")[0] for one in parts]
     if not all(names) or len(set(parts)) < len(parts):

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.terminal import console
+
 
 def gallery(
     paths: Annotated[
@@ -34,9 +37,7 @@ def gallery(
     With --serve the page is looked at over HTTP, for this machine alone, until Ctrl-C; new videos
     are on it when it is loaded again.
     """
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.gallery.page import write_gallery
-    from lingen_cli.terminal import console
 
     if serve:
         _serve(paths or [Path()], title, port)
@@ -56,7 +57,6 @@ def _serve(paths: list[Path], title: str, port: int) -> None:
     """Show the page until Ctrl-C. Raises MissingInputError (66), NotAvailableError (69)."""
     from lingen_cli.gallery.collect import find_videos
     from lingen_cli.gallery.serve import ADDRESS, Gallery, open_server
-    from lingen_cli.terminal import console
 
     list(find_videos(paths))  # paths that are not there
     with open_server(Gallery(paths, title), port) as server:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import NotAvailableError
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="Install GPU kernels.", no_args_is_help=True)
@@ -14,11 +15,6 @@ PACKAGE = "mamba-ssm==2.3.2.post1"
 BUILD_TOOLS = ("packaging", "setuptools>=61", "wheel")
 # Without these two its setup wants the CUDA compiler, and guesses a wheel to download.
 VARIABLES = {"MAMBA_SKIP_CUDA_BUILD": "TRUE", "MAMBA_FORCE_BUILD": "TRUE"}
-
-
-@app.callback()
-def kernels() -> None:
-    """Install GPU kernels."""
 
 
 @app.command()
@@ -31,7 +27,6 @@ def install(
     """
     import shlex
 
-    from lingen_cli.errors import NotAvailableError
     from lingen_cli.installation.pip import pip_command, run_pip
 
     tools = ("install", *BUILD_TOOLS)

@@ -6,31 +6,24 @@ from typing import Annotated
 
 import typer
 
-from lingen_cli.usage.completion import completed
+from lingen_cli.commands.options import PlannedModel
+from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.terminal import console
 
 
 def layout(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the video shows.")],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the video.")] = 0,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Length in seconds.")] = 4.0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from `lingen models list`.",
-            show_default="lingen-mini",
-            autocompletion=completed("model"),
-        ),
-    ] = None,
+    model: PlannedModel = None,
 ) -> None:
     """Print where the model would place the objects of a prompt, as JSON.
 
     Change it and hand it to `lingen generate --layout FILE`.
     """
-    from lingen_cli.errors import BadDataError, InvalidOptionError
     from lingen_cli.inputs.layout_file import DrawnLayout
     from lingen_cli.inputs.prompts import check_prompt
     from lingen_cli.inputs.settings import load
-    from lingen_cli.terminal import console
     from lingen_cli.zoo.describe import known_words
     from lingen_cli.zoo.locate import find_model, open_registry
     from lingen_models.networks.word_encoder import unknown_in, with_synonyms

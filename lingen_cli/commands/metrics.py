@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lingen_cli.terminal import console
+from lingen_cli.commands.options import Device, JsonPerVideo
+from lingen_cli.errors import (
+    BadDataError,
+    InvalidOptionError,
+    LingenError,
+    MissingInputError,
+    NotAvailableError,
+)
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_training.metrics.feature_networks import VideoEncoder
     from lingen_training.metrics.frechet import ClipFeatures
@@ -76,16 +85,12 @@ def metrics(
             "--static-only", help="Measure flickering on clips alone in which little moves."
         ),
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     vbench: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Also write the results in the files of VBench."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
-    ] = False,
+    as_json: JsonPerVideo = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the files that --vbench writes.")
     ] = False,
@@ -95,14 +100,10 @@ def metrics(
     Long videos are cut into clips, whose scores are averaged. Without --dino, --clip and
     --fvd-network, metrics that need no weights are measured; nothing is ever downloaded.
     """
-    from contextlib import ExitStack
-
     from lingen_cli.datasets.measured_video import measure, prompt_of
-    from lingen_cli.errors import InvalidOptionError, LingenError
     from lingen_cli.files.work_folder import WorkFolder, check_target
     from lingen_cli.gallery.collect import find_videos
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import signals as stopping
     from lingen_cli.terminal.each_file import for_each
     from lingen_training.metrics.metric_names import FVD
 
@@ -118,7 +119,7 @@ def metrics(
     measured: dict[str, dict[str, float | None]] = {}
     prompts: dict[str, str | None] = {}
     with ExitStack() as stack:
-        stack.enter_context(stopping.announced())
+        stack.enter_context(signals.announced())
         work = None
         if vbench is not None:
             vbench.mkdir(parents=True, exist_ok=True)
@@ -128,8 +129,10 @@ def metrics(
         networks, encoder = _networks(chosen, dino, clip, fvd_network, fvd_frames, device)
         features = None
         if encoder is not None and reference is not None:
+            from lingen_training.metrics.frechet import ClipFeatures, frechet_distance_of
+
             real = _reference(reference, encoder, fvd_frames)
-            features = _clip_features(encoder, fvd_frames)
+            features = ClipFeatures(encoder, fvd_frames)
 
         def one(video: Path) -> None:
             words = prompt_of(video, prompt) if "clip_score" in chosen else None
@@ -157,8 +160,6 @@ def metrics(
             means = _means(measured)
             distance: dict[str, Any] = {}
             if features is not None:
-                from lingen_training.metrics.frechet import frechet_distance_of
-
                 counts = [len(features.features), len(real.features)]
                 value = frechet_distance_of(features.features, real.features)
                 distance = {FVD: value, "fvd_clips": counts}
@@ -175,7 +176,6 @@ def _chosen(
     names: str | None, dino: Path | None, clip: Path | None, prompt: str | None, *, fvd: bool
 ) -> list[str]:
     """Names of the metrics to measure. Raises InvalidOptionError (2)."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_models.spelling import nearest
     from lingen_training.metrics.metric_names import METRICS
 
@@ -218,9 +218,7 @@ def _networks(
 
     Raises MissingInputError (66), BadDataError (65) and NotAvailableError (69).
     """
-    from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
     from lingen_cli.files.open_file import open_file
-    from lingen_cli.files.printable import printable
     from lingen_cli.zoo.load_model import find_device
     from lingen_training.metrics.feature_networks import (
         ClipEncoder,
@@ -253,23 +251,16 @@ def _networks(
     return networks, encoder
 
 
-def _clip_features(encoder: VideoEncoder, length: int) -> ClipFeatures:
-    from lingen_training.metrics.frechet import ClipFeatures
-
-    return ClipFeatures(encoder, length)
-
-
 def _reference(path: Path, encoder: VideoEncoder, length: int) -> ClipFeatures:
     """Features of the real videos. Those that cannot be read are named and left out.
 
     Raises MissingInputError (66), and BadDataError (65) where there are fewer than two clips.
     """
     from lingen_cli.datasets.measured_video import measure
-    from lingen_cli.errors import BadDataError, LingenError
-    from lingen_cli.files.printable import printable
     from lingen_cli.gallery.collect import find_videos
+    from lingen_training.metrics.frechet import ClipFeatures
 
-    found = _clip_features(encoder, length)
+    found = ClipFeatures(encoder, length)
     for video in list(find_videos([path])):
         try:
             measure(video, [], fvd=found)
@@ -306,21 +297,18 @@ def _as_json(
 def _table(
     scores: Mapping[str, float | None], video: Path | None, more: tuple[tuple[str, str], ...] = ()
 ) -> str:
-    from lingen_cli.files.printable import printable
     from lingen_cli.terminal.tables import columns
     from lingen_training.metrics.metric_names import METRICS
 
     rows = [] if video is None else [("file", printable(video), "")]
     for name, score in scores.items():
         better = METRICS[name].better
-        rows.append(
-            (
-                name,
-                "-" if score is None else f"{score:.4f}",
-                f"{better} is better" if better else "",
-            )
-        )
+        rows.append((name, _number(score), f"{better} is better" if better else ""))
     return columns([*rows, *((*one, "") for one in more)])
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.4f}"
 
 
 def _tell_of_all(
@@ -335,9 +323,8 @@ def _tell_of_all(
         return
     more = []
     if distance:
-        value = distance["fvd"]
         ours, theirs = distance["fvd_clips"]
-        shown = "-" if value is None else f"{value:.4f}"
+        shown = _number(distance["fvd"])
         more = [("fvd", f"{shown} ({ours} clips against {theirs})")]
     console.result(_table(means, Path(f"mean of {count}"), tuple(more)))
 

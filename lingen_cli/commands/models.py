@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Yes
+from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
@@ -25,7 +28,6 @@ Name = Annotated[
         autocompletion=completed("model"),
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
 
@@ -43,15 +45,14 @@ def list_models(
     from rich.filesize import decimal
 
     from lingen_cli.terminal.tables import columns
-    from lingen_cli.zoo.describe import hub_rows, row, ways
+    from lingen_cli.zoo.describe import rows, ways
 
     registry = _registry()
-    rows = [row(registry, name) for name in registry.model_variants]
-    rows += hub_rows(registry)
+    found = rows(registry)
     if as_json:
-        _print_json(rows)
+        console.record(found)
         return
-    shown = [one for one in rows if everything or one["weights"]]
+    shown = [one for one in found if everything or one["weights"]]
     lines = [
         (
             one["name"],
@@ -65,7 +66,7 @@ def list_models(
     ]
     head = ("name", "weights", "size", "license", "trained", "about")
     console.result(columns(lines, head=head))
-    if more := len(rows) - len(shown):
+    if more := len(found) - len(shown):
         console.note(f"lingen: {more} more have no weights here: lingen models list --all")
     if everything:
         for way, names in ways(registry.model_variants.values()).items():
@@ -90,7 +91,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     ours = not isinstance(model, HubModel)
     found = hub_facts(model) if isinstance(model, HubModel) else facts(registry, name)
     if as_json:
-        _print_json(found)
+        console.record(found)
         return
     if ours:
         if found["parameters"] is not None:
@@ -122,26 +123,25 @@ def pull(
 
     `owner/name[@revision]` is any repository of the hub: a pipeline of diffusers, or a LoRA.
     """
-    from lingen_cli.terminal.events import Events
     from lingen_cli.terminal.progress import Progress
     from lingen_cli.zoo.download import pull as download
     from lingen_cli.zoo.download import pull_repository, repository_of
 
     registry = _registry()
     if (place := repository_of(registry, name)) is not None:
-        with Events(None) as events, Progress(events, quiet=quiet) as progress:
+        with Progress(quiet=quiet) as progress:
             folder = pull_repository(*place, progress, offline=offline)
         if as_json:
-            _print_json({"name": name, "folder": str(folder), "commit": folder.name})
+            console.record({"name": name, "folder": str(folder), "commit": folder.name})
         else:
             console.path(folder)
         return
     variant = registry.model_variants[name]
-    with Events(None) as events, Progress(events, quiet=quiet) as progress:
+    with Progress(quiet=quiet) as progress:
         came = download(variant, progress, offline=offline)
     files = variant.weights.files() if variant.weights else {}
     if as_json:
-        _print_json(
+        console.record(
             {
                 "name": name,
                 "downloaded": [one.part for one in came],
@@ -174,7 +174,6 @@ def verify(
     """Check weights: hashes, configuration, every tensor's name, shape and numbers."""
     from dataclasses import asdict
 
-    from lingen_cli.errors import BadDataError, InvalidOptionError, LingenError
     from lingen_cli.zoo.availability import state_of
     from lingen_cli.zoo.verify_weights import inspect_weights
 
@@ -206,7 +205,7 @@ def verify(
                     f"SHA-256 {its.sha256}{pinned}"
                 )
     if as_json:
-        _print_json(reports)
+        console.record(reports)
     if len(failed) == 1:
         raise failed[0]
     if failed:
@@ -216,23 +215,22 @@ def verify(
 @app.command()
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove downloaded weights; those of other models, and those of plugins, stay."""
     from rich.filesize import decimal
 
-    from lingen_cli.terminal.confirm import agreed
     from lingen_cli.zoo import remove as removing
 
     registry = _registry()
     _check_ours(registry, name)
     files = removing.removable(registry, name)
-    if files and not yes and not agreed("remove", f"the weights of {name}"):
+    if files and not yes and not console.agreed("remove", f"the weights of {name}"):
         files = []
     freed = removing.remove(files)
     if as_json:
-        _print_json({"name": name, "removed": [one.part for one in files], "bytes": freed})
+        console.record({"name": name, "removed": [one.part for one in files], "bytes": freed})
     elif files:
         console.result(f"removed {len(files)} files of {name}, {decimal(freed)}")
     else:
@@ -247,7 +245,6 @@ def _registry() -> Registry:
 
 def _check_ours(registry: Registry, name: str | None) -> None:
     """Raise InvalidOptionError (2) for open weights from elsewhere: the hub has its own tool."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.zoo.locate_hub import how_to_fetch
 
     if name is not None and name in registry.hub_models:
@@ -257,17 +254,9 @@ def _check_ours(registry: Registry, name: str | None) -> None:
         )
 
 
-def _print_json(what: object) -> None:
-    import json
-
-    console.result(json.dumps(what, indent=2))
-
-
 def _in_words(part: dict[str, Any]) -> str:
     """One line of `show` for one file."""
     from rich.filesize import decimal
-
-    from lingen_cli.files.printable import printable
 
     size = "" if part["bytes"] is None else f", {decimal(part['bytes'])}"
     digest = f", SHA-256 {part['sha256']}" if part["sha256"] else ""

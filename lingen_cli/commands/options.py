@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import ArgumentInfo, OptionInfo
 
-from lingen_cli.inputs.request import OUTPUT, PANELS, SAMPLING
+from lingen_cli.inputs.request import PANELS, SAMPLING
 from lingen_cli.inputs.request_options import (
     OptionField,
     option_fields,
@@ -32,20 +33,22 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     those of a request that has them. Options stand in the order of their panels.
     """
     own = inspect.signature(function, eval_str=True)
-    groups = {one.name: one.annotation for one in own.parameters.values() if _is_group(one)}
-    parameters: list[tuple[int, inspect.Parameter]] = []
+    groups: dict[str, Any] = {
+        one.name: one.annotation for one in own.parameters.values() if is_dataclass(one.annotation)
+    }
+    parameters: list[inspect.Parameter] = []
     for parameter in own.parameters.values():
         group = groups.get(parameter.name)
         if parameter.name == "sampling":
             parameters += _sampling_parameters()
         elif group is None:
-            parameters.append((_rank(_panel_of(parameter)), parameter))
+            parameters.append(parameter)
         else:
             parameters += [_parameter(one) for one in option_fields(group)]
             if takes_sampling(group):
                 parameters += _sampling_parameters()
-    parameters.sort(key=lambda pair: pair[0])
-    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for _, parameter in parameters]
+    parameters.sort(key=_rank)
+    flat = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
@@ -53,9 +56,9 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
         given = {}
         for name, group in groups.items():
             parts = {one.field: values.pop(one.field) for one in option_fields(group)}
-            given[name] = group(
-                **parts, **({"sampling": sampling} if takes_sampling(group) else {})
-            )
+            if takes_sampling(group):
+                parts["sampling"] = sampling
+            given[name] = group(**parts)
         if "sampling" in own.parameters:
             given["sampling"] = sampling
         function(**values, **given)
@@ -66,38 +69,25 @@ def grouped_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _is_group(parameter: inspect.Parameter) -> bool:
-    return is_dataclass(parameter.annotation)
+def _rank(parameter: inspect.Parameter) -> int:
+    """Place among the others: arguments, then options in the order of their panels."""
+    (info,) = parameter.annotation.__metadata__
+    if isinstance(info, ArgumentInfo):
+        return -1
+    panel = info.rich_help_panel
+    return PANELS.index(panel) if panel in PANELS else len(PANELS)
 
 
-def _panel_of(parameter: inspect.Parameter) -> str | None:
-    info = getattr(parameter.annotation, "__metadata__", (None,))[0]
-    return getattr(info, "rich_help_panel", None)
+def _parameter(one: OptionField) -> inspect.Parameter:
+    """Typer parameter of a field."""
+    from copy import copy
 
-
-def _rank(panel: str | None, *, positional: bool = False) -> int:
-    return -1 if positional else PANELS.index(panel) if panel in PANELS else len(PANELS)
-
-
-def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
-    """Rank and Typer parameter of a field."""
-    option = one.option
-    if option.positional:
-        metavar = option.metavar or one.name.upper()
-        info = typer.Argument(help=option.help, metavar=metavar, autocompletion=completed(one.name))
-    else:
-        names = [] if one.kind is bool and one.optional else [option_name(one)]
-        names += [f"-{option.short}"] if option.short else []
-        info = typer.Option(
-            *names,
-            help=option.help,
-            metavar=option.metavar,
-            rich_help_panel=option.panel,
-            show_default=option.default or True,
-            autocompletion=completed(one.name),
-        )
+    info = copy(one.info)
+    info.autocompletion = completed(one.name)
+    if isinstance(info, OptionInfo) and not (one.kind is bool and one.optional):
+        info.default = option_name(one.name)  # without a name, Typer adds --no-NAME
     kind: Any = one.kind | None if one.optional else one.kind
-    return _rank(option.panel, positional=option.positional), inspect.Parameter(
+    return inspect.Parameter(
         one.field,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if one.default is MISSING else one.default,
@@ -105,7 +95,7 @@ def _parameter(one: OptionField) -> tuple[int, inspect.Parameter]:
     )
 
 
-def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
+def _sampling_parameters() -> Iterator[inspect.Parameter]:
     for option, name in options().items():
         param = described()[name]
         kind: Any = str if param.parse is not None else types()[name]
@@ -116,27 +106,33 @@ def _sampling_parameters() -> Iterator[tuple[int, inspect.Parameter]]:
             show_default=param.default,
             autocompletion=completed(option),
         )
-        yield (
-            _rank(SAMPLING),
-            inspect.Parameter(
-                option,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[kind | None, info],
-            ),
+        yield inspect.Parameter(
+            option,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[kind | None, info],
         )
 
 
-Preview = Annotated[
-    bool | None,
-    typer.Option(help="Draw the latents in the terminal as they form.", rich_help_panel=OUTPUT),
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonPerVideo = Annotated[
+    bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
 ]
-MovedImage = Annotated[
-    Path | None, typer.Option(help="The image it starts from, if that has moved.")
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))]
+PlannedModel = Annotated[
+    str | None,
+    typer.Option(
+        help="A name from `lingen models list`.",
+        show_default="lingen-mini",
+        autocompletion=completed("model"),
+    ),
 ]
-MovedLastImage = Annotated[
-    Path | None, typer.Option(help="The image it ends in, if that has moved.")
+Videos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="VIDEO...",
+        help="Video files, made by lingen or not.",
+        autocompletion=completed("video"),
+    ),
 ]
-MovedWeights = Annotated[
-    Path | None, typer.Option(help="The folder of its weights, if that has moved.")
-]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

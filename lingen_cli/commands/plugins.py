@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson, Yes
 from lingen_cli.terminal import console
 
 app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=True)
@@ -13,10 +14,9 @@ app = typer.Typer(help="List, install and uninstall plugins.", no_args_is_help=T
 
 @app.command("list")
 def list_plugins(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List installed plugins and what they provide, and those skipped with the reason."""
-    import json
     from dataclasses import asdict
 
     from lingen_cli.terminal.tables import columns
@@ -33,7 +33,7 @@ def list_plugins(
             "failed": [asdict(plugin) for plugin in manager.failed],
             "disabled": [asdict(plugin) for plugin in manager.disabled],
         }
-        console.result(json.dumps(report, indent=2))
+        console.record(report)
     else:
         rows = [
             (plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(plugin.hooks))
@@ -80,14 +80,13 @@ def uninstall(
         list[str],
         typer.Argument(metavar="NAME...", help="A plugin, or the distribution that holds it."),
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Uninstall plugins with pip, also those that cannot be imported."""
     from lingen_cli.installation import installing
-    from lingen_cli.terminal.confirm import agreed
 
     packages = installing.to_uninstall(names)
-    if not yes and not agreed("uninstall", ", ".join(map(str, packages))):
+    if not yes and not console.agreed("uninstall", ", ".join(map(str, packages))):
         console.note("lingen: nothing was uninstalled")
         return
     installing.uninstall(packages)

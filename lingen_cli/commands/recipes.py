@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import AsJson
+from lingen_cli.errors import InvalidOptionError
 from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 app = typer.Typer(help="Training recipes to use and to begin with.", no_args_is_help=True)
 
@@ -27,11 +28,9 @@ Name = Annotated[
 
 @app.command("list")
 def list_recipes(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes; `lingen train NAME` runs one."""
-    import json
-
     from lingen_cli.terminal.tables import columns
     from lingen_training.shipped import shipped_recipes, summary_of
 
@@ -70,7 +69,6 @@ def copy(
 
 def _find(name: str) -> Path:
     """The file of a recipe. Raises InvalidOptionError (2) for an unknown name."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_models.spelling import did_you_mean
     from lingen_training.shipped import shipped_recipes
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lingen_cli.terminal import console
+
 
 def report(
     folder: Annotated[
@@ -19,6 +21,5 @@ def report(
     one already; this makes it anew, as of an older training, or of one that was killed.
     """
     from lingen_cli.gallery.training_report import write_report
-    from lingen_cli.terminal import console
 
     console.path(write_report(folder))

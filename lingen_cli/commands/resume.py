@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lingen_cli.commands.options import (
+from lingen_cli.commands.options import grouped_options
+from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, OutputExistsError
+from lingen_cli.inputs.request import (
     MovedImage,
     MovedLastImage,
     MovedWeights,
     Preview,
-    grouped_options,
+    Report,
+    UnchangedDevice,
 )
-from lingen_cli.inputs.request import Report
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from lingen_cli.generation.begun import Begun
@@ -52,12 +53,7 @@ def decode(
     report: Report,
     run: Run = None,
     weights: MovedWeights = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="auto, cpu or cuda.", show_default="unchanged", autocompletion=completed("device")
-        ),
-    ] = None,
+    device: UnchangedDevice = None,
 ) -> None:
     """Finish an interrupted run that only needs decoding."""
     from lingen_cli.requests.read_recipe import Changes
@@ -75,7 +71,6 @@ def _go_on(
 ) -> None:
     from dataclasses import replace
 
-    from lingen_cli.errors import BadDataError, OutputExistsError
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import same_work
     from lingen_cli.generation.output import published
@@ -93,8 +88,6 @@ def _go_on(
             moved,
             output=str(target if begun.pattern is None else target / begun.pattern),
             overwrite=begun.may_replace(target),
-            cache=context.cache,
-            offload=context.settings.offload,
         )
         again = prepare_again(begun.recipe, changes, context, stem="")
         if begun.origin is not None and not 0 < begun.origin.done < len(again.timeline.edits):
@@ -126,7 +119,6 @@ def _go_on(
 
 def _stopped(target: Path) -> tuple[Path, Begun]:
     """The folder of the output `target`, and what the run that was to make it has left."""
-    from lingen_cli.errors import MissingInputError
     from lingen_cli.files.numbered import IMAGES, PATTERN
     from lingen_cli.files.work_folder import WorkFolder
     from lingen_cli.generation.begun import read_begun
@@ -145,7 +137,6 @@ def _only(folder: Path) -> tuple[Path, Begun]:
     A name in a file says nothing by itself: it must be the one that the work folder belongs to, and
     one that can be printed.
     """
-    from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError
     from lingen_cli.files.work_folder import JOURNAL, WorkFolder
     from lingen_cli.generation.begun import read_begun
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lingen_cli.commands.options import JsonPerVideo, Videos
+from lingen_cli.errors import InvalidOptionError
+from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,25 +18,15 @@ if TYPE_CHECKING:
     from lingen_cli.media.images.orientation import Image
     from lingen_cli.media.probe import VideoInfo
 
-_NO_RECIPE = "no lingen recipe"
 _SHEET_FRAME = (320, 320)  # box of one frame, pixels
 
 
 def show(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="VIDEO...",
-            help="Video files, made by lingen or not.",
-            autocompletion=completed("video"),
-        ),
-    ],
+    videos: Videos,
     sheet: Annotated[
         Path | None, typer.Option(help="Also write the contact sheet to this PNG file.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object per video instead of tables.")
-    ] = False,
+    as_json: JsonPerVideo = False,
     frames: Annotated[
         int, typer.Option(min=1, max=64, help="Number of frames on the contact sheet.")
     ] = 8,
@@ -53,7 +45,11 @@ def show(
 
     With --frame, name the video and the PNG file.
     """
-    from lingen_cli.errors import InvalidOptionError
+    from lingen_cli.files.numbered import images_at
+    from lingen_cli.media.formats.numbered_images import image_info
+    from lingen_cli.media.images.image_files import publish_png
+    from lingen_cli.media.metadata import read_recipe
+    from lingen_cli.media.probe import video_info
     from lingen_cli.terminal.each_file import for_each
 
     if sheet is not None and sheet.suffix.lower() != ".png":
@@ -67,47 +63,26 @@ def show(
         raise InvalidOptionError("--sheet is for one video; for many: lingen gallery")
 
     def one(video: Path) -> None:
-        _show(video, sheet, frames, overwrite=overwrite, as_json=as_json, verbose=verbose)
-        if video != videos[-1] and not as_json:
+        recipe, numbered = read_recipe(video), images_at(video)
+        info = image_info(numbered, recipe) if numbered else video_info(video)
+        if sheet is not None:
+            publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
+        if as_json:
+            console.result(json.dumps(_as_json(video, info, recipe, sheet)))
+            return
+        if sys.stdout is not None and sys.stdout.isatty():
+            from lingen_cli.terminal.terminal_image import TerminalImage
+
+            drawn, times = _contact_sheet(video, info, frames, labels=False)
+            _render(TerminalImage(drawn))
+            console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
+        _print(video, info, recipe, verbose=verbose)
+        if sheet is not None:
+            console.result(f"contact sheet: {printable(sheet)}")
+        if video != videos[-1]:
             console.result("")
 
     for_each(videos, one)
-
-
-def _show(
-    video: Path,
-    sheet: Path | None,
-    frames: int,
-    *,
-    overwrite: bool,
-    as_json: bool,
-    verbose: bool,
-) -> None:
-    from lingen_cli.files.numbered import images_at
-    from lingen_cli.media.formats.numbered_images import image_info
-    from lingen_cli.media.images.image_files import publish_png
-    from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.media.probe import video_info
-
-    recipe, numbered = read_recipe(video), images_at(video)
-    info = image_info(numbered, recipe) if numbered else video_info(video)
-    draws = not as_json and sys.stdout is not None and sys.stdout.isatty()
-    if sheet is not None:
-        publish_png(sheet, _contact_sheet(video, info, frames)[0], overwrite)
-    if as_json:
-        console.result(json.dumps(_as_json(video, info, recipe, sheet)))
-        return
-    if draws:
-        from lingen_cli.terminal.terminal_image import TerminalImage
-
-        drawn, times = _contact_sheet(video, info, frames, labels=False)
-        _render(TerminalImage(drawn))
-        console.result("at " + ", ".join(f"{time:.1f}" for time in times) + " s")
-    _print(video, info, recipe, verbose=verbose)
-    if sheet is not None:
-        from lingen_cli.files.printable import printable
-
-        console.result(f"contact sheet: {printable(sheet)}")
 
 
 def _contact_sheet(
@@ -130,7 +105,6 @@ def _contact_sheet(
 
 def _write_frame(frame: str, names: list[Path], *, overwrite: bool) -> None:
     """Write the image on screen at a time, upright, in its own size and square pixels."""
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.frame_rates import parse_moment
     from lingen_cli.media.images.image_files import publish_png
     from lingen_cli.media.images.resize import Fit
@@ -195,34 +169,31 @@ def _print(video: Path, info: "VideoInfo", recipe: dict[str, Any] | None, *, ver
         rows += [(f"recipe: {key}", value) for key, value in _rows(recipe)]
     console.result(_table(rows))
     if recipe is None:
-        console.result(_NO_RECIPE)
+        console.result("no lingen recipe")
 
 
 def _made(video: Path, recipe: dict[str, Any]) -> list[tuple[str, str]]:
     """Rows about how a video was made: what people look for first."""
     import shlex
 
-    sampling = recipe.get("sampling")
-    last = sampling if isinstance(sampling, dict) else recipe  # format 1 had them beside
+    from lingen_cli.requests.recipe import sampling_in
+
+    sampling = sampling_in(recipe)
     names = {
-        "seed": last.get("seed"),
+        "seed": sampling["seed"],
         "made again by": shlex.join(["lingen", "rerun", str(video)]),
         "model": recipe.get("model"),
-        "steps": last.get("steps"),
-        "guidance": last.get("guidance_scale", last.get("guidance")),
-        "sampler": last.get("sampler"),
-        "negative": last.get("negative_prompt", last.get("negative")) or None,
+        "steps": sampling["steps"],
+        "guidance": sampling["guidance"],
+        "sampler": sampling["sampler"],
+        "negative": sampling["negative"] or None,
     }
     prompts = [recipe.get("prompt")]
     edits = recipe.get("edits")
     prompts += [one.get("prompt") for one in edits or () if isinstance(one, dict)]
-    lines = [_plain(one) for one in dict.fromkeys(filter(None, map(_text, prompts)))]
+    lines = dict.fromkeys(one for one in prompts if isinstance(one, str) and one)
     rows = [("prompt" if number == 0 else "then", text) for number, text in enumerate(lines)]
     return rows + [(name, _plain(value)) for name, value in names.items() if value is not None]
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _render(renderable: "RenderableType") -> None:
@@ -238,7 +209,6 @@ def _render(renderable: "RenderableType") -> None:
 
 def _table(rows: list[tuple[str, str]]) -> str:
     """Values come from files of strangers: no control characters."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.terminal.tables import columns
 
     return columns((printable(key), printable(value)) for key, value in rows)

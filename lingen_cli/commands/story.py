@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lingen_cli.commands.options import PlannedModel
+from lingen_cli.errors import BadDataError
 from lingen_cli.terminal import console
-from lingen_cli.usage.completion import completed
 
 app = typer.Typer(help="Stories: several shots in one video.", no_args_is_help=True)
-
-
-@app.callback()
-def story() -> None:
-    """Stories: several shots in one video. `lingen generate --story FILE` makes it."""
 
 
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file of shots.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="A name from `lingen models list`.",
-            show_default="lingen-mini",
-            autocompletion=completed("model"),
-        ),
-    ] = None,
+    model: PlannedModel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Find gaps, overlaps, wrong lengths and unknown words, by line; print the shots."""
-    import json
-
-    from lingen_cli.errors import BadDataError
     from lingen_cli.inputs.settings import load
     from lingen_cli.inputs.story import StoryError, read_story
     from lingen_cli.terminal.tables import columns
@@ -88,7 +75,6 @@ def check(
 
 def _known_words(encoders: tuple[Path, ...]) -> set[str]:
     """Every word that one of these text encoders has met."""
-    from lingen_cli.errors import BadDataError
     from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 
     try:

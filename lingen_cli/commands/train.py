@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lingen_cli.commands.options import Device
+from lingen_cli.errors import BadDataError, InvalidOptionError, NotAvailableError, OutOfMemory
+from lingen_cli.exit_codes import failure_of
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console, signals
 from lingen_cli.usage.completion import completed
 
 if TYPE_CHECKING:
@@ -59,9 +64,7 @@ def train(
             help="The network that stages with `distil` learn from: a folder, or a model."
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completed("device"))
-    ] = "auto",
+    device: Device = "auto",
     processes: Annotated[
         int | None,
         typer.Option(
@@ -126,10 +129,8 @@ def train(
     last one stopped. With --model, the network is that model's, not the recipe's. The folder's
     report.html shows losses and samples, also while it trains.
     """
-    from lingen_cli.errors import InvalidOptionError
     from lingen_cli.inputs.training_inputs import find_recipe, footage_of, weights_of
     from lingen_cli.requests.new_video import check_device
-    from lingen_cli.terminal import console, signals
     from lingen_cli.zoo.locate import open_registry
     from lingen_training.optimization.launched import join_slurm_step, launched_rank
 
@@ -203,7 +204,6 @@ def train(
 def _reported_once() -> Iterator[RollCall]:
     """While inside, what fails for one reason in several processes of a launcher is told by the
     first of them; the others end with its exit code."""
-    from lingen_cli.exit_codes import failure_of
     from lingen_training.optimization.launched import FailedElsewhereError, RollCall
 
     roll_call = RollCall()
@@ -224,7 +224,6 @@ def _reported_once() -> Iterator[RollCall]:
 def _explained(recipe: Path) -> Iterator[None]:
     """Turn errors of a training into BadDataError (65) and OutOfMemory (71). Of those that all
     processes of a launcher meet, FailedElsewhereError in all but the first."""
-    from lingen_cli.errors import BadDataError, OutOfMemory
     from lingen_training.optimization.launched import (
         FailedElsewhereError,
         launched,
@@ -258,7 +257,6 @@ def _explained(recipe: Path) -> Iterator[None]:
 
 def _remedy(error: DivergedError, recipe: Path) -> str:
     """Return what to do about a stage that diverged."""
-    from lingen_cli.files.printable import printable
     from lingen_training.shipped import shipped_recipes
 
     where = printable(recipe)
@@ -276,7 +274,6 @@ def _check_log_targets(names: list[str]) -> None:
     package is missing."""
     from importlib.util import find_spec
 
-    from lingen_cli.errors import InvalidOptionError, NotAvailableError
     from lingen_models.spelling import did_you_mean
     from lingen_training.optimization.scalar_logs import LOG_TARGETS
 

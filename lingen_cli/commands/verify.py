@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lingen_cli.errors import BadDataError, CheckFailedError, LingenError
+from lingen_cli.files.printable import printable
+from lingen_cli.terminal import console
 from lingen_cli.usage.completion import completed
 
 
@@ -25,12 +29,6 @@ def verify(
     A copy of the packets into another container passes. A video that was encoded again, cut,
     or damaged does not.
     """
-    import json
-
-    from lingen_cli.errors import BadDataError, CheckFailedError, LingenError
-    from lingen_cli.files.printable import printable
-    from lingen_cli.terminal import console
-
     failed, errors = 0, []
     for video in videos:
         try:
@@ -62,8 +60,6 @@ def _look(video: Path) -> tuple[int, int, bool, list[str]]:
 
     Raises BadDataError (65) for a video with nothing to compare.
     """
-    from lingen_cli.errors import BadDataError
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.tracks.sound import made_track
     from lingen_cli.media.verify_video import differences
     from lingen_cli.requests.recipe import recipe_from_video

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,17 +35,14 @@ class ClipFolder:
                 "another output, or leave the clips out with --no-gallery"
             )
 
-    def keeper(self, model: str) -> Callable[[Clip], None]:
-        """Return a function that writes a clip of a model."""
-        return lambda clip: self._keep(model, clip)
-
     def write_page(self) -> None:
         """Write the page of all clips that there are. Raises WriteFailedError (74)."""
         if self._clips:
             entries = (self._entry(*one) for one in self._clips)
             write_page(entries, self.page, self.folder.name, overwrite=True)
 
-    def _keep(self, model: str, clip: Clip) -> None:
+    def keep(self, model: str, clip: Clip) -> None:
+        """Write a clip of a model."""
         from lingen_cli.media.writer import VideoWriter
         from lingen_playground import FPS
 

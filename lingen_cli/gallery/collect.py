@@ -96,6 +96,7 @@ def _read(path: Path) -> dict[str, Any]:
     from lingen_cli.media.metadata import read_recipe
     from lingen_cli.media.probe import video_info
     from lingen_cli.media.reader import frames_at
+    from lingen_cli.requests.recipe import sampling_in
 
     info, recipe = video_info(path), read_recipe(path)
     seconds = info.duration or 0.0
@@ -107,16 +108,10 @@ def _read(path: Path) -> dict[str, Any]:
         "thumbnail": "" if frame is None else data_url(frame),
     }
     if recipe is not None:
-        sampling = recipe.get("sampling")
-        last = sampling if isinstance(sampling, dict) else recipe  # format 1 had them beside
-        facts |= {
-            "prompt": str(recipe.get("prompt", "")),
-            "model": str(recipe.get("model", "")),
-            "seed": str(last.get("seed", "")),
-            "steps": str(last.get("steps", "")),
-            "guidance": str(last.get("guidance_scale", last.get("guidance", ""))),
-            "command": shlex.join(["lingen", "rerun", str(path)]),
-        }
+        said = recipe | sampling_in(recipe)
+        shown = ("prompt", "model", "seed", "steps", "guidance")
+        facts |= {name: "" if said.get(name) is None else str(said[name]) for name in shown}
+        facts["command"] = shlex.join(["lingen", "rerun", str(path)])
     return facts
 
 

@@ -12,8 +12,9 @@ from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
-from lingen_cli.requests.job import Base, GivenVideo, Job
+from lingen_cli.requests.job import GivenVideo, Job
 from lingen_cli.requests.read_recipe import check_inputs
+from lingen_cli.requests.recipe import Base
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
 from lingen_plugins.contracts import HubModel
@@ -319,9 +320,9 @@ def _base_end(job: Job, base: Base, pipe: VideoPipeline, progress: Progress) -> 
     last = job.grid.source(base.frames - 1)
     begin = _base_begin(job, base, pipe)
     fit = Fit(
-        name=base.fit, seen=seen_size(base.path), size=(job.timeline.width, job.timeline.height)
+        name=base.fit, seen=seen_size(base.file), size=(job.timeline.width, job.timeline.height)
     )
-    images = _images(job, base.path, fit, begin, last, progress)
+    images = _images(job, base.file, fit, begin, last, progress)
     return Latents(pipe.encode_video(images).cpu(), begin, whole=True)
 
 

@@ -26,9 +26,9 @@ _MOMENT = re.compile(rf"(?:(\d{{1,4}})h)?(?:(\d{{1,4}})m)?(?:{_NUMBER}s?)?", re.
 _CLOCK = re.compile(rf"(?:(\d{{1,4}}):)?(\d{{1,4}}):{_NUMBER}", re.ASCII)
 
 
-def parse_rate(value: float | str, name: str = "--fps") -> Fraction:
+def parse_rate(value: float | str) -> Fraction:
     """`24`, `29.97` or `24000/1001` as frames per second. Raises InvalidOptionError (2)."""
-    message = f"{name} must be a number from 1 to 240 such as 24 or 24000/1001, not {value!r}"
+    message = f"--fps must be a number from 1 to 240 such as 24 or 24000/1001, not {value!r}"
     try:
         rate = Fraction(str(value).strip()).limit_denominator(1001)
     except (ValueError, ZeroDivisionError) as error:
@@ -93,15 +93,13 @@ def frame_count(
             most = math.floor(MAX_SECONDS * rate)
             raise InvalidOptionError(f"--frames must be from 1 to {most}, not {frames}")
         return frames
-    length = default_seconds
-    if minutes is not None:
-        length = 60 * _in_units(minutes, "--minutes", 60)
-    elif seconds is not None:
-        length = _in_units(seconds, "--seconds", 1)
+    name, value = next(iter(given.items()), ("seconds", default_seconds))
+    unit = 60 if minutes is not None else 1
+    length = unit * _in_units(value, name, unit)
     if not 0 < length <= MAX_SECONDS:  # also refuses nan
-        name, value = next(iter(given.items()), ("seconds", length))
-        limit = MAX_SECONDS / 60 if minutes is not None else MAX_SECONDS
-        raise InvalidOptionError(f"{name} must be above 0 and at most {limit:g}, not {value}")
+        raise InvalidOptionError(
+            f"{name} must be above 0 and at most {MAX_SECONDS / unit:g}, not {value}"
+        )
     return max(1, round(Fraction(length) * rate))
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
+from lingen_cli.files.open_file import open_file
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import MAX_SECONDS
 from lingen_cli.inputs.prompts import check_prompt
 
@@ -113,9 +115,6 @@ class DrawnLayout(_Part):
 def read_layout(path: Path) -> DrawnLayout:
     """Read a layout file. Raises BadDataError (65) naming what is wrong with it,
     MissingInputError (66), PermissionDeniedError (77)."""
-    from lingen_cli.files.open_file import open_file
-    from lingen_cli.files.printable import printable
-
     with open_file(path) as file:
         data = file.read(_MAX_BYTES + 1)
     name = printable(path)

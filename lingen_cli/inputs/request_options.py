@@ -10,11 +10,15 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from typer.models import ArgumentInfo, ParameterInfo
+
 from lingen_cli.errors import BadDataError, InvalidOptionError
-from lingen_cli.inputs.request import REQUESTS, Option, Request, current_name
+from lingen_cli.inputs.request import REQUESTS, Request, current_name
 from lingen_models.sampling import params
 from lingen_models.spelling import did_you_mean
 
+_ALONE = frozenset({"overwrite", "no_metadata", "preview"})
+"""Options that a line of a batch cannot have."""
 _YES = frozenset({"true", "yes", "on", "1"})
 _NO = frozenset({"false", "no", "off", "0"})
 
@@ -29,7 +33,7 @@ class OptionField:
     kind: type
     optional: bool
     default: Any
-    option: Option
+    info: ParameterInfo
 
 
 def option_fields(request: Any) -> tuple[OptionField, ...]:
@@ -37,20 +41,17 @@ def option_fields(request: Any) -> tuple[OptionField, ...]:
     hints = get_type_hints(request, include_extras=True)
     found = []
     for one in fields(request):
-        option = next((part for part in get_args(hints[one.name])[1:] if _is_option(part)), None)
-        if option is None:
+        kind, *more = get_args(hints[one.name])
+        info = next((part for part in more if isinstance(part, ParameterInfo)), None)
+        if info is None:
             continue
-        kind = get_args(hints[one.name])[0]
         optional = get_origin(kind) in (Union, types.UnionType)
         if optional:
             kind = next(part for part in get_args(kind) if part is not type(None))
-        name = option.name or one.name
-        found.append(OptionField(one.name, name, kind, optional, one.default, option))
+        # Typer keeps the first name that an option is given where its default would be.
+        name = info.default.removeprefix("--") if isinstance(info.default, str) else one.name
+        found.append(OptionField(one.name, name, kind, optional, one.default, info))
     return tuple(found)
-
-
-def _is_option(part: object) -> bool:
-    return isinstance(part, Option)
 
 
 def takes_sampling(request: Any) -> bool:
@@ -68,7 +69,7 @@ def parse_request(command: str, values: Mapping[str, Any], folder: Path | None =
     if command not in REQUESTS:
         raise BadDataError(f"unknown command {command!r}: {', '.join(REQUESTS)}")
     request = REQUESTS[command]
-    known = {one.name: one for one in option_fields(request) if one.option.in_batch}
+    known = {one.name: one for one in option_fields(request) if one.name not in _ALONE}
     sampling = params.options() if takes_sampling(request) else {}
     found: dict[str, Any] = {}
     sampled: dict[str, Any] = {}
@@ -114,7 +115,7 @@ def _value(name: str, kind: type, value: Any, folder: Path | None = None) -> Any
         number = None
     if number is None or isinstance(value, bool) or (kind is int and float(value) != number):
         wanted = "a whole number" if kind is int else "a number"
-        raise InvalidOptionError(f"--{name.replace('_', '-')} must be {wanted}, not {value!r}")
+        raise InvalidOptionError(f"{option_name(name)} must be {wanted}, not {value!r}")
     return number
 
 
@@ -128,30 +129,29 @@ def _file(text: str, folder: Path | None) -> Path:
     return beside if os.path.lexists(beside) else path
 
 
-def option_name(field: OptionField) -> str:
-    """Name on a command line: `--last-image`."""
-    return "--" + field.name.replace("_", "-")
+def option_name(name: str) -> str:
+    """Name on a command line: `--last-image` of `last_image`."""
+    return "--" + name.replace("_", "-")
 
 
 def command_line(request: Request) -> list[str]:
     """The arguments that make a request, those that are not the defaults."""
-    arguments, positional = [], []
+    positional: list[str] = []
+    given: dict[str, Any] = {}
     for one in option_fields(type(request)):
         value = getattr(request, one.field)
         if one.default is not MISSING and value == one.default:
             continue
-        if one.option.positional:
+        if isinstance(one.info, ArgumentInfo):
             positional.append(str(value))
-        elif one.kind is bool:
-            name = option_name(one)
-            arguments.append(name if value else name.replace("--", "--no-", 1))
+        else:
+            given[one.name] = value
+    given |= {k: v for k, v in getattr(request, "sampling", {}).items() if v is not None}
+    arguments = []
+    for name, value in given.items():
+        if isinstance(value, bool):
+            arguments.append(option_name(name if value else f"no_{name}"))
         else:
             for each in value if isinstance(value, list) else [value]:
-                arguments += [option_name(one), str(each)]
-    for name, value in getattr(request, "sampling", {}).items():
-        option = "--" + name.replace("_", "-")
-        if isinstance(value, bool):
-            arguments.append(option if value else option.replace("--", "--no-", 1))
-        elif value is not None:
-            arguments += [option, str(value)]
+                arguments += [option_name(name), str(each)]
     return [*positional, *arguments]

@@ -63,15 +63,14 @@ class CacheLimit:
     prune: int
 
 
-NO_CACHE = CacheLimit(store=0, prune=0)
-
-
 @dataclass(frozen=True)
 class SamplingOverrides:
     """Fields of `SamplingParams` that were set, and the option, variable or file of each."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
+    draws_seed: bool = False
+    """The command line asks for another seed than before, whatever it is."""
 
     def on(self, base: SamplingParams) -> SamplingParams:
         """`base` with what was set."""
@@ -161,7 +160,7 @@ def load(flags: Mapping[str, Any] | None = None, start: Path | None = None) -> L
     project = nearest_file(start or Path.cwd())
     if project is not None and project != user:
         layers.append((_read(project, confined=True), str(project)))
-    layers += [({name: value}, variable) for name, variable, value in _environment()]
+    layers += _environment()
     layers += _given(flags or {})
     for layer, source in layers:
         merged.update(layer)
@@ -185,7 +184,7 @@ def sampling_given(flags: Mapping[str, Any]) -> SamplingOverrides:
             if value is not None:
                 name = params.options()[option]
                 values[name], sources[name] = value, source
-    return SamplingOverrides(values, sources)
+    return SamplingOverrides(values, sources, str(flags.get("seed")) == str(RANDOM))
 
 
 def _given(flags: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str]]:
@@ -226,8 +225,6 @@ def nearest_file(start: Path) -> Path | None:
 
 
 def _is_trusted(path: Path, start: Path) -> bool:
-    if not hasattr(os, "geteuid"):
-        return True
     return path.stat().st_uid in (os.geteuid(), 0, start.stat().st_uid)
 
 
@@ -264,21 +261,19 @@ def _read(path: Path, *, confined: bool) -> dict[str, Any]:
     return checked
 
 
-def _environment() -> list[tuple[str, str, Any]]:
-    """(field, variable, checked value) for every `LINGEN_*` that sets a field."""
-    found = []
+def _environment() -> list[tuple[Mapping[str, Any], str]]:
+    """Checked values of every `LINGEN_*` that sets a field, and the variables."""
+    found: list[tuple[Mapping[str, Any], str]] = []
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
-    for variable in sorted(os.environ):
+    for variable, value in sorted(os.environ.items()):
         if not variable.startswith(PREFIX):
             continue
-        if variable in known and not os.environ[variable].strip():
-            continue  # empty is not set: what a shell or a container gives for a missing one
-        if variable in known:
-            name, value = known[variable], os.environ[variable]
+        if variable not in known:
+            if close := nearest(variable, known, cutoff=0.85):
+                raise InvalidOptionError(f"unknown variable {variable}; did you mean {close!r}?")
+        elif value.strip():  # empty is not set: what a shell or a container gives for a missing one
             bad = partial(_wrong, variable)
-            found.append((name, variable, _check({name: value}, bad, strict=False)[name]))
-        elif close := nearest(variable, known, cutoff=0.85):
-            raise InvalidOptionError(f"unknown variable {variable}; did you mean {close!r}?")
+            found.append((_check({known[variable]: value}, bad, strict=False), variable))
     return found
 
 
@@ -293,7 +288,10 @@ def _check(
 
     `strict` refuses a string where a number belongs (TOML has both); a variable is always a string.
     """
-    plain = {key: Path(v) if _is_folder(key, v) else v for key, v in values.items()}
+    plain = {
+        key: Path(value) if key in _FOLDER_KEYS and isinstance(value, str) else value
+        for key, value in values.items()
+    }
     if str(plain.get("seed")) == str(RANDOM):
         plain["seed"] = None
     try:
@@ -306,10 +304,6 @@ def _check(
         )
         raise bad(key, f"{why}, not {_shown(first['input'])}") from error
     return {key: getattr(settings, key) for key in values}
-
-
-def _is_folder(key: str, value: object) -> bool:
-    return key in _FOLDER_KEYS and isinstance(value, str)
 
 
 def _shown(value: object) -> str:

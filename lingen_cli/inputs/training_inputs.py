@@ -10,11 +10,12 @@ from lingen_cli.errors import MissingInputError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 from lingen_models.spelling import did_you_mean
+from lingen_plugins.registry import Registry
+from lingen_training.shipped import shipped_recipes
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.prepared_folder import PreparedFolder
     from lingen_cli.datasets.video_folder import VideoFolder
-    from lingen_plugins.registry import Registry
 
 _SHOWN_PROBLEMS = 5
 
@@ -42,8 +43,6 @@ def footage_of(folder: Path, *, quiet: bool = False) -> VideoFolder | PreparedFo
 def find_recipe(given: Path) -> Path:
     """The file of a recipe, which may be named as one of those that are shipped. Raises
     MissingInputError (66)."""
-    from lingen_training.shipped import shipped_recipes
-
     if given.is_file():
         return given
     known = shipped_recipes()

@@ -1,29 +1,25 @@
-"""Files of weights that users give beside a model: a path, or `owner/name[@revision][/FILE]`."""
+"""Files of weights that users give beside a model: a path, or `owner/name[@revision][/FILE]`; of a
+LoRA, its scale may stand behind a colon."""
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
+from lingen_cli.errors import BadDataError, InvalidOptionError, MissingInputError, NotAvailableError
+from lingen_cli.zoo.load_model import Lora, WeightFile
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.hub.weight_formats import MAGIC, SUFFIX
 from lingen_plugins.hub_cache import cached_snapshot
 
+MOST_SCALE = 100.0
+_LORA_SUFFIX = ".safetensors"
+_SCALED = re.compile(r"(.+?)(?::([+-]?[0-9.eE+-]+))?")
 _REPOSITORY = re.compile(
     r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?"
     r"((?:/[\w.-]+)*/[\w.-]+\.(?:safetensors|gguf))?"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightFile:
-    """A file of weights, and the place that its name stands for."""
-
-    name: str
-    """Its file, absolute, or `owner/name@commit/FILE`."""
-    path: Path
-    sha256: str
 
 
 def find_denoiser(name: str, sha256: str | None = None) -> WeightFile:
@@ -35,14 +31,37 @@ def find_denoiser(name: str, sha256: str | None = None) -> WeightFile:
     return found
 
 
+def parse_lora(text: str) -> Lora:
+    """Find the LoRA that an option names.
+
+    Raises InvalidOptionError (2), and as `find_file`.
+    """
+    found = _SCALED.fullmatch(text)
+    if found is None:
+        raise InvalidOptionError(f"--lora must be FILE, or FILE:SCALE, not {text[:60]!r}")
+    try:
+        scale = 1.0 if found[2] is None else float(found[2])
+    except ValueError:
+        scale = math.nan
+    if not abs(scale) <= MOST_SCALE:  # nan, too
+        raise InvalidOptionError(
+            f"--lora: a scale is a number from {-MOST_SCALE:g} to {MOST_SCALE:g}, not {found[2]!r}"
+        )
+    return find_lora(found[1], scale)
+
+
+def find_lora(name: str, scale: float, sha256: str | None = None) -> Lora:
+    """Find a LoRA by its name, that of a recipe by its sum as well. Raises as `find_file`."""
+    one = find_file(name, "LoRA", _LORA_SUFFIX, sha256)
+    return Lora(**vars(one), scale=scale)
+
+
 def find_file(name: str, what: str, suffix: str, sha256: str | None = None) -> WeightFile:
     """Find a file; `what` says what it is, `sha256` what it was in a recipe.
 
     Raises MissingInputError (66), BadDataError (65: several files, another kind, or another file
     than that of the recipe), NotAvailableError (69: a repository that was not downloaded).
     """
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     path, repository = Path(name).expanduser().absolute(), _REPOSITORY.fullmatch(name)
     full = str(path)
     if not path.is_file() and repository is not None:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError, OutOfMemory
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.plugin_errors import DoesNotFitError, MissingFolderError, NotHereError
 
 
@@ -14,8 +15,6 @@ def found() -> Iterator[None]:
     """Inside, a part that is missing raises MissingInputError (66), a package or weights that this
     machine lacks NotAvailableError (69), files that cannot be used BadDataError (65), and weights
     that a card is too small for OutOfMemory (71)."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     try:
         yield
     except MissingFolderError as error:

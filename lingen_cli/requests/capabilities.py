@@ -11,6 +11,7 @@ from pathlib import Path
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.prompts import check_prompt
+from lingen_cli.inputs.request_options import option_name
 from lingen_cli.inputs.settings import SamplingOverrides
 from lingen_cli.requests.edits import Added, Edit, Retaken, Sampled
 from lingen_models.sampling.params import SamplingParams, options
@@ -39,17 +40,16 @@ def params_of(
     model: ModelVariant | HubModel, seed: int = 0, planned: bool = False
 ) -> SamplingParams:
     """Sampling parameters of `model` where nothing else is said; `planned`: with a layout."""
-    params = SamplingParams(
-        steps=model.steps,
-        guidance_scale=model.guidance,
-        sampler=model.sampler if isinstance(model, ModelVariant) else SCHEDULER.name,
-        negative_prompt="" if isinstance(model, ModelVariant) else model.negative_prompt,
-        shift=0.0 if isinstance(model, ModelVariant) else model.shift,
-        seed=seed,
+    params = SamplingParams(steps=model.steps, guidance_scale=model.guidance, seed=seed)
+    if isinstance(model, ModelVariant):
+        more = model.planned_sampling if planned else {}
+        return replace(params, **{"sampler": model.sampler, **more})
+    return replace(
+        params,
+        sampler=SCHEDULER.name,
+        negative_prompt=model.negative_prompt,
+        shift=model.shift,
     )
-    if planned and isinstance(model, ModelVariant):
-        params = replace(params, **model.planned_sampling)
-    return params
 
 
 def plans_prompts(
@@ -133,16 +133,13 @@ def check_edits(
             raise InvalidOptionError(f"{model.name} cannot make a part of a video anew")
         if edit.cut and model.needs:
             raise InvalidOptionError(f"{model.name} begins with an image: no shot can be cut to")
-        if edit.windows is not None and "last_image" in (images or ()):
-            raise InvalidOptionError(
-                f"{model.name} ends in an image only in one piece: leave out --last-image, or "
-                f"make at most {model.trained_seconds:.4g} s"
-            )
-        if edit.windows is not None and "video" in (images or ()):
-            raise InvalidOptionError(
-                f"{model.name} is made from a video only in one piece: leave out --video, or make "
-                f"at most {model.trained_seconds:.4g} s"
-            )
+        whole = {"last_image": "ends in an image", "video": "is made from a video"}
+        for name, what in whole.items():
+            if edit.windows is not None and name in (images or ()):
+                raise InvalidOptionError(
+                    f"{model.name} {what} only in one piece: leave out {option_name(name)}, or "
+                    f"make at most {model.trained_seconds:.4g} s"
+                )
         if edit.crossfade:
             raise InvalidOptionError(f"{model.name} cannot fade prompts: leave out --crossfade")
         if model.windows is None:
@@ -188,7 +185,7 @@ def check_video(model: ModelVariant | HubModel, video: object) -> None:
 def _check_images(model: HubModel, given: Collection[str]) -> None:
     check_video(model, True if "video" in given else None)
     for name in IMAGES:
-        option = f"--{name.replace('_', '-')}"
+        option = option_name(name)
         if name in given and name not in model.images:
             what = "such image" if model.images else "images"
             raise InvalidOptionError(f"{model.name} takes no {what}: leave out {option}")

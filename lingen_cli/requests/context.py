@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,11 +39,10 @@ class Context:
             own_denoisers=own_denoisers,
         )
 
-    def check_packages(self, quantize: str | None, denoisers: Sequence[object]) -> None:
+    def check_packages(self, formats: WeightFormats) -> None:
         """Raise NotAvailableError (69) where weights in a format need a package that is missing; a
         plan needs none."""
-        files = tuple(Path() for _ in denoisers)
-        missing = lacking(WeightFormats(quantize=quantize, denoisers=files))
+        missing = lacking(formats)
         if self.needs_weights and missing is not None:
             raise NotAvailableError(missing)
 

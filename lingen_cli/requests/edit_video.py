@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,13 @@ from lingen_cli.files.printable import printable
 from lingen_cli.inputs.frame_rates import parse_moment
 from lingen_cli.inputs.request import (
     BranchRequest,
-    EditRequest,
     ExtendRequest,
+    LongerRequest,
     RetakeRequest,
 )
+from lingen_cli.inputs.settings import sampling_given
 from lingen_cli.media.metadata import read_recipe
+from lingen_cli.media.probe import fingerprint
 from lingen_cli.requests.capabilities import (
     check_edits,
     defaults_for,
@@ -29,7 +30,7 @@ from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
 from lingen_cli.requests.external_video import extend_external
 from lingen_cli.requests.job import Job, Origin
-from lingen_cli.requests.new_part import Length, NewPart, more_frames
+from lingen_cli.requests.new_part import check_crossfade, more_frames
 from lingen_cli.requests.new_video import random_seed
 from lingen_cli.requests.read_recipe import (
     Changes,
@@ -46,37 +47,33 @@ def extend(request: ExtendRequest, context: Context) -> Job:
 
     Raises as `Finished`, and InvalidOptionError (2).
     """
-    part = NewPart.of(request)
+    check_crossfade(request)
     if read_recipe(request.video) is None:
-        return extend_external(request, part, context)
+        return extend_external(request, context)
     recipe = recipe_from_video(request.video)
     if why := _change(request.video, recipe):
         context.progress.warn(
             f"{printable(request.video)} was changed since lingen made it ({why}): "
             "it is continued from its pixels"
         )
-        return extend_external(request, part, context, before=recipe)
+        return extend_external(request, context, before=recipe)
     for option in ("size", "model", "fit"):
         if getattr(request, option) is not None:
             raise InvalidOptionError(f"--{option} has no effect here: a lingen video keeps its own")
-    length = Length.of(request, context)
-    return _edited(request, context, "longer", lambda one: one.extend(length, part))
+    return Finished(request, context, "longer").extend(request)
 
 
 def branch(request: BranchRequest, context: Context) -> Job:
     """The job of the beginning of a video and something else after it. Raises as `extend`."""
-    part, length = NewPart.of(request), Length.of(request, context)
+    check_crossfade(request)
     _refuse_changed(request.video)
-    return _edited(request, context, "branch", lambda one: one.branch(request.at, length, part))
+    return Finished(request, context, "branch").branch(request)
 
 
 def retake(request: RetakeRequest, context: Context) -> Job:
     """The job of a video of which a stretch is made anew. Raises as `extend`."""
-    part = NewPart.of(request)
     _refuse_changed(request.video)
-    return _edited(
-        request, context, "retake", lambda one: one.retake(request.begin, request.end, part)
-    )
+    return Finished(request, context, "retake").retake(request)
 
 
 def _change(video: Path, recipe: Recipe) -> str:
@@ -95,56 +92,43 @@ def _refuse_changed(video: Path) -> None:
         )
 
 
-def _edited(
-    request: EditRequest, context: Context, name: str, edit: Callable[[Finished], Job]
-) -> Job:
-    """The job that an edit of a finished video makes; tells what has changed since."""
-    finished = Finished(request.video, Changes.of(request, context), context, name)
-    job = edit(finished)
-    for difference in differences(finished.recipe, job):
-        context.progress.warn(difference)
-    return job
-
-
 class Finished:
-    """A video that lingen made, with what is needed to go on with it.
+    """A video that lingen made, with what is needed to go on with it as a request says.
 
     Raises MissingInputError (66), BadDataError (65: not a video, not made by lingen), and what
     `prepare_again` raises.
     """
 
-    def __init__(self, video: Path, changes: Changes, context: Context, name: str) -> None:
-        from lingen_cli.media.probe import fingerprint
-
-        self.video = video
-        self._fingerprint = fingerprint(video)
-        self.registry = context.registry
-        self.recipe: Recipe = recipe_from_video(video)
-        stem = f"{video.stem}-{name}"
+    def __init__(
+        self, request: ExtendRequest | BranchRequest | RetakeRequest, context: Context, name: str
+    ) -> None:
+        self.context, self.video, self.prompt = context, request.video, request.prompt
+        self.sampling = sampling_given(request.sampling)
+        self._fingerprint = fingerprint(self.video)
+        self.recipe = recipe_from_video(self.video)
+        changes, stem = Changes.of(request), f"{self.video.stem}-{name}"
         job = prepare_again(self.recipe, changes, context, stem=stem, read_image=False)
-        sound = sound_again(video, self.recipe, context)
+        sound = sound_again(self.video, self.recipe, context)
         self.job = replace(job, output=replace(job.output, sound=sound))
 
-    def extend(self, length: Length, part: NewPart) -> Job:
+    def extend(self, request: ExtendRequest) -> Job:
         """The video, longer. Raises InvalidOptionError and UnknownNameError (2)."""
-        frames = more_frames(
-            length, self.job.timeline.frames, self.job.timeline.rate, self._foreign
-        )
-        return self._with(self._added(part, frames), part=part, copy=True)
+        return self._with(self._added(request, self.job.timeline.frames), copy=True)
 
-    def branch(self, at: str, length: Length, part: NewPart) -> Job:
-        """The video up to `at`, and something else after it. Raises as `extend`."""
-        keep = self._frame("--at", at)
+    def branch(self, request: BranchRequest) -> Job:
+        """The video up to a moment, and something else after it. Raises as `extend`."""
+        keep = self._frame("--at", request.at)
         self._check_made("--at", keep - 1)
         if not 1 <= keep < self.job.timeline.frames:
             raise InvalidOptionError(
-                f"--at must be inside the video's {self.job.timeline.seconds:g} s, not {at!r}"
+                f"--at must be inside the video's {self.job.timeline.seconds:g} s, "
+                f"not {request.at!r}"
             )
-        frames = more_frames(length, keep, self.job.timeline.rate, self._foreign)
-        return self._with(Dropped(keep=keep), self._added(part, frames), part=part, copy=False)
+        return self._with(Dropped(keep=keep), self._added(request, keep), copy=False)
 
-    def retake(self, begin: str, end: str | None, part: NewPart) -> Job:
-        """The video with the stretch from `begin` to `end` (or its end) made anew."""
+    def retake(self, request: RetakeRequest) -> Job:
+        """The video with a stretch made anew. Raises as `extend`."""
+        begin, end, given = request.begin, request.end, self.sampling
         first = self._frame("--from", begin)
         last = self.job.timeline.frames if end is None else self._frame("--to", end)
         if not 0 <= first < last <= self.job.timeline.frames:
@@ -153,19 +137,19 @@ class Finished:
                 f"{self.job.timeline.seconds:g} s, not {begin!r} to {end!r}"
             )
         self._check_made("--from", first)
-        edit = Retaken(begin=first, frames=last - first, **self._inputs(part, again=True))
-        if part.draws_seed or "seed" in part.sampling.values or part.prompt is not None:
-            return self._with(edit, part=part, copy=False)
+        edit = Retaken(begin=first, frames=last - first, **self._inputs(again=True))
+        if given.draws_seed or "seed" in given.values or self.prompt is not None:
+            return self._with(edit, copy=False)
         # The old seed would give the old part.
-        edit = edit.sampled_with(seed=random_seed())
-        job = self._with(edit, part=part, copy=False)
+        job = self._with(edit.sampled_with(seed=random_seed()), copy=False)
         return replace(job, timeline=replace(job.timeline, draws_seeds=True))
 
-    def _with(self, *edits: Edit, part: NewPart, copy: bool) -> Job:
+    def _with(self, *edits: Edit, copy: bool) -> Job:
+        """The job with these edits; tells what has changed since the video was made."""
         before, recipe = self.job, self.recipe
         if len(before.timeline.edits) + len(edits) > MAX_EDITS:
             raise BadDataError(f"{self.video} was edited {MAX_EDITS} times; begin with a new video")
-        whole, sources = (*before.timeline.edits, *edits), part.sampling.sources
+        whole, sources = (*before.timeline.edits, *edits), self.sampling.sources
         check_edits(before.model.variant, whole, before.timeline.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
@@ -179,37 +163,48 @@ class Finished:
         timeline = replace(
             before.timeline,
             edits=whole,
-            samplers=samplers_of(self.registry, before.model.variant, whole),
+            samplers=samplers_of(self.context.registry, before.model.variant, whole),
             origin=origin,
-            draws_seeds=before.timeline.draws_seeds or part.draws_seed,
+            draws_seeds=before.timeline.draws_seeds or self.sampling.draws_seed,
         )
-        return replace(before, timeline=timeline, output=replace(before.output, beside=self.video))
+        job = replace(before, timeline=timeline, output=replace(before.output, beside=self.video))
+        for difference in differences(recipe, job):
+            self.context.progress.warn(difference)
+        return job
 
-    def _added(self, part: NewPart, frames: int) -> Added:
-        return Added(frames=frames, crossfade=part.crossfade, **self._inputs(part))
+    def _added(self, request: LongerRequest, before: int) -> Added:
+        """The new part, behind `before` frames that are there."""
+        frames = more_frames(
+            request,
+            self.context.settings.seconds,
+            before,
+            self.job.timeline.rate,
+            self._foreign,
+        )
+        return Added(frames=frames, crossfade=request.crossfade, **self._inputs())
 
-    def _inputs(self, part: NewPart, again: bool = False) -> dict[str, Any]:
+    def _inputs(self, again: bool = False) -> dict[str, Any]:
         """What a new part is sampled with; `again`: in the place of what is there."""
-        last = next(one for one in reversed(self.job.timeline.edits) if isinstance(one, Sampled))
         model = self.job.model
-        prompt = last.prompt if part.prompt is None else prompt_for(model.variant, part.prompt)
+        last = next(one for one in reversed(self.job.timeline.edits) if isinstance(one, Sampled))
+        prompt = last.prompt if self.prompt is None else prompt_for(model.variant, self.prompt)
         sampling = overridden(
-            defaults_for(model.variant, last.sampling, self._plans(prompt, part, again)),
-            part.sampling,
+            defaults_for(model.variant, last.sampling, self._plans(prompt, again)),
+            self.sampling,
             model.variant,
         )
-        if part.draws_seed:
+        if self.sampling.draws_seed:
             sampling = replace(sampling, seed=random_seed())
         return {"prompt": prompt, "sampling": sampling, "windows": model.variant.windows}
 
-    def _plans(self, prompt: str, part: NewPart, again: bool) -> bool:
+    def _plans(self, prompt: str, again: bool) -> bool:
         """Tell whether the layout of a new part is planned; of one that is made `again`, only
         where the prompt stays."""
         job = self.job
         parts = [one for one in job.timeline.edits if isinstance(one, Sampled)]
         if job.timeline.base is not None or job.timeline.last_image is not None:
             return False
-        if not part.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
+        if not self.sampling.values.get("plan_layout", parts[-1].sampling.plan_layout):
             return False
         if again and prompt != parts[-1].prompt:
             return False

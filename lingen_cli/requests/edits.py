@@ -22,10 +22,14 @@ _NEVER_LEFT_OUT = ("steps", "guidance_scale", "sampler", "seed")
 """Sampling parameters that every recipe has; later ones may be missing, and are as they were."""
 
 
-class Sampled(BaseModel):
-    """A part of a video that is sampled with one prompt and one seed."""
+class Record(BaseModel):
+    """A part of a recipe: read from a file, or made of a record of a job with the same names."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
+
+
+class Sampled(Record):
+    """A part of a video that is sampled with one prompt and one seed."""
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)
     sampling: SamplingParams
@@ -86,10 +90,8 @@ class Retaken(Sampled):
         return self.begin + self.frames
 
 
-class Dropped(BaseModel):
+class Dropped(Record):
     """Everything after the first `keep` frames is dropped."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["cut"] = "cut"
     keep: int = Field(ge=1, le=MAX_FRAMES)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import ExtendRequest
-from lingen_cli.inputs.settings import load
+from lingen_cli.inputs.settings import load, sampling_given
+from lingen_cli.media.images.resize import FitName, canvas_size, crop_size
+from lingen_cli.media.probe import ForeignVideo, examine, fingerprint
+from lingen_cli.media.writer import check_encoder
 from lingen_cli.requests.capabilities import (
     check_edits,
     defaults_for,
@@ -20,26 +22,19 @@ from lingen_cli.requests.capabilities import (
 )
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import Added
-from lingen_cli.requests.job import Base, Job, Output, Runtime, Timeline
-from lingen_cli.requests.new_part import Length, NewPart, more_frames
+from lingen_cli.requests.job import Job, Output, Runtime, Timeline
+from lingen_cli.requests.new_part import more_frames
 from lingen_cli.requests.new_video import check_device, parse_size, random_seed
-from lingen_cli.requests.read_recipe import Changes
-from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Recipe
+from lingen_cli.requests.recipe import MAX_BASE_FRAMES, Base, Recipe
+from lingen_cli.terminal.progress import Progress
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import HubModel
 
-if TYPE_CHECKING:
-    from lingen_cli.media.images.resize import FitName
-    from lingen_cli.media.probe import ForeignVideo
-    from lingen_cli.terminal.progress import Progress
-
 FITS: tuple[FitName, ...] = ("stretch", "pad", "crop")
 
 
-def extend_external(
-    request: ExtendRequest, part: NewPart, context: Context, before: Recipe | None = None
-) -> Job:
+def extend_external(request: ExtendRequest, context: Context, before: Recipe | None = None) -> Job:
     """The job of a video made longer, in its own size and at its own rate.
 
     One that lingen made, and somebody changed, has a recipe `before`: prompt, model and sampling
@@ -48,31 +43,27 @@ def extend_external(
     The model sees it at the size that is set, or at one of the same proportions with about as many
     pixels as the model was trained with. Raises what `examine` and `new_video` raise.
     """
-    from lingen_cli.media.images.resize import canvas_size, crop_size
-    from lingen_cli.media.probe import examine, fingerprint
-    from lingen_cli.media.writer import check_encoder
-
-    video, registry, changes = request.video, context.registry, Changes.of(request, context)
-    model, weights, given = request.model, changes.weights, part.prompt
+    video, registry = request.video, context.registry
+    model, weights, given = request.model, request.weights, request.prompt
     if before is not None:
         given = before.last.prompt if given is None else given
         model = before.model if model is None else model
         if weights is None and model == before.model and before.weights_folder is not None:
             weights = Path(before.weights_folder)
-    flags = {"size": request.size, "model": model}
-    loaded, length = load(flags | dict(request.sampling)), Length.of(request, context)
+    flags = {"size": request.size, "model": model, "preview": request.preview}
+    loaded = load(flags | dict(request.sampling))
+    settings, options = loaded.values, sampling_given(request.sampling)
     if given is None:
         raise InvalidOptionError(
             "lingen did not make this video: say with --prompt what it shows and what follows"
         )
-    settings = loaded.values
     fit = request.fit or "stretch"
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = context.model(settings.model, changes.weights or settings.weights)
+    variant = context.model(settings.model, request.weights or settings.weights)
     prompt = prompt_for(variant, given)
-    step = side_step(registry, variant, changes.weights or settings.weights)
+    step = side_step(registry, variant, request.weights or settings.weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:
@@ -93,7 +84,7 @@ def extend_external(
     if found.frames > MAX_BASE_FRAMES:
         raise BadDataError(f"{video} has more than {MAX_BASE_FRAMES} frames")
     base = Base(
-        path=video.absolute(),
+        path=str(video.absolute()),
         fingerprint=fingerprint(video),
         frames=found.frames,
         width=width,
@@ -104,11 +95,11 @@ def extend_external(
     sampling = overridden(params_of(variant, random_seed()), loaded.sampling, variant)
     if before is not None and before.model == variant.name:
         again = defaults_for(variant, before.last.sampling, planned=False)
-        sampling = overridden(replace(again, seed=random_seed()), part.sampling, variant)
+        sampling = overridden(replace(again, seed=random_seed()), options, variant)
     edit = Added(
         prompt=prompt,
         sampling=sampling,
-        frames=more_frames(length, found.frames, found.rate, found.frames),
+        frames=more_frames(request, settings.seconds, found.frames, found.rate, found.frames),
         windows=variant.windows,
     )
     if variant.windows is None:
@@ -116,7 +107,7 @@ def extend_external(
     if isinstance(variant, HubModel) and not variant.from_pixels:
         raise InvalidOptionError(f"{variant.name} goes on only with videos that it made itself")
     check_edits(variant, (edit,), found.rate, sources=loaded.sampling.sources)
-    if changes.accept_license and isinstance(variant, HubModel):
+    if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     stem = f"{video.stem}-longer"
     return Job(
@@ -128,20 +119,20 @@ def extend_external(
             height=canvas[1],
             base=base,
             image=None,
-            draws_seeds="seed" not in (loaded if before is None else part).sampling.values,
+            draws_seeds="seed" not in (loaded.sampling if before is None else options).values,
         ),
         model=context.locate(settings.model, weights or settings.weights),
         runtime=Runtime(
-            device=check_device(changes.device or settings.device),
-            cache=changes.cache,
-            preview=changes.preview,
-            offload=changes.offload,
+            device=check_device(request.device or settings.device),
+            cache=loaded.cache,
+            preview=settings.preview,
+            offload=settings.offload,
         ),
         output=Output(
-            destination=destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite),
+            destination=destination(request.output, Path(), stem=stem, overwrite=request.overwrite),
             crf=settings.crf,
             encoder_preset=settings.encoder_preset,
-            beside=base.path,
+            beside=base.file,
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,15 +17,13 @@ from lingen_cli.zoo.locate import LocatedModel
 from lingen_plugins.contracts import WeightFormats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import numpy as np
 
-    from lingen_cli.inputs.loras import Lora
-    from lingen_cli.inputs.weight_files import WeightFile
     from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
+    from lingen_cli.requests.recipe import Base
+    from lingen_cli.zoo.load_model import Lora, WeightFile
     from lingen_plugins.contracts import Sampler
 
 _BYTES_PER_PIXEL = 0.2
@@ -54,24 +53,6 @@ class GivenVideo:
     size: tuple[int, int]
     """Width and height as seen, in pixels."""
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Base:
-    """A video that lingen did not make, with which a video begins."""
-
-    path: Path
-    fingerprint: str
-    """Of its size and of its first and last bytes."""
-    frames: int
-    """Frames that are taken over from it, at the rate of the job."""
-    width: int
-    """Of the whole video, in pixels; the model works at the job's own size."""
-    height: int
-    fit: FitName
-    """How its images come to the model's size."""
-    headers: int
-    """Number of the new part's parameter sets where its packets are copied; 0: encoded again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +148,7 @@ class Timeline:
         found = self.parts
         if self.base is not None:
             end = self.base.frames / self.rate
-            found = [(Fraction(0), end, self.base.path.stem), *found]
+            found = [(Fraction(0), end, self.base.file.stem), *found]
         return found if len(found) > 1 else []
 
     def chapters_after(self, old: Sequence[Chapter], beside: Path | None) -> list[Chapter]:
@@ -194,7 +175,7 @@ class Timeline:
         if self.origin is not None:
             cuts = (edit.keep for edit in self.pending if isinstance(edit, Dropped))
             return min([self.frames_before, *cuts])
-        if self.base is not None and self.base.path == beside:
+        if self.base is not None and self.base.file == beside:
             return self.base.frames
         return self.frames
 
@@ -215,7 +196,7 @@ class Timeline:
         """The video whose first frames are kept."""
         if self.origin is not None and self.origin.copy:
             return self.origin.path
-        return None if self.base is None else self.base.path
+        return None if self.base is None else self.base.file
 
     @property
     def pending(self) -> tuple[Edit, ...]:
@@ -315,7 +296,7 @@ class Job:
         """Tell whether the video takes the place of the one that it goes on with."""
         timeline, path = self.timeline, self.output.destination.path
         old = timeline.base if timeline.origin is None else timeline.origin
-        return old is not None and path is not None and _place(old.path) == _place(path)
+        return old is not None and path is not None and _place(Path(old.path)) == _place(path)
 
     @property
     def grid(self) -> Grid:
@@ -330,7 +311,7 @@ class Job:
         quality = 2 ** max(0.0, (18 - self.output.crf) / 6)
         frames, base, old = self.timeline.frames, self.timeline.base, 0
         if base is not None and base.headers:
-            frames, old = frames - base.frames, base.path.stat().st_size
+            frames, old = frames - base.frames, base.file.stat().st_size
         width, height = self.timeline.size
         pixels = frames * width * height
         return _CONTAINER_BYTES + old + int(pixels * _BYTES_PER_PIXEL * quality)

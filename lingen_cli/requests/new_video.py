@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import secrets
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.names import slug
 from lingen_cli.inputs.frame_rates import frame_count, parse_rate
 from lingen_cli.inputs.layout_file import read_layout
-from lingen_cli.inputs.loras import parse_lora
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.settings import load
-from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.inputs.story import Shot, read_story
+from lingen_cli.inputs.weight_files import find_denoiser, parse_lora
 from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,
@@ -43,10 +41,8 @@ from lingen_cli.requests.job import (
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.load_model import check_loras
 from lingen_cli.zoo.locate import side_step
-from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
-
-if TYPE_CHECKING:
-    from lingen_cli.inputs.story import Shot
+from lingen_models.checkpoints.safetensors import sha256_file
+from lingen_plugins.contracts import IMAGES, HubModel
 
 MAX_SIDE = 2048
 _RANDOM_SEEDS = 2**31
@@ -65,10 +61,14 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loaded, registry = load(flags | dict(request.sampling)), context.registry
     settings = loaded.values
     shots = [] if request.story is None else _shots(request, request.story)
-    given_prompt = shots[0].prompt if shots else _prompt_of(request)
+    if not shots and request.prompt is None:
+        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
     variant = context.model(settings.model, settings.weights)
-    shots = [replace(one, prompt=_of_line(variant, one)) for one in shots]
-    prompt = shots[0].prompt if shots else prompt_for(variant, given_prompt)
+    for place, one in enumerate(shots):
+        name = f"line {one.line} of the story: prompt"
+        shots[place] = replace(one, prompt=prompt_for(variant, one.prompt, name=name))
+    prompts = [one.prompt for one in shots] or [prompt_for(variant, request.prompt or "")]
+    prompt = prompts[0]
     rate = parse_rate(variant.fps if settings.fps is None else settings.fps)
     check_video(variant, request.video)
     video = None if request.video is None else given_video(request.video)
@@ -88,7 +88,6 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
         check_covered(video, frames, rate)
     size = variant.size if settings.size is None else settings.size
     width, height = parse_size(size, side_step(registry, variant, settings.weights))
-    prompts = [shot.prompt for shot in shots] or [prompt]
     planned = (
         loaded.sampling.values.get("plan_layout", True)
         and request.last_image is None
@@ -118,7 +117,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     loras = tuple(parse_lora(one) for one in request.lora or ())
     check_formats(variant, request.quantize, request.denoiser or (), settings.offload)
     denoisers = tuple(find_denoiser(one) for one in request.denoiser or ())
-    context.check_packages(request.quantize, denoisers)
+    weights = WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize)
+    context.check_packages(weights.formats)
     if request.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     model = context.locate(settings.model, settings.weights, own_denoisers=not denoisers)
@@ -142,7 +142,7 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
             draws_seeds="seed" not in loaded.sampling.values,
         ),
         model=model,
-        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=request.quantize),
+        weights=weights,
         runtime=Runtime(
             device=settings.device,
             cache=loaded.cache,
@@ -160,16 +160,8 @@ def new_video(request: GenerateRequest, context: Context) -> Job:
     )
 
 
-def _prompt_of(request: GenerateRequest) -> str:
-    if request.prompt is None:
-        raise InvalidOptionError("say what the video shows: a PROMPT, or --story FILE")
-    return request.prompt
-
-
 def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
     """The shots of the story; nothing else may say what they say."""
-    from lingen_cli.inputs.story import read_story
-
     others = {
         "a PROMPT": request.prompt,
         "--minutes": request.minutes,
@@ -182,11 +174,6 @@ def _shots(request: GenerateRequest, story: Path) -> list[Shot]:
         if value is not None:
             raise InvalidOptionError(f"--story says what is shown and when; leave out {name}")
     return read_story(story)
-
-
-def _of_line(variant: ModelVariant | HubModel, shot: Shot) -> str:
-    """The prompt of a shot as a model reads it."""
-    return prompt_for(variant, shot.prompt, name=f"line {shot.line} of the story: prompt")
 
 
 def _later(first: Added, shot: Shot, rate: Fraction, windows: tuple[int, int] | None) -> Added:
@@ -241,7 +228,6 @@ def check_covered(video: GivenVideo | None, frames: int, rate: Fraction) -> None
 def given_video(path: Path) -> GivenVideo:
     """Look at a video that another is made from. Raises as `open_video` does."""
     from lingen_cli.media.probe import examine
-    from lingen_models.checkpoints.safetensors import sha256_file
 
     found = examine(path)
     return GivenVideo(
@@ -257,5 +243,4 @@ def given_image(path: Path, width: int, height: int) -> GivenImage:
     from lingen_cli.media.images.image_files import fit_image, read_image
 
     pixels = fit_image(read_image(path), width, height)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return GivenImage(path=path.absolute(), sha256=digest, pixels=pixels)
+    return GivenImage(path=path.absolute(), sha256=sha256_file(path), pixels=pixels)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.numbered import images_at
-from lingen_cli.inputs.loras import find_lora
+from lingen_cli.files.printable import printable
 from lingen_cli.inputs.output_path import destination
 from lingen_cli.inputs.request import Request, RerunRequest
-from lingen_cli.inputs.settings import NO_CACHE, CacheLimit, SamplingOverrides
-from lingen_cli.inputs.weight_files import find_denoiser
+from lingen_cli.inputs.settings import SamplingOverrides
+from lingen_cli.inputs.weight_files import find_denoiser, find_lora
+from lingen_cli.media.probe import fingerprint
+from lingen_cli.media.tracks.sound import made_track
+from lingen_cli.media.writer import check_encoder
 from lingen_cli.requests.capabilities import (
     check_edits,
     check_formats,
@@ -24,7 +27,6 @@ from lingen_cli.requests.capabilities import (
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.edits import MAX_FRAMES, Added, Dropped, Edit, Retaken
 from lingen_cli.requests.job import (
-    Base,
     GivenImage,
     GivenVideo,
     Job,
@@ -34,7 +36,8 @@ from lingen_cli.requests.job import (
     WeightChanges,
 )
 from lingen_cli.requests.new_video import check_device, given_image, given_video, parse_size
-from lingen_cli.requests.recipe import ForeignBase, Recipe, RecordedImage, recipe_from_video
+from lingen_cli.requests.recipe import Base, Recipe, RecordedImage, recipe_from_video
+from lingen_cli.requests.write_recipe import versions
 from lingen_cli.zoo import licenses
 from lingen_cli.zoo.locate import side_step
 from lingen_plugins.contracts import IMAGES, HubModel, ModelVariant
@@ -51,33 +54,19 @@ class Changes:
     given_video: Path | None = None
     weights: Path | None = None
     device: str | None = None
-    preview: bool = False
-    cache: CacheLimit = NO_CACHE
+    preview: bool | None = None
     accept_license: bool = False
-    offload: str = "auto"
 
     @classmethod
-    def of(cls, request: Request, context: Context) -> Self:
+    def of(cls, request: Request) -> Self:
         """Take the changes from a request."""
-        settings = context.settings
-        names = (
-            "output",
-            "overwrite",
-            "image",
-            "last_image",
-            "given_video",
-            "weights",
-            "device",
-            "accept_license",
-        )
-        given = {name: getattr(request, name) for name in names if hasattr(request, name)}
-        preview = settings.preview if request.preview is None else request.preview
-        return cls(**given, preview=preview, cache=context.cache, offload=settings.offload)
+        names = [one.name for one in fields(cls)]
+        return cls(**{name: getattr(request, name) for name in names if hasattr(request, name)})
 
 
 def rerun(request: RerunRequest, context: Context) -> Job:
     """The job that made a video, again; tells what has changed since. Raises as `prepare_again`."""
-    video, changes = request.video, Changes.of(request, context)
+    video, changes = request.video, Changes.of(request)
     recipe, images = recipe_from_video(video), images_at(video)
     stem = images[0].parent.name if images else video.stem
     again = prepare_again(recipe, changes, context, stem=f"{stem}-again")
@@ -99,9 +88,7 @@ def prepare_again(
     A recipe comes out of a file that anybody may have written, so its values are checked like
     those of a command line.
     """
-    from lingen_cli.media.writer import check_encoder
-
-    registry = context.registry
+    registry, settings = context.registry, context.settings
     used = "cpu" if recipe.device.startswith("cpu") else "cuda"
     device = check_device(changes.device or used)
     folder = changes.weights
@@ -110,17 +97,9 @@ def prepare_again(
     variant = context.model(recipe.model, folder)
     step = side_step(registry, variant, folder)
     width, height = parse_size(f"{recipe.width}x{recipe.height}", step)
-    check_encoder(
-        width=width, height=height, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
-    )
-    base = None if recipe.base is None else _base(recipe.base)
-    if base is not None:
+    for wide, high in ((width, height), recipe.size):  # the model's size, and the video's
         check_encoder(
-            width=base.width,
-            height=base.height,
-            fps=recipe.rate,
-            crf=recipe.crf,
-            preset=recipe.encoder_preset,
+            width=wide, height=high, fps=recipe.rate, crf=recipe.crf, preset=recipe.encoder_preset
         )
 
     def given_again(given: RecordedImage | None, moved: Path | None) -> GivenImage | None:
@@ -143,10 +122,11 @@ def prepare_again(
     if changes.accept_license and isinstance(variant, HubModel):
         licenses.accept(variant)
     denoisers = tuple(find_denoiser(one.name, one.sha256) for one in recipe.denoisers)
-    check_formats(variant, recipe.quantize, denoisers, changes.offload)
-    context.check_packages(recipe.quantize, denoisers)
+    check_formats(variant, recipe.quantize, denoisers, settings.offload)
     into = destination(changes.output, Path(), stem=stem, overwrite=changes.overwrite)
     loras = tuple(find_lora(one.name, one.scale, one.sha256) for one in recipe.loras)
+    weights = WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize)
+    context.check_packages(weights.formats)
     return Job(
         timeline=Timeline(
             edits=edits,
@@ -154,20 +134,20 @@ def prepare_again(
             rate=recipe.rate,
             width=width,
             height=height,
-            base=base,
+            base=recipe.base,
             image=given_again(recipe.image, changes.image),
             last_image=given_again(recipe.last_image, changes.last_image),
             video=source(recipe.video),
         ),
         model=context.locate(recipe.model, folder, own_denoisers=not denoisers),
-        weights=WeightChanges(loras=loras, denoisers=denoisers, quantize=recipe.quantize),
+        weights=weights,
         runtime=Runtime(
             device=device,
             dtype=recipe.dtype,
             threads=recipe.threads,
-            cache=changes.cache,
-            preview=changes.preview,
-            offload=changes.offload,
+            cache=context.cache,
+            preview=settings.preview if changes.preview is None else changes.preview,
+            offload=settings.offload,
             tiles=recipe.tiles,
         ),
         output=Output(
@@ -182,9 +162,6 @@ def prepare_again(
 def sound_again(video: Path, recipe: Recipe, context: Context) -> bool:
     """Tell whether the sound of a video is made anew by its model; one that was changed since is
     not, and that is told."""
-    from lingen_cli.files.printable import printable
-    from lingen_cli.media.tracks.sound import made_track
-
     if not recipe.sound or made_track(video, recipe.sound_packets) is not None:
         return recipe.sound
     context.progress.warn(
@@ -215,25 +192,15 @@ def edits_of(recipe: Recipe, model: ModelVariant | HubModel) -> tuple[Edit, ...]
     return tuple(edits)
 
 
-def _base(base: ForeignBase) -> Base:
-    return Base(**base.model_dump() | {"path": Path(base.path)})
-
-
 def check_base(base: Base) -> None:
     """Raises what `open_file` raises, and BadDataError (65) when it is not the video it was."""
-    from lingen_cli.files.printable import printable
-    from lingen_cli.media.probe import fingerprint
-
-    if fingerprint(base.path) != base.fingerprint:
+    if fingerprint(base.file) != base.fingerprint:
         raise BadDataError(f"{printable(base.path)} is not the video that was made longer")
 
 
 def check_inputs(job: Job) -> None:
     """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
     run that takes hours."""
-    from lingen_cli.files.printable import printable
-    from lingen_cli.media.probe import fingerprint
-
     origin = job.timeline.origin
     if job.timeline.base is not None and (origin is None or not origin.copy):
         check_base(job.timeline.base)
@@ -251,8 +218,6 @@ def _checked(edit: Added | Retaken, model: ModelVariant | HubModel) -> Added | R
 
 def differences(recipe: Recipe, job: Job) -> Iterator[str]:
     """One line for each reason why the frames may differ from the first time."""
-    from lingen_cli.requests.write_recipe import versions
-
     now = versions()
     for name, then in recipe.versions.items():
         if name in now and now[name] != then:

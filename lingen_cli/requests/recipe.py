@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from lingen_cli.errors import BadDataError
+from lingen_cli.files.printable import printable
 from lingen_cli.media.frame_hashes import FrameHash, Sha256
-from lingen_cli.requests.edits import Added, Edit, Sampled
+from lingen_cli.requests.edits import Added, Edit, Record, Sampled
+from lingen_models.sampling.params import options
 
 FPS_PATTERN = r"^[1-9][0-9]{0,6}(/[1-9][0-9]{0,6})?$"
 MAX_EDITS = 4096
 MAX_BASE_FRAMES = 100_000_000
 MAX_SIDE = 8192
+PathText = Annotated[str, BeforeValidator(lambda one: str(one) if isinstance(one, Path) else one)]
+"""A path as text, which it is in a file; a job has it as `Path`."""
 
 
-class RecordedImage(BaseModel):
-    """An image that was given, at the place where it lay."""
+class RecordedImage(Record):
+    """An image or a video that was given, at the place where it lay."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
+    path: PathText
     sha256: Sha256
 
 
-class GivenLora(BaseModel):
-    """A LoRA that was given, at the place where it lay."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class GivenDenoiser(Record):
+    """A GGUF file that was given in place of a denoiser, at the place where it lay."""
 
     name: str
     sha256: Sha256
+
+
+class GivenLora(GivenDenoiser):
+    """A LoRA that was given, at the place where it lay."""
+
     scale: float = Field(ge=-100, le=100, allow_inf_nan=False)
 
 
-class GivenDenoiser(BaseModel):
-    """A GGUF file that was given in place of a denoiser, at the place where it lay."""
+class Base(Record):
+    """A video that lingen did not make, with which a video begins."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    sha256: Sha256
-
-
-class ForeignBase(BaseModel):
-    """The video that lingen did not make, with which the video begins."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
+    path: PathText
     fingerprint: Sha256
+    """Of its size and of its first and last bytes."""
     frames: int = Field(ge=1, le=MAX_BASE_FRAMES)
-    """Of its frames, at the video's rate, which come before those of the recipe."""
+    """Frames that are taken over from it, at the rate of the whole video."""
     width: int = Field(ge=1, le=MAX_SIDE)
-    """Of the whole video; the recipe's own are the model's."""
+    """Of the whole video, in pixels; the model works at the size of the recipe."""
     height: int = Field(ge=1, le=MAX_SIDE)
     fit: Literal["stretch", "pad", "crop"]
+    """How its images come to the model's size."""
     headers: int = Field(ge=0, le=31)
-    """Number of the new parameter sets beside its own; 0: it was encoded again."""
+    """Number of the new part's parameter sets where its packets are copied; 0: encoded again."""
+
+    @property
+    def file(self) -> Path:
+        """The video itself."""
+        return Path(self.path)
 
 
 Later = Annotated[Edit, Field(discriminator="kind")]
@@ -73,7 +75,7 @@ class Recipe(Sampled):
     model: str
     weights: dict[str, Sha256]
     """Part (denoiser, autoencoder, text_encoder, ...) -> SHA-256 of its file."""
-    weights_folder: str | None = None
+    weights_folder: PathText | None = None
     """Where they lay, when they are not the model's own."""
     loras: tuple[GivenLora, ...] = Field((), max_length=64)
     denoisers: tuple[GivenDenoiser, ...] = Field((), max_length=8)
@@ -93,7 +95,7 @@ class Recipe(Sampled):
     """What was sampled first ends in it."""
     video: RecordedImage | None = None
     """What was sampled first is made from this video."""
-    base: ForeignBase | None = None
+    base: Base | None = None
     sound: bool = False
     """The video has the sound that the model made with it."""
     crf: int = Field(ge=1, le=51)
@@ -133,9 +135,18 @@ class Recipe(Sampled):
         return next(one for one in reversed(self.all_edits) if isinstance(one, Sampled))
 
 
+def sampling_in(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Sampling of a recipe that was not checked, by the names of options; None for what it has not.
+
+    In format 1 they stand beside the others.
+    """
+    given = recipe.get("sampling")
+    found = given if isinstance(given, dict) else recipe
+    return {option: found.get(name, found.get(option)) for option, name in options().items()}
+
+
 def recipe_from_video(path: Path) -> Recipe:
     """The recipe inside `path`. Raises BadDataError (65) when there is none, or a damaged one."""
-    from lingen_cli.files.printable import printable
     from lingen_cli.media.metadata import read_recipe
 
     found = read_recipe(path)

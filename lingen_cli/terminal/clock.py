@@ -1,9 +1,34 @@
-"""The last column of a progress bar: how long it took, how long it will take."""
+"""Bars of a run's phases on a terminal, with how long each took or will take."""
 
 from __future__ import annotations
 
-from rich.progress import ProgressColumn, Task
+from collections.abc import Iterable
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
+
+
+class Bars(Progress):
+    """A bar for each phase on standard error, below an image where there is one."""
+
+    image: RenderableType | None = None
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("{task.description:<16}"),
+            BarColumn(complete_style="cyan", finished_style="green"),
+            MofNCompleteColumn(),
+            Clock(),
+            console=Console(stderr=True, highlight=False),
+            refresh_per_second=8,
+        )
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The image, then the bars."""
+        if self.image is not None:
+            yield self.image
+        yield from super().get_renderables()
 
 
 class Clock(ProgressColumn):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
-from lingen_cli.errors import WriteFailedError
+from lingen_cli.errors import InvalidOptionError, WriteFailedError
 from lingen_cli.files.printable import printable
 from lingen_cli.terminal.log_file import log
 
@@ -31,6 +32,11 @@ def result(text: str) -> None:
         discard_output()
         message = f"cannot write to standard output: {error.strerror}"
         raise WriteFailedError(message) from error
+
+
+def record(values: object) -> None:
+    """Print the command's result as JSON, as `result` does."""
+    result(json.dumps(values, indent=2))
 
 
 def path(made: Path) -> None:
@@ -72,6 +78,15 @@ def harmless(text: str) -> str:
 def warning(text: str) -> None:
     """Print a warning for people."""
     note(f"lingen: warning: {text}")
+
+
+def agreed(verb: str, what: str) -> bool:
+    """Ask before something is taken away, on a terminal only. Raises InvalidOptionError (2) where
+    there is none."""
+    if not all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr)):
+        raise InvalidOptionError(f"nobody can be asked here: add --yes to {verb} {what}")
+    note(f"lingen: {verb} {what}? y/N")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def discard_output() -> None:

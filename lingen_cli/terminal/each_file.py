@@ -10,13 +10,8 @@ from lingen_cli.files.printable import printable
 from lingen_cli.terminal import console
 
 
-def for_each(
-    paths: Sequence[Path],
-    work: Callable[[Path], None],
-    broken: Callable[[Path, LingenError], None] | None = None,
-) -> None:
-    """Do `work` for every file: one that cannot be used is reported (by `broken`, if given), and
-    the others go on.
+def for_each(paths: Sequence[Path], work: Callable[[Path], None]) -> None:
+    """Do `work` for every file: one that cannot be used is reported, and the others go on.
 
     Raises the error of `work` for one file alone; for several, CheckFailedError (1) where some were
     found wanting, else BadDataError (65) where some cannot be used.
@@ -30,10 +25,7 @@ def for_each(
             work(path)
         except LingenError as error:
             found.append(error)
-            if broken is not None and not isinstance(error, CheckFailedError):
-                broken(path, error)
-            else:
-                console.note(f"lingen: {printable(path)}: {error}")
+            console.note(f"lingen: {printable(path)}: {error}")
     wanting = sum(isinstance(error, CheckFailedError) for error in found)
     unusable = len(found) - wanting
     parts = [f"{wanting} of {len(paths)} videos do not pass"] if wanting else []

@@ -13,7 +13,6 @@ import stat
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, Self
 
 from lingen_cli.exit_codes import failure_of
@@ -92,15 +91,10 @@ class Events:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         code = 0
-        if exc is not None:
-            failure = failure_of(exc)
+        if error is not None:
+            failure = failure_of(error)
             code = failure.code
             self.emit("error", code=code, message=failure.message)
         self.emit("end", code=code, **self._end)

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from lingen_cli.files.printable import printable
@@ -16,10 +15,9 @@ from lingen_cli.terminal.log_file import log
 
 if TYPE_CHECKING:
     import numpy as np
-    from rich.console import Console, RenderableType
-    from rich.live import Live
-    from rich.progress import Progress as Bars
     from rich.progress import TaskID
+
+    from lingen_cli.terminal.clock import Bars
 
 _SECONDS_BETWEEN_LINES = 10.0
 _IMAGE_ROWS = 12
@@ -28,17 +26,15 @@ _IMAGE_ROWS = 12
 class Progress:
     """Phases with a bar each on a terminal, a line every ten seconds elsewhere, silence if wanted.
 
-    Every change is also sent to `events`. Nothing here ever reads standard input.
+    Every change is also sent to `events`, if there are any. Nothing here ever reads standard input.
     """
 
-    def __init__(self, events: Events, *, quiet: bool = False) -> None:
-        self.events = events
+    def __init__(self, events: Events | None = None, *, quiet: bool = False) -> None:
+        self.events = events or Events(None)
         self.quiet = quiet
         self.forced = bool(os.environ.get("FORCE_COLOR"))
         self.terminal = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._bars: Bars | None = None
-        self._live: Live | None = None
-        self._console: Console | None = None
         self._task: TaskID | None = None
         self._phase, self._total = "", 0
         self._phase_start = self._last_line = time.monotonic()
@@ -51,16 +47,10 @@ class Progress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            if self._bars is not None:
-                self._live.update(self._bars)
-            self._live.stop()
+    def __exit__(self, *exception: object) -> None:
+        if self._bars is not None:
+            self._bars.image = None
+            self._bars.stop()
 
     def phase(self, name: str, total: int = 1) -> None:
         """Begin a phase of `total` parts; the one before is complete."""
@@ -68,7 +58,10 @@ class Progress:
         self._phase, self._total = name, total
         self._phase_start = self._last_line = time.monotonic()
         if self.terminal and self._bars is None:
-            self._start()
+            from lingen_cli.terminal.clock import Bars
+
+            self._bars = Bars()
+            self._bars.start()
         if self._bars is not None:
             self._task = self._bars.add_task(name, total=total)
 
@@ -114,47 +107,24 @@ class Progress:
 
     def draw(self, image: np.ndarray[Any, Any]) -> None:
         """Show uint8 (H, W, 3) above the bars, or, forced and without a terminal, as lines."""
-        from rich.console import Console, Group
+        from rich.console import Console
 
         from lingen_cli.terminal.terminal_image import TerminalImage
 
-        drawing: RenderableType = TerminalImage(image, rows=_IMAGE_ROWS)
-        if self._live is not None and self._bars is not None:
-            self._live.update(Group(drawing, self._bars), refresh=True)
+        drawing = TerminalImage(image, rows=_IMAGE_ROWS)
+        if self._bars is not None:
+            self._bars.image = drawing
+            self._bars.refresh()
         elif self.draws_images:
             Console(stderr=True, force_terminal=True).print(drawing)
-
-    def _start(self) -> None:
-        """Put the bars on the terminal."""
-        from rich.console import Console
-        from rich.live import Live
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            TextColumn,
-        )
-        from rich.progress import Progress as Bars
-
-        from lingen_cli.terminal.clock import Clock
-
-        self._console = Console(stderr=True, highlight=False)
-        self._bars = Bars(
-            TextColumn("{task.description:<16}"),
-            BarColumn(complete_style="cyan", finished_style="green"),
-            MofNCompleteColumn(),
-            Clock(),
-            console=self._console,
-        )
-        self._live = Live(self._bars, console=self._console, refresh_per_second=8)
-        self._live.start()
 
     def _tell(self, text: str) -> None:
         from rich.text import Text
 
         if self.quiet:
             log(text)
-        elif self._console is not None:
+        elif self._bars is not None:
             log(text)
-            self._console.print(Text.from_ansi(console.painted(text)), soft_wrap=True)
+            self._bars.console.print(Text.from_ansi(console.painted(text)), soft_wrap=True)
         else:
             console.note(text)

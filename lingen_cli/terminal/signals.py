@@ -22,12 +22,11 @@ from types import FrameType
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.terminal import console
 
-_KEEP = getattr(signal, "SIGUSR1", None)
 _SAME = 0.5
 """Seconds after a signal in which another one says nothing new."""
 _requested = threading.Event()
 _leave = os._exit  # not what a plugin that is being imported would be blamed for
-_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def install(*, again: bool = False) -> None:
@@ -105,7 +104,7 @@ def announced() -> Iterator[None]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     _requested.clear()
-    old = None if _KEEP is None else signal.signal(_KEEP, lambda *_: _requested.set())
+    old = signal.signal(signal.SIGUSR1, lambda *_: _requested.set())
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     listener = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
     listener.start()
@@ -113,8 +112,7 @@ def announced() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        if _KEEP is not None:
-            signal.signal(_KEEP, old)
+        signal.signal(signal.SIGUSR1, old)
         writer.close()
         listener.join()
         reader.close()
@@ -126,7 +124,7 @@ def _listen(reader: socket.socket) -> None:
     heard: float | None = None
     while data := reader.recv(1):
         number = data[0]
-        if number == _KEEP:
+        if number == signal.SIGUSR1:
             console.note("lingen: what is sampled is written down after this step")
         if number not in (signal.SIGINT, *_ENDING):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 
 def columns(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
@@ -13,10 +13,7 @@ def columns(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     lines = [[one.upper() for one in head]] if head else []
     lines += [list(row) for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return "\n".join("  ".join(map(set_cell_size, line, widths)).rstrip() for line in lines)
 
 
 def aligned(markdown: str) -> str:
@@ -43,13 +40,9 @@ def _aligned_rows(table: list[list[str]]) -> list[str]:
     return [
         "| "
         + " | ".join(
-            "-" * width if row not in plain else _padded(cell, width)
+            "-" * width if row not in plain else set_cell_size(cell, width)
             for cell, width in zip(row, widths, strict=True)
         )
         + " |"
         for row in rows
     ]
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - cell_len(text))

@@ -2,7 +2,6 @@
 
 from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
@@ -36,6 +35,3 @@ class TerminalImage:
                 style = Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below))
                 yield Segment(_UPPER_HALF, style)
             yield Segment.line()
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement(1, min(options.max_width, self.image.shape[1]))

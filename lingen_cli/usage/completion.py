@@ -43,67 +43,53 @@ def _files(suffixes: Iterable[str]) -> Complete:
 
 
 def _one_of(*names: str) -> Complete:
-    def complete(incomplete: str) -> list[str]:
-        return _begun(names, incomplete)
-
-    return complete
+    return lambda incomplete: _begun(names, incomplete)
 
 
-def _models(incomplete: str) -> list[str]:
+def _known(kind: str) -> Complete:
+    """Names that are looked up when they are asked for: a command line needs none of them."""
+    return lambda incomplete: _begun(_names(kind), incomplete)
+
+
+def _names(kind: str) -> Iterable[str]:
+    from lingen_models.network_config import PRESETS
     from lingen_plugins.registry import collect
+    from lingen_training.forecast.device_kinds import DEVICE_KINDS
+    from lingen_training.metrics.metric_names import METRICS
+    from lingen_training.optimization.scalar_logs import LOG_TARGETS
+    from lingen_training.shipped import shipped_recipes
 
-    registry = collect()
-    return _begun([*registry.model_variants, *registry.hub_models], incomplete)
-
-
-def _samplers(incomplete: str) -> list[str]:
-    from lingen_plugins.registry import collect
-
-    return _begun(collect().samplers, incomplete)
+    if kind == "model":
+        registry = collect()
+        return [*registry.model_variants, *registry.hub_models]
+    if kind == "sampler":
+        return collect().samplers
+    known: dict[str, Iterable[str]] = {
+        "preset": [*PRESETS, "paper"],
+        "device kind": DEVICE_KINDS,
+        "metric": METRICS,
+        "log target": LOG_TARGETS,
+        "recipe": shipped_recipes(),
+    }
+    return known[kind]
 
 
 def _metrics(incomplete: str) -> list[str]:
     """The last of several names between commas."""
-    from lingen_training.metrics.metric_names import METRICS
-
     before, comma, begun = incomplete.rpartition(",")
-    return [before + comma + name for name in _begun(METRICS, begun)]
-
-
-def _presets(incomplete: str) -> list[str]:
-    from lingen_models.network_config import PRESETS
-
-    return _begun([*PRESETS, "paper"], incomplete)
-
-
-def _shipped_recipes(incomplete: str) -> list[str]:
-    from lingen_training.shipped import shipped_recipes
-
-    return _begun(shipped_recipes(), incomplete)
+    return [before + comma + name for name in _known("metric")(begun)]
 
 
 def _recipes(incomplete: str) -> list[str]:
-    return [*_files({".toml"})(incomplete), *_shipped_recipes(incomplete)]
-
-
-def _log_targets(incomplete: str) -> list[str]:
-    from lingen_training.optimization.scalar_logs import LOG_TARGETS
-
-    return _begun(LOG_TARGETS, incomplete)
-
-
-def _device_kinds(incomplete: str) -> list[str]:
-    from lingen_training.forecast.device_kinds import DEVICE_KINDS
-
-    return _begun(DEVICE_KINDS, incomplete)
+    return [*_files({".toml"})(incomplete), *_known("recipe")(incomplete)]
 
 
 _KINDS: dict[str, Complete] = {
-    "device kind": _device_kinds,
-    "log target": _log_targets,
-    "model": _models,
-    "sampler": _samplers,
-    "preset": _presets,
+    "device kind": _known("device kind"),
+    "log target": _known("log target"),
+    "model": _known("model"),
+    "sampler": _known("sampler"),
+    "preset": _known("preset"),
     "metrics": _metrics,
     "device": _one_of("auto", "cpu", "cuda"),
     "clock": _one_of("wall", "processor"),
@@ -115,6 +101,6 @@ _KINDS: dict[str, Complete] = {
     "story": _files({".toml"}),
     "layout": _files({".json"}),
     "recipe": _recipes,
-    "shipped recipe": _shipped_recipes,
+    "shipped recipe": _known("recipe"),
     "jobs": _files({".txt", ".jsonl", ".csv", ".toml"}),
 }

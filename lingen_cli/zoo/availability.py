@@ -42,10 +42,8 @@ def how_to_get(variant: ModelVariant, name: str | None = None) -> str | None:
     state = state_of(variant)
     if state == "to pull":
         return f"lingen models pull {shown}"
-    if state == "none" and variant.recipe:
-        return f"lingen train {variant.recipe} --model {shown}"
     if state == "none":
-        return f"lingen train RECIPE.toml --model {shown}"
+        return f"lingen train {variant.recipe or 'RECIPE.toml'} --model {shown}"
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lingen_cli.errors import BadDataError
-from lingen_cli.zoo.availability import how_to_mend
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.contracts import Config, ModelVariant
 from lingen_plugins.parts import KIND as PLUGIN
 from lingen_plugins.registry import Registry
@@ -25,18 +25,7 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, number: int, size: int, time: int) -> str:
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     return sha256_file(path)
-
-
-def check_hash(variant: ModelVariant, part: str, path: Path, found: str, wanted: str) -> None:
-    """Raise BadDataError (65) for a file that is not the one in the record of `variant`."""
-    if found != wanted:
-        raise BadDataError(
-            f"wrong hash: {path} ({part}) has the SHA-256 {found}, that of {variant.name} is "
-            f"{wanted}; {how_to_mend(variant)}"
-        )
 
 
 def check_fit(

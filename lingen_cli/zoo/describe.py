@@ -11,24 +11,38 @@ from lingen_cli.zoo import licenses
 from lingen_cli.zoo.availability import how_to_get, size_of, state_of
 from lingen_cli.zoo.compatibility import file_hash
 from lingen_cli.zoo.locate_hub import cached, how_to_fetch
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, read_shapes
 from lingen_plugins.contracts import HubModel, ModelVariant
 from lingen_plugins.registry import Registry
 
 
-def row(registry: Registry, name: str) -> dict[str, Any]:
-    """Describe one variant for the list; `bytes` is None where nobody knows."""
-    variants = registry.model_variants
-    variant = variants[name]
+def rows(registry: Registry) -> list[dict[str, Any]]:
+    """Describe every model for the list, those from elsewhere last; `bytes` is None where nobody
+    knows."""
+    ours, others = registry.model_variants, registry.hub_models
+    found = [
+        _row(one, state_of(one), size_of(one), how_to_get(one), ours.owner(name))
+        for name, one in ours.items()
+    ]
+    for name, model in others.items():
+        state, way = ("ready", None) if cached(model) else ("to fetch", how_to_fetch(model))
+        found.append(_row(model, state, model.weight_bytes, way, others.owner(name)))
+    return found
+
+
+def _row(
+    model: ModelVariant | HubModel, state: str, size: int | None, way: str | None, plugin: str
+) -> dict[str, Any]:
     return {
-        "name": name,
-        "weights": state_of(variant) == "ready",
-        "state": state_of(variant),
-        "bytes": size_of(variant),
-        "license": variant.license,
-        "trained_seconds": variant.trained_seconds,
-        "get": how_to_get(variant),
-        "plugin": variants.owner(name),
-        "summary": variant.summary,
+        "name": model.name,
+        "weights": state == "ready",
+        "state": state,
+        "bytes": size,
+        "license": model.license,
+        "trained_seconds": model.trained_seconds,
+        "get": way,
+        "plugin": plugin,
+        "summary": model.summary,
     }
 
 
@@ -75,8 +89,6 @@ def facts(registry: Registry, name: str) -> dict[str, Any]:
 
 def known_words(variant: ModelVariant) -> list[str] | None:
     """Words that its text encoder knows, where it reads no others and is here."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-
     if state_of(variant) != "ready" or variant.weights is None:
         return None
     try:
@@ -85,27 +97,6 @@ def known_words(variant: ModelVariant) -> list[str] | None:
         return None
     words = metadata.get("config", {}).get("words")
     return list(words) if metadata.get("kind") == "words" and isinstance(words, list) else None
-
-
-def hub_rows(registry: Registry) -> list[dict[str, Any]]:
-    """Rows of `lingen models list` for open weights from elsewhere, each as `row` has it."""
-    rows = []
-    for name, model in registry.hub_models.items():
-        here = cached(model) is not None
-        rows.append(
-            {
-                "name": name,
-                "weights": here,
-                "state": "ready" if here else "to fetch",
-                "bytes": model.weight_bytes,
-                "license": model.license,
-                "trained_seconds": model.trained_seconds,
-                "get": None if here else how_to_fetch(model),
-                "plugin": registry.hub_models.owner(name),
-                "summary": model.summary,
-            }
-        )
-    return rows
 
 
 def hub_facts(model: HubModel) -> dict[str, Any]:
@@ -127,8 +118,8 @@ def hub_facts(model: HubModel) -> dict[str, Any]:
         "goes on": goes_on,
         "steps": model.steps,
         "guidance": model.guidance,
-        "memory": f"{_gigabytes(model)} for the weights alone: counted, bfloat16, the autoencoder "
-        "float32",
+        "memory": f"{model.weight_bytes / 1e9:.1f} GB for the weights alone: counted, bfloat16, "
+        "the autoencoder float32",
         "numbers": {part: f"{count:,}" for part, count in model.parameters.items()},
         "images": list(model.images),
         "sound": "yes" if model.sound else "no",
@@ -142,10 +133,6 @@ def _accepted(model: HubModel) -> str | None:
     if not model.license:
         return None
     return "yes" if licenses.is_accepted(model) else "no (--accept-license)"
-
-
-def _gigabytes(model: HubModel) -> str:
-    return f"{model.weight_bytes / 1e9:.1f} GB"
 
 
 def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:
@@ -167,8 +154,6 @@ def _parts(variant: ModelVariant) -> dict[str, dict[str, Any]]:
 
 def _count(path: Path) -> int | None:
     """Numbers in a weights file; None where it cannot be told."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_shapes
-
     try:
         return sum(math.prod(shape) for shape in read_shapes(path).values())
     except (CheckpointError, OSError):

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.errors import LingenError, NotAvailableError
+from lingen_cli.errors import NotAvailableError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.write_errors import write_error
 from lingen_plugins.hub_cache import cache_root
@@ -42,10 +42,10 @@ class Repository:
 
     def size(self, file: str) -> int | None:
         """Bytes of a file, or None where the hub does not say. Raises NotAvailableError (69)."""
-        from huggingface_hub import get_hf_file_metadata
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
         with self._explained(file, None):
-            return get_hf_file_metadata(self._address(file)).size
+            return get_hf_file_metadata(hf_hub_url(self.name, file, revision=self.revision)).size
 
     def snapshot(self, *, offline: bool) -> Path:
         """The folder of the commit in the cache of the library: what is missing of it is downloaded
@@ -94,11 +94,6 @@ class Repository:
             )
         return Path(found)
 
-    def _address(self, file: str) -> str:
-        from huggingface_hub import hf_hub_url
-
-        return hf_hub_url(self.name, file, revision=self.revision)
-
     @contextmanager
     def _explained(self, file: str, target: Path | None) -> Iterator[None]:
         """Errors of the library, of the network and of the disk as ours."""
@@ -111,36 +106,35 @@ class Repository:
         except expected as error:
             if target is not None and isinstance(error, OSError) and error.errno is not None:
                 raise write_error(error, target) from error
-            raise self._meaning(error, file, kept=target is not None) from error
+            why = self._meaning(error, file, kept=target is not None)
+            raise NotAvailableError(why) from error
 
-    def _meaning(self, error: Exception, file: str, *, kept: bool) -> LingenError:
+    def _meaning(self, error: Exception, file: str, *, kept: bool) -> str:
+        """Say what an error of the library means."""
         from huggingface_hub import errors
         from huggingface_hub.constants import ENDPOINT
 
         page = f"{ENDPOINT}/{self.name}"
         if isinstance(error, errors.GatedRepoError):
-            return NotAvailableError(
+            return (
                 f"{page} asks for its license to be accepted: do that on the page, then log in "
                 "with `hf auth login`"
             )
         refused = isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401
         if refused or isinstance(error, errors.RepositoryNotFoundError):
-            return NotAvailableError(
-                f"there is no {page}, or it is private: then log in with `hf auth login`"
-            )
+            return f"there is no {page}, or it is private: then log in with `hf auth login`"
         if isinstance(error, errors.RevisionNotFoundError):
-            return NotAvailableError(f"{page} has no commit {self.revision}")
+            return f"{page} has no commit {self.revision}"
         if isinstance(error, errors.EntryNotFoundError):
-            return NotAvailableError(f"{page} has no file {file} at {self.revision}")
+            return f"{page} has no file {file} at {self.revision}"
         if isinstance(error, errors.HfHubHTTPError):
-            status = error.response.status_code
-            return NotAvailableError(f"{page} answers with the error {status} for {file}")
+            return f"{page} answers with the error {error.response.status_code} for {file}"
         if isinstance(error, errors.OfflineModeIsEnabled):
-            return NotAvailableError(f"offline: {file} of {page} cannot be downloaded")
+            return f"offline: {file} of {page} cannot be downloaded"
         reason = " ".join(str(error).split()) or type(error).__name__
         if not kept:
-            return NotAvailableError(f"cannot reach {page}: {printable(reason)}")
-        return NotAvailableError(
+            return f"cannot reach {page}: {printable(reason)}"
+        return (
             f"{file} of {page} did not arrive whole: {printable(reason)}; files that are whole are "
             "kept, and the same command goes on with the others"
         )

@@ -10,13 +10,12 @@ import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.files.user_folders import user_folder
-
-if TYPE_CHECKING:
-    from lingen_plugins.contracts import HubModel
+from lingen_cli.files.write_errors import write_error
+from lingen_models.checkpoints.whole_file import write_whole
+from lingen_plugins.contracts import HubModel
 
 FOLDER_VARIABLE = "LINGEN_STATE_DIR"
 
@@ -38,9 +37,6 @@ def is_accepted(model: HubModel) -> bool:
 
 def accept(model: HubModel) -> None:
     """Remember it. Raises what `write_error` makes of a folder that cannot be written."""
-    from lingen_cli.files.write_errors import write_error
-    from lingen_models.checkpoints.whole_file import write_whole
-
     if not model.license or is_accepted(model):
         return
     record = {

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.installation import plugin_parts
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import PLAIN, HubModel, ModelVariant, WeightFormats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import torch
 
     from lingen_cli.zoo.locate import LocatedModel
@@ -19,40 +20,51 @@ if TYPE_CHECKING:
     from lingen_models.pipelines.text_to_video import TextToVideo
 
 
-class GivenLora(Protocol):
-    """A file with a LoRA, and how strong it is."""
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A file of weights beside a model, and the place that its name stands for."""
 
-    @property
-    def path(self) -> Path:
-        """A safetensors file."""
+    name: str
+    """Its file, absolute, or `owner/name@commit/FILE`."""
+    path: Path
+    sha256: str
 
-    @property
-    def scale(self) -> float:
-        """Factor of what it changes."""
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(WeightFile):
+    """A LoRA, and how strong it is."""
+
+    scale: float
 
 
 def load_pipeline(
     model: LocatedModel,
     device: str,
     dtype: str | None = None,
-    loras: Sequence[GivenLora] = (),
+    loras: Sequence[Lora] = (),
     formats: WeightFormats = PLAIN,
 ) -> VideoPipeline:
     """Read the weights of `model`, whichever kind of model that is; else as `load_model`.
 
     It gets its LoRAs: BadDataError (65) for those of another model.
     """
-    if isinstance(model.variant, HubModel):
-        return _load_hub(model, model.variant, device, dtype, loras, formats)
-    check_loras(model, loras)
-    pipe = load_model(model, device, dtype)
-    if loras:
-        with plugin_parts.found():
+    variant = model.variant
+    pipe: VideoPipeline
+    with plugin_parts.found():
+        if isinstance(variant, HubModel):
+            folder = next(iter(model.files.values())).parent
+            given = {"formats": formats} if variant.takes_formats else {}
+            precision = _dtype(dtype, find_device(device))
+            pipe = variant.build(folder, "cpu", precision, **given)  # until it is placed
+        else:
+            check_loras(model, loras)
+            pipe = load_model(model, device, dtype)
+        if loras:
             pipe.add_loras([(one.path, one.scale) for one in loras])
     return pipe
 
 
-def check_loras(model: LocatedModel, loras: Sequence[GivenLora]) -> None:
+def check_loras(model: LocatedModel, loras: Sequence[Lora]) -> None:
     """Raise BadDataError (65) for LoRAs that were trained on other weights than those of a model of
     lingen; diffusers looks at those of its models."""
     if not loras or isinstance(model.variant, HubModel) or "denoiser" not in model.hashes:
@@ -64,27 +76,6 @@ def check_loras(model: LocatedModel, loras: Sequence[GivenLora]) -> None:
             check_base(one.path, model.hashes["denoiser"])
 
 
-def _load_hub(
-    located: LocatedModel,
-    model: HubModel,
-    device: str,
-    dtype: str | None,
-    loras: Sequence[GivenLora],
-    formats: WeightFormats,
-) -> VideoPipeline:
-    """Its networks are on the CPU until they are placed."""
-    from lingen_models.precision import compute_dtype
-
-    precision = compute_dtype(find_device(device)) if dtype is None else _dtype(dtype)
-    folder = next(iter(located.files.values())).parent
-    with plugin_parts.found():
-        given = {"formats": formats} if model.takes_formats else {}
-        pipe = model.build(folder, "cpu", precision, **given)
-        if loras:
-            pipe.add_loras([(one.path, one.scale) for one in loras])
-        return pipe
-
-
 def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> TextToVideo:
     """Read the weights of `model`; `device` may be `auto`, `dtype` defaults to the device's own.
 
@@ -92,13 +83,11 @@ def load_model(model: LocatedModel, device: str, dtype: str | None = None) -> Te
     is not there.
     """
     from lingen_models.checkpoints.pretrained import FrozenText
-    from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.pipelines.text_to_video import TextToVideo
-    from lingen_models.precision import compute_dtype
 
     variant = model.variant
     place = find_device(device)
-    precision = compute_dtype(place) if dtype is None else _dtype(dtype)
+    precision = _dtype(dtype, place)
     try:
         given = {model.files[part]: one.build() for part, one in model.foreign.items()}
         pipe = TextToVideo.load(
@@ -138,9 +127,14 @@ def find_device(name: str) -> str:
     return name
 
 
-def _dtype(name: str) -> torch.dtype:
+def _dtype(name: str | None, device: str) -> torch.dtype:
+    """The type of a name; without one, that of the device."""
     import torch
 
+    from lingen_models.precision import compute_dtype
+
+    if name is None:
+        return compute_dtype(device)
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if name not in known:
         raise BadDataError(f"the recipe names an unknown dtype: {name!r}")

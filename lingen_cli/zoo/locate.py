@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lingen_cli.errors import MissingInputError, NotAvailableError
+from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_cli.installation import plugin_parts
-from lingen_cli.zoo.availability import not_here, state_of
-from lingen_cli.zoo.compatibility import check_fit, check_hash, file_hash
+from lingen_cli.zoo.availability import how_to_mend, not_here, state_of
+from lingen_cli.zoo.compatibility import check_fit, file_hash
+from lingen_cli.zoo.locate_hub import find_pipeline, find_weights
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
 from lingen_plugins import parts
 from lingen_plugins.contracts import HubModel, ModelVariant, Weights
+from lingen_plugins.hub.found import is_place
 from lingen_plugins.manager import DISABLE_VARIABLE, PluginManager, load_plugins
 from lingen_plugins.registry import Registry, collect
 
@@ -26,10 +29,10 @@ class LocatedModel:
     """A variant with the files of its weights and their SHA-256 sums, by part."""
 
     variant: ModelVariant | HubModel
-    files: dict[str, Path]
+    files: dict[str, Path] = field(default_factory=dict)
     """Of open weights from elsewhere: the folders of their parts."""
-    hashes: dict[str, str]
-    folder: Path | None
+    hashes: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
     """Where the weights lie when they are not the variant's own."""
     time_stride: int = 8
     """Video frames per latent frame."""
@@ -77,9 +80,6 @@ def find_model(
 
     Raises UnknownNameError (2), and what `zoo.locate_hub.find_pipeline` raises.
     """
-    from lingen_cli.zoo.locate_hub import find_pipeline
-    from lingen_plugins.hub.found import is_place
-
     if name in registry.model_variants or name in registry.hub_models or not is_place(name):
         return registry.model(name)
     return find_pipeline(name, folder)
@@ -102,16 +102,17 @@ def locate(
     here), MissingInputError (66: nothing in `folder`), BadDataError (65: not safetensors, another
     hash than the variant's, or made for something else).
     """
-    from lingen_models.checkpoints.safetensors import read_metadata
-
     variant = find_model(registry, name, folder)
+    given = folder.absolute() if folder else None
     if isinstance(variant, HubModel):
         if not needs_weights:
-            return _without_files(variant, variant.time_stride)
-        return _locate_hub(variant, folder, own_denoisers)
+            return LocatedModel(variant, time_stride=variant.time_stride)
+        files, hashes = find_weights(variant, folder, own_denoisers=own_denoisers)
+        return LocatedModel(variant, files, hashes, given, variant.time_stride)
     weights = variant.weights
     if folder is None and not needs_weights and state_of(variant) != "ready":
-        return _without_files(variant, registry.autoencoders[variant.autoencoder].time_stride)
+        stride = registry.autoencoders[variant.autoencoder].time_stride
+        return LocatedModel(variant, time_stride=stride)
     if folder is not None:
         if not os.path.isdir(folder):  # unlike Path.is_dir, no error for a name that is too long
             raise MissingInputError(f"no such folder of weights: {folder}")
@@ -131,7 +132,11 @@ def locate(
         facts = {part: read_metadata(path) for part, path in files.items()}
         hashes = {part: file_hash(path) for part, path in files.items()}
     for part, digest in weights.sha256.items():
-        check_hash(variant, part, files[part], hashes[part], digest)
+        if hashes[part] != digest:
+            raise BadDataError(
+                f"wrong hash: {files[part]} ({part}) has the SHA-256 {hashes[part]}, that of "
+                f"{variant.name} is {digest}; {how_to_mend(variant)}"
+            )
     check_fit(registry, variant, files, facts, own=folder is None)
     with plugin_parts.found():
         foreign = {
@@ -144,26 +149,9 @@ def locate(
         variant=variant,
         files=files,
         hashes=hashes,
-        folder=folder.absolute() if folder else None,
+        folder=given,
         time_stride=_strides(registry, variant, files["autoencoder"])[0],
         foreign=foreign,
-    )
-
-
-def _without_files(variant: ModelVariant | HubModel, time_stride: int) -> LocatedModel:
-    return LocatedModel(variant=variant, files={}, hashes={}, folder=None, time_stride=time_stride)
-
-
-def _locate_hub(model: HubModel, folder: Path | None, own_denoisers: bool) -> LocatedModel:
-    from lingen_cli.zoo.locate_hub import find_weights
-
-    folders, hashes = find_weights(model, folder, own_denoisers=own_denoisers)
-    return LocatedModel(
-        variant=model,
-        files=folders,
-        hashes=hashes,
-        folder=folder.absolute() if folder else None,
-        time_stride=model.time_stride,
     )
 
 
@@ -204,8 +192,6 @@ def _count_encoders(denoiser: Path, variant: ModelVariant) -> int:
 def _peek(file: Path) -> dict[str, Any]:
     """The metadata of a weights file; empty where it has none that can be read, which others
     complain about."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-
     try:
         return read_metadata(file)
     except (CheckpointError, OSError):

@@ -10,19 +10,17 @@ import os
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, MissingInputError, NotAvailableError
 from lingen_cli.installation import plugin_parts
 from lingen_cli.zoo import licenses
-from lingen_plugins.contracts import DENOISER, FoundModel
+from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
+from lingen_plugins.contracts import DENOISER, FoundModel, HubModel
 from lingen_plugins.hub.folders import CONFIG
+from lingen_plugins.hub.found import describe, find_folder
 from lingen_plugins.hub.loading import INDEX, index_of, parts_of, read_index
 from lingen_plugins.hub_cache import cached_folder
 from lingen_plugins.sums import folder_sum
-
-if TYPE_CHECKING:
-    from lingen_plugins.contracts import HubModel
 
 PACKAGES = ("diffusers", "transformers", "accelerate", "sentencepiece", "ftfy")
 """What the extra `lingen[hub]` brings, and every pipeline may call."""
@@ -41,8 +39,6 @@ def find_weights(
     Raises NotAvailableError (69: packages or weights are not here, or the license is not
     accepted), MissingInputError (66: nothing in `folder`), BadDataError (65).
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError, sha256_file
-
     root = cached(model) if folder is None else folder
     lacks = [licenses.missing(model), _packages_lacking(model.name, model.since)]
     if root is None:
@@ -94,8 +90,6 @@ def find_pipeline(name: str, folder: Path | None) -> FoundModel:
     Raises MissingInputError (66), BadDataError (65: no pipeline, or none that makes a video in a
     way that lingen knows), NotAvailableError (69: packages, or the repository, are not here).
     """
-    from lingen_plugins.hub.found import describe, find_folder
-
     with plugin_parts.found():
         full, root = find_folder(name) if folder is None else (name, folder.absolute())
         if (lacking := _packages_lacking(name, OLDEST)) is not None:
