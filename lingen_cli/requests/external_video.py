@@ -61,9 +61,10 @@ def extend_external(request: ExtendRequest, context: Context, before: Recipe | N
     name = next((one for one in FITS if one == fit), None)
     if name is None:
         raise InvalidOptionError(f"--fit must be one of {', '.join(FITS)}, not {fit!r}")
-    variant = context.model(settings.model, request.weights or settings.weights)
+    weights = weights or settings.weights
+    variant = context.model(settings.model, weights)
     prompt = prompt_for(variant, given)
-    step = side_step(registry, variant, request.weights or settings.weights)
+    step = side_step(registry, variant, weights)
     found = examine(video)
     seen = (found.width, found.height)
     if settings.size is not None:
@@ -121,7 +122,7 @@ def extend_external(request: ExtendRequest, context: Context, before: Recipe | N
             image=None,
             draws_seeds="seed" not in (loaded.sampling if before is None else options).values,
         ),
-        model=context.locate(settings.model, weights or settings.weights),
+        model=context.locate(settings.model, weights),
         runtime=Runtime(
             device=check_device(request.device or settings.device),
             cache=loaded.cache,
