@@ -20,7 +20,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +27,9 @@ from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from lingen_training.markdown_table import table_of
+from measuring import lingen, options_parser, write_result
 
 LIMIT = 1.10
 SHARE = 0.15
@@ -276,24 +278,6 @@ def write_weights(folder: Path) -> Path:
     return folder
 
 
-def measured(*arguments: str | Path, allowed: Sequence[int] = (0,)) -> dict[str, Any]:
-    """Run a command of lingen; its seconds, peak memory in bytes and output. Raises RuntimeError
-    where it ends with another exit code than those."""
-    command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
-    began = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        told = out.read()
-    if process.returncode not in allowed:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {told[-2000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    seconds = time.monotonic() - began
-    return {"seconds": round(seconds, 1), "peak_bytes": usage.ru_maxrss * unit, "told": told}
-
-
 def unnamed(broken: dict[str, str], text: str) -> list[str]:
     """Files that are broken, and not named in a text: by themselves, or by their captions."""
     return [
@@ -321,20 +305,20 @@ def measure(root: Path, files: int, hours: float, jobs: int) -> dict[str, Any]:
     train = ("train", recipe, "--processes", "1", "-o")
     options = ("--recipe", recipe, "--start-from", weights, "--jobs", str(jobs))
     runs = {
-        "data check": measured("data", "check", clips, allowed=(1,)),
-        "data prepare": measured("data", "prepare", clips, "-o", prepared, *options),
-        "train on the folder": measured(*train, raw, "--data", clips),
-        "train on what was prepared": measured(*train, root / "own", "--data", prepared),
+        "data check": lingen("data", "check", clips, allowed=(1,)),
+        "data prepare": lingen("data", "prepare", clips, "-o", prepared, *options),
+        "train on the folder": lingen(*train, raw, "--data", clips),
+        "train on what was prepared": lingen(*train, root / "own", "--data", prepared),
     }
     report = (prepared / "report.txt").read_text(encoding="utf-8")
-    checked = runs["data check"]["told"]
+    checked = runs["data check"].out + runs["data check"].err
     return {
         "files": files,
         "broken": len(broken),
         "ways": len(set(broken.values())),
         "hours": hours,
         "runs": {
-            name: {"seconds": run["seconds"], "peak_bytes": run["peak_bytes"]}
+            name: {"seconds": round(run.seconds, 1), "peak_bytes": run.peak_bytes}
             for name, run in runs.items()
         },
         "named_by_check": len(broken) - len(unnamed(broken, checked)),
@@ -346,30 +330,29 @@ def measure(root: Path, files: int, hours: float, jobs: int) -> dict[str, Any]:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """The results as markdown."""
     small, large = results
-    lines = [
-        f"| command | {small['files']} files | {large['files']} files | memory |",
-        "|---|---|---|---|",
-    ]
+    rows = []
     for name, run in large["runs"].items():
         before = small["runs"][name]
         cells = [
             f"{one['peak_bytes'] / 2**20:,.0f} MiB, {one['seconds']:.0f} s" for one in (before, run)
         ]
         ratio = run["peak_bytes"] / before["peak_bytes"]
-        lines.append(f"| {name} | {' | '.join(cells)} | x {ratio:.3f} |")
-    lines += ["", f"{large['broken']} files are broken, in {large['ways']} ways; the report names"]
-    lines[-1] += f" {large['broken'] - len(large['not_named'])}. {large['summary']}."
-    return "\n".join(lines)
+        rows.append([name, *cells, f"x {ratio:.3f}"])
+    head = ("command", f"{small['files']} files", f"{large['files']} files", "memory")
+    named = large["broken"] - len(large["not_named"])
+    return (
+        f"{table_of(head, rows)}\n\n{large['broken']} files are broken, in {large['ways']} "
+        f"ways; the report names {named}. {large['summary']}."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both folders, write, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = options_parser(__doc__)
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--small", type=int, default=100, help="files of the small folder")
     parser.add_argument("--hours", type=float, default=10.0, help="length of the longest video")
     parser.add_argument("--jobs", type=int, default=2, help="processes of `lingen data prepare`")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
@@ -381,11 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measure(Path(folder) / str(files), files, options.hours, options.jobs)
             for files in (options.small, options.files)
         ]
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=2) + "\n"
-    (options.output / "broken_data.json").write_text(text, encoding="utf-8")
-    (options.output / "broken_data.md").write_text(table(results) + "\n", encoding="utf-8")
-    print(table(results))
+    write_result(options.output, "broken_data", results, table(results))
     for one in results[1]["not_named"]:
         print(f"not named: {one}")
     ratios = [

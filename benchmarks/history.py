@@ -12,8 +12,6 @@ clean frames, which is the most that memory could give. Writes history.json and 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -31,6 +29,8 @@ from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.evaluation.position_losses import TIMES
 from lingen_training.evaluation.quality_table import whole_groups
+from lingen_training.markdown_table import table_of
+from measuring import circumstances, options_parser, write_result
 
 
 class Remembering(nn.Module):
@@ -151,28 +151,26 @@ def measure(
 
 def table(found: dict[str, list[float]]) -> str:
     """Means, and how far each is from plain windows, window by window, with 95% intervals."""
-    lines = ["| windows | loss | against plain |", "|---|---|---|"]
+    rows = []
     for name, losses in found.items():
         apart = [mine / plain - 1 for mine, plain in zip(losses, found["plain"], strict=True)]
         half = 1.96 * stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
-        lines.append(f"| {name} | {fmean(losses):.4f} | {fmean(apart):+.2%} ± {half:.2%} |")
-    return "\n".join(lines)
+        rows.append((name, f"{fmean(losses):.4f}", f"{fmean(apart):+.2%} ± {half:.2%}"))
+    return table_of(("windows", "loss", "against plain"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print the table."""
-    parser = argparse.ArgumentParser(description="What the whole history gives a window.")
+    parser = options_parser(__doc__)
     parser.add_argument("--model", default="lingen-mini")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--begins", default="40,80", help="latent frames before the new part")
     parser.add_argument("--cells", default="4,16", help="cells of time in the memory")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
     from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate, open_registry
-    from lingen_training.bench.machine import describe
 
     registry = open_registry(lambda text: print(text, file=sys.stderr))
     located = locate(registry, options.model, options.weights)
@@ -189,13 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             windows=windows,
             size=options.size,
         )
-    options.output.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(options).items()}
-    whole = {"machine": describe(pipe.device.type), "settings": settings, "losses": found}
-    text = json.dumps(whole, indent=2) + "\n"
-    (options.output / "history.json").write_text(text, encoding="utf-8")
-    (options.output / "history.md").write_text(table(found) + "\n", encoding="utf-8")
-    print(table(found))
+    whole = {**circumstances(options, pipe.device.type), "losses": found}
+    write_result(options.output, "history", whole, table(found))
     return 0
 
 

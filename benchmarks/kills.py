@@ -10,7 +10,6 @@ Writes kills.json; exits with 1 when one differs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -21,6 +20,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from measuring import LINGEN, options_parser, write_result
 
 PROMPT = "a red ball moves right on green grass"
 
@@ -35,9 +36,8 @@ class Runs:
 
     def start(self, name: str) -> subprocess.Popen[str]:
         """A process that makes the video `name` and tells its events."""
-        command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--seed", "1"]
         return subprocess.Popen(
-            [*command, *self._options, "--json", "-o", name],
+            [*LINGEN, "generate", PROMPT, "--seed", "1", *self._options, "--json", "-o", name],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -94,14 +94,13 @@ def measure(folder: Path, options: Sequence[str], kills: int, seed: int) -> Coun
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill, resume, compare, write."""
-    parser = argparse.ArgumentParser(description="Kill runs and resume them.")
+    parser = options_parser(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=4.0, help="of the video")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
     settings = ["--seconds", f"{options.seconds}", "--size", f"{options.size}"]
     settings += ["--steps", f"{options.steps}"]
@@ -109,10 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings += ["--weights", str(options.weights.absolute())]
     with tempfile.TemporaryDirectory() as folder:
         count = measure(Path(folder), settings, options.kills, options.seed)
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"kills": options.kills, **count}, indent=2) + "\n"
-    (options.output / "kills.json").write_text(text, encoding="utf-8")
-    print(text, end="")
+    write_result(options.output, "kills", {"kills": options.kills, **count})
     return 1 if count["half"] or count["different"] or count["left a work folder"] else 0
 
 

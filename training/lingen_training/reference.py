@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from lingen_training.markdown_table import table_of
 from lingen_training.training_recipe import (
     AutoencoderStage,
     Buckets,
@@ -47,15 +48,14 @@ def recipe_reference() -> str:
     lines: list[str] = []
     for heading, section in SECTIONS.items():
         lines += [f"### {heading.replace('[', chr(92) + '[')}", ""]
-        lines += ["| key | type | default | |", "|---|---|---|---|"]
-        lines += [_row(name, field) for name, field in section.model_fields.items()]
-        lines.append("")
+        rows = [_row(name, field) for name, field in section.model_fields.items()]
+        lines += [table_of(("key", "type", "default", ""), rows), ""]
     return "\n".join(lines)
 
 
-def _row(name: str, field: FieldInfo) -> str:
+def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
     description = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{name}` | {_kind(field)} | {_default(field)} | {description} |"
+    return f"`{name}`", _kind(field), _default(field), description
 
 
 def _kind(field: FieldInfo) -> str:

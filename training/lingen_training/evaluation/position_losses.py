@@ -16,6 +16,7 @@ from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.evaluation.quality_table import share_and_interval, whole_groups
+from lingen_training.markdown_table import table_of
 
 SECONDS = (4.0, 17.0, 60.0)
 TIMES = (0.125, 0.375, 0.625, 0.875)
@@ -75,7 +76,7 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     head = [mark if kind == "short" else f"{mark} kept" for kind, mark in marks]
     head += [f"loss at {length} s" for length in lengths]
     head += [f"against {first} at {length} s" for length in lengths]
-    lines = [f"| model | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    rows = []
     for name, result in results.items():
         cells = [share_and_interval(result[kind][mark]) for kind, mark in marks]
         means = {length: [fmean(row) for row in result["losses"][length]] for length in lengths}
@@ -84,8 +85,8 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
             base = [fmean(row) for row in reference["losses"][length]]
             apart = [mine / theirs - 1 for mine, theirs in zip(means[length], base, strict=True)]
             cells.append("-" if name == first else _with_interval(apart, "+.2%"))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return table_of(["model", *head], rows)
 
 
 def _with_interval(values: Sequence[float], form: str) -> str:
