@@ -17,7 +17,6 @@ from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
-    build_network,
     load_network,
     load_tensors,
     read_metadata,
@@ -26,7 +25,7 @@ from lingen_models.checkpoints.safetensors import (
 )
 from lingen_models.checkpoints.whole_file import write_whole
 from lingen_models.malloc import keep_freed_memory
-from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import grown_positions
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
@@ -51,6 +50,8 @@ from lingen_training.frozen_parts import (
     encoder_hash,
     find_parts,
     fitted,
+    frozen,
+    load_whole,
     settle_codec,
     settle_texts,
     text_files,
@@ -506,12 +507,7 @@ def _hand_on(start_from: Path, out: Path) -> None:
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     """A frozen autoencoder, in the dtype that the device computes in."""
-    network = build_network(
-        path, read_metadata(path), lambda config: TemporalAutoencoder(TAEConfig.from_dict(config))
-    )
-    assert isinstance(network, TemporalAutoencoder)
-    load_network(path, network)
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return frozen(load_whole(path, TemporalAutoencoder), device)
 
 
 def pair_of(run: TrainingRun) -> Pair:
@@ -551,11 +547,7 @@ def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
     if dataclasses.replace(config, words=_words_of(path)) == config:
         load_network(path, encoder)
         return
-    earlier = build_network(
-        path, read_metadata(path), lambda config: WordEncoder(WordsConfig.from_dict(config))
-    )
-    assert isinstance(earlier, WordEncoder)
-    load_network(path, earlier)
+    earlier = load_whole(path, WordEncoder)
     if dataclasses.replace(earlier.config, words=config.words) != config:
         raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
     hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
@@ -568,13 +560,7 @@ def _teacher(
     if teacher_config(recipe, path, folder, own) is None:
         return None
     assert folder is not None
-    file = folder / "denoiser.safetensors"
-    network = build_network(
-        file, read_metadata(file), lambda config: LinGen(LinGenConfig.from_dict(config))
-    )
-    assert isinstance(network, LinGen)
-    load_network(file, network)
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return frozen(load_whole(folder / "denoiser.safetensors", LinGen), device)
 
 
 def teacher_config(

@@ -9,17 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.safetensors import (
-    build_network,
-    load_network,
-    read_metadata,
-    save_network,
-)
-from lingen_models.network_config import TAEConfig
+from lingen_models.checkpoints.safetensors import read_metadata, save_network
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_playground import Scene, close_up_scene
 from lingen_training.datasets.world import PLAYGROUND, World, rendered
+from lingen_training.frozen_parts import load_whole
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.stage_logs import Watcher
@@ -102,12 +97,7 @@ def train_decoder(
 ) -> Path:
     """Train the decoder of the autoencoder in the file `whole` on longer clips, and write
     `folder/autoencoder.safetensors`. Its encoder stays as it is."""
-    metadata = read_metadata(whole)
-    network = build_network(
-        whole, metadata, lambda config: TemporalAutoencoder(TAEConfig.from_dict(config))
-    )
-    assert isinstance(network, TemporalAutoencoder)
-    load_network(whole, network)
+    metadata, network = read_metadata(whole), load_whole(whole, TemporalAutoencoder)
     network.to(device).requires_grad_(False)
     network.decoder.requires_grad_(True)
     dtype = compute_dtype(device)
