@@ -13,7 +13,7 @@ import torch
 from lingen_models.flops import step_flops
 from lingen_models.network_config import PRESETS
 from lingen_training.forecast.device_kinds import DEVICE_KINDS
-from lingen_training.forecast.held_memory import held_by_step
+from lingen_training.forecast.held_memory import held_by_step, linear
 from lingen_training.forecast.training_forecast import StageForecast, forecast
 from lingen_training.markdown_table import table_of
 from lingen_training.shipped import shipped_recipes
@@ -84,9 +84,7 @@ def _held_by(frames: int) -> int:
 def _held(frames: int) -> int:
     """Bytes that a training step on a slab holds, with gradients and without weights: linear in
     the frames, so counted on a few."""
-    few = (16, 32)
-    first, second = map(_held_by, few)
-    return first + (second - first) * (frames - few[0]) // (few[1] - few[0])
+    return linear((16, 32), frames, _held_by)
 
 
 @dataclass(frozen=True)

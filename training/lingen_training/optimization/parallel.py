@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -115,9 +116,8 @@ def grouped(
     before = torch.get_num_threads()
     threads = max(1, before // processes)
     # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
-    forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
-    get_context = torch.multiprocessing.get_context
-    context = get_context("forkserver") if forks else get_context("spawn")
+    start = torch.multiprocessing.get_context
+    context = start("spawn") if sys.platform == "win32" else start("forkserver")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         groups = [Group(rank, processes, sharded, splits_clips) for rank in range(processes)]
