@@ -133,8 +133,8 @@ class Maker:
         write_png(path, noise.astype(np.uint8))
         return self._captioned(path, "noise")
 
-    def bad(self) -> Iterator[Callable[[], None]]:
-        """Yield functions that make a broken file, one for each way, again and again."""
+    def bad(self) -> Iterator[None]:
+        """Make a broken file at each step, in one way after the other, again and again."""
         ways: list[tuple[str, Callable[[], Path]]] = [
             ("0 bytes", lambda: self._changed(lambda data: b"")),
             ("text", lambda: self._changed(lambda data: b"This is not a video.\n" * 20)),
@@ -142,24 +142,21 @@ class Maker:
             ("cut off before its index", lambda: self._cut_off("mp4")),
             ("cut off, and says it is longer", lambda: self._cut_off("matroska")),
             ("damaged inside", self._damaged),
-            ("sound alone", self._sound),
+            ("sound alone", lambda: self._made("a tone", write_tone)),
             ("no caption", lambda: self._recaptioned(None)),
             ("caption in Latin-1", lambda: self._recaptioned("größe".encode("latin-1"))),
             ("caption in bare UTF-16", lambda: self._recaptioned("Ü€".encode("utf-16-le"))),
             ("empty caption", lambda: self._recaptioned(b" \n")),
             ("caption of a book", lambda: self._recaptioned(b"word " * 5000)),
-            ("half an image", self._half_image),
-            ("a folder of that name", self._folder),
-            ("a link to nothing", self._link),
-            ("a pipe", self._pipe),
+            ("half an image", lambda: halved(self.image())),
+            ("a folder of that name", lambda: self._made("a folder", Path.mkdir)),
+            ("a link to nothing", lambda: self._made("a link", link_to_nothing)),
+            ("a pipe", lambda: self._made("a pipe", os.mkfifo)),
             ("half a second", lambda: self.good(64, 64, "16", 0.5)),
         ]  # fmt: skip
         for what, make in cycle(ways):
-
-            def run(what: str = what, make: Callable[[], Path] = make) -> None:
-                self.broken[make().name] = what
-
-            yield run
+            self.broken[make().name] = what
+            yield
 
     def _name(self, suffix: str) -> Path:
         self._count += 1
@@ -184,14 +181,8 @@ class Maker:
 
     def _cut_off(self, container: str) -> Path:
         path = self.good(96, 64, "24", 4.0)
-        data = remuxed(path, container)
-        if container == "matroska":
-            text = path.with_suffix(".txt").read_text(encoding="utf-8")
-            path.unlink()
-            path.with_suffix(".txt").unlink()
-            path = self._captioned(self._name(".mkv"), text)
-        path.write_bytes(data[: len(data) // 2])
-        return path
+        path.write_bytes(remuxed(path, container))
+        return halved(path if container == "mp4" else path.rename(path.with_suffix(".mkv")))
 
     def _damaged(self) -> Path:
         path = self.good(96, 64, "24", 8.0)
@@ -201,33 +192,28 @@ class Maker:
         path.write_bytes(data)
         return path
 
-    def _sound(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a tone")
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, 8000, 0, "NONE", ""))
-            file.writeframes(bytes(16000))
+    def _made(self, caption: str, make: Callable[[Path], object]) -> Path:
+        path = self._captioned(self._name(".mp4"), caption)
+        make(path)
         return path
 
-    def _half_image(self) -> Path:
-        path = self.image()
-        data = path.read_bytes()
-        path.write_bytes(data[: len(data) // 2])
-        return path
 
-    def _folder(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a folder")
-        path.mkdir()
-        return path
+def write_tone(path: Path) -> None:
+    """Write sound without a video."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
 
-    def _link(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a link")
-        path.symlink_to("nowhere.mp4")
-        return path
 
-    def _pipe(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a pipe")
-        os.mkfifo(path)
-        return path
+def link_to_nothing(path: Path) -> None:
+    """Make a link to a file that is not there."""
+    path.symlink_to("nowhere.mp4")
+
+
+def halved(path: Path) -> Path:
+    """Cut the end off a file."""
+    os.truncate(path, path.stat().st_size // 2)
+    return path
 
 
 def remuxed(path: Path, container: str) -> bytes:
@@ -250,7 +236,7 @@ def build(folder: Path, files: int, hours: float) -> dict[str, str]:
     maker = Maker(folder)
     broken = maker.bad()
     for _ in range(max(2, round(SHARE * files))):
-        next(broken)()
+        next(broken)
     maker.long(hours)
     shapes = cycle(SHAPES)
     while len(list(folder.iterdir())) < 2 * files:  # each file with a caption, roughly

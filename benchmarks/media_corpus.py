@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lingen_training.markdown_table import table_of
+
 COPIED = "copied"
 ENCODED = "encoded again"
 REFUSED = "refused"
@@ -168,13 +170,13 @@ def probed(path: Path) -> dict[str, list[dict[str, str]]]:
 
 def table() -> str:
     """The table of docs/files.md."""
-    lines = ["| file | | images | sound | rate |", "|---|---|---|---|---|"]
+    rows = []
     for case in CASES:
         refused = case.images == REFUSED
         sound = ", ".join(one if one != "aac" else "AAC" for one in case.sound)
-        cells = (f"`{case.name}`", case.what, case.images, sound, "" if refused else case.rate)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rate = "" if refused else case.rate
+        rows.append((f"`{case.name}`", case.what, case.images, sound, rate))
+    return table_of(("file", "", "images", "sound", "rate"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
