@@ -104,7 +104,7 @@ def frozen(network: _Network, device: str) -> _Network:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
+def _settled(part: PluginPart, path: Path, kind: type[_Network]) -> _Network:
     """Build `part`, and write the weights file that names it.
 
     Where the file is there, tensors come from it. Raises RecipeError if it names something else.
@@ -114,6 +114,7 @@ def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
         if part.folder is None:
             part = replace(part, file=path)
     network = part.build()
+    assert isinstance(network, kind)
     part.save(path, network)
     return network
 
@@ -161,19 +162,13 @@ def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
     trains one."""
     if parts.autoencoder is None:
         return None
-    network = settle(parts.autoencoder, out / "autoencoder.safetensors")
-    assert isinstance(network, FrozenAutoencoder)
-    return network
+    return _settled(parts.autoencoder, out / "autoencoder.safetensors", FrozenAutoencoder)
 
 
 def settle_texts(parts: FoundParts, out: Path) -> list[FrozenText]:
     """Build the text encoders, and write the weights files that name them."""
-    found = []
-    for part, path in zip(parts.texts, text_files(parts, out), strict=True):
-        network = settle(part, path)
-        assert isinstance(network, FrozenText)
-        found.append(network)
-    return found
+    pairs = zip(parts.texts, text_files(parts, out), strict=True)
+    return [_settled(part, path, FrozenText) for part, path in pairs]
 
 
 def text_files(parts: FoundParts, folder: Path) -> list[Path]:

@@ -153,23 +153,22 @@ def train(
         _hand_on(start_from, out)
         return out
 
-    if launched():
-        roll_call = roll_call or RollCall()
-        roll_call.ready()
-        with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
-            run = prepared() if group.leads else None
-            roll_call.ready()  # for the autoencoder
-            run = run or _prepare(inputs, recipe, parts, world)
-            tell = report if group.leads else (lambda line: None)
-            begun = _begin(run, tell)
-            roll_call.ready()
-            roll_call.end()
-            _train_stages(run, begun, tell, group, watchers)
-        return out
-    run = prepared()
+    roll_call = roll_call or RollCall()
+    roll_call.ready()
     how = {"sharded": shard, "splits_clips": split_clips}
-    with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
-        _train_stages(run, _begin(run, report), report, group, watchers)
+    run = None
+    if launched():
+        entered = launched_group(device, **how)
+    else:
+        run = prepared()  # before there are others
+        entered = grouped(count, _take_part, {"inputs": inputs}, **how)
+    with entered as group:
+        if run is None and group.leads:
+            run = prepared()
+        roll_call.ready()  # for the autoencoder
+        run = run or _prepare(inputs, recipe, parts, world)
+        tell = report if group.leads else (lambda line: None)
+        _train_stages(run, tell, group, watchers, roll_call)
     return out
 
 
@@ -305,21 +304,12 @@ def _take_part(inputs: Inputs, group: Group) -> None:
     path = inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
-    _train_stages(run, _begin(run, lambda line: None), lambda line: None, group)
+    _train_stages(run, lambda line: None, group, (), RollCall())
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """The networks of a run, with the weights that they begin with, and its data; of a LoRA also
-    the hash of the denoiser that it is for."""
-
-    pair: Pair
-    data: StageData
-    base: str | None
-
-
-def _begin(run: TrainingRun, report: Report) -> _Begun:
-    """Load what the stages begin with, once there is an autoencoder."""
+def _begin(run: TrainingRun, report: Report) -> tuple[Pair, StageData, str | None]:
+    """Load what the stages begin with, once there is an autoencoder: the networks, the data, and of
+    a LoRA the hash of the denoiser that it is for."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
     path = out / _AUTOENCODER
@@ -344,19 +334,21 @@ def _begin(run: TrainingRun, report: Report) -> _Begun:
             if own and (unknown := unknown_words(pair, run.world)):
                 some = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
                 report(f"{len(unknown)} words of the captions mean nothing to {begun}: {some}")
-    return _Begun(pair, data, base)
+    return pair, data, base
 
 
 def _train_stages(
     run: TrainingRun,
-    begun: _Begun,
     report: Report,
     group: Group,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Watcher],
+    roll_call: RollCall,
 ) -> None:
     """Train the denoiser through all stages; the first process of the group writes and reports."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
-    pair, data, base = begun.pair, begun.data, begun.base
+    pair, data, base = _begin(run, report)
+    roll_call.ready()
+    roll_call.end()
     if device == "cpu":
         keep_freed_memory()
     if not group.sharded:  # else copies of it are trained there
@@ -366,17 +358,15 @@ def _train_stages(
         done = out / f"{stage.name}.averaged.safetensors"
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
+        keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base)
         if not trained:
-            keep = partial(
-                write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
-            )
             average = train_stage(pair, stage, data, report, keep, run.teacher, group, watchers)
             if group.leads:
                 save_tensors(done, average, {})
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
-            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out, base)
+            keep()
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
