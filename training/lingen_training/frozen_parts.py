@@ -104,7 +104,7 @@ def frozen(network: _Network, device: str) -> _Network:
     return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
 
 
-def _settled(part: PluginPart, path: Path, kind: type[_Network]) -> _Network:
+def settled(part: PluginPart, path: Path, kind: type[_Network]) -> _Network:
     """Build `part`, and write the weights file that names it.
 
     Where the file is there, tensors come from it. Raises RecipeError if it names something else.
@@ -157,18 +157,10 @@ def state_hash(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
-    """Build the autoencoder, and write the weights file that names it; None where the recipe
-    trains one."""
-    if parts.autoencoder is None:
-        return None
-    return _settled(parts.autoencoder, out / "autoencoder.safetensors", FrozenAutoencoder)
-
-
 def settle_texts(parts: FoundParts, out: Path) -> list[FrozenText]:
     """Build the text encoders, and write the weights files that name them."""
     pairs = zip(parts.texts, text_files(parts, out), strict=True)
-    return [_settled(part, path, FrozenText) for part, path in pairs]
+    return [settled(part, path, FrozenText) for part, path in pairs]
 
 
 def text_files(parts: FoundParts, folder: Path) -> list[Path]:

@@ -52,8 +52,8 @@ from lingen_training.frozen_parts import (
     fitted,
     frozen,
     load_whole,
-    settle_codec,
     settle_texts,
+    settled,
     text_files,
 )
 from lingen_training.optimization.launched import (
@@ -265,7 +265,9 @@ def read_inputs(inputs: Inputs) -> Recipe:
 
 def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
     path, out, device = inputs.recipe_path, inputs.out, inputs.device
-    codec = settle_codec(parts, out)
+    codec = None
+    if parts.autoencoder is not None:
+        codec = settled(parts.autoencoder, out / _AUTOENCODER, FrozenAutoencoder)
     texts = _texts(inputs, parts)
     config = fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, SPACE_STRIDE if codec is None else codec.space_stride)
@@ -392,9 +394,9 @@ def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
         return
     if recipe.lora is not None:
         raise RecipeError(f"{path}: a LoRA is small, and not divided: leave out --shard")
+    if group.splits_clips:
+        return  # all work on the same batches, and what they draw is alike
     for stage in recipe.stage:
-        if group.splits_clips:
-            continue  # all work on the same batches, and what they draw is alike
         if stage.batches % group.size:
             raise RecipeError(
                 f"{path}: stage {stage.name} has {stage.batches} batches in a step, which "

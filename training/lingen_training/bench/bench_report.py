@@ -107,12 +107,8 @@ def _shares(rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
         for name in row["networks"]:
-            flops = row["flops"][name]
-            whole = row["flops_total"][name]
-            of_flops = {part: count / whole for part, count in flops.items() if part in COLUMNS}
-            of_flops[OTHER] = 1 - sum(of_flops.values())
-            for kind, found in (("FLOPs", of_flops), ("time", row["time_shares"].get(name))):
-                if found is not None:
+            for kind in ("FLOPs", "time"):
+                if found := _parts(row, name, kind):
                     cells = [f"{100 * found[c]:.1f}" if found.get(c) else "-" for c in COLUMNS]
                     lines.append([f"{row['name']}, {name}, {kind}", *cells])
     return table_of(("share, %", *COLUMNS), lines)
@@ -159,7 +155,7 @@ def draw(result: Mapping[str, Any], path: Path) -> Path | None:
     shares = "time" if kind == "step_seconds" else "FLOPs"
     below = [0.0] * len(rows)
     for column in COLUMNS:
-        heights = [_share(row, column, shares) for row in rows]
+        heights = [_parts(row, LINGEN, shares).get(column, 0.0) for row in rows]
         if any(heights):
             right.bar([row["name"] for row in rows], heights, bottom=below, label=column)
             below = [a + b for a, b in zip(below, heights, strict=True)]
@@ -185,11 +181,13 @@ def _lines(rows: Sequence[Row], kind: str) -> Iterator[tuple[str, str, list[tupl
                 yield name, label, points
 
 
-def _share(row: Row, column: str, kind: str) -> float:
+def _parts(row: Row, network: str, kind: str) -> Mapping[str, float]:
+    """The share of each of `COLUMNS` in the FLOPs or the time of a network; none where that was
+    not timed."""
     if kind == "time":
-        return float(row["time_shares"].get(LINGEN, {}).get(column, 0.0))
-    flops = row["flops"][LINGEN]
-    if column == OTHER:
-        rest = sum(count for part, count in flops.items() if part not in COLUMNS)
-        return float(rest / sum(flops.values()))
-    return float(flops[column] / sum(flops.values()))
+        times: Mapping[str, float] = row["time_shares"].get(network, {})
+        return times
+    whole = row["flops_total"][network]
+    flops = row["flops"][network].items()
+    found = {part: count / whole for part, count in flops if part in COLUMNS}
+    return found | {OTHER: 1 - sum(found.values())}
