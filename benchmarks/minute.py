@@ -3,7 +3,7 @@
     python benchmarks/minute.py
     python benchmarks/minute.py --weights FOLDER
 
-Writes minute.json. How a step grows with the length is measured by `lingen bench`.
+Writes minute.json and minute.md. How a step grows with the length is measured by `lingen bench`.
 """
 
 from __future__ import annotations
@@ -63,8 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     machine = describe(options.device)
     minute = real_minute(options.weights, options.device, options.options)
     result = {"machine": machine, "minute": minute}
-    write_result(options.output, "minute", result)
-    print(in_a_line(result))
+    write_result(options.output, "minute", result, in_a_line(result))
     return 0
 
 

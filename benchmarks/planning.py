@@ -3,8 +3,8 @@
     python benchmarks/planning.py
     python benchmarks/planning.py --rounds 1 --output planning
 
-Every case is planned and then made, each in a process of its own, in several rounds. Prints a table
-in markdown and writes planning.json.
+Every case is planned and then made, each in a process of its own, in several rounds. Writes
+planning.json and planning.md.
 """
 
 from __future__ import annotations
