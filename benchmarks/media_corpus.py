@@ -138,7 +138,8 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
         return [f"exit code {code}: {said.splitlines()[-1]}"]
     probe = probed(new)
     (images,) = (one for one in probe["streams"] if one["codec_type"] == "video")
-    copied = COPIED if "encoded again" not in _of_images(said) else ENCODED
+    of_images = [line for line in said.splitlines() if "beside the frames" not in line]
+    copied = ENCODED if any("encoded again" in line for line in of_images) else COPIED
     if copied != case.images:
         problems.append(f"its images are {copied}")
     if images["avg_frame_rate"] not in (case.rate, f"{case.rate}/1"):
@@ -154,10 +155,6 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
     if played.returncode or played.stderr:
         problems.append(f"ffmpeg: {played.stderr[:200]}")
     return problems
-
-
-def _of_images(said: str) -> str:
-    return "\n".join(line for line in said.splitlines() if "beside the frames" not in line)
 
 
 def probed(path: Path) -> dict[str, list[dict[str, str]]]:

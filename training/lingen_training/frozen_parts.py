@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -189,11 +190,7 @@ def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -
     for index, stage in enumerate(recipe.stage):
         for number, source in enumerate(stage.source):
             several = [] if source.buckets is None else source.buckets.sides
-            for side in (
-                source.size,
-                *(source.crop or ()),
-                *(one for pair in several for one in pair),
-            ):
+            for side in chain([source.size], source.crop or (), *several):
                 if side % unit:
                     raise RecipeError(
                         f"{path}: stage.{index}.source.{number}: {side} pixels are no multiple of "
