@@ -15,7 +15,6 @@ import torch
 from lingen_models.flops import Shape
 from lingen_models.live_bytes import LiveBytes
 from lingen_models.network_config import LinGenConfig, TAEConfig
-from lingen_models.parallel.collectives import AbsentGroup
 from lingen_models.parallel.slabs import Slabs
 from lingen_training.forecast.stage_costs import meta_autoencoder, meta_denoiser
 
@@ -49,8 +48,7 @@ def held_by_step(
 
     def of_slabs(many: int, sides: tuple[int, int]) -> int:
         ranks = {0, processes // 2, processes - 1}
-        slabs = [Slabs.even(shape[0], processes, one, AbsentGroup(one, processes)) for one in ranks]
-        return max(count(many, one, sides) for one in slabs)
+        return max(count(many, Slabs.even(shape[0], processes, one), sides) for one in ranks)
 
     def of_rows(many: int) -> int:
         if processes > 1:
