@@ -10,7 +10,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -72,8 +71,9 @@ class _Worker:
     """A process, the part that it is at, and the file that it has open."""
 
     def __init__(self) -> None:
-        start = multiprocessing.get_context
-        context = start("spawn") if sys.platform == "win32" else start("forkserver")
+        forks = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
+        get_context = multiprocessing.get_context
+        context = get_context("forkserver") if forks else get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process: BaseProcess = context.Process(target=_work, args=(theirs,), daemon=True)
         self.process.start()
