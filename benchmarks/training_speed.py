@@ -155,6 +155,7 @@ _KINDS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--beside", type=Path, help="another checkout, to be measured in turn")
+    parser.add_argument("--batches", type=int, default=2, help="batches in a step of this checkout")
     parser.add_argument("--beside-batches", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=15)
@@ -162,7 +163,7 @@ def main() -> None:
     args = parser.parse_args()
     found: dict[str, list[float]] = {}
     for _ in range(args.rounds):
-        found.setdefault("this", []).append(tokens_per_second(_ROOT, args.steps, 2))
+        found.setdefault("this", []).append(tokens_per_second(_ROOT, args.steps, args.batches))
         if args.beside:
             rate = tokens_per_second(args.beside.resolve(), args.steps, args.beside_batches)
             found.setdefault("beside", []).append(rate)

@@ -92,6 +92,14 @@ def test_the_plan_of_a_prompt_is_printed_as_such_a_file(
     assert len({key.angle for key in star.path}) == len(star.path)
 
 
+def test_the_middle_is_read_though_no_encoder_knows_it(lingen_here: RunHere) -> None:
+    found = lingen_here("layout", "a red ball in the middle of the screen", "--seconds", 1)
+    assert found.returncode == 0, found.stderr
+    (ball,) = json.loads(found.stdout)["objects"]
+    assert ball["phrase"] == "red ball staying still"
+    assert all(abs(at[axis] - 0.5) < 0.05 for at in ball["path"] for axis in "xy")
+
+
 def test_prompts_that_cannot_be_planned_are_refused(lingen_here: RunHere) -> None:
     found = lingen_here("layout", "a cat")
     assert found.returncode == 65

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lingen_models.kernels import attention_fused, c_kernels, mamba_fused
+from lingen_models.kernels import attention_fused, c_kernels, gelu_fused, mamba_fused
 from lingen_models.kernels.ssd import bidirectional_ssd, final_states
 from lingen_models.networks.attention import attend
 from lingen_models.networks.norms import gated_sum, modulate
@@ -165,8 +165,21 @@ def test_gated_norm(length: int, heads: int, dtype: torch.dtype) -> None:
 
 @needs_compiler
 @pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("shape", [(1,), (3, 5001), (0, 4)])
+def test_gelu(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    def gelu(x: Tensor) -> Tensor:
+        return gelu_fused.gelu(x) if c_kernels.covers(x) else F.gelu(x)
+
+    compare(gelu, [4 * torch.randn(shape)], (0,), dtype)
+    if dtype is torch.float32:
+        far = torch.tensor([-200.0, -30.0, -5.0, 0.0, 5.0, 30.0, 200.0])
+        torch.testing.assert_close(gelu(far), F.gelu(far), rtol=1e-6, atol=4e-7)
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("grid", [(1, 1, 1), (3, 2, 5)])
-@pytest.mark.parametrize("width", [1, 16, 21])
+@pytest.mark.parametrize("width", [3, 16, 21])
 def test_adaptive_layer_norm(width: int, grid: tuple[int, ...], dtype: torch.dtype) -> None:
     frames = (2, grid[0], 6, width)
 

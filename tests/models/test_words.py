@@ -170,6 +170,7 @@ def test_words_are_handed_on() -> None:
         ("A blue CUBE spins, on a white wall!", "A blue box spins, on a white background!"),
         ("two cubes running", "two boxes moving"),
         ("a golden heart beats", "a yellow heart pulses"),
+        ("three balls in the middle of the screen", "two balls in the middle of the image"),
         ("a wizard", "a wizard"),
     ],
 )
@@ -179,6 +180,10 @@ def test_synonyms_are_read_as_words_that_are_known(
     assert shipped.with_synonyms(prompt) == read
     assert shipped.tokens([prompt]).equal(shipped.tokens([read]))
     assert shipped.unknown_words(prompt) == shipped.unknown_words(read)
+
+
+def test_words_that_planners_read_are_not_unknown(shipped: WordEncoder) -> None:
+    assert shipped.unknown_words("a cat in the middle, at the center") == ["cat"]
 
 
 def test_a_word_that_is_known_has_no_synonym(encoder: WordEncoder) -> None:

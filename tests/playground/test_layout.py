@@ -83,6 +83,45 @@ def test_an_object_begins_at_the_side_that_a_prompt_names() -> None:
         assert float(ball.discs[0, 0]) > 0.5 and ball.phrase.endswith("moving left")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "middle"),
+    [
+        ("a red ball in the middle of the frame", (0, 1)),
+        ("a large red ball spins at the center", (0, 1)),
+        ("a red ball circles in the centre", (0, 1)),
+        ("a red ball in the bottom middle", (0,)),
+        ("a red ball moves left in the middle", (1,)),
+        ("a red ball in the middle and a blue star on the left", (0, 1)),
+        ("a blue star and a red ball in the middle", (0, 1)),
+        ("a blue star on the right and a red ball in the middle", (0, 1)),
+        ("a blue ball at the bottom and a red star in the middle", (0, 1)),
+    ],
+)
+def test_what_is_in_the_middle_stays_there_alone(prompt: str, middle: tuple[int, ...]) -> None:
+    for seed in range(20):
+        planned = plan_objects(prompt, seed, [float(time) for time in range(0, 90, 3)])
+        assert planned is not None
+        for one in planned.objects:
+            places = one.discs[:, :2].mean(0)
+            if "red" in one.phrase:
+                for axis in middle:
+                    assert abs(float(places[axis]) - 0.5) < 0.1, (seed, places)
+            if one.phrase.endswith("still"):
+                assert 0.1 < float(one.discs[:, :2].min()) <= float(one.discs[:, :2].max()) < 0.9
+        if len(planned.objects) == 2:
+            red, blue = (obj.discs for obj in planned.objects)
+            apart = (red[:, :2] - blue[:, :2]).norm(dim=1)
+            assert (apart > 0.9 * (red[:, 2] + blue[:, 2])).all()
+
+
+def test_two_in_the_middle_stand_side_by_side() -> None:
+    planned = plan_objects("two balls in the middle", 3, [0.0, 40.0])
+    assert planned is not None
+    one, other = (obj.discs for obj in planned.objects)
+    assert ((one[:, :2] - other[:, :2]).norm(dim=1) > one[:, 2] + other[:, 2]).all()
+    assert abs(float(one[0, 0] + other[0, 0]) / 2 - 0.5) < 0.1
+
+
 def test_plans_follow_the_courses_of_a_scene() -> None:
     said = read_prompt(PROMPT)
     assert said is not None

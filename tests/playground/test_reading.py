@@ -131,6 +131,23 @@ def test_prompts_by_hand_are_read_as_they_are_listed() -> None:
             ],
         ),
         (
+            "a blue star at upper right",
+            [SaidObject("blue", "star", sides=frozenset({"right", "top"}))],
+        ),
+        (
+            "a ball comes from the left, a star flies in from above",
+            [
+                SaidObject(shape="ball", motion="moves", direction="right"),
+                SaidObject(shape="star", motion="moves", direction="down"),
+            ],
+        ),
+        (
+            "a ball moves in the right direction",
+            [SaidObject(shape="ball", motion="moves", direction="right")],
+        ),
+        ("a red circle circles", [SaidObject("red", "ball", motion="circles")]),
+        ("a red circle and two", [SaidObject("red", "ball")]),
+        (
             "a ball on a white square",  # no background
             [SaidObject(shape="ball"), SaidObject("white", "square")],
         ),

@@ -34,19 +34,40 @@ typedef float T;
 
 #endif
 
-/* exp(x), as a power of two; 0 below -64, where nothing is left of what a float is added to. */
-static inline float exponential(float x) {
-    float kept = x < -64.0f ? -64.0f : x;
-    kept = (kept > 88.0f ? 88.0f : kept) * 1.44269504f;
-    const float whole = __builtin_rintf(kept), rest = kept - whole;
+/* 2^x for x from -126 to 127. */
+static inline float power_of_two(float x) {
+    const float whole = __builtin_rintf(x), rest = x - whole;
     float series = 1.339887440e-3f + 1.535336188e-4f * rest;
     series = 9.618437357e-3f + series * rest;
     series = 5.550332471e-2f + series * rest;
     series = 2.402264791e-1f + series * rest;
     series = 6.931472028e-1f + series * rest;
     union { float value; int32_t bits; } power = {1.0f + series * rest};
-    power.bits = (power.bits + (int32_t)whole * (1 << 23)) & -(x >= -64.0f);
+    power.bits += (int32_t)whole * (1 << 23);
     return power.value;
+}
+
+/* exp(x); 0 below -64, where nothing is left of what a float is added to. */
+static inline float exponential(float x) {
+    const float kept = x < -64.0f ? -64.0f : x;
+    union { float value; int32_t bits; } power = {
+        power_of_two((kept > 88.0f ? 88.0f : kept) * 1.44269504f)};
+    power.bits &= -(x >= -64.0f);
+    return power.value;
+}
+
+/* x times the share of a normal distribution below x, and its derivative; the share by formula
+ * 26.2.17 of Abramowitz and Stegun, to 8e-8. */
+static inline float gelu_of(float x, float *restrict slope) {
+    const float t = 1.0f / (1.0f + 0.2316419f * (x < 0 ? -x : x)), square = -0.72134752f * x * x;
+    const float density = 0.39894228f * power_of_two(square < -100.0f ? -100.0f : square);
+    float series = -1.821255978f + 1.330274429f * t;
+    series = 1.781477937f + series * t;
+    series = -0.356563782f + series * t;
+    series = 0.319381530f + series * t;
+    const float tail = density * series * t, below = x < 0 ? tail : 1.0f - tail;
+    *slope = below + x * density;
+    return x * below;
 }
 
 #define LESSER(a, b) ((a) < (b) ? (a) : (b))
@@ -898,5 +919,21 @@ void gated_sum_back(const I *size, const T *restrict gradient, const T *restrict
         }
         for (I i = 0; i < D; i++) d_gate[frame * D + i] = PUT(total[i]);
         free(total);
+    }
+}
+
+/* GELU of all numbers, and its derivative. */
+void gelu(const I *size, const T *restrict x, T *restrict y, T *restrict slope) {
+    const int block = 4096;
+#pragma omp parallel for num_threads((int)size[1])
+    for (I first = 0; first < size[0]; first += block) {
+        const int count = (int)LESSER(size[0] - first, block);
+        const T *restrict from = x + first;
+        T *restrict to = y + first, *restrict to_slope = slope + first;
+        for (int i = 0; i < count; i++) {
+            float steep;
+            to[i] = PUT(gelu_of(GET(from[i]), &steep));
+            to_slope[i] = PUT(steep);
+        }
     }
 }

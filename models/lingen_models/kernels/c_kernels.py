@@ -39,6 +39,7 @@ _FLAGS = [
     "-fassociative-math",
     "-freciprocal-math",
     "-fopenmp-simd",
+    "-ffp-contract=fast",
 ]
 """Not -ffast-math, with which old linkers change how the whole process rounds."""
 _EXTRAS: tuple[list[str], ...] = (

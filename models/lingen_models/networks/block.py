@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lingen_models.kernels import c_kernels, gelu_fused
 from lingen_models.network_config import LinGenConfig
 from lingen_models.networks.attention import CrossAttention, FullAttention
 from lingen_models.networks.embeddings import PositionTables
@@ -29,7 +30,11 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> the same shape."""
         step = max(1, (_HELD_ON_GPU if x.is_cuda else _HELD) // self.up.out_features)
-        if torch.is_grad_enabled() or x.shape[:-1].numel() <= step:
+        if torch.is_grad_enabled():
+            hidden = self.up(x)
+            gelu = gelu_fused.gelu if c_kernels.covers(hidden) else F.gelu
+            return self.down(gelu(hidden))  # type: ignore[no-any-return]
+        if x.shape[:-1].numel() <= step:
             return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
         parts = [self.down(F.gelu(self.up(part))) for part in torch.split(x.flatten(0, -2), step)]
         return torch.cat(parts).view(x.shape)

@@ -64,17 +64,20 @@ _SYNONYMS: Final[dict[str, str]] = {
         "meadow": "pasture prairie",
         "space": "cosmos universe",
         "night": "midnight",
-        "two": "couple pair",
+        "two": "couple few five four many pair several six three",
         "by": "beside near next",
         "over": "above",
         "under": "below beneath underneath",
         "top": "upper",
         "bottom": "lower",
         "place": "corner edge half side",
+        "image": "frame screen view",
     }.items()
     for synonym in synonyms.split()
 }
 """What a small vocabulary can do for common words that it lacks."""
+PLACE_WORDS: Final = frozenset({"center", "centre", "direction", "middle"})
+"""Words that only a planner of layouts reads."""
 
 
 def split_words(prompt: str) -> list[str]:
@@ -121,10 +124,11 @@ def synonyms_in(prompt: str, known: Container[str]) -> dict[str, str]:
 
 
 def unknown_in(prompt: str, known: Container[str]) -> list[str]:
-    """Words of a prompt of which no form and no synonym is known, each once, in order; the whole
-    of one without any word."""
+    """Words of a prompt of which no form and no synonym is known, and that no planner reads, each
+    once, in order; the whole of one without any word."""
     found = dict.fromkeys(split_words(prompt) or [prompt.strip()])
-    return [word for word in found if word and _read_as(word, known) is None]
+    unread = (word for word in found if word and word not in PLACE_WORDS)
+    return [word for word in unread if _read_as(word, known) is None]
 
 
 def with_synonyms(prompt: str, known: Container[str]) -> str:

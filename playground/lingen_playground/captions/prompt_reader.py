@@ -17,14 +17,24 @@ _PLAIN_PLACE = re.compile(
 )
 """A place of a plain color, if its noun is no object: `on a white wall`."""
 _POSITION = re.compile(
-    r"\b(?:at|in|near|on) the ((?:(?:bottom|left|lower|right|top|upper) ?)+)"
-    r"(?:corner|edge|half|place|side)?\b"
+    r"\b(?:at|in|near|on) (?:the )?"
+    r"((?:(?:bottom|center|centre|left|lower|middle|right|top|upper) ?)+)"
+    r"(?:corner|edge|half|place|side)?\b(?! ?direction)"
 )
 """Where an object is, not where it goes."""
-_SIDES = {"lower": "bottom", "upper": "top"}
+_SIDES = {"lower": "bottom", "upper": "top", "center": "middle", "centre": "middle"}
+_FROM = {
+    "left": "right",
+    "right": "left",
+    "top": "down",
+    "above|over": "down",
+    "bottom": "up",
+    "below|under": "up",
+}
+"""Directions of what comes from somewhere: `from the left` it goes right."""
 _RELATIONS = {
-    r"above|on top of|over": "above",
-    r"below|beneath|under|underneath": "below",
+    r"(?<!from )(?:above|over)|on top of": "above",
+    r"(?<!from )(?:below|beneath|under|underneath)": "below",
     r"beside|near|next to|by": "beside",
     r"(?:(?:at|on|to) the )?left of": "left",
     r"(?:(?:at|on|to) the )?right of": "right",
@@ -63,6 +73,7 @@ def _ways() -> dict[str, str]:
             for form in verb[:3]
             if form
         }
+    found |= {f"from (?:the )?(?:{side})": way for side, way in _FROM.items()}
     return _longest_first(found)
 
 
@@ -329,6 +340,8 @@ def _circling(words: Sequence[str], at: int) -> bool:
     before = words[at - 1] if at else ""
     earlier = words[at - 2] if at > 1 else ""
     if before == "in" or (before == "a" and earlier == "in"):
+        return True
+    if before == "circle" and words[at] == "circles":
         return True
     nouns = set(_NOUNS) - {"circle", "circles"}
     return any(word in nouns for word in words[max(0, at - 3) : at]) and before not in (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -50,6 +50,8 @@ _OWN: Final = 0.23
 """How far an object of a pair may reach from its middle and still never touch the other."""
 _ROAM: Final = {"circles": 0.13, "zigzags": 0.10}
 """About how far from their middle line these go, where there are two."""
+_PLANNED_ROAM: Final = {"circles": 0.23, "zigzags": 0.18}
+"""How far these go at most from their middle, where there is one alone."""
 _SAME_DEED: Final = 0.75
 _SAME_COLOR: Final = 0.7
 _SAME_SIZE: Final = 0.6
@@ -67,6 +69,8 @@ _RELATED: Final = {
     "right": ("right", "left"),
 }
 """Halves of the frame of two objects, by where the first is, seen from the second."""
+
+_MIDDLE: Final = "middle"
 
 Area = tuple[float, float, float, float]
 """Left, right, top and bottom of where an object may be, in frame widths."""
@@ -123,21 +127,19 @@ def sample_scene(
 
 def scene_for(said: Said, seed: int) -> Scene:
     """A scene that shows what a prompt says, always the same for a seed. What goes unsaid is drawn
-    at random, but a size is medium, a speed the usual one, the camera still, and so is an object
-    of which only the place is said."""
+    at random, but a size is medium, a speed the usual one, the camera still, and so are objects of
+    which only places are said."""
     rng = random.Random(f"scene for {seed}")
+    placed = said.relation is not None or any(requested.sides for requested in said.objects)
     for _ in range(_TRIES):
         ground = said.background or rng.choice(tuple(BACKGROUNDS))
-        parts = [
-            _requested(rng, requested, stays=bool(requested.sides or said.relation))
-            for requested in said.objects
-        ]
+        parts = [_requested(rng, requested, stays=placed) for requested in said.objects]
         seen = all(visible(part.color, ground) for part in parts)
         if seen and _differ(parts):
             break  # else the prompt itself asks for what is hardly seen
     view = said.camera or "still"
-    areas = _said_areas(said, _areas(rng, parts, view), view)
-    placed = zip(_place(rng, parts, areas), said.objects, strict=True)
+    areas = _said_areas(said, parts, _areas(rng, parts, view), view)
+    pairs = zip(_place(rng, parts, areas), said.objects, strict=True)
     objects = tuple(
         replace(
             obj,
@@ -145,7 +147,7 @@ def scene_for(said: Said, seed: int) -> Scene:
             speed="" if obj.motion == "still" else requested.speed or "",
             reach=min(obj.reach, _PLANNED_BOUNCE) if obj.motion == "bounces" else obj.reach,
         )
-        for obj, requested in placed
+        for obj, requested in pairs
     )
     return Scene(objects, ground, view, seed)
 
@@ -275,20 +277,57 @@ def _areas(rng: random.Random, parts: Sequence[_Part], view: str) -> list[Area]:
     return areas
 
 
-def _said_areas(said: Said, areas: list[Area], view: str) -> list[Area]:
+def _said_areas(said: Said, parts: Sequence[_Part], areas: Sequence[Area], view: str) -> list[Area]:
     """The areas that a prompt names, else those that were drawn."""
     whole = _whole(view)
     if said.relation is not None:
         first, second = _RELATED[said.relation]
         areas = [_half(whole, first), _half(whole, second)]
     found = []
-    for area, obj in zip(areas, said.objects, strict=True):
+    for area, obj, part in zip(areas, said.objects, parts, strict=True):
         if obj.sides:
             area = area if said.relation is not None else whole
-            for side in sorted(obj.sides):
+            for side in sorted(obj.sides - {_MIDDLE}):
                 area = _half(area, side)
+            if _MIDDLE in obj.sides:
+                area = _middle(
+                    area, obj.sides, part.bound + _EDGE + _PLANNED_ROAM.get(part.deed, 0)
+                )
         found.append(area)
+    in_middle = [obj.sides == {_MIDDLE} for obj in said.objects]
+    if len(found) == 2 and all(in_middle):
+        (left, _, top, bottom), (_, right, *_) = found
+        return [(2 * left - 0.5, 0.5, top, bottom), (0.5, 2 * right - 0.5, top, bottom)]
+    if len(found) == 2 and any(in_middle):
+        at = in_middle.index(True)
+        found[1 - at] = _beside(found[1 - at], found[at], parts[1 - at].bound)
     return found
+
+
+def _middle(area: Area, sides: Collection[str], reach: float) -> Area:
+    """The part of an area up to `reach` from the middle of the frame, along those axes of which no
+    side is named: `the top middle` is not lower than the top."""
+    left, right, top, bottom = area
+    if not {"left", "right"}.intersection(sides):
+        left, right = 0.5 - reach, 0.5 + reach
+    if not {"top", "bottom"}.intersection(sides):
+        top, bottom = 0.5 - reach, 0.5 + reach
+    return left, right, top, bottom
+
+
+def _beside(area: Area, other: Area, bound: float) -> Area:
+    """The part of half a frame beside another area in the middle of it; where an object of this
+    `bound` does not fit in there, its upper or its left end."""
+    left, right, top, bottom = area
+    if 0.5 in (left, right):
+        left, right = (left, other[0]) if right == 0.5 else (other[1], right)
+        if right - left < 2 * bound:
+            bottom = min(bottom, other[2])
+    else:
+        top, bottom = (top, other[2]) if bottom == 0.5 else (other[3], bottom)
+        if bottom - top < 2 * bound:
+            right = other[0]
+    return left, right, top, bottom
 
 
 def _half(area: Area, side: str) -> Area:

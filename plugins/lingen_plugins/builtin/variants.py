@@ -42,7 +42,7 @@ def plan_layout(
     """Plan where the objects of a prompt are at these video frames, as in a random scene of the
     playground that shows what it says; None where it names none, or more than two, or says more
     than what these objects are and do. Words that are `unknown` to the weights are passed over."""
-    from lingen_models.networks.word_encoder import known_form, split_words
+    from lingen_models.networks.word_encoder import PLACE_WORDS, known_form, split_words
     from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground import read_prompt, vocabulary
     from lingen_playground.layout_planner import Place, plan_objects
@@ -50,7 +50,8 @@ def plan_layout(
     said = read_prompt(prompt, unknown)
     if said is None:
         return None
-    read = {*unknown, *(word for one in said.objects for word in one.described)}
+    described = (word for one in said.objects for word in one.described)
+    read = PLACE_WORDS.union(unknown, described)
     captioned = frozenset(vocabulary())
     if any(
         word not in read and known_form(word, captioned) is None for word in split_words(prompt)

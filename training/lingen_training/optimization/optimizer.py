@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from lingen_models.checkpoints.safetensors import save_tensors
 from lingen_models.torch_private import copy_all, lerp_all
@@ -215,7 +214,8 @@ class MasterWeights:
 
 def own(part: Tensor) -> Tensor:
     """Return what this process holds of a parameter."""
-    return part.to_local() if isinstance(part, DTensor) else part
+    to_local = getattr(part, "to_local", None)  # of a DTensor, whose import takes a second
+    return part if to_local is None else to_local()
 
 
 def is_hidden_matrix(name: str, shape: torch.Size) -> bool:

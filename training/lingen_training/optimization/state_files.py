@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.state_dict_loader import load
 
 from lingen_models.checkpoints.safetensors import load_tensors
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 METADATA = "metadata.json"
 
@@ -39,6 +40,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name and metadata of a state, whole, whatever wrote it."""
     if path.is_file():
         return load_tensors(path)
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     tensors = {
         name: torch.empty(entry.size, dtype=entry.properties.dtype)
         for name, entry in entries(path).items()
@@ -51,5 +54,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def entries(folder: Path) -> dict[str, TensorStorageMetadata]:
     """Sizes and dtypes of the tensors in a folder, by name."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
     found = FileSystemReader(folder).read_metadata().state_dict_metadata
     return {key: one for key, one in found.items() if isinstance(one, TensorStorageMetadata)}
