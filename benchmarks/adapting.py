@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lingen_training.markdown_table import table_of
 from lingen_training.optimization.stage_logs import read_log
 
 Losses = Mapping[str, Mapping[int, float]]
@@ -38,12 +39,12 @@ def table(losses: Losses) -> str:
     """Steps in rows; the loss of each model, and the others' over the first one's."""
     first, *others = losses
     head = [f"loss of {name}" for name in losses] + [f"{name} / {first}" for name in others]
-    lines = [f"| steps | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    rows = []
     for step, reference in losses[first].items():
         cells = [f"{log[step]:.3f}" for log in losses.values()]
         cells += [f"{losses[name][step] / reference:.2f}" for name in others]
-        lines.append(f"| {step} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([str(step), *cells])
+    return table_of(["steps", *head], rows)
 
 
 def draw(losses: Losses, path: Path) -> None:

@@ -9,7 +9,6 @@ the last run does not say that some jobs failed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import subprocess
@@ -19,6 +18,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from measuring import LINGEN, options_parser, write_result
 
 BAD = ({"prompt": ""}, {"prompt": "a ball", "stepz": 3}, {"command": "extend", "video": "no.mp4"})
 
@@ -36,7 +37,7 @@ def write_list(path: Path, jobs: int, bad: int, common: dict[str, Any], rng: ran
 def run(folder: Path, kill_after: int | None) -> tuple[int, list[dict[str, Any]]]:
     """Run the batch, or kill it after so many jobs; its exit code and its `job` events."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "lingen_cli", "batch", "jobs.jsonl", "--keep-going", "--json"],
+        [*LINGEN, "batch", "jobs.jsonl", "--keep-going", "--json"],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -59,13 +60,12 @@ def run(folder: Path, kill_after: int | None) -> tuple[int, list[dict[str, Any]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a list, kill, finish, count."""
-    parser = argparse.ArgumentParser(description="Kill a batch and run it again.")
+    parser = options_parser(__doc__)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--bad", type=int, default=20)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
     rng = random.Random(options.seed)
     common: dict[str, Any] = {"frames": 9, "steps": 1, "size": 64}
@@ -92,10 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "left behind": len(left),
         "exit_codes": codes,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2) + "\n"
-    (options.output / "batch_kills.json").write_text(text, encoding="utf-8")
-    print(text, end="")
+    write_result(options.output, "batch_kills", result)
     wrong = len(videos) != good or result["made twice"] or left or codes[-1] != int(options.bad > 0)
     return 1 if wrong else 0
 

@@ -20,7 +20,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +27,9 @@ from fractions import Fraction
 from itertools import cycle
 from pathlib import Path
 from typing import Any
+
+from lingen_training.markdown_table import table_of
+from measuring import lingen, options_parser, write_result
 
 LIMIT = 1.10
 SHARE = 0.15
@@ -131,8 +133,8 @@ class Maker:
         write_png(path, noise.astype(np.uint8))
         return self._captioned(path, "noise")
 
-    def bad(self) -> Iterator[Callable[[], None]]:
-        """Yield functions that make a broken file, one for each way, again and again."""
+    def bad(self) -> Iterator[None]:
+        """Make a broken file at each step, in one way after the other, again and again."""
         ways: list[tuple[str, Callable[[], Path]]] = [
             ("0 bytes", lambda: self._changed(lambda data: b"")),
             ("text", lambda: self._changed(lambda data: b"This is not a video.\n" * 20)),
@@ -140,24 +142,21 @@ class Maker:
             ("cut off before its index", lambda: self._cut_off("mp4")),
             ("cut off, and says it is longer", lambda: self._cut_off("matroska")),
             ("damaged inside", self._damaged),
-            ("sound alone", self._sound),
+            ("sound alone", lambda: self._made("a tone", write_tone)),
             ("no caption", lambda: self._recaptioned(None)),
             ("caption in Latin-1", lambda: self._recaptioned("größe".encode("latin-1"))),
             ("caption in bare UTF-16", lambda: self._recaptioned("Ü€".encode("utf-16-le"))),
             ("empty caption", lambda: self._recaptioned(b" \n")),
             ("caption of a book", lambda: self._recaptioned(b"word " * 5000)),
-            ("half an image", self._half_image),
-            ("a folder of that name", self._folder),
-            ("a link to nothing", self._link),
-            ("a pipe", self._pipe),
+            ("half an image", lambda: halved(self.image())),
+            ("a folder of that name", lambda: self._made("a folder", Path.mkdir)),
+            ("a link to nothing", lambda: self._made("a link", link_to_nothing)),
+            ("a pipe", lambda: self._made("a pipe", os.mkfifo)),
             ("half a second", lambda: self.good(64, 64, "16", 0.5)),
         ]  # fmt: skip
         for what, make in cycle(ways):
-
-            def run(what: str = what, make: Callable[[], Path] = make) -> None:
-                self.broken[make().name] = what
-
-            yield run
+            self.broken[make().name] = what
+            yield
 
     def _name(self, suffix: str) -> Path:
         self._count += 1
@@ -182,14 +181,8 @@ class Maker:
 
     def _cut_off(self, container: str) -> Path:
         path = self.good(96, 64, "24", 4.0)
-        data = remuxed(path, container)
-        if container == "matroska":
-            text = path.with_suffix(".txt").read_text(encoding="utf-8")
-            path.unlink()
-            path.with_suffix(".txt").unlink()
-            path = self._captioned(self._name(".mkv"), text)
-        path.write_bytes(data[: len(data) // 2])
-        return path
+        path.write_bytes(remuxed(path, container))
+        return halved(path if container == "mp4" else path.rename(path.with_suffix(".mkv")))
 
     def _damaged(self) -> Path:
         path = self.good(96, 64, "24", 8.0)
@@ -199,33 +192,28 @@ class Maker:
         path.write_bytes(data)
         return path
 
-    def _sound(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a tone")
-        with wave.open(str(path), "wb") as file:
-            file.setparams((1, 2, 8000, 0, "NONE", ""))
-            file.writeframes(bytes(16000))
+    def _made(self, caption: str, make: Callable[[Path], object]) -> Path:
+        path = self._captioned(self._name(".mp4"), caption)
+        make(path)
         return path
 
-    def _half_image(self) -> Path:
-        path = self.image()
-        data = path.read_bytes()
-        path.write_bytes(data[: len(data) // 2])
-        return path
 
-    def _folder(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a folder")
-        path.mkdir()
-        return path
+def write_tone(path: Path) -> None:
+    """Write sound without a video."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(16000))
 
-    def _link(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a link")
-        path.symlink_to("nowhere.mp4")
-        return path
 
-    def _pipe(self) -> Path:
-        path = self._captioned(self._name(".mp4"), "a pipe")
-        os.mkfifo(path)
-        return path
+def link_to_nothing(path: Path) -> None:
+    """Make a link to a file that is not there."""
+    path.symlink_to("nowhere.mp4")
+
+
+def halved(path: Path) -> Path:
+    """Cut the end off a file."""
+    os.truncate(path, path.stat().st_size // 2)
+    return path
 
 
 def remuxed(path: Path, container: str) -> bytes:
@@ -248,7 +236,7 @@ def build(folder: Path, files: int, hours: float) -> dict[str, str]:
     maker = Maker(folder)
     broken = maker.bad()
     for _ in range(max(2, round(SHARE * files))):
-        next(broken)()
+        next(broken)
     maker.long(hours)
     shapes = cycle(SHAPES)
     while len(list(folder.iterdir())) < 2 * files:  # each file with a caption, roughly
@@ -274,24 +262,6 @@ def write_weights(folder: Path) -> Path:
     metadata = {"kind": "tae", "config": config.to_dict()}
     save_network(folder / "autoencoder.safetensors", network, metadata)
     return folder
-
-
-def measured(*arguments: str | Path, allowed: Sequence[int] = (0,)) -> dict[str, Any]:
-    """Run a command of lingen; its seconds, peak memory in bytes and output. Raises RuntimeError
-    where it ends with another exit code than those."""
-    command = [sys.executable, "-m", "lingen_cli", *map(str, arguments)]
-    began = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        told = out.read()
-    if process.returncode not in allowed:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {told[-2000:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    seconds = time.monotonic() - began
-    return {"seconds": round(seconds, 1), "peak_bytes": usage.ru_maxrss * unit, "told": told}
 
 
 def unnamed(broken: dict[str, str], text: str) -> list[str]:
@@ -321,20 +291,20 @@ def measure(root: Path, files: int, hours: float, jobs: int) -> dict[str, Any]:
     train = ("train", recipe, "--processes", "1", "-o")
     options = ("--recipe", recipe, "--start-from", weights, "--jobs", str(jobs))
     runs = {
-        "data check": measured("data", "check", clips, allowed=(1,)),
-        "data prepare": measured("data", "prepare", clips, "-o", prepared, *options),
-        "train on the folder": measured(*train, raw, "--data", clips),
-        "train on what was prepared": measured(*train, root / "own", "--data", prepared),
+        "data check": lingen("data", "check", clips, allowed=(1,)),
+        "data prepare": lingen("data", "prepare", clips, "-o", prepared, *options),
+        "train on the folder": lingen(*train, raw, "--data", clips),
+        "train on what was prepared": lingen(*train, root / "own", "--data", prepared),
     }
     report = (prepared / "report.txt").read_text(encoding="utf-8")
-    checked = runs["data check"]["told"]
+    checked = runs["data check"].out + runs["data check"].err
     return {
         "files": files,
         "broken": len(broken),
         "ways": len(set(broken.values())),
         "hours": hours,
         "runs": {
-            name: {"seconds": run["seconds"], "peak_bytes": run["peak_bytes"]}
+            name: {"seconds": round(run.seconds, 1), "peak_bytes": run.peak_bytes}
             for name, run in runs.items()
         },
         "named_by_check": len(broken) - len(unnamed(broken, checked)),
@@ -346,30 +316,29 @@ def measure(root: Path, files: int, hours: float, jobs: int) -> dict[str, Any]:
 def table(results: Sequence[dict[str, Any]]) -> str:
     """The results as markdown."""
     small, large = results
-    lines = [
-        f"| command | {small['files']} files | {large['files']} files | memory |",
-        "|---|---|---|---|",
-    ]
+    rows = []
     for name, run in large["runs"].items():
         before = small["runs"][name]
         cells = [
             f"{one['peak_bytes'] / 2**20:,.0f} MiB, {one['seconds']:.0f} s" for one in (before, run)
         ]
         ratio = run["peak_bytes"] / before["peak_bytes"]
-        lines.append(f"| {name} | {' | '.join(cells)} | x {ratio:.3f} |")
-    lines += ["", f"{large['broken']} files are broken, in {large['ways']} ways; the report names"]
-    lines[-1] += f" {large['broken'] - len(large['not_named'])}. {large['summary']}."
-    return "\n".join(lines)
+        rows.append([name, *cells, f"x {ratio:.3f}"])
+    head = ("command", f"{small['files']} files", f"{large['files']} files", "memory")
+    named = large["broken"] - len(large["not_named"])
+    return (
+        f"{table_of(head, rows)}\n\n{large['broken']} files are broken, in {large['ways']} "
+        f"ways; the report names {named}. {large['summary']}."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure both folders, write, and print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser = options_parser(__doc__)
     parser.add_argument("--files", type=int, default=600)
     parser.add_argument("--small", type=int, default=100, help="files of the small folder")
     parser.add_argument("--hours", type=float, default=10.0, help="length of the longest video")
     parser.add_argument("--jobs", type=int, default=2, help="processes of `lingen data prepare`")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
@@ -381,11 +350,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             measure(Path(folder) / str(files), files, options.hours, options.jobs)
             for files in (options.small, options.files)
         ]
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(results, indent=2) + "\n"
-    (options.output / "broken_data.json").write_text(text, encoding="utf-8")
-    (options.output / "broken_data.md").write_text(table(results) + "\n", encoding="utf-8")
-    print(table(results))
+    write_result(options.output, "broken_data", results, table(results))
     for one in results[1]["not_named"]:
         print(f"not named: {one}")
     ratios = [

@@ -10,8 +10,6 @@ of the training world judges the pixels. Writes editing.json and editing.md.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +37,8 @@ from lingen_playground import (
 )
 from lingen_plugins.contracts import ModelVariant, Sampler
 from lingen_training.evaluation.quality_table import steady_scene
+from lingen_training.markdown_table import table_of
+from measuring import circumstances, options_parser, write_result
 
 LOOK = 5 * FPS
 """Frames at the beginning and at the end of a chain that are compared."""
@@ -235,20 +235,21 @@ def shares(tally: Tally) -> str:
 
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
-    lines = [
-        "| measured | color | size | background | seams: median | largest | largest elsewhere |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    head = ["measured", "color", "size", "background"]
+    head += ["seams: median", "largest", "largest elsewhere"]
+    rows = []
     for way, found in result["chains"].items():
         kept = found["kept"]
-        cells = [f"{sum(kept[mark])}/{len(kept[mark])}" for mark in ("color", "size", "background")]
+        cells = [f"chain over {way}"]
+        cells += [f"{sum(kept[mark])}/{len(kept[mark])}" for mark in head[1:4]]
         cells += [
             f"{median(one[name] for one in found['seams']):.2f}"
             for name in ("median", "largest", "largest_inside")
         ]
-        lines.append(f"| chain over {way} | {' | '.join(cells)} |")
+        rows.append(cells)
+    lines = [table_of(head, rows), ""]
     obeys = result["prompts"]["obeys"]
-    lines += ["", f"A new prompt that names no background: {shares(obeys)}.", ""]
+    lines += [f"A new prompt that names no background: {shares(obeys)}.", ""]
     for name in ("first", "last"):
         found = result["images"][name]
         lines.append(f"A given {name} image: {min(found):.1f} to {max(found):.1f} dB.")
@@ -281,7 +282,7 @@ def load(weights: Path | None, name: str, steps: int | None, guidance: float | N
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print the table."""
-    parser = argparse.ArgumentParser(description="How well a model goes on with a video.")
+    parser = options_parser(__doc__)
     parser.add_argument("--model", default="lingen-mini")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--chains", type=int, default=20)
@@ -291,15 +292,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from lingen_training.bench.machine import describe
-
     model = load(options.weights, options.model, options.steps, options.guidance)
     with torch.inference_mode():
         result = {
-            "machine": describe(model.pipe.device.type),
-            "settings": {key: str(value) for key, value in vars(options).items()},
+            **circumstances(options, model.pipe.device.type),
             "chains": {
                 way: chains(model, options.chains, options.links, options.seconds, way)
                 for way in ("latents", "pixels")
@@ -307,11 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "prompts": prompts(model, options.prompts, 4.0),
             "images": images(model, options.images),
         }
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2) + "\n"
-    (options.output / "editing.json").write_text(text, encoding="utf-8")
-    (options.output / "editing.md").write_text(table(result) + "\n", encoding="utf-8")
-    print(table(result))
+    write_result(options.output, "editing", result, table(result))
     return 0
 
 

@@ -28,6 +28,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lingen_training.markdown_table import table_of
+
 FAULTS = ("crash", "ENOSPC", "EIO")
 DIED = 9
 _NAMES = (
@@ -288,10 +290,7 @@ def _tell(results: Sequence[dict[str, Any]], problems: Sequence[str]) -> None:
     verdicts = ["tried", "identical at once", "went on", "began anew", "made again"]
     verdicts += sorted({name for one in results for name in one if name.startswith("refused")})
     columns = ["kind", "fault", "calls", *verdicts, "wrong"]
-    print("| " + " | ".join(columns) + " |")
-    print("|" + "---|" * len(columns))
-    for one in results:
-        print("| " + " | ".join(str(one.get(name, 0)) for name in columns) + " |")
+    print(table_of(columns, [[str(one.get(name, 0)) for name in columns] for one in results]))
     for problem in problems:
         print(problem)
 

@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -30,6 +27,7 @@ from lingen_cli.media.writer import VideoWriter
 from lingen_playground import FPS, Scene, as_frames, canonical_caption, render, sample_scene
 from lingen_playground.oracle.judge import measure
 from lingen_playground.scenes.palette import COLORS
+from measuring import lingen
 
 BROWN = (120, 70, 25)
 STAND_IN = "orange"
@@ -80,14 +78,6 @@ def is_brown(path: Path) -> bool:
     return [one.color for one in found] == ["brown"]
 
 
-def lingen(*arguments: str) -> None:
-    """Run a command. Raises RuntimeError with its messages when it fails."""
-    command = [sys.executable, "-m", "lingen_cli", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"lingen {arguments[0]} failed: {done.stderr.strip()}")
-
-
 def sampled(folder: Path, weights: Path, samples: int) -> float:
     """Share of brown objects in clips of prompts that were not trained on."""
     folder.mkdir(exist_ok=True)
@@ -95,8 +85,8 @@ def sampled(folder: Path, weights: Path, samples: int) -> float:
     for number in range(samples):
         scene = brown_scene(1000 + number)
         path = folder / f"{number:02}.mp4"
-        options = ["--weights", str(weights), "--seconds", str(SECONDS), "--seed", str(number)]
-        lingen("generate", brown_caption(scene), *options, "-o", str(path), "--overwrite")
+        options = ["--weights", weights, "--seconds", str(SECONDS), "--seed", str(number)]
+        lingen("generate", brown_caption(scene), *options, "-o", path, "--overwrite")
         right += is_brown(path)
     return right / samples
 
@@ -104,9 +94,9 @@ def sampled(folder: Path, weights: Path, samples: int) -> float:
 def quality(output: Path, weights: Path | None, clips: int) -> dict[str, float]:
     """The shares of the quality table for held-out prompts."""
     found = output / ("before.json" if weights is None else "after.json")
-    options = [] if weights is None else ["--weights", str(weights)]
+    options = [] if weights is None else ["--weights", weights]
     counts = ["--clips", str(clips), "--natural-clips", "0", "--long-clips", "0"]
-    lingen("evaluate", *options, *counts, "-o", str(found), "--overwrite")
+    lingen("evaluate", *options, *counts, "-o", found, "--overwrite")
     table = json.loads(found.read_text(encoding="utf-8"))["short"]
     return {name: round(right / count, 3) for name, (right, count) in table.items()}
 
@@ -122,13 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     output: Path = chosen.output
     write_clips(output / "clips", chosen.clips)
-    begin = time.perf_counter()
     model = output / "model"
-    data = ["--data", str(output / "clips"), "--start-from", "lingen-mini"]
-    lingen("train", chosen.recipe, *data, "-o", str(model))
-    minutes = (time.perf_counter() - begin) / 60
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    result = {"minutes": round(minutes, 1), "GiB": round(memory, 2)}
+    data = ["--data", output / "clips", "--start-from", "lingen-mini"]
+    run = lingen("train", chosen.recipe, *data, "-o", model)
+    result = {"minutes": round(run.seconds / 60, 1), "GiB": round(run.peak_bytes / 2**30, 2)}
     result["brown"] = sampled(output / "samples", model, chosen.samples)
     if chosen.quality_clips:
         for name, weights in (("before", None), ("after", model)):

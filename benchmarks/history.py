@@ -12,8 +12,6 @@ clean frames, which is the most that memory could give. Writes history.json and 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,10 +25,9 @@ from torch import Tensor, nn
 
 from lingen_models.networks.mate import MambaBranch, review_tokens
 from lingen_models.pipelines.text_to_video import TextToVideo
-from lingen_models.sampling.flow import interpolate, velocity
-from lingen_playground import canonical_caption, render, sample_scene
-from lingen_training.evaluation.position_losses import TIMES
-from lingen_training.evaluation.quality_table import whole_groups
+from lingen_training.evaluation.position_losses import HeldoutClip
+from lingen_training.markdown_table import table_of
+from measuring import circumstances, options_parser, write_result
 
 
 class Remembering(nn.Module):
@@ -78,42 +75,18 @@ def memory_of(branches: Sequence[Remembering], cells: int) -> Iterator[None]:
         branch.memory = None
 
 
-class Window:
-    """The latents of a held-out clip, and the loss on the new frames of windows of it."""
-
-    def __init__(self, pipe: TextToVideo, number: int, seconds: float, size: int) -> None:
-        scene = sample_scene(number + 900_000_000, split="heldout")
-        video = render([scene], whole_groups(seconds), size).to(pipe.device)
-        self.pipe = pipe
-        self.data = pipe.autoencoder.encode(video).float()
-        self.text = pipe.encode_texts([canonical_caption(scene)])
-        self.noise = torch.randn(self.data.shape, generator=torch.Generator().manual_seed(number))
+class Window(HeldoutClip):
+    """A clip, and the loss on the new frames of windows of it."""
 
     def loss(self, begin: int, new: tuple[int, int]) -> float:
         """Of the latent frames from `new[0]` up to `new[1]`, those from `begin` on being clean."""
-        data, noise = (
-            self.data[:, :, begin : new[1]],
-            self.noise[:, :, begin : new[1]].to(self.data),
-        )
-        clean, losses = new[0] - begin, []
-        for time in TIMES:
-            t = torch.full((1, data.shape[2]), time, device=data.device)
-            t[:, :clean] = 1
-            predicted = self._ask(interpolate(data, noise, t), t, begin)
-            error = (predicted - velocity(data, noise))[:, :, clean:].square().mean()
-            losses.append(float(error))
-        return fmean(losses)
+        return float(self.losses(begin, new[1], clean=new[0] - begin).mean())
 
     def look_at(self, end: int, frames: int) -> None:
         """Show the network all before `end`, clean, in pieces of so many latent frames."""
         for begin in range(0, end, frames):
-            piece = self.data[:, :, begin : min(end, begin + frames)]
-            self._ask(piece, torch.ones(1, piece.shape[2], device=piece.device), begin)
-
-    def _ask(self, x: Tensor, t: Tensor, first: int) -> Tensor:
-        text = self.text
-        answer: Tensor = self.pipe.denoiser(x, t, text.features, text.masks, first)
-        return answer.float()
+            piece = self.latents[:, :, begin : min(end, begin + frames)]
+            self.velocity(piece, torch.ones(1, piece.shape[2], device=piece.device), begin)
 
 
 def measure(
@@ -131,7 +104,7 @@ def measure(
     found: dict[str, list[float]] = {}
     for number in range(clips):
         seconds = (max(begins) + frames - past) * pipe.time_stride / 16
-        window = Window(pipe, number, seconds, size)
+        window = Window(pipe, number + 900_000_000, number, seconds, size)
         for begin in begins:
             new = (begin, begin + frames - past)
             found.setdefault("plain", []).append(window.loss(begin - past, new))
@@ -151,28 +124,26 @@ def measure(
 
 def table(found: dict[str, list[float]]) -> str:
     """Means, and how far each is from plain windows, window by window, with 95% intervals."""
-    lines = ["| windows | loss | against plain |", "|---|---|---|"]
+    rows = []
     for name, losses in found.items():
         apart = [mine / plain - 1 for mine, plain in zip(losses, found["plain"], strict=True)]
         half = 1.96 * stdev(apart) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
-        lines.append(f"| {name} | {fmean(losses):.4f} | {fmean(apart):+.2%} ± {half:.2%} |")
-    return "\n".join(lines)
+        rows.append((name, f"{fmean(losses):.4f}", f"{fmean(apart):+.2%} ± {half:.2%}"))
+    return table_of(("windows", "loss", "against plain"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print the table."""
-    parser = argparse.ArgumentParser(description="What the whole history gives a window.")
+    parser = options_parser(__doc__)
     parser.add_argument("--model", default="lingen-mini")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--clips", type=int, default=12)
     parser.add_argument("--begins", default="40,80", help="latent frames before the new part")
     parser.add_argument("--cells", default="4,16", help="cells of time in the memory")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
     from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate, open_registry
-    from lingen_training.bench.machine import describe
 
     registry = open_registry(lambda text: print(text, file=sys.stderr))
     located = locate(registry, options.model, options.weights)
@@ -189,13 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             windows=windows,
             size=options.size,
         )
-    options.output.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(options).items()}
-    whole = {"machine": describe(pipe.device.type), "settings": settings, "losses": found}
-    text = json.dumps(whole, indent=2) + "\n"
-    (options.output / "history.json").write_text(text, encoding="utf-8")
-    (options.output / "history.md").write_text(table(found) + "\n", encoding="utf-8")
-    print(table(found))
+    whole = {**circumstances(options, pipe.device.type), "losses": found}
+    write_result(options.output, "history", whole, table(found))
     return 0
 
 

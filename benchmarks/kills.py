@@ -10,8 +10,6 @@ Writes kills.json; exits with 1 when one differs.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import subprocess
@@ -20,53 +18,35 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+from measuring import LINGEN, options_parser, write_result
 
 PROMPT = "a red ball moves right on green grass"
 
 
-class Runs:
-    """The same `lingen generate` again and again, in a folder."""
-
-    def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        self.folder = folder
-        self._options = options
-        self._environment = os.environ | {"LINGEN_JOURNAL_SECONDS": "0"}
-
-    def start(self, name: str) -> subprocess.Popen[str]:
-        """A process that makes the video `name` and tells its events."""
-        command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--seed", "1"]
-        return subprocess.Popen(
-            [*command, *self._options, "--json", "-o", name],
-            cwd=self.folder,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+def run(video: Path, options: Sequence[str], moment: float | None = None) -> tuple[int, bool]:
+    """Make `video`, or be killed after `moment` seconds: the exit code, and whether it went on with
+    an earlier run."""
+    command = [*LINGEN, "generate", PROMPT, "--seed", "1", *options, "--json", "-o", video.name]
+    environment = os.environ | {"LINGEN_JOURNAL_SECONDS": "0"}
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(
+            command, cwd=video.parent, env=environment, stdout=out, stderr=subprocess.DEVNULL
         )
-
-    def finish(self, name: str) -> tuple[int, bool]:
-        """Run to the end: the exit code, and whether it went on with an earlier one."""
-        process = self.start(name)
-        out, _ = process.communicate()
-        events = [json.loads(line)["event"] for line in out.splitlines()]
-        return process.returncode, "resume" in events
-
-    def kill(self, name: str, moment: float) -> None:
-        """Begin, and kill it after `moment` seconds."""
-        process = self.start(name)
-        try:
-            process.communicate(timeout=moment)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(moment)
+        process.kill()  # nothing happens where it has ended
+        code = process.wait()
+        out.seek(0)
+        return code, '"resume"' in out.read()
 
 
 def measure(folder: Path, options: Sequence[str], kills: int, seed: int) -> Counter[str]:
     """Count what became of `kills` runs; the keys are what went well and what went wrong."""
-    runs = Runs(folder, options)
     began = time.monotonic()
-    code, _ = runs.finish("whole.mp4")
+    code, _ = run(folder / "whole.mp4", options)
     length = time.monotonic() - began
     if code:
         raise SystemExit(f"the run without a kill ended with {code}")
@@ -74,14 +54,13 @@ def measure(folder: Path, options: Sequence[str], kills: int, seed: int) -> Coun
     rng = random.Random(seed)
     count: Counter[str] = Counter()
     for number in range(kills):
-        name = f"{number}.mp4"
-        path = folder / name
-        runs.kill(name, rng.uniform(0, length))
+        path = folder / f"{number}.mp4"
+        run(path, options, rng.uniform(0, length))
         if path.exists():
             count["finished before the kill" if path.read_bytes() == whole else "half"] += 1
-            runs.finish(name)  # it has nothing to do but to tidy up
+            run(path, options)  # it has nothing to do but to tidy up
         else:
-            code, resumed = runs.finish(name)
+            code, resumed = run(path, options)
             same = code == 0 and path.read_bytes() == whole
             count["went on" if resumed else "began anew"] += 1
             count["equal" if same else "different"] += 1
@@ -94,14 +73,13 @@ def measure(folder: Path, options: Sequence[str], kills: int, seed: int) -> Coun
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kill, resume, compare, write."""
-    parser = argparse.ArgumentParser(description="Kill runs and resume them.")
+    parser = options_parser(__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=4.0, help="of the video")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
     settings = ["--seconds", f"{options.seconds}", "--size", f"{options.size}"]
     settings += ["--steps", f"{options.steps}"]
@@ -109,10 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings += ["--weights", str(options.weights.absolute())]
     with tempfile.TemporaryDirectory() as folder:
         count = measure(Path(folder), settings, options.kills, options.seed)
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"kills": options.kills, **count}, indent=2) + "\n"
-    (options.output / "kills.json").write_text(text, encoding="utf-8")
-    print(text, end="")
+    write_result(options.output, "kills", {"kills": options.kills, **count})
     return 1 if count["half"] or count["different"] or count["left a work folder"] else 0
 
 

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lingen_training.markdown_table import table_of
+
 COPIED = "copied"
 ENCODED = "encoded again"
 REFUSED = "refused"
@@ -136,7 +138,8 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
         return [f"exit code {code}: {said.splitlines()[-1]}"]
     probe = probed(new)
     (images,) = (one for one in probe["streams"] if one["codec_type"] == "video")
-    copied = COPIED if "encoded again" not in _of_images(said) else ENCODED
+    of_images = [line for line in said.splitlines() if "beside the frames" not in line]
+    copied = ENCODED if any("encoded again" in line for line in of_images) else COPIED
     if copied != case.images:
         problems.append(f"its images are {copied}")
     if images["avg_frame_rate"] not in (case.rate, f"{case.rate}/1"):
@@ -154,10 +157,6 @@ def differences(case: Case, code: int, said: str, new: Path) -> list[str]:
     return problems
 
 
-def _of_images(said: str) -> str:
-    return "\n".join(line for line in said.splitlines() if "beside the frames" not in line)
-
-
 def probed(path: Path) -> dict[str, list[dict[str, str]]]:
     """The streams of a file, as ffprobe names them."""
     command = ["ffprobe", "-v", "error", "-of", "json", "-show_streams", str(path)]
@@ -168,13 +167,13 @@ def probed(path: Path) -> dict[str, list[dict[str, str]]]:
 
 def table() -> str:
     """The table of docs/files.md."""
-    lines = ["| file | | images | sound | rate |", "|---|---|---|---|---|"]
+    rows = []
     for case in CASES:
         refused = case.images == REFUSED
         sound = ", ".join(one if one != "aac" else "AAC" for one in case.sound)
-        cells = (f"`{case.name}`", case.what, case.images, sound, "" if refused else case.rate)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rate = "" if refused else case.rate
+        rows.append((f"`{case.name}`", case.what, case.images, sound, rate))
+    return table_of(("file", "", "images", "sound", "rate"), rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

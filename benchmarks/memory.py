@@ -22,16 +22,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from lingen_training.markdown_table import table_of
+from measuring import PEAK_UNIT, options_parser, write_result
+
 FPS = 16
 LIMIT = 1.10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure every length, write, and print the table."""
-    parser = argparse.ArgumentParser(description="Peak memory of decoding and writing.")
+    parser = options_parser(__doc__)
     parser.add_argument("--minutes", default="1,10", help="lengths, the shortest first")
     parser.add_argument("--size", type=int, default=128, help="pixels per side")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--child", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child is not None:
@@ -44,11 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [in_a_fresh_process(length, options.size) for length in lengths]
     ratio = runs[-1]["peak_bytes"] / runs[0]["peak_bytes"]
     result = {"machine": machine, "size": options.size, "runs": runs, "ratio": ratio}
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2) + "\n"
-    (options.output / "memory.json").write_text(text, encoding="utf-8")
-    (options.output / "memory.md").write_text(table(result) + "\n", encoding="utf-8")
-    print(table(result))
+    write_result(options.output, "memory", result, table(result))
     return 0 if ratio <= LIMIT else 1
 
 
@@ -85,20 +83,18 @@ def decode_and_write(minutes: float, size: int) -> dict[str, Any]:
         with VideoWriter(path, width=size, height=size, fps=Fraction(FPS)) as writer:
             for chunk in pipe.decode(latents, frames):
                 writer.write(chunk)
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_UNIT
     return {"minutes": minutes, "frames": writer.frames, "peak_bytes": peak}
 
 
 def table(result: dict[str, Any]) -> str:
     """The result as markdown."""
-    lines = ["| video | frames | peak memory |", "|---|---|---|"]
-    lines += [
-        f"| {run['minutes']:g} min | {run['frames']:,} | {run['peak_bytes'] / 2**20:,.0f} MiB |"
+    rows = [
+        (f"{run['minutes']:g} min", f"{run['frames']:,}", f"{run['peak_bytes'] / 2**20:,.0f} MiB")
         for run in result["runs"]
     ]
-    lines += ["", f"The longest takes {result['ratio']:.3f} times the memory of the shortest."]
-    return "\n".join(lines)
+    compared = f"The longest takes {result['ratio']:.3f} times the memory of the shortest."
+    return table_of(("video", "frames", "peak memory"), rows) + f"\n\n{compared}"
 
 
 if __name__ == "__main__":

@@ -3,23 +3,21 @@
     python benchmarks/minute.py
     python benchmarks/minute.py --weights FOLDER
 
-Writes minute.json. How a step grows with the length is measured by `lingen bench`.
+Writes minute.json and minute.md. How a step grows with the length is measured by `lingen bench`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from lingen_training.bench.machine import describe, in_words
+from measuring import lingen, options_parser, write_result
 
 PROMPT = "a red ball bounces on green grass"
 
@@ -31,16 +29,12 @@ def real_minute(weights: Path | None, device: str, options: Sequence[str] = ()) 
     """
     with tempfile.TemporaryDirectory() as folder:
         events = Path(folder) / "events"
-        command = [sys.executable, "-m", "lingen_cli", "generate", PROMPT, "--minutes", "1"]
-        command += ["--seed", "1", "--device", device, "--quiet", "--events", str(events)]
+        command = ["generate", PROMPT, "--minutes", "1", "--seed", "1", "--device", device]
+        command += ["--quiet", "--events", str(events)]
         command += ["-o", str(Path(folder) / "minute.mp4"), *options]
         if weights is not None:
             command += ["--weights", str(weights.absolute())]
-        start = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wall = time.perf_counter() - start
-        if done.returncode:
-            raise RuntimeError(f"the minute failed: {done.stderr.strip()}")
+        wall = lingen(*command).seconds
         lines = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     starts = [(e["phase"], e["ts"]) for e in lines if e.get("done") == 0 and "phase" in e]
     starts.append(("end", lines[-1]["ts"]))
@@ -61,19 +55,15 @@ def in_a_line(result: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print."""
-    parser = argparse.ArgumentParser(description="Time a minute of video.")
+    parser = options_parser(__doc__)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--weights", type=Path, help="in place of the shipped ones")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("options", nargs="*", help="for `lingen generate`, after --")
     options = parser.parse_args(arguments)
     machine = describe(options.device)
     minute = real_minute(options.weights, options.device, options.options)
     result = {"machine": machine, "minute": minute}
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result, indent=2) + "\n"
-    (options.output / "minute.json").write_text(text, encoding="utf-8")
-    print(in_a_line(result))
+    write_result(options.output, "minute", result, in_a_line(result))
     return 0
 
 

@@ -9,13 +9,9 @@ scan_orders.json and scan_orders.md.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -25,19 +21,11 @@ from lingen_models.network_config import PRESETS, SCAN_ORDERS
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.scan_orders import scan_of_layer
 from lingen_models.precision import compute_dtype
+from lingen_training.bench.step import timed
+from lingen_training.markdown_table import table_of
+from measuring import circumstances, options_parser, write_result
 
 ORDERS = ("rms", "row-major", "zigzag", "hilbert")
-
-
-def timed(action: Callable[[], object], device: str) -> float:
-    """Seconds that it takes."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
 
 
 def orders_alone(x: Tensor, order: str, layers: int) -> Callable[[], object]:
@@ -68,31 +56,28 @@ def whole_network(x: Tensor, order: str, depth: int) -> Callable[[], object]:
 
 def table(result: dict[str, dict[str, list[float]]]) -> str:
     """The result as markdown."""
-    lines = ["| order | there and back, ms | against rms | a step, ms | against rms |"]
-    lines.append("|---|---|---|---|---|")
+    rows = []
     for order in ORDERS:
-        cells = []
+        cells = [order]
         for kind in ("alone", "network"):
             took = median(result[kind][order])
             pairs = zip(result[kind][order], result[kind]["rms"], strict=True)
             ratio = median(mine / theirs for mine, theirs in pairs)
             cells += [f"{took * 1e3:.1f}", f"{ratio:.2f}"]
-        lines.append(f"| {order} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(cells)
+    head = ("order", "there and back, ms", "against rms", "a step, ms", "against rms")
+    return table_of(head, rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print the table."""
-    parser = argparse.ArgumentParser(description="What the order of the tokens costs.")
+    parser = options_parser(__doc__)
     parser.add_argument("--frames", type=int, default=121, help="latent frames")
     parser.add_argument("--side", type=int, default=8, help="tokens per side")
     parser.add_argument("--depth", type=int, default=PRESETS["mini"].depth)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from lingen_training.bench.machine import describe
-
     shape = (1, options.frames, options.side, options.side, PRESETS["mini"].width)
     x = torch.randn(shape).to(options.device, compute_dtype(options.device))
     with torch.inference_mode():
@@ -109,13 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     took = timed(action, options.device)
                     if round_ >= 0:
                         result[kind][order].append(took)
-    options.output.mkdir(parents=True, exist_ok=True)
-    settings = {key: str(value) for key, value in vars(options).items()}
-    whole = {"machine": describe(options.device), "settings": settings, "seconds": result}
-    text = json.dumps(whole, indent=2) + "\n"
-    (options.output / "scan_orders.json").write_text(text, encoding="utf-8")
-    (options.output / "scan_orders.md").write_text(table(result) + "\n", encoding="utf-8")
-    print(table(result))
+    whole = {**circumstances(options, options.device), "seconds": result}
+    write_result(options.output, "scan_orders", whole, table(result))
     return 0
 
 

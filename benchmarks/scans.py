@@ -11,15 +11,11 @@ the float64 recurrence on a piece of the sequence. Writes scans.json and scans.m
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -28,6 +24,9 @@ from torch import Tensor
 
 from lingen_models.kernels.dispatch import triton_scan
 from lingen_models.kernels.ssd import bidirectional_ssd
+from lingen_training.bench.step import timed
+from lingen_training.markdown_table import table_of
+from measuring import circumstances, options_parser, write_result
 
 OURS = "lingen"
 PIECE = 256
@@ -178,17 +177,6 @@ def in_dtype(given: Inputs, dtype: torch.dtype) -> Inputs:
     return Inputs(x, given.dt, given.A, B, C)
 
 
-def timed(action: Callable[[], object], device: str) -> float:
-    """Seconds that it takes."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    action()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
-
-
 def measure(
     given: Inputs, dtype: torch.dtype, chunk: int, rounds: int, device: str
 ) -> dict[str, dict[str, Any]]:
@@ -213,24 +201,23 @@ def measure(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The result as markdown; ratios are medians of the rounds' ratios to our first."""
-    lines = ["| tokens | dtype | scan | both directions, ms | one, ms | against ours | error |"]
-    lines.append("|---|---|---|---|---|---|---|")
+    lines = []
     for row in rows:
         (_, first), *_ = row["found"].items()
         for name, found in row["found"].items():
             pairs = zip(found["both"], first["both"], strict=True)
             ratio = median(theirs / mine for theirs, mine in pairs)
+            both = f"{median(found['both']) * 1e3:.1f}"
             one = f"{median(found['one']) * 1e3:.1f}" if found["one"] else "-"
-            lines.append(
-                f"| {row['tokens']:,} | {row['dtype']} | {name} | "
-                f"{median(found['both']) * 1e3:.1f} | {one} | {ratio:.2f} | {found['error']:.1e} |"
-            )
-    return "\n".join(lines)
+            cells = [f"{row['tokens']:,}", row["dtype"], name, both, one]
+            lines.append([*cells, f"{ratio:.2f}", f"{found['error']:.1e}"])
+    head = ("tokens", "dtype", "scan", "both directions, ms", "one, ms", "against ours", "error")
+    return table_of(head, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, and print the table."""
-    parser = argparse.ArgumentParser(description="Scans side by side.")
+    parser = options_parser(__doc__)
     parser.add_argument("--lengths", default="8192", help="tokens, a multiple of the chunk")
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--features", type=int, default=64)
@@ -239,10 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     options = parser.parse_args(arguments)
-    from lingen_training.bench.machine import describe
-
     rows = []
     with torch.inference_mode():
         for length in map(int, options.lengths.split(",")):
@@ -251,13 +235,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 dtype: torch.dtype = getattr(torch, name)
                 found = measure(given, dtype, options.chunk, options.rounds, options.device)
                 rows.append({"tokens": length, "dtype": name, "found": found})
-    settings = {key: str(value) for key, value in vars(options).items()}
-    whole = {"machine": describe(options.device), "settings": settings, "rows": rows}
-    options.output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(whole, indent=2) + "\n"
-    (options.output / "scans.json").write_text(text, encoding="utf-8")
-    (options.output / "scans.md").write_text(table(rows) + "\n", encoding="utf-8")
-    print(table(rows))
+    whole = {**circumstances(options, options.device), "rows": rows}
+    write_result(options.output, "scans", whole, table(rows))
     return 0
 
 

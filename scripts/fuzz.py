@@ -14,36 +14,53 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import multiprocessing
 import random
 import resource
 import sys
 import tempfile
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import av
 import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from lingen_cli.batch.job_list import read_jobs
+from lingen_cli.datasets.captions import caption_beside, read_tables
+from lingen_cli.errors import LingenError
+from lingen_cli.inputs import settings
+from lingen_cli.inputs.layout_file import read_layout
+from lingen_cli.inputs.request_options import parse_request
+from lingen_cli.inputs.story import read_story
+from lingen_cli.media.images.image_files import read_image
+from lingen_cli.media.metadata import read_recipe, recipe_tags
+from lingen_cli.media.probe import examine, fingerprint, video_info
+from lingen_cli.media.reader import frames_at
+from lingen_cli.media.tracks.inspect import Tracks
+from lingen_cli.media.writer import VideoWriter
+from lingen_cli.requests.recipe import recipe_from_video
+from lingen_models.checkpoints.safetensors import (
+    CheckpointError,
+    load_tensors,
+    read_metadata,
+    read_shapes,
+)
+from lingen_training import training_recipe
 
 PATIENCE = 20.0
 """Seconds for one file."""
 MOST_BYTES = 400 << 20
 """Memory of a process beyond what it held before its first file."""
 FOUL = ("exception", "ended", "hung", "memory")
-_IMPORTED = [
-    "av",
-    "PIL.Image",
-    "lingen_cli.batch.job_list",
-    "lingen_cli.inputs.request_options",
-    "lingen_cli.media.reader",
-    "lingen_cli.media.writer",
-    "lingen_models.checkpoints.safetensors",
-    "lingen_training.training_recipe",
-]
-"""Modules that all kinds need, imported once for all processes."""
 
 _STORY = """\
 seconds = 6
@@ -107,8 +124,6 @@ _RECIPE = {
 
 def _video(form: str, codec: str, sound: str | None = None, **metadata: str) -> bytes:
     """A video of two seconds in a container that PyAV writes."""
-    import av
-
     file = io.BytesIO()
     with av.open(file, "w", format=form) as container:
         container.metadata.update(metadata)
@@ -135,9 +150,6 @@ def _video(form: str, codec: str, sound: str | None = None, **metadata: str) -> 
 
 def _own_video() -> bytes:
     """A video as lingen writes it, with something like a recipe."""
-    from lingen_cli.media.metadata import recipe_tags
-    from lingen_cli.media.writer import VideoWriter
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.mp4"
         recipe = recipe_tags(_RECIPE)
@@ -147,8 +159,6 @@ def _own_video() -> bytes:
 
 
 def _image(form: str) -> bytes:
-    from PIL import Image
-
     file = io.BytesIO()
     pixels = np.arange(64 * 48 * 3, dtype=np.uint32).reshape(48, 64, 3).astype(np.uint8)
     Image.fromarray(pixels).save(file, form)
@@ -156,21 +166,11 @@ def _image(form: str) -> bytes:
 
 
 def _weights() -> bytes:
-    import torch
-    from safetensors.torch import save
-
     metadata = {"lingen": json.dumps({"kind": "lingen", "config": {"width": 32}})}
     return save({"a.weight": torch.zeros(4, 4), "b": torch.ones(3)}, metadata)
 
 
 def _read_video(path: Path) -> None:
-    from lingen_cli.errors import LingenError
-    from lingen_cli.media.metadata import read_recipe
-    from lingen_cli.media.probe import examine, fingerprint, video_info
-    from lingen_cli.media.reader import frames_at
-    from lingen_cli.media.tracks.inspect import Tracks
-    from lingen_cli.requests.recipe import recipe_from_video
-
     def frames() -> None:
         for _ in frames_at(path, [0.0, 1.0, 20.0], box=(32, 32)):
             pass
@@ -193,24 +193,13 @@ def _read_video(path: Path) -> None:
         raise refused
 
 
-def _read_image(path: Path) -> None:
-    from lingen_cli.media.images.image_files import read_image
-
-    read_image(path)
-
-
 def _read_weights(path: Path) -> None:
-    from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, read_shapes
-
     read_metadata(path)
     read_shapes(path)
     load_tensors(path)
 
 
 def _read_jobs(path: Path) -> None:
-    from lingen_cli.batch.job_list import read_jobs
-    from lingen_cli.inputs.request_options import parse_request
-
     for line in read_jobs(path):
         if line.values is not None:
             values = dict(line.values)
@@ -218,34 +207,12 @@ def _read_jobs(path: Path) -> None:
 
 
 def _read_captions(path: Path) -> None:
-    from lingen_cli.datasets.captions import caption_beside, read_tables
-
     read_tables(path.parent)
     caption_beside(path.with_suffix(".mp4"))
 
 
-def _read_story(path: Path) -> None:
-    from lingen_cli.inputs.story import read_story
-
-    read_story(path)
-
-
-def _read_layout(path: Path) -> None:
-    from lingen_cli.inputs.layout_file import read_layout
-
-    read_layout(path)
-
-
-def _read_training(path: Path) -> None:
-    from lingen_training.training_recipe import read_recipe
-
-    read_recipe(path)
-
-
-def _read_project(path: Path) -> None:
-    from lingen_cli.inputs.settings import load
-
-    load({}, start=path.parent)
+def _read_settings(path: Path) -> None:
+    settings.load({}, start=path.parent)
 
 
 _JOBS = (
@@ -253,7 +220,7 @@ _JOBS = (
 )
 _TABLE = 'prompt;seconds;seed\na red ball;4,5;1\n"a; b";2;7\n'.encode("utf-16")
 
-KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], None]]] = {
+KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "own": ("a.mp4", _own_video, _read_video),
     "mp4": ("a.mp4", lambda: _video("mp4", "libx264", "aac", title="x"), _read_video),
     "mov": ("a.mov", lambda: _video("mov", "libx264", "pcm_s16le"), _read_video),
@@ -263,17 +230,17 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], None]]] = {
     "nut": ("a.nut", lambda: _video("nut", "libx264", "aac"), _read_video),
     "avi": ("a.avi", lambda: _video("avi", "mpeg4", "libmp3lame"), _read_video),
     "gif": ("a.gif", lambda: _video("gif", "gif"), _read_video),
-    "png": ("a.png", lambda: _image("PNG"), _read_image),
-    "jpeg": ("a.jpg", lambda: _image("JPEG"), _read_image),
-    "webp": ("a.webp", lambda: _image("WEBP"), _read_image),
+    "png": ("a.png", lambda: _image("PNG"), read_image),
+    "jpeg": ("a.jpg", lambda: _image("JPEG"), read_image),
+    "webp": ("a.webp", lambda: _image("WEBP"), read_image),
     "weights": ("a.safetensors", _weights, _read_weights),
     "jobs": ("a.jsonl", lambda: _JOBS, _read_jobs),
     "table": ("a.csv", lambda: _TABLE, _read_jobs),
     "captions": ("a.csv", lambda: b"file,caption\na.mp4,a red ball\n", _read_captions),
-    "story": ("a.toml", _STORY.encode, _read_story),
-    "layout": ("a.json", lambda: json.dumps(_LAYOUT).encode(), _read_layout),
-    "training": ("a.toml", _TRAINING.encode, _read_training),
-    "settings": ("lingen.toml", lambda: b'steps = 10\nmodel = "lingen-mini"\n', _read_project),
+    "story": ("a.toml", _STORY.encode, read_story),
+    "layout": ("a.json", lambda: json.dumps(_LAYOUT).encode(), read_layout),
+    "training": ("a.toml", _TRAINING.encode, training_recipe.read_recipe),
+    "settings": ("lingen.toml", lambda: b'steps = 10\nmodel = "lingen-mini"\n', _read_settings),
 }
 """Name of a kind -> name of the file, what is damaged, and what reads it."""
 
@@ -320,13 +287,6 @@ def attempt(kind: str, whole: bytes, seed: int, case: int, folder: Path) -> None
 
 def _work(kind: str, seed: int, pipe: Connection) -> None:
     """Answer case after case with an outcome and the memory that this process has taken so far."""
-    import logging
-    import warnings
-
-    from lingen_cli.errors import LingenError
-    from lingen_models.checkpoints.safetensors import CheckpointError
-    from lingen_training.training_recipe import RecipeError
-
     logging.disable()
     warnings.simplefilter("ignore")
     whole = KINDS[kind][1]()
@@ -340,7 +300,7 @@ def _work(kind: str, seed: int, pipe: Connection) -> None:
             outcome, said = "read", ""
             try:
                 attempt(kind, whole, seed, case, Path(name))
-            except (LingenError, CheckpointError, RecipeError):
+            except (LingenError, CheckpointError, training_recipe.RecipeError):
                 outcome = "refused"
             except Exception:
                 outcome, said = "exception", traceback.format_exc()
@@ -361,8 +321,7 @@ class Worker:
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_IMPORTED)
+        context = multiprocessing.get_context("fork")  # all modules are there already
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_work, args=(self.kind, self.seed, other))
         self.process.start()

@@ -66,57 +66,25 @@ __all__ = [
     "vocabulary",
 ]
 
-_MODULES = {
-    "captions.caption": (
-        "canonical_caption",
-        "caption",
-        "object_phrase",
-    ),
-    "captions.lexicon": ("vocabulary",),
-    "captions.natural_prompts": (
-        "Said",
-        "SaidObject",
-        "natural_prompts",
-    ),
-    "captions.prompt_reader": ("read_prompt",),
-    "oracle.judge": (
-        "Consistency",
-        "Measurement",
-        "SaidVerdict",
-        "Sighting",
-        "Verdict",
-        "consistency",
-        "judge",
-        "judge_said",
-        "measure",
-    ),
-    "rendering.render": (
-        "FPS",
-        "as_frames",
-        "course_of",
-        "extent",
-        "render",
-    ),
-    "scenes.close_up": ("close_up_scene",),
-    "scenes.heldout": (
-        "combinations",
-        "is_heldout",
-    ),
-    "scenes.scene": (
-        "Scene",
-        "SceneObject",
-    ),
-    "scenes.scene_sampler": (
-        "sample_scene",
-        "scene_for",
-    ),
-}
-"""Where each name is. Modules are imported when a name of theirs is used, since only some of them
-need torch."""
+_MODULES = (
+    "scenes.scene",
+    "scenes.heldout",
+    "captions.lexicon",
+    "captions.natural_prompts",
+    "captions.caption",
+    "captions.prompt_reader",
+    "scenes.scene_sampler",
+    "scenes.close_up",
+    "rendering.render",
+    "oracle.judge",
+)
+"""Where the names are. Modules are imported in this order until one has the name that is used: only
+the last four need torch."""
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
+    for module in _MODULES if name in __all__ else ():
+        found = import_module(f"{__name__}.{module}")
+        if hasattr(found, name):
+            return getattr(found, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The parts of a recipe that plugins bring: frozen text encoders and a frozen autoencoder."""
+"""Networks that a training begins with: frozen parts of plugins, and those in weights files."""
 
 from __future__ import annotations
 
@@ -6,20 +6,32 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lingen_models.checkpoints.network_types import NETWORKS
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
-from lingen_models.checkpoints.safetensors import load_tensors, read_metadata, sha256_file
+from lingen_models.checkpoints.safetensors import (
+    CheckpointError,
+    build_network,
+    load_network,
+    load_tensors,
+    read_metadata,
+    sha256_file,
+)
 from lingen_models.network_config import LinGenConfig
+from lingen_models.precision import compute_dtype
 from lingen_plugins.contracts import Autoencoder, TextEncoder
 from lingen_plugins.parts import PluginPart, digest_of, find_part
 from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
 from lingen_training.training_recipe import PartSection, Recipe, RecipeError
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -35,28 +47,20 @@ def find_parts(recipe: Recipe, path: Path, registry: Registry | None) -> FoundPa
 
     Raises RecipeError, and as `lingen_plugins.parts.find_part`.
     """
-    codec = recipe.autoencoder
-    if not recipe.texts and not isinstance(codec, PartSection):
-        return FoundParts(None, ())
-    offered = collect() if registry is None else registry
+    codec, texts = part_records(recipe, path, registry)
 
-    def found(
-        field: str, section: PartSection, table: Mapping[str, TextEncoder | Autoencoder]
-    ) -> PluginPart:
+    def found(field: str, section: PartSection, record: TextEncoder | Autoencoder) -> PluginPart:
         given = section.weights
         folder = None if given is None else path.parent / Path(given).expanduser()
         try:
-            return find_part(table[section.plugin], section.config, folder)
-        except UnknownNameError as error:
-            raise RecipeError(f"{path}: {field}.plugin: {error}") from None
+            return find_part(record, section.config, folder)
         except ValueError as error:
             raise RecipeError(f"{path}: {field}: {error}") from None
 
+    own = recipe.autoencoder
     return FoundParts(
-        found("autoencoder", codec, offered.autoencoders)
-        if isinstance(codec, PartSection)
-        else None,
-        tuple(found("text", text, offered.text_encoders) for text in recipe.texts),
+        found("autoencoder", own, codec) if isinstance(own, PartSection) and codec else None,
+        tuple(found("text", *pair) for pair in zip(recipe.texts, texts, strict=True)),
     )
 
 
@@ -85,7 +89,23 @@ def part_records(
     return named, texts
 
 
-def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
+def load_whole(path: Path, kind: type[_Network]) -> _Network:
+    """The network of a weights file. Raises CheckpointError, also for another kind of network."""
+    metadata = read_metadata(path)
+    build = NETWORKS.get(str(metadata.get("kind")))
+    network = None if build is None else build_network(path, metadata, build)
+    if not isinstance(network, kind):
+        raise CheckpointError(f"weights do not fit the model: {path} is a {metadata.get('kind')}")
+    load_network(path, network)
+    return network
+
+
+def frozen(network: _Network, device: str) -> _Network:
+    """`network` on a device, in the dtype that this computes in, with nothing to be trained."""
+    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+
+
+def settled(part: PluginPart, path: Path, kind: type[_Network]) -> _Network:
     """Build `part`, and write the weights file that names it.
 
     Where the file is there, tensors come from it. Raises RecipeError if it names something else.
@@ -95,6 +115,7 @@ def settle(part: PluginPart, path: Path) -> FrozenText | FrozenAutoencoder:
         if part.folder is None:
             part = replace(part, file=path)
     network = part.build()
+    assert isinstance(network, kind)
     part.save(path, network)
     return network
 
@@ -137,24 +158,10 @@ def state_hash(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def settle_codec(parts: FoundParts, out: Path) -> FrozenAutoencoder | None:
-    """Build the autoencoder, and write the weights file that names it; None where the recipe
-    trains one."""
-    if parts.autoencoder is None:
-        return None
-    network = settle(parts.autoencoder, out / "autoencoder.safetensors")
-    assert isinstance(network, FrozenAutoencoder)
-    return network
-
-
 def settle_texts(parts: FoundParts, out: Path) -> list[FrozenText]:
     """Build the text encoders, and write the weights files that name them."""
-    found = []
-    for part, path in zip(parts.texts, text_files(parts, out), strict=True):
-        network = settle(part, path)
-        assert isinstance(network, FrozenText)
-        found.append(network)
-    return found
+    pairs = zip(parts.texts, text_files(parts, out), strict=True)
+    return [settled(part, path, FrozenText) for part, path in pairs]
 
 
 def text_files(parts: FoundParts, folder: Path) -> list[Path]:
@@ -164,9 +171,12 @@ def text_files(parts: FoundParts, folder: Path) -> list[Path]:
 
 
 def fitted(
-    config: LinGenConfig, autoencoder: FrozenAutoencoder | None, texts: Sequence[TextReader]
+    config: LinGenConfig,
+    autoencoder: FrozenAutoencoder | Autoencoder | None,
+    texts: Sequence[TextReader | TextEncoder],
 ) -> LinGenConfig:
-    """`config` with the latent channels and the feature sizes of what it is trained on."""
+    """`config` with the latent channels and the feature sizes of what it is trained on, or of the
+    records of that."""
     if autoencoder is not None:
         config = replace(config, latent_channels=autoencoder.latent_channels)
     if texts:
@@ -180,11 +190,7 @@ def check_sizes(recipe: Recipe, path: Path, config: LinGenConfig, stride: int) -
     for index, stage in enumerate(recipe.stage):
         for number, source in enumerate(stage.source):
             several = [] if source.buckets is None else source.buckets.sides
-            for side in (
-                source.size,
-                *(source.crop or ()),
-                *(one for pair in several for one in pair),
-            ):
+            for side in chain([source.size], source.crop or (), *several):
                 if side % unit:
                     raise RecipeError(
                         f"{path}: stage.{index}.source.{number}: {side} pixels are no multiple of "

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
+from lingen_training.markdown_table import table_of
 from lingen_training.training_recipe import (
     AutoencoderStage,
     Buckets,
@@ -23,7 +22,6 @@ from lingen_training.training_recipe import (
     Recipe,
     Source,
     TextSection,
-    sections_in,
 )
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -40,6 +38,23 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "[stage.few_steps]": FewSteps,
 }
 """Heading -> the section whose keys stand below it."""
+_TYPES = {
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "object": "table",
+}
+_LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+    "multipleOf": "a multiple of",
+}
+"""Words for what a JSON schema says."""
+Facts = Mapping[str, Any]
+"""A JSON schema, or a part of one."""
 
 
 def recipe_reference() -> str:
@@ -47,59 +62,41 @@ def recipe_reference() -> str:
     lines: list[str] = []
     for heading, section in SECTIONS.items():
         lines += [f"### {heading.replace('[', chr(92) + '[')}", ""]
-        lines += ["| key | type | default | |", "|---|---|---|---|"]
-        lines += [_row(name, field) for name, field in section.model_fields.items()]
-        lines.append("")
+        schema = section.model_json_schema()
+        rows = [
+            (f"`{name}`", _kind(facts), _default(facts, schema, name), _meaning(facts))
+            for name, facts in schema["properties"].items()
+        ]
+        lines += [table_of(("key", "type", "default", ""), rows), ""]
     return "\n".join(lines)
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    description = " ".join((field.description or "").split()).replace("|", "\\|")
-    return f"| `{name}` | {_kind(field)} | {_default(field)} | {description} |"
+def _meaning(facts: Facts) -> str:
+    return " ".join(facts["description"].split()).replace("|", "\\|")
 
 
-def _kind(field: FieldInfo) -> str:
+def _kind(facts: Facts) -> str:
     """Type and limits in words."""
-    if list(sections_in(field.annotation)):
-        return "tables" if "tuple" in str(field.annotation) else "table"
-    return ", ".join([_words(field.annotation), *_limits(field)])
+    if "$ref" in str(facts):
+        return "tables" if "array" in str(facts) else "table"
+    facts = facts["anyOf"][0] if "anyOf" in facts else facts  # the other is None
+    if "enum" in facts:
+        return " or ".join(f"`{one}`" for one in facts["enum"])
+    if "prefixItems" in facts:
+        return f"{facts['maxItems']} times {_kind(facts['prefixItems'][0])}"
+    if "items" in facts:
+        return f"list of {_kind(facts['items'])}"
+    limits = [f"{words} {facts[name]:g}" for name, words in _LIMITS.items() if name in facts]
+    if "pattern" in facts:
+        limits.append("of a-z, 0-9 and -")
+    return ", ".join([_TYPES[facts["type"]], *limits])
 
 
-def _words(annotation: Any) -> str:
-    names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
-    if annotation in names:
-        return names[annotation]
-    text = str(annotation)
-    parts = [part for part in get_args(annotation) if part not in (type(None), ...)]
-    if "Literal" in text and not text.startswith("tuple"):
-        inner = [one for part in parts for one in (get_args(part) or (part,))]
-        return " or ".join(f"`{one}`" for one in inner)
-    if "tuple" in text and len(parts) == 1 and "tuple" in str(parts[0]):
-        return _words(parts[0])
-    if text.startswith("tuple"):
-        several = f"{len(parts)} times " if "..." not in text else "list of "
-        return several + _words(parts[0])
-    if text.startswith("dict"):
-        return "table"
-    return _words(parts[0])
-
-
-def _limits(field: FieldInfo) -> Iterator[str]:
-    for one in field.metadata:
-        for name, sign in (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below")):
-            if (limit := getattr(one, name, None)) is not None:
-                yield f"{sign} {limit:g}"
-        if (step := getattr(one, "multiple_of", None)) is not None:
-            yield f"a multiple of {step:g}"
-        if getattr(one, "pattern", None):
-            yield "of a-z, 0-9 and -"
-
-
-def _default(field: FieldInfo) -> str:
-    if field.is_required():
+def _default(facts: Facts, schema: Facts, name: str) -> str:
+    if name in schema.get("required", ()):
         return "needed"
-    value = field.default
-    if value is PydanticUndefined or isinstance(value, BaseModel) or value in (None, ()):
+    value = facts.get("default")
+    if value is None or value == [] or isinstance(value, dict):
         return "-"
     return f"`{re.sub('^1e-0', '1e-', json.dumps(value))}`"
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lingen_models.checkpoints.pretrained import FrozenText
 
@@ -25,13 +26,8 @@ class StoredText:
     def read(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Features (B, L, feature_dim), zero where the mask (B, L) is False, and that mask."""
         rows = [self._row(prompt) for prompt in prompts]
-        longest = max(len(row) for row in rows)
-        features = rows[0].new_zeros(len(rows), longest, self.feature_dim)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            features[number, : len(row)] = row
-            mask[number, : len(row)] = True
-        return features, mask
+        masks = [torch.ones(len(row), dtype=torch.bool) for row in rows]
+        return pad_sequence(rows, batch_first=True), pad_sequence(masks, batch_first=True)
 
     def _row(self, prompt: str) -> Tensor:
         found = self._stored(prompt)

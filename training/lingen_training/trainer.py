@@ -17,7 +17,6 @@ from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
-    build_network,
     load_network,
     load_tensors,
     read_metadata,
@@ -26,7 +25,7 @@ from lingen_models.checkpoints.safetensors import (
 )
 from lingen_models.checkpoints.whole_file import write_whole
 from lingen_models.malloc import keep_freed_memory
-from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
+from lingen_models.network_config import LinGenConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import grown_positions
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TemporalAutoencoder
@@ -51,8 +50,10 @@ from lingen_training.frozen_parts import (
     encoder_hash,
     find_parts,
     fitted,
-    settle_codec,
+    frozen,
+    load_whole,
     settle_texts,
+    settled,
     text_files,
 )
 from lingen_training.optimization.launched import (
@@ -152,23 +153,22 @@ def train(
         _hand_on(start_from, out)
         return out
 
-    if launched():
-        roll_call = roll_call or RollCall()
-        roll_call.ready()
-        with launched_group(device, sharded=shard, splits_clips=split_clips) as group:
-            run = prepared() if group.leads else None
-            roll_call.ready()  # for the autoencoder
-            run = run or _prepare(inputs, recipe, parts, world)
-            tell = report if group.leads else (lambda line: None)
-            begun = _begin(run, tell)
-            roll_call.ready()
-            roll_call.end()
-            _train_stages(run, begun, tell, group, watchers)
-        return out
-    run = prepared()
+    roll_call = roll_call or RollCall()
+    roll_call.ready()
     how = {"sharded": shard, "splits_clips": split_clips}
-    with grouped(count, _take_part, {"inputs": inputs}, **how) as group:
-        _train_stages(run, _begin(run, report), report, group, watchers)
+    run = None
+    if launched():
+        entered = launched_group(device, **how)
+    else:
+        run = prepared()  # before there are others
+        entered = grouped(count, _take_part, {"inputs": inputs}, **how)
+    with entered as group:
+        if run is None and group.leads:
+            run = prepared()
+        roll_call.ready()  # for the autoencoder
+        run = run or _prepare(inputs, recipe, parts, world)
+        tell = report if group.leads else (lambda line: None)
+        _train_stages(run, tell, group, watchers, roll_call)
     return out
 
 
@@ -265,7 +265,9 @@ def read_inputs(inputs: Inputs) -> Recipe:
 
 def _prepare(inputs: Inputs, recipe: Recipe, parts: FoundParts, world: World) -> TrainingRun:
     path, out, device = inputs.recipe_path, inputs.out, inputs.device
-    codec = settle_codec(parts, out)
+    codec = None
+    if parts.autoencoder is not None:
+        codec = settled(parts.autoencoder, out / _AUTOENCODER, FrozenAutoencoder)
     texts = _texts(inputs, parts)
     config = fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, SPACE_STRIDE if codec is None else codec.space_stride)
@@ -304,21 +306,12 @@ def _take_part(inputs: Inputs, group: Group) -> None:
     path = inputs.recipe_path
     parts, world = find_parts(recipe, path, None), find_world(recipe, path, None, inputs.footage)
     run = _prepare(inputs, recipe, parts, world)
-    _train_stages(run, _begin(run, lambda line: None), lambda line: None, group)
+    _train_stages(run, lambda line: None, group, (), RollCall())
 
 
-@dataclass(frozen=True)
-class _Begun:
-    """The networks of a run, with the weights that they begin with, and its data; of a LoRA also
-    the hash of the denoiser that it is for."""
-
-    pair: Pair
-    data: StageData
-    base: str | None
-
-
-def _begin(run: TrainingRun, report: Report) -> _Begun:
-    """Load what the stages begin with, once there is an autoencoder."""
+def _begin(run: TrainingRun, report: Report) -> tuple[Pair, StageData, str | None]:
+    """Load what the stages begin with, once there is an autoencoder: the networks, the data, and of
+    a LoRA the hash of the denoiser that it is for."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
     start_from = run.inputs.start_from
     path = out / _AUTOENCODER
@@ -343,19 +336,21 @@ def _begin(run: TrainingRun, report: Report) -> _Begun:
             if own and (unknown := unknown_words(pair, run.world)):
                 some = ", ".join(unknown[:8]) + (", ..." if len(unknown) > 8 else "")
                 report(f"{len(unknown)} words of the captions mean nothing to {begun}: {some}")
-    return _Begun(pair, data, base)
+    return pair, data, base
 
 
 def _train_stages(
     run: TrainingRun,
-    begun: _Begun,
     report: Report,
     group: Group,
-    watchers: Sequence[Watcher] = (),
+    watchers: Sequence[Watcher],
+    roll_call: RollCall,
 ) -> None:
     """Train the denoiser through all stages; the first process of the group writes and reports."""
     recipe, out, device = run.recipe, run.inputs.out, run.inputs.device
-    pair, data, base = begun.pair, begun.data, begun.base
+    pair, data, base = _begin(run, report)
+    roll_call.ready()
+    roll_call.end()
     if device == "cpu":
         keep_freed_memory()
     if not group.sharded:  # else copies of it are trained there
@@ -365,17 +360,15 @@ def _train_stages(
         done = out / f"{stage.name}.averaged.safetensors"
         trained = done.exists()
         group.wait()  # all have looked before the first one writes
+        keep = partial(write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base)
         if not trained:
-            keep = partial(
-                write_weights, pair, recipe, stage.name, data.autoencoder_hash, out, base
-            )
             average = train_stage(pair, stage, data, report, keep, run.teacher, group, watchers)
             if group.leads:
                 save_tensors(done, average, {})
             group.wait()
         pair.float().load_state_dict(load_tensors(done)[0])
         if group.leads:
-            write_weights(pair, recipe, stage.name, data.autoencoder_hash, out, base)
+            keep()
             report(f"{stage.name}: done, {(time.monotonic() - began) / 60:.1f} min in this run")
 
 
@@ -401,9 +394,9 @@ def check_shares(recipe: Recipe, path: Path, group: Group) -> None:
         return
     if recipe.lora is not None:
         raise RecipeError(f"{path}: a LoRA is small, and not divided: leave out --shard")
+    if group.splits_clips:
+        return  # all work on the same batches, and what they draw is alike
     for stage in recipe.stage:
-        if group.splits_clips:
-            continue  # all work on the same batches, and what they draw is alike
         if stage.batches % group.size:
             raise RecipeError(
                 f"{path}: stage {stage.name} has {stage.batches} batches in a step, which "
@@ -506,12 +499,7 @@ def _hand_on(start_from: Path, out: Path) -> None:
 
 def load_autoencoder(path: Path, device: str) -> TemporalAutoencoder:
     """A frozen autoencoder, in the dtype that the device computes in."""
-    network = build_network(
-        path, read_metadata(path), lambda config: TemporalAutoencoder(TAEConfig.from_dict(config))
-    )
-    assert isinstance(network, TemporalAutoencoder)
-    load_network(path, network)
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return frozen(load_whole(path, TemporalAutoencoder), device)
 
 
 def pair_of(run: TrainingRun) -> Pair:
@@ -551,11 +539,7 @@ def _load_words(path: Path, encoder: WordEncoder, world: World) -> None:
     if dataclasses.replace(config, words=_words_of(path)) == config:
         load_network(path, encoder)
         return
-    earlier = build_network(
-        path, read_metadata(path), lambda config: WordEncoder(WordsConfig.from_dict(config))
-    )
-    assert isinstance(earlier, WordEncoder)
-    load_network(path, earlier)
+    earlier = load_whole(path, WordEncoder)
     if dataclasses.replace(earlier.config, words=config.words) != config:
         raise CheckpointError(f"weights do not fit the model: {path} has another size or depth")
     hand_on_words(earlier, encoder, lexicon.synonyms() if world is PLAYGROUND else {})
@@ -568,13 +552,7 @@ def _teacher(
     if teacher_config(recipe, path, folder, own) is None:
         return None
     assert folder is not None
-    file = folder / "denoiser.safetensors"
-    network = build_network(
-        file, read_metadata(file), lambda config: LinGen(LinGenConfig.from_dict(config))
-    )
-    assert isinstance(network, LinGen)
-    load_network(file, network)
-    return network.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    return frozen(load_whole(folder / "denoiser.safetensors", LinGen), device)
 
 
 def teacher_config(

@@ -150,6 +150,8 @@ TextSections = Annotated[
 ]
 
 
+_OF_SCENES = ("crop", "motions", "close_up", "alike")
+"""Keys of a source that only the playground can have."""
 Distilled = Literal["mamba", "mixer", "steps"]
 Motion = Literal["moves", "bounces", "circles", "zigzags", "spins", "grows", "still"]
 
@@ -496,33 +498,28 @@ def _check(recipe: Recipe) -> None:
             raise ValueError(
                 f'stage.{index}: distil = "steps" and [stage.few_steps] belong together'
             )
-        for number, source in enumerate(stage.source):
-            if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
-                raise ValueError(
-                    f"stage.{index}.source.{number}.crop: multiples of 16 up to the size,"
-                    f" {source.size}"
-                )
 
 
 def _check_data(recipe: Recipe, stage: DenoiserStage, where: str) -> None:
-    """Raise ValueError for settings of the playground where none of its clips are drawn."""
+    """Raise ValueError for sources that do not fit together with the data, and for settings of the
+    playground where none of its clips are drawn."""
+    knows_scenes = recipe.data.knows_scenes
+    if not knows_scenes and not any(source.replay for source in stage.source):
+        for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):
+            if getattr(stage, name):
+                raise ValueError(f"{where}.{name}: only the playground knows its scenes")
     for number, source in enumerate(stage.source):
+        at = f"{where}.source.{number}"
         if source.buckets is not None and (recipe.data.folder is None or source.replay):
             raise ValueError(
-                f"{where}.source.{number}.buckets: only a folder has clips of several sizes: name "
-                "one with --data, or as `folder` in [data]"
+                f"{at}.buckets: only a folder has clips of several sizes: name one with --data, or "
+                "as `folder` in [data]"
             )
-    if recipe.data.knows_scenes:
-        return
-    for name in ("place_dropout", "natural", "layout", "alignment", "validate_every"):
-        if getattr(stage, name) and not any(source.replay for source in stage.source):
-            raise ValueError(f"{where}.{name}: only the playground knows its scenes")
-    for number, source in enumerate(stage.source):
-        if source.replay:
-            continue
-        for name in ("crop", "motions", "close_up", "alike"):
+        for name in () if knows_scenes or source.replay else _OF_SCENES:
             if getattr(source, name):
-                raise ValueError(f"{where}.source.{number}.{name}: only the playground knows it")
+                raise ValueError(f"{at}.{name}: only the playground knows it")
+        if any(side not in range(16, source.size + 1, 16) for side in source.crop or ()):
+            raise ValueError(f"{at}.crop: multiples of 16 up to the size, {source.size}")
 
 
 def _check_words(text: TextSection, model: LinGenConfig) -> None:

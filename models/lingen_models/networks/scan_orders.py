@@ -145,7 +145,7 @@ def _curve_places(
         is_own = holder == slabs.rank
         given = [own_cell[a:z][is_own[a:z]] for a, z in stretches.stretches]
         reader = holder[slice(*stretches.own)]
-        taken = [(reader == rank).nonzero()[:, 0] for rank in range(len(slabs.bounds) - 1)]
+        taken = [(reader == rank).nonzero()[:, 0] for rank in range(slabs.processes)]
         return [part.to(device) for part in given], [part.to(device) for part in taken]
 
 
@@ -161,7 +161,8 @@ def _swapped_places(
         {rank: (batch, len(at), width) for rank, at in enumerate(taken) if len(at)},
         axis=1,
         empty=(batch, 0, width),
-        group=slabs.group,
+        rank=slabs.rank,
+        processes=slabs.processes,
     )
 
 

@@ -1,32 +1,21 @@
 """Exchanges between processes that have a gradient.
 
-Every process of a group has to call them in the same order, and so it is in the backward pass:
-autograd goes through the nodes of a graph in the reverse order of their making. No function here
-returns a tensor that is cut off from the exchange, or its gradient would wait for ever.
+Every process has to call them in the same order, and so it is in the backward pass: autograd goes
+through the nodes of a graph in the reverse order of their making. No function here returns a tensor
+that is cut off from the exchange, or its gradient would wait for ever.
+
+On the meta device nothing is exchanged: what comes from other processes has a shape and no values.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
-
-
-@dataclass(frozen=True)
-class AbsentGroup:
-    """Processes of which only number `rank` of `size` is there, to count what it holds on the meta
-    device: what comes from the others has a shape and no values."""
-
-    rank: int
-    size: int
 
 
 def swapped(
@@ -36,7 +25,8 @@ def swapped(
     *,
     axis: int,
     empty: Sequence[int],
-    group: ProcessGroup | AbsentGroup | None,
+    rank: int,
+    processes: int,
 ) -> Tensor:
     """Send parts of `x` to processes, and join what comes from them.
 
@@ -46,11 +36,10 @@ def swapped(
         shapes: the shape of what comes from each process that sends something to this one.
         axis: along which that is joined, in the order of the processes.
         empty: the shape of the result, but for nothing along `axis`.
-        group: the processes; None for all.
+        rank, processes: the number of this process, and of all.
     """
-    rank, count = _rank_and_size(group)
-    others = [number for number in range(count) if number != rank]
-    given, taken = [0] * count, [0] * count
+    others = [number for number in range(processes) if number != rank]
+    given, taken = [0] * processes, [0] * processes
     flat = [x[:0].reshape(-1)]
     for number in others:
         if number in parts:
@@ -58,7 +47,7 @@ def swapped(
             given[number] = flat[-1].numel()
         if number in shapes:
             taken[number] = torch.Size(shapes[number]).numel()
-    found: Tensor = _AllToAll.apply(torch.cat(flat), given, taken, group)  # type: ignore[no-untyped-call]
+    found: Tensor = _AllToAll.apply(torch.cat(flat), given, taken)  # type: ignore[no-untyped-call]
     pieces = [found[:0].view(torch.Size(empty))]
     for number, piece in enumerate(torch.split(found, taken)):
         if number == rank and number in parts:
@@ -68,16 +57,16 @@ def swapped(
     return torch.cat(pieces, axis)
 
 
-def summed(x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
+def summed(x: Tensor) -> Tensor:
     """The sum over the processes."""
-    total: Tensor = _Summed.apply(x, group)  # type: ignore[no-untyped-call]
+    total: Tensor = _Summed.apply(x)  # type: ignore[no-untyped-call]
     return total
 
 
-def passed_on(pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None) -> Tensor:
+def passed_on(pair: Tensor, by: int) -> Tensor:
     """Pass the first of `pair` (2, ...) to the process `by` numbers further on and the second to
     the one `by` numbers before; returns what comes from there, zero where nothing does."""
-    passed: Tensor = _PassedOn.apply(pair, by, group)  # type: ignore[no-untyped-call]
+    passed: Tensor = _PassedOn.apply(pair, by)  # type: ignore[no-untyped-call]
     return passed
 
 
@@ -85,71 +74,59 @@ class _AllToAll(torch.autograd.Function):
     """`given` numbers of a flat tensor to each process, and `taken` from it."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        flat: Tensor,
-        given: list[int],
-        taken: list[int],
-        group: ProcessGroup | AbsentGroup | None,
-    ) -> Tensor:
-        ctx.given, ctx.taken, ctx.group = given, taken, group
-        return _all_to_all(flat, given, taken, group)
+    def forward(ctx: Any, flat: Tensor, given: list[int], taken: list[int]) -> Tensor:
+        ctx.given, ctx.taken = given, taken
+        return _all_to_all(flat, given, taken)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        back = _all_to_all(gradient.contiguous(), ctx.taken, ctx.given, ctx.group)
-        return back, None, None, None
+        return _all_to_all(gradient.contiguous(), ctx.taken, ctx.given), None, None
 
 
-def _all_to_all(
-    flat: Tensor, given: list[int], taken: list[int], group: ProcessGroup | AbsentGroup | None
-) -> Tensor:
+def _all_to_all(flat: Tensor, given: list[int], taken: list[int]) -> Tensor:
     found = flat.new_empty(sum(taken))
-    if not isinstance(group, AbsentGroup):
-        distributed.all_to_all_single(found, flat, taken, given, group=group)
+    if not flat.is_meta:
+        distributed.all_to_all_single(found, flat, taken, given)
     return found
 
 
 class _Summed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
-        ctx.group = group
-        return _sum(x, group)
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _sum(x)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _sum(gradient, ctx.group), None
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _sum(gradient)
 
 
-def _sum(x: Tensor, group: ProcessGroup | AbsentGroup | None) -> Tensor:
+def _sum(x: Tensor) -> Tensor:
     total = x.clone(memory_format=torch.contiguous_format)
-    if not isinstance(group, AbsentGroup):
-        distributed.all_reduce(total, group=group)
+    if not x.is_meta:
+        distributed.all_reduce(total)
     return total
 
 
 class _PassedOn(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None
-    ) -> Tensor:
-        ctx.by, ctx.group = by, group
-        return _pass_on(pair, by, group)
+    def forward(ctx: Any, pair: Tensor, by: int) -> Tensor:
+        ctx.by = by
+        return _pass_on(pair, by)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _pass_on(gradient, -ctx.by, ctx.group), None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _pass_on(gradient, -ctx.by), None
 
 
-def _pass_on(pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None) -> Tensor:
+def _pass_on(pair: Tensor, by: int) -> Tensor:
     pair = pair.contiguous()
     found = torch.zeros_like(pair)
-    if isinstance(group, AbsentGroup):
+    if pair.is_meta:
         return found
-    rank, count = _rank_and_size(group)
+    rank, count = distributed.get_rank(), distributed.get_world_size()
     steps = []
     for way, distance in enumerate((by, -by)):
         for kind, tensor, peer in (
@@ -157,14 +134,7 @@ def _pass_on(pair: Tensor, by: int, group: ProcessGroup | AbsentGroup | None) ->
             (distributed.irecv, found[way], rank - distance),
         ):
             if 0 <= peer < count:
-                step = distributed.P2POp(kind, tensor, group=group, group_peer=peer)
-                steps.append(step)
+                steps.append(distributed.P2POp(kind, tensor, peer))
     for work in distributed.batch_isend_irecv(steps) if steps else []:
         work.wait()
     return found
-
-
-def _rank_and_size(group: ProcessGroup | AbsentGroup | None) -> tuple[int, int]:
-    if isinstance(group, AbsentGroup):
-        return group.rank, group.size
-    return distributed.get_rank(group), distributed.get_world_size(group)

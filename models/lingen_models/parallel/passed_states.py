@@ -41,7 +41,7 @@ def entering_states(
     entering = _passed(states, every[:, 0], slabs)
     if prefix is not None:
         behind = torch.einsum("wn,nwbk->wbk", before.flip(0), every[:, 1]).exp()
-        whole = summed(behind[..., None, None] * pairs[1][1], slabs.group)
+        whole = summed(behind[..., None, None] * pairs[1][1])
         if not both_ends:
             whole = torch.stack((whole[0], torch.zeros_like(whole[1])))
         left = torch.einsum("wn,nwbk->wbk", before, every[:, 0]).exp()
@@ -68,18 +68,16 @@ def stretch_state(x: Tensor, dt: Tensor, A: Tensor, B: Tensor) -> tuple[Tensor, 
 
 def _of_every_process(x: Tensor, slabs: Slabs) -> Tensor:
     """Gather a small tensor from all, (N, ...)."""
-    count = len(slabs.bounds) - 1
-    mark = torch.zeros(count, dtype=x.dtype, device=x.device)
+    mark = torch.zeros(slabs.processes, dtype=x.dtype, device=x.device)
     mark[slabs.rank] = 1
-    return summed(mark.view(-1, *[1] * x.dim()) * x, slabs.group)
+    return summed(mark.view(-1, *[1] * x.dim()) * x)
 
 
 def _ranks_before(slabs: Slabs, like: Tensor, reach: int | None = None) -> Tensor:
     """(2, N), 1 for the processes that each direction meets before this one, or the last `reach`
     of them."""
-    count = len(slabs.bounds) - 1
-    steps = torch.arange(count, device=like.device) - slabs.rank
-    far = count if reach is None else reach
+    steps = torch.arange(slabs.processes, device=like.device) - slabs.rank
+    far = slabs.processes if reach is None else reach
     left, right = (steps < 0) & (steps >= -far), (steps > 0) & (steps <= far)
     return torch.stack((left, right)).to(torch.promote_types(like.dtype, torch.float32))
 
@@ -89,11 +87,11 @@ def _passed(states: Tensor, decays: Tensor, slabs: Slabs) -> Tensor:
 
     After the round with distance d, a process has the sum of the 2 d nearest: log2 N rounds.
     """
-    found = passed_on(states, 1, slabs.group)
+    found = passed_on(states, 1)
     distance = 1
-    while distance < len(slabs.bounds) - 2:
+    while distance < slabs.processes - 1:
         near = _ranks_before(slabs, states, distance)
         decay = torch.einsum("wn,nwbk->wbk", near, decays).exp()
-        found = found + decay[..., None, None] * passed_on(found, distance, slabs.group)
+        found = found + decay[..., None, None] * passed_on(found, distance)
         distance *= 2
     return found

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lingen_models.parallel.collectives import AbsentGroup, swapped
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
+from lingen_models.parallel.collectives import swapped
 
 Stretch = tuple[int, int]
 """Begin and end."""
@@ -30,16 +26,17 @@ class Slabs:
     """Process number r holds `bounds[r]` up to `bounds[r + 1]`."""
     rank: int
     """The number of this process."""
-    group: ProcessGroup | AbsentGroup | None = None
-    """The processes; None for all."""
 
     @classmethod
-    def even(
-        cls, length: int, processes: int, rank: int, group: ProcessGroup | AbsentGroup | None = None
-    ) -> Slabs:
+    def even(cls, length: int, processes: int, rank: int) -> Slabs:
         """Stretches that differ by one at most."""
         bounds = tuple(length * number // processes for number in range(processes + 1))
-        return cls(bounds, rank, group)
+        return cls(bounds, rank)
+
+    @property
+    def processes(self) -> int:
+        """Number of the processes."""
+        return len(self.bounds) - 1
 
     @property
     def length(self) -> int:
@@ -68,7 +65,7 @@ class Slabs:
 
     def evenly(self, length: int) -> Slabs:
         """Divide an axis of this length evenly over the same processes."""
-        return Slabs.even(length, len(self.bounds) - 1, self.rank, self.group)
+        return Slabs.even(length, self.processes, self.rank)
 
     def times(self, count: int) -> Slabs:
         """The division of `count` numbers for each one of these."""
@@ -105,7 +102,9 @@ class Slabs:
             if there.size and b > a:
                 shapes[number] = _resized(x, {axis: b - a, other: there.size})
         empty = _resized(x, {axis: 0, other: there.size})
-        return swapped(x, parts, shapes, axis=axis, empty=empty, group=self.group)
+        return swapped(
+            x, parts, shapes, axis=axis, empty=empty, rank=self.rank, processes=self.processes
+        )
 
     def _exchanged(self, x: Tensor, axis: int, wanted: Sequence[Stretch]) -> Tensor:
         """Take the stretch of `axis` that each process wants."""
@@ -121,7 +120,9 @@ class Slabs:
             if (taken := min(b, end) - max(a, begin)) > 0:
                 shapes[number] = _resized(x, {axis: taken})
         empty = _resized(x, {axis: 0})
-        return swapped(x, parts, shapes, axis=axis, empty=empty, group=self.group)
+        return swapped(
+            x, parts, shapes, axis=axis, empty=empty, rank=self.rank, processes=self.processes
+        )
 
 
 def _resized(x: Tensor, sizes: dict[int, int]) -> list[int]:

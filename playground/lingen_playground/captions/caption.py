@@ -27,7 +27,8 @@ def canonical_caption(scene: Scene) -> str:
     for obj in scene.objects:
         verb, _, tail = lexicon.DEEDS[obj.motion][0] if obj.motion != "moves" else _MOVES
         way = obj.direction or ""
-        deeds.append(join(_canonical_noun(obj), verb, tail, way, obj.speed))
+        noun = with_article("a", join(lexicon.SIZE[obj.size][0], obj.color, obj.shape))
+        deeds.append(join(noun, verb, tail, way, obj.speed))
     sentence = join(" and ".join(deeds), lexicon.PLACE[scene.background][0])
     if scene.camera != "still":
         sentence += f" while the camera {lexicon.CAMERA[scene.camera][0][0]}"
@@ -149,11 +150,6 @@ def _noun(rng: random.Random, obj: SceneObject) -> str:
     size = rng.choice(lexicon.SIZE[obj.size])
     color, shape = rng.choice(lexicon.COLOR[obj.color]), rng.choice(lexicon.SHAPE[obj.shape])
     return with_article(rng.choice(lexicon.ARTICLES), join(size, color, shape))
-
-
-def _canonical_noun(obj: SceneObject) -> str:
-    size = lexicon.SIZE[obj.size][0]
-    return with_article("a", join(size, obj.color, obj.shape))
 
 
 def _deed(rng: random.Random, obj: SceneObject, participle: bool) -> str:

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
 
 from lingen_playground.captions import lexicon
@@ -49,6 +48,92 @@ _DETERMINERS = frozenset(
 )
 
 
+def _meanings(*tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Each way to say a thing, and its name."""
+    return {way: name for table in tables for name, ways in table.items() for way in ways}
+
+
+def _last_words(*tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The last word of each way to say a thing, such as `red` of `bright red`, and its name."""
+    return {way.split()[-1]: name for way, name in _meanings(*tables).items() if way}
+
+
+def _longest_first(phrases: Mapping[str, str]) -> dict[str, str]:
+    return dict(sorted(phrases.items(), key=lambda pair: -len(pair[0])))
+
+
+def _ways() -> dict[str, str]:
+    """Phrases of a direction: `from right to left` comes before `right`."""
+    found = _meanings(lexicon.WAYS, lexicon.NATURAL_WAYS)
+    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
+        found |= {
+            form: name
+            for name, verbs in table.items()
+            for verb in verbs
+            for form in verb[:3]
+            if form
+        }
+    found |= {f"from (?:the )?(?:{side})": way for side, way in _FROM.items()}
+    return _longest_first(found)
+
+
+def _cameras() -> dict[str, str]:
+    """Phrases about the camera."""
+    found = {
+        f"camera {form}": camera
+        for camera, pairs in lexicon.CAMERA.items()
+        for pair in pairs
+        for form in pair
+    }
+    return _longest_first(found | _meanings(lexicon.CAMERA_NOTES))
+
+
+def _grounds() -> dict[str, str]:
+    """Phrases about the background; bare names of colors are none."""
+    named = _meanings(lexicon.GROUND).items()
+    found = {f"the background is {name}": ground for name, ground in named}
+    found |= _meanings(lexicon.PLACE, lexicon.NATURAL_PLACE, lexicon.NATURAL_GROUND)
+    for name in ("white", "black", "grey", "gray"):
+        found.pop(name, None)
+    return _longest_first(found)
+
+
+def _verbs() -> dict[str, str]:
+    """Motions by the forms of their verbs."""
+    found: dict[str, str] = {}
+    rows: list[tuple[str, Sequence[str]]] = [("moves", head) for head in lexicon.HEADS]
+    rows += [("moves", head[:3]) for head in (*lexicon.NATURAL_HEADS, lexicon.ROLL)]
+    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
+        rows += [("moves", verb) for verbs in table.values() for verb in verbs]
+    for motion, deeds in lexicon.DEEDS.items():
+        rows += [(motion, deed[:2]) for deed in deeds]
+    for motion, forms in lexicon.NATURAL_DEEDS.items():
+        rows += [(motion, form[:3]) for form in forms]
+    for motion, row in rows:
+        for form in row:
+            first = re.findall(r"[a-z]+", form)[:1]
+            if first and first[0] not in ("does", "not", "is", "are", "that"):
+                found.setdefault(first[0], motion)
+    return {**found, **_meanings(lexicon.ASIDE), "not": "still"}
+
+
+_CAPTIONED = frozenset(lexicon.vocabulary())
+"""Words of the captions."""
+_SINGULARS: dict[str, str | None] = {
+    **dict.fromkeys(lexicon.PLAIN_NOUNS),
+    **_last_words(lexicon.SHAPE, lexicon.NATURAL_SHAPE),
+}
+"""Nouns of objects, and the shape that each names; None for `thing`."""
+_PLURALS = {lexicon.plural(name): shape for name, shape in _SINGULARS.items()}
+_NOUNS = _SINGULARS | _PLURALS
+_COLORS = _last_words(lexicon.COLOR, lexicon.NATURAL_COLOR)
+_SIZES = _last_words(lexicon.SIZE, lexicon.NATURAL_SIZE) | {"medium": "medium"}
+del _SIZES["sized"]
+_SPEEDS = _last_words(lexicon.SPEED, lexicon.NATURAL_SPEED)
+_ADJECTIVES = frozenset(_COLORS) | frozenset(_SIZES)
+_WAYS, _CAMERAS, _GROUNDS, _VERBS = _ways(), _cameras(), _grounds(), _verbs()
+
+
 @dataclass
 class _Noun:
     """A noun of one object, or of two: the words `begin` to `at` are its noun phrase, and what is
@@ -72,8 +157,8 @@ def read_prompt(prompt: str, ignored: Collection[str] = ()) -> Said | None:
     is None in the result; of two objects under one verb, both do it. Words that are `ignored`, in
     lower case, may be anything."""
     text = unicodedata.normalize("NFKC", prompt).casefold()
-    text, camera = _taken(text, _cameras())
-    text, background = _taken(text, _grounds())
+    text, camera = _taken(text, _CAMERAS)
+    text, background = _taken(text, _GROUNDS)
     if background is None:
         text, background = _plain_place(text)
     text, relation = _taken(text, _RELATIONS)
@@ -110,7 +195,7 @@ def _plain_place(text: str) -> tuple[str, str | None]:
     """The text without a place of a plain color that captions do not name, and the background."""
     for found in _PLAIN_PLACE.finditer(text):
         color, noun = found.groups()
-        if noun not in _captioned():
+        if noun not in _CAPTIONED:
             return f"{text[: found.start()]}, {text[found.end() :]}", _GREY.get(color, color)
     return text, None
 
@@ -122,12 +207,12 @@ def _split(text: str, ignored: Collection[str]) -> tuple[list[str], set[int]]:
     starts = set()
     for found in re.findall(r"[^\W_]+|[,.;:]", text):
         if found.isalnum():
-            stands_for_noun = words and words[-1] in _adjectives() and len(words) not in starts
+            stands_for_noun = words and words[-1] in _ADJECTIVES and len(words) not in starts
             if found == "one" and nouns and stands_for_noun:
                 words.append(nouns[-1])  # `a red ball and a blue one`
             elif found not in ignored:
                 words.append(found)
-                if found in _singulars():
+                if found in _SINGULARS:
                     nouns.append(found)
         else:
             starts.add(len(words))
@@ -149,38 +234,38 @@ def _bound(words: Sequence[str], starts: set[int], nouns: list[_Noun]) -> None:
 def _belongs(words: Sequence[str], at: int, noun: _Noun, starts: set[int]) -> bool:
     """Whether a word before a noun, of which the next belongs to it, is a part of its phrase."""
     word = words[at]
-    if word in _adjectives() or word in ("sized", "bright") or _describes(words, at, starts):
+    if word in _ADJECTIVES or word in ("sized", "bright") or _describes(words, at, starts):
         return True
     if word in ("slow", "fast") or (_motion_word(words, at) and word.endswith("ing")):
         return True
-    tied = word in _TIED and noun.count == 2 and words[noun.at - 1] in _colors()
+    tied = word in _TIED and noun.count == 2 and words[noun.at - 1] in _COLORS
     before = [one for one in words[max(0, at - 3) : at] if one not in _TIED]
-    return tied and bool(before) and before[-1] in _colors()
+    return tied and bool(before) and before[-1] in _COLORS
 
 
 def _describes(words: Sequence[str], at: int, starts: set[int]) -> bool:
     """Tell whether a word that captions do not have is an adjective: `brown` in `a large brown
     ball`."""
     word = words[at]
-    if word in _captioned() or word in _DETERMINERS or not word.isalpha():
+    if word in _CAPTIONED or word in _DETERMINERS or not word.isalpha():
         return False
     if at == 0 or at in starts:
         return True
     before = words[at - 1]
     return (
         before in _BEFORE_ADJECTIVES
-        or before in _adjectives()
-        or (before not in _captioned() and _describes(words, at - 1, starts))
+        or before in _ADJECTIVES
+        or (before not in _CAPTIONED and _describes(words, at - 1, starts))
     )
 
 
 def _describe(words: Sequence[str], noun: _Noun) -> None:
     """Fill in what the words of a noun say."""
     span = [at for at in range(noun.begin, noun.end) if at != noun.at]
-    noun.colors = [_colors()[words[at]] for at in span if words[at] in _colors()]
-    noun.sizes = [_sizes()[words[at]] for at in span if words[at] in _sizes()]
+    noun.colors = [_COLORS[words[at]] for at in span if words[at] in _COLORS]
+    noun.sizes = [_SIZES[words[at]] for at in span if words[at] in _SIZES]
     phrase = words[noun.begin : noun.at]
-    noun.described = [one for one in phrase if one not in _captioned() and one not in _adjectives()]
+    noun.described = [one for one in phrase if one not in _CAPTIONED and one not in _ADJECTIVES]
     noun.motion = next((motion for at in span if (motion := _motion_word(words, at))), None)
     after = words[noun.at + 1 : noun.end]
     text = " ".join(after)
@@ -189,7 +274,7 @@ def _describe(words: Sequence[str], noun: _Noun) -> None:
         noun.direction = _direction(_POSITION.sub("", text))
     if noun.direction is not None and noun.motion is None:
         noun.motion = "moves"
-    noun.speed = next((_speeds()[words[at]] for at in span if words[at] in _speeds()), None)
+    noun.speed = next((_SPEEDS[words[at]] for at in span if words[at] in _SPEEDS), None)
 
 
 def _sides(text: str) -> frozenset[str]:
@@ -202,7 +287,7 @@ def _direction(text: str) -> str | None:
     """The first direction that a text names, by the longest phrase that begins there."""
     found = [
         (place.start(), -len(way), meaning)
-        for way, meaning in _ways().items()
+        for way, meaning in _WAYS.items()
         if (place := re.search(rf"\b{way}\b", text))
     ]
     return min(found)[2] if found else None
@@ -220,12 +305,11 @@ def _is_ground(words: Sequence[str], noun: _Noun, color: str) -> bool:
 
 
 def _objects(words: Sequence[str], nouns: Sequence[_Noun]) -> Iterator[SaidObject]:
-    names = _nouns()
     for noun in nouns:
         for number in range(noun.count):
             yield SaidObject(
                 color=_own(noun.colors, number),
-                shape=names[words[noun.at]],
+                shape=_NOUNS[words[noun.at]],
                 size=_own(noun.sizes, number),
                 motion=noun.motion,
                 direction=noun.direction,
@@ -244,11 +328,11 @@ def _count(words: Sequence[str], at: int) -> int:
     """Objects that a word names: 2 in the plural, 0 where it is no noun of an object."""
     word = words[at]
     before = words[at - 1] if at else ""
-    if word not in _nouns() or (word in ("circle", "circles") and _circling(words, at)):
+    if word not in _NOUNS or (word in ("circle", "circles") and _circling(words, at)):
         return 0
-    if word == "shape" and before in _nouns():  # `a heart shape`
+    if word == "shape" and before in _NOUNS:  # `a heart shape`
         return 0
-    return 2 if word in _plurals() or _two_colors(words, at) else 1
+    return 2 if word in _PLURALS or _two_colors(words, at) else 1
 
 
 def _circling(words: Sequence[str], at: int) -> bool:
@@ -259,22 +343,21 @@ def _circling(words: Sequence[str], at: int) -> bool:
         return True
     if before == "circle" and words[at] == "circles":
         return True
-    nouns = set(_nouns()) - {"circle", "circles"}
+    nouns = set(_NOUNS) - {"circle", "circles"}
     return any(word in nouns for word in words[max(0, at - 3) : at]) and before not in (
         "a",
         "one",
         "and",
         "the",
         "two",
-        *_adjectives(),
+        *_ADJECTIVES,
     )
 
 
 def _two_colors(words: Sequence[str], at: int) -> bool:
     """Tell `a red and an orange heart`: two objects under one noun."""
-    names = _colors()
     before = [word for word in words[max(0, at - 4) : at] if word not in ("a", "an", "the")]
-    return len(before) >= 3 and before[-2] == "and" and before[-1] in names and before[-3] in names
+    return len(before) >= 3 and before[-2] == "and" and {before[-1], before[-3]} <= _COLORS.keys()
 
 
 def _motion_word(words: Sequence[str], at: int) -> str | None:
@@ -282,7 +365,7 @@ def _motion_word(words: Sequence[str], at: int) -> str | None:
     word = words[at]
     if word in ("circle", "circles"):
         return "circles" if _circling(words, at) else None
-    motion = _verbs().get(word)
+    motion = _VERBS.get(word)
     if motion != "moves":
         return motion
     rest = words[at + 1 : at + 5]
@@ -298,132 +381,3 @@ def _motion_word(words: Sequence[str], at: int) -> str | None:
         if _count(words, number):
             break
     return "moves"
-
-
-@cache
-def _singulars() -> dict[str, str | None]:
-    """Nouns of objects, and the shape that each names; None for `thing`."""
-    found: dict[str, str | None] = dict.fromkeys(lexicon.PLAIN_NOUNS)
-    for table in (lexicon.SHAPE, lexicon.NATURAL_SHAPE):
-        found |= {name.split()[-1]: shape for shape, names in table.items() for name in names}
-    return found
-
-
-@cache
-def _captioned() -> frozenset[str]:
-    """Words of the captions."""
-    return frozenset(lexicon.vocabulary())
-
-
-@cache
-def _plurals() -> dict[str, str | None]:
-    return {lexicon.plural(name): shape for name, shape in _singulars().items()}
-
-
-@cache
-def _nouns() -> dict[str, str | None]:
-    return _singulars() | _plurals()
-
-
-@cache
-def _colors() -> dict[str, str]:
-    """Words for a color, the last ones of `bright red`, and the color."""
-    return _last_words(lexicon.COLOR, lexicon.NATURAL_COLOR)
-
-
-@cache
-def _sizes() -> dict[str, str]:
-    found = _last_words(lexicon.SIZE, lexicon.NATURAL_SIZE)
-    return {word: size for word, size in found.items() if word != "sized"} | {"medium": "medium"}
-
-
-@cache
-def _speeds() -> dict[str, str]:
-    return _last_words(lexicon.SPEED, lexicon.NATURAL_SPEED)
-
-
-def _last_words(*tables: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    return {
-        way.split()[-1]: name
-        for table in tables
-        for name, ways in table.items()
-        for way in ways
-        if way
-    }
-
-
-@cache
-def _adjectives() -> frozenset[str]:
-    return frozenset(_colors()) | frozenset(_sizes())
-
-
-@cache
-def _ways() -> dict[str, str]:
-    """Phrases of a direction, the longest first: `from right to left` comes before `right`."""
-    found = {
-        way: name
-        for table in (lexicon.WAYS, lexicon.NATURAL_WAYS)
-        for name, ways in table.items()
-        for way in ways
-    }
-    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
-        found |= {
-            form: name
-            for name, verbs in table.items()
-            for verb in verbs
-            for form in verb[:3]
-            if form
-        }
-    found |= {f"from (?:the )?(?:{side})": way for side, way in _FROM.items()}
-    return _longest_first(found)
-
-
-@cache
-def _cameras() -> dict[str, str]:
-    """Phrases about the camera."""
-    found = {
-        f"camera {form}": camera
-        for camera, pairs in lexicon.CAMERA.items()
-        for pair in pairs
-        for form in pair
-    }
-    found |= {note: camera for camera, notes in lexicon.CAMERA_NOTES.items() for note in notes}
-    return _longest_first(found)
-
-
-@cache
-def _grounds() -> dict[str, str]:
-    """Phrases about the background; bare names of colors are none."""
-    found: dict[str, str] = {}
-    for ground, names in lexicon.GROUND.items():
-        found |= {f"the background is {name}": ground for name in names}
-    for table in (lexicon.PLACE, lexicon.NATURAL_PLACE, lexicon.NATURAL_GROUND):
-        found |= {phrase: ground for ground, phrases in table.items() for phrase in phrases}
-    for name in ("white", "black", "grey", "gray"):
-        found.pop(name, None)
-    return _longest_first(found)
-
-
-def _longest_first(phrases: Mapping[str, str]) -> dict[str, str]:
-    return dict(sorted(phrases.items(), key=lambda pair: -len(pair[0])))
-
-
-@cache
-def _verbs() -> dict[str, str]:
-    """Motions by the forms of their verbs."""
-    found: dict[str, str] = {}
-    rows: list[tuple[str, Sequence[str]]] = [("moves", head) for head in lexicon.HEADS]
-    rows += [("moves", head[:3]) for head in (*lexicon.NATURAL_HEADS, lexicon.ROLL)]
-    for table in (lexicon.VERTICAL, lexicon.NATURAL_VERTICAL):
-        rows += [("moves", verb) for verbs in table.values() for verb in verbs]
-    for motion, deeds in lexicon.DEEDS.items():
-        rows += [(motion, deed[:2]) for deed in deeds]
-    for motion, forms in lexicon.NATURAL_DEEDS.items():
-        rows += [(motion, form[:3]) for form in forms]
-    for motion, row in rows:
-        for form in row:
-            first = re.findall(r"[a-z]+", form)[:1]
-            if first and first[0] not in ("does", "not", "is", "are", "that"):
-                found.setdefault(first[0], motion)
-    asides = {word: motion for motion, words in lexicon.ASIDE.items() for word in words}
-    return {**found, **asides, "not": "still"}

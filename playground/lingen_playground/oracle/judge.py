@@ -138,16 +138,14 @@ def judge(video: Tensor, scene: Scene, fps: float = 16) -> Verdict:
     twins = len({obj.color for obj in objects}) < len(objects)
     measured = measure(video, fps, most=len(objects), twins=twins)
     pairs = _alike(objects, measured.objects) if twins else _pair(objects, measured.objects)
-    complete = all(found is not None for _, found in pairs)
-    both = [(wanted, found) for wanted, found in pairs if found is not None]
     ways = [(wanted, found) for wanted, found in pairs if wanted.motion == "moves"]
     return Verdict(
-        color=complete and all(wanted.color == found.color for wanted, found in both),
+        color=_all_have("color", pairs),
         background=measured.background == scene.background,
-        direction=_all_go(ways) if ways else None,
-        shape=complete and all(wanted.shape == found.shape for wanted, found in both),
-        size=complete and all(wanted.size == found.size for wanted, found in both),
-        motion=complete and all(wanted.motion == found.motion for wanted, found in both),
+        direction=_all_have("direction", ways) if ways else None,
+        shape=_all_have("shape", pairs),
+        size=_all_have("size", pairs),
+        motion=_all_have("motion", pairs),
         count=measured.count == len(objects),
         measured=measured,
     )
@@ -166,10 +164,8 @@ def judge_said(video: Tensor, said: Said, fps: float = 16) -> SaidVerdict:
     pairs = _alike(objects, measured.objects)
 
     def right(mark: str) -> bool | None:
-        wanted = [(getattr(one, mark), found) for one, found in pairs if getattr(one, mark)]
-        if not wanted:
-            return None
-        return all(found is not None and getattr(found, mark) == value for value, found in wanted)
+        said_of = [(one, found) for one, found in pairs if getattr(one, mark)]
+        return _all_have(mark, said_of) if said_of else None
 
     return SaidVerdict(
         **{mark: right(mark) for mark in SAID_MARKS},
@@ -234,12 +230,15 @@ def _size(radius: float) -> str:
     return max(SIZES, key=lambda name: SIZES[name])
 
 
-def _all_go(ways: list[tuple[SceneObject, Sighting | None]]) -> bool:
-    """Whether each object goes where it was sent."""
-    return all(found is not None and wanted.direction == found.direction for wanted, found in ways)
-
-
 Wanted = TypeVar("Wanted", SceneObject, SaidObject)
+
+
+def _all_have(mark: str, pairs: list[tuple[Wanted, Sighting | None]]) -> bool:
+    """Whether each object is seen, and has what was asked for."""
+    return all(
+        found is not None and getattr(found, mark) == getattr(wanted, mark)
+        for wanted, found in pairs
+    )
 
 
 def _alike(

@@ -59,19 +59,15 @@ _HIDDEN: Final[dict[str, frozenset[str]]] = {
     "starry night": frozenset({"black"}),
 }
 _LEAST_DISTANCE: Final = 100.0
-
-
-def color_distance(a: RGB, b: RGB) -> float:
-    """Euclidean distance of two sRGB triples, 0..441."""
-    return math.dist(a, b)
+"""Of two sRGB triples, at most 441."""
 
 
 def visible(color: str, background: str) -> bool:
     """Tell whether an object of this color stands out on this background."""
-    far = color_distance(COLORS[color], BACKGROUNDS[background]) >= _LEAST_DISTANCE
+    far = math.dist(COLORS[color], BACKGROUNDS[background]) >= _LEAST_DISTANCE
     return far and color not in _HIDDEN[background]
 
 
 def distinct(a: str, b: str) -> bool:
     """Tell whether two objects of these colors are told apart at a glance."""
-    return color_distance(COLORS[a], COLORS[b]) >= _LEAST_DISTANCE
+    return math.dist(COLORS[a], COLORS[b]) >= _LEAST_DISTANCE

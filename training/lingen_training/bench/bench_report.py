@@ -10,6 +10,7 @@ from typing import Any
 from lingen_training.bench.cases import LINGEN, PAPER_STEPS, TWIN
 from lingen_training.bench.machine import in_words
 from lingen_training.bench.shares import OTHER
+from lingen_training.markdown_table import table_of
 
 Row = Mapping[str, Any]
 COLUMNS = ("ma", "scan", "review", "rms", "tesa", "attention", "text", "ffn", OTHER)
@@ -29,7 +30,7 @@ def table(result: Mapping[str, Any]) -> str:
         f"ratio is {TWIN} over {LINGEN}.",
         "",
     ]
-    lines += _compared(compared)
+    lines.append(_compared(compared))
     if any(_twin_is_faster(row) for row in compared):
         lines += [
             "",
@@ -37,13 +38,15 @@ def table(result: Mapping[str, Any]) -> str:
             "short clips, and its cost grows with the square of the length.",
         ]
     if any(result["exponents"].values()):
-        lines += ["", f"| | {LINGEN} | {TWIN} |", "|---|---|---|"]
-        lines.append(_of_both("exponent of the tokens", result["exponents"]))
-        cost = "cost per second of video, 60 s over 10 s"
-        lines.append(_of_both(cost, result["cost_60_s_over_10_s"]))
+        found = {
+            "exponent of the tokens": result["exponents"],
+            "cost per second of video, 60 s over 10 s": result["cost_60_s_over_10_s"],
+        }
+        cells = [[name, *_pair(values, 1, ".2f")] for name, values in found.items()]
+        lines += ["", table_of(("", LINGEN, TWIN), cells)]
     for row in variants:
         lines += ["", *_variants(row)]
-    lines += ["", *_shares(compared)]
+    lines += ["", _shares(compared)]
     lines += _untimed(rows)
     return "\n".join(lines)
 
@@ -64,13 +67,13 @@ def _untimed(rows: Sequence[Row]) -> list[str]:
     return [f"\nNot timed, {reason}: {'; '.join(names)}." for reason, names in found.items()]
 
 
-def _compared(rows: Sequence[Row]) -> list[str]:
+def _compared(rows: Sequence[Row]) -> str:
     """LinGen / twin in each cell, and how many times as much the twin has or takes; columns of the
     paper only for its rows."""
     has_paper = any(row["paper_seconds_of_50_steps"] for row in rows)
     head = ["video", "tokens", "TFLOPs", "ratio", "s per step", "ratio", "tokens/s", "memory, MiB"]
     head += ["paper: FLOPs", "paper: time"] if has_paper else []
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines = []
     for row in rows:
         cells = [str(row["name"]), f"{row['tokens']:,}"]
         cells += [_both(row["flops_total"], 1e12, ",.2f"), _ratio(row["flops_total"])]
@@ -81,41 +84,34 @@ def _compared(rows: Sequence[Row]) -> list[str]:
             ratio = row["paper_flops_ratio"]
             cells += ["-" if ratio is None else f"{ratio:g}"]
             cells += [_ratio(row["paper_seconds_of_50_steps"])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        lines.append(cells)
+    return table_of(head, lines)
 
 
 def _variants(row: Row) -> list[str]:
     """LinGen without its parts, one after the other (paper.md 4.4)."""
-    lines = [
-        f"LinGen with a part left out, {row['name']}, {row['tokens']:,} tokens:",
-        "",
-        f"| | TFLOPs | s per step | of {LINGEN} | paper, s for {PAPER_STEPS} steps | of {LINGEN} |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["", "TFLOPs", "s per step", f"of {LINGEN}"]
+    head += [f"paper, s for {PAPER_STEPS} steps", f"of {LINGEN}"]
+    rows = []
     seconds, paper = row["step_seconds"], row["paper_seconds_of_50_steps"]
     for name in row["networks"]:
         cells = [name, f"{row['flops_total'][name] / 1e12:,.2f}"]
         cells += [f"{seconds[name]:.3f}" if name in seconds else "-"]
-        cells += [_ratio(seconds, name), f"{paper[name]:g}", _ratio(paper, name)]
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append([*cells, _ratio(seconds, name), f"{paper[name]:g}", _ratio(paper, name)])
+    title = f"LinGen with a part left out, {row['name']}, {row['tokens']:,} tokens:"
+    return [title, "", table_of(head, rows)]
 
 
-def _shares(rows: Sequence[Row]) -> list[str]:
+def _shares(rows: Sequence[Row]) -> str:
     """What each part has of the FLOPs and of the time."""
-    lines = [f"| share, % | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines = []
     for row in rows:
         for name in row["networks"]:
-            flops = row["flops"][name]
-            whole = row["flops_total"][name]
-            of_flops = {part: count / whole for part, count in flops.items() if part in COLUMNS}
-            of_flops[OTHER] = 1 - sum(of_flops.values())
-            for kind, found in (("FLOPs", of_flops), ("time", row["time_shares"].get(name))):
-                if found is not None:
+            for kind in ("FLOPs", "time"):
+                if found := _parts(row, name, kind):
                     cells = [f"{100 * found[c]:.1f}" if found.get(c) else "-" for c in COLUMNS]
-                    lines.append(f"| {row['name']}, {name}, {kind} | {' | '.join(cells)} |")
-    return lines
+                    lines.append([f"{row['name']}, {name}, {kind}", *cells])
+    return table_of(("share, %", *COLUMNS), lines)
 
 
 def _pair(values: Mapping[str, float | None], unit: float, form: str) -> list[str]:
@@ -134,10 +130,6 @@ def _ratio(values: Mapping[str, float], name: str = TWIN) -> str:
     if name not in values or LINGEN not in values:
         return "-"
     return f"{values[name] / values[LINGEN]:.2f}"
-
-
-def _of_both(name: str, values: Mapping[str, float | None]) -> str:
-    return f"| {name} | {' | '.join(_pair(values, 1, '.2f'))} |"
 
 
 def draw(result: Mapping[str, Any], path: Path) -> Path | None:
@@ -163,7 +155,7 @@ def draw(result: Mapping[str, Any], path: Path) -> Path | None:
     shares = "time" if kind == "step_seconds" else "FLOPs"
     below = [0.0] * len(rows)
     for column in COLUMNS:
-        heights = [_share(row, column, shares) for row in rows]
+        heights = [_parts(row, LINGEN, shares).get(column, 0.0) for row in rows]
         if any(heights):
             right.bar([row["name"] for row in rows], heights, bottom=below, label=column)
             below = [a + b for a, b in zip(below, heights, strict=True)]
@@ -189,11 +181,13 @@ def _lines(rows: Sequence[Row], kind: str) -> Iterator[tuple[str, str, list[tupl
                 yield name, label, points
 
 
-def _share(row: Row, column: str, kind: str) -> float:
+def _parts(row: Row, network: str, kind: str) -> Mapping[str, float]:
+    """The share of each of `COLUMNS` in the FLOPs or the time of a network; none where that was
+    not timed."""
     if kind == "time":
-        return float(row["time_shares"].get(LINGEN, {}).get(column, 0.0))
-    flops = row["flops"][LINGEN]
-    if column == OTHER:
-        rest = sum(count for part, count in flops.items() if part not in COLUMNS)
-        return float(rest / sum(flops.values()))
-    return float(flops[column] / sum(flops.values()))
+        times: Mapping[str, float] = row["time_shares"].get(network, {})
+        return times
+    whole = row["flops_total"][network]
+    flops = row["flops"][network].items()
+    found = {part: count / whole for part, count in flops if part in COLUMNS}
+    return found | {OTHER: 1 - sum(found.values())}

@@ -77,21 +77,25 @@ def shares(network: LinGen, step: Step, tokens: int, device: str) -> dict[str, f
     `tokens` of the video tell projections of tokens from those of review tokens.
     """
     marks = Marks(device)
+
+    def of_tokens(x: Tensor) -> str:
+        return "ma" if x.shape[1] == tokens else "review"
+
     with ExitStack() as stack:
         for module in network.modules():
             if name := _MODULES.get(type(module)):
-                stack.enter_context(_marked(marks, module, _always(name)))
+                stack.enter_context(_marked(marks, module, "forward", name))
             if isinstance(module, mamba.BidirectionalMamba2):
                 for part in (module.in_proj, module.conv1d):
-                    stack.enter_context(_marked(marks, part, lambda x: _of_tokens(x, tokens)))
+                    stack.enter_context(_marked(marks, part, "forward", of_tokens))
         for text_in in network.text_in:
-            stack.enter_context(_marked(marks, text_in, _always("text")))
+            stack.enter_context(_marked(marks, text_in, "forward", "text"))
         for name in ("flatten", "restore"):
-            stack.enter_context(_replaced(marks, Scan, name, "rms"))
-        stack.enter_context(_replaced(marks, mate, "review_tokens", "review"))
-        stack.enter_context(_replaced(marks, mamba, "scan_with_review", "scan"))
+            stack.enter_context(_marked(marks, Scan, name, "rms"))
+        stack.enter_context(_marked(marks, mate, "review_tokens", "review"))
+        stack.enter_context(_marked(marks, mamba, "scan_with_review", "scan"))
         for owner, name in _final_states(device):
-            stack.enter_context(_replaced(marks, owner, name, "review"))
+            stack.enter_context(_marked(marks, owner, name, "review"))
         marks.mark()
         step()
         marks.mark()
@@ -100,28 +104,26 @@ def shares(network: LinGen, step: Step, tokens: int, device: str) -> dict[str, f
     return {name: took / whole_step for name, took in seconds.items()}
 
 
-def _always(name: str) -> Callable[[Tensor], str]:
-    return lambda _: name
-
-
-def _of_tokens(x: Tensor, tokens: int) -> str:
-    return "ma" if x.shape[1] == tokens else "review"
-
-
 @contextmanager
-def _replaced(marks: Marks, owner: Any, name: str, part: str) -> Iterator[None]:
-    """A function of a module or a class, whose time is that of a part."""
+def _marked(
+    marks: Marks, owner: Any, name: str, part: str | Callable[[Tensor], str]
+) -> Iterator[None]:
+    """A function of a module or a class, or of a network, whose time is that of a part, which may
+    be told by its first argument."""
     function = getattr(owner, name)
 
     def marked(*arguments: Any, **options: Any) -> Any:
-        with marks.part(part):
+        with marks.part(part if isinstance(part, str) else part(arguments[0])):
             return function(*arguments, **options)
 
     setattr(owner, name, marked)
     try:
         yield
     finally:
-        setattr(owner, name, function)
+        if isinstance(owner, nn.Module):
+            delattr(owner, name)  # what its class has shows again
+        else:
+            setattr(owner, name, function)
 
 
 def _final_states(device: str) -> Iterator[tuple[Any, str]]:
@@ -130,23 +132,3 @@ def _final_states(device: str) -> Iterator[tuple[Any, str]]:
         from lingen_models.kernels import triton_ssd
 
         yield triton_ssd, "final_states_triton"
-
-
-@contextmanager
-def _marked(marks: Marks, module: nn.Module, name: Callable[[Tensor], str]) -> Iterator[None]:
-    """Hooks that open and close the part that `name` gives for the module's input."""
-    running: list[Any] = []
-
-    def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        running.append(marks.part(name(inputs[0])))
-        running[-1].__enter__()
-
-    def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        running.pop().__exit__(None, None, None)
-
-    handles = [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -76,8 +76,7 @@ class LatentClips:
             index = rng.randrange(len(self.scenes))
             begin = rng.randint(1, total - frames) if inside else 0
             piece = self.latents[index, :, begin : begin + frames]
-            x: int | None = 0
-            y: int | None = 0
+            corner = (0, 0)
             if window is not None:
                 left, top, right, bottom = self._bounds(index, begin, frames)
                 x = _place(rng, left, right, wide, window[0])
@@ -85,12 +84,12 @@ class LatentClips:
                 if x is None or y is None:
                     continue
                 piece = piece[..., y : y + window[1], x : x + window[0]]
-            assert x is not None and y is not None
+                corner = (x, y)
             pieces.append(piece)
             picked.scenes.append(self.scenes[index])
             picked.indices.append(index)
             picked.begins.append(begin)
-            picked.corners.append((x, y))
+            picked.corners.append(corner)
             if len(pieces) == count:
                 return picked._replace(latents=torch.stack(pieces))
         raise ValueError(f"no clips whose objects fit into {window} of {wide} x {high}")

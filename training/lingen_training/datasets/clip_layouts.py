@@ -19,6 +19,9 @@ from lingen_training.datasets.world import MeasuredWorld
 from lingen_training.stages.alignment import TOKEN
 from lingen_training.stages.pair import Pair
 
+_Row = tuple[Tensor, list[str]]
+"""Discs (T, n, INSTANTS, 5), and the phrases of their objects."""
+
 
 @dataclass(frozen=True)
 class LayoutBatch:
@@ -53,16 +56,15 @@ def layouts_of(
     """Layouts of a random `share` of clips of the playground; the other arguments are those of
     `alignment.ground_truth`."""
     frames = picked.latents.shape[2]
-    discs, phrases = [], []
+    rows: list[_Row] = []
     for row, scene in enumerate(picked.scenes):
         begin, corner = picked.begins[row], torch.tensor(picked.corners[row])
         drawn = _discs(scene, starts[row], total, size, stride)[begin : begin + frames].clone()
         drawn[..., :2] -= corner / 2  # a token is a pair of latents
         said = [object_phrase(obj, rng, still=frames == 1) for obj in scene.objects]
         shown = rng.random() < share
-        discs.append(drawn if shown else torch.zeros_like(drawn))
-        phrases.append(said if shown else [])
-    return LayoutBatch(_padded(discs), phrases)
+        rows.append((drawn, said) if shown else (torch.zeros_like(drawn), []))
+    return _joined(rows)
 
 
 def measured_layouts(
@@ -72,27 +74,24 @@ def measured_layouts(
     `stride` frames; rows in which nothing is found have none."""
     frames, (high, wide) = picked.latents.shape[2], picked.latents.shape[-2:]
     grid = high // 2, wide // 2  # a token is a pair of latents
-    discs: list[Tensor] = []
-    phrases: list[list[str]] = []
+    rows: list[_Row] = []
     for row, scene in enumerate(picked.scenes):
         begin = picked.begins[row]
         shown = rng.random() < share
         layout = world.layout(scene, 1 + stride * (total - 1)) if shown else None
         if layout is None:
-            discs.append(torch.zeros(frames, 1, INSTANTS, 5))
-            phrases.append([])
+            rows.append((torch.zeros(frames, 1, INSTANTS, 5), []))
         else:
-            discs.append(layout_discs(layout, range(begin, begin + frames), grid, stride)[0])
-            phrases.append([one.phrase for one in layout.objects])
-    return LayoutBatch(_padded(discs), phrases)
+            discs = layout_discs(layout, range(begin, begin + frames), grid, stride)[0]
+            rows.append((discs, [one.phrase for one in layout.objects]))
+    return _joined(rows)
 
 
 def whole_layouts(scenes: Sequence[Scene], frames: int, size: int, stride: int) -> LayoutBatch:
     """Layouts of whole clips that begin with their scenes; `frames` are latent ones."""
     discs = [_discs(scene, 0.0, frames, size, stride) for scene in scenes]
-    return LayoutBatch(
-        _padded(discs), [[object_phrase(obj) for obj in scene.objects] for scene in scenes]
-    )
+    phrases = [[object_phrase(obj) for obj in scene.objects] for scene in scenes]
+    return _joined(list(zip(discs, phrases, strict=True)))
 
 
 @lru_cache(maxsize=32768)  # asked for again whenever the clip is drawn
@@ -109,7 +108,8 @@ def _discs(scene: Scene, start: float, frames: int, size: int, stride: int) -> T
     return torch.stack(found, 1).float()
 
 
-def _padded(discs: Sequence[Tensor]) -> Tensor:
-    """One batch (B, T, N, INSTANTS, 5) of rows (T, n, INSTANTS, 5)."""
-    most = max(one.shape[1] for one in discs)
-    return torch.stack([pad_objects(one, most - one.shape[1]) for one in discs])
+def _joined(rows: Sequence[_Row]) -> LayoutBatch:
+    """One batch of layouts of some or no objects."""
+    most = max(discs.shape[1] for discs, _ in rows)
+    padded = [pad_objects(discs, most - discs.shape[1]) for discs, _ in rows]
+    return LayoutBatch(torch.stack(padded), [phrases for _, phrases in rows])

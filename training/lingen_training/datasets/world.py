@@ -128,8 +128,6 @@ def rendered(
 ) -> Tensor:
     """A batch of clips on `device`, where the playground renders them. Only a FolderWorld has
     images that are not square."""
-    if isinstance(size, int):
-        if world is PLAYGROUND:
-            return playground.render(scenes, frames, size, start=start, device=device)
-        return world.render(scenes, frames, size, start=start).to(device)
+    if world is PLAYGROUND and isinstance(size, int):
+        return playground.render(scenes, frames, size, start=start, device=device)
     return cast(FolderWorld, world).render(scenes, frames, size, start=start).to(device)

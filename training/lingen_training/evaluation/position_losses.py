@@ -11,11 +11,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lingen_models.pipelines.text_to_video import TextToVideo
 from lingen_models.sampling.flow import interpolate, velocity
 from lingen_playground import canonical_caption, render, sample_scene
 from lingen_training.evaluation.quality_table import share_and_interval, whole_groups
+from lingen_training.markdown_table import table_of
 
 SECONDS = (4.0, 17.0, 60.0)
 TIMES = (0.125, 0.375, 0.625, 0.875)
@@ -43,26 +45,47 @@ def validation_losses(
         count = max(2, round(clips * math.sqrt(4.0 / length)))
         rows = []
         for number in range(count):
-            rows.append(_of_clip(pipe, seed * 1_000_003 + number, length, size))
+            drawn = seed * 1_000_003 + number
+            clip = HeldoutClip(pipe, drawn + 800_000_000, drawn, length, size)
+            rows.append(clip.losses().tolist())
         found[f"{length:g}"] = rows
         report(f"{count} clips of {length:g} s: loss {fmean(map(fmean, rows)):.4f}")
     return found
 
 
-def _of_clip(pipe: TextToVideo, number: int, seconds: float, size: int) -> list[float]:
-    scene = sample_scene(number + 800_000_000, split="heldout")
-    video = render([scene], whole_groups(seconds), size).to(pipe.device)
-    data = pipe.autoencoder.encode(video).float()
-    generator = torch.Generator().manual_seed(number)
-    noise = torch.randn(data.shape, generator=generator).to(data)
-    text = pipe.encode_texts([canonical_caption(scene)])
-    total = torch.zeros(data.shape[2])
-    for time in TIMES:
-        t = torch.full((1, data.shape[2]), time, device=data.device)
-        predicted = pipe.denoiser(interpolate(data, noise, t), t, text.features, text.masks)
-        error = (predicted.float() - velocity(data, noise)).square().mean((0, 1, 3, 4))
-        total += error.cpu() / len(TIMES)
-    return total.tolist()
+class HeldoutClip:
+    """The latents of a held-out scene, by its number, with noise and a prompt that are always the
+    same, and what a model loses on them."""
+
+    def __init__(
+        self, pipe: TextToVideo, scene_number: int, seed: int, seconds: float, size: int
+    ) -> None:
+        scene = sample_scene(scene_number, split="heldout")
+        video = render([scene], whole_groups(seconds), size).to(pipe.device)
+        self.pipe = pipe
+        self.latents = pipe.autoencoder.encode(video).float()
+        generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.randn(self.latents.shape, generator=generator).to(self.latents)
+        self.text = pipe.encode_texts([canonical_caption(scene)])
+
+    def losses(self, begin: int = 0, end: int | None = None, clean: int = 0) -> Tensor:
+        """Mean squared error of the velocity at `TIMES`, at each of the latent frames from `begin`
+        to `end` but for the first `clean` of them, which are given."""
+        data, noise = self.latents[:, :, begin:end], self.noise[:, :, begin:end]
+        total = torch.zeros(data.shape[2] - clean)
+        for time in TIMES:
+            t = torch.full((1, data.shape[2]), time, device=data.device)
+            t[:, :clean] = 1
+            predicted = self.velocity(interpolate(data, noise, t), t, begin)
+            error = (predicted - velocity(data, noise))[:, :, clean:].square().mean((0, 1, 3, 4))
+            total += error.cpu() / len(TIMES)
+        return total
+
+    def velocity(self, x: Tensor, t: Tensor, first_frame: int) -> Tensor:
+        """Velocity that the model predicts for latents (1, C, T, h, w) at times (1, T), float32."""
+        text = self.text
+        found: Tensor = self.pipe.denoiser(x, t, text.features, text.masks, first_frame)
+        return found.float()
 
 
 def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -75,7 +98,7 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     head = [mark if kind == "short" else f"{mark} kept" for kind, mark in marks]
     head += [f"loss at {length} s" for length in lengths]
     head += [f"against {first} at {length} s" for length in lengths]
-    lines = [f"| model | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    rows = []
     for name, result in results.items():
         cells = [share_and_interval(result[kind][mark]) for kind, mark in marks]
         means = {length: [fmean(row) for row in result["losses"][length]] for length in lengths}
@@ -84,8 +107,8 @@ def comparison_table(results: Mapping[str, Mapping[str, Any]]) -> str:
             base = [fmean(row) for row in reference["losses"][length]]
             apart = [mine / theirs - 1 for mine, theirs in zip(means[length], base, strict=True)]
             cells.append("-" if name == first else _with_interval(apart, "+.2%"))
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return table_of(["model", *head], rows)
 
 
 def _with_interval(values: Sequence[float], form: str) -> str:

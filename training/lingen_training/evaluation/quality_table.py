@@ -29,6 +29,7 @@ from lingen_playground import (
     sample_scene,
 )
 from lingen_playground.oracle.judge import SAID_MARKS
+from lingen_training.markdown_table import table_of
 
 MARKS = ("color", "background", "direction", "shape", "size", "motion", "count")
 TARGETS = {
@@ -46,6 +47,7 @@ SPLIT_MARKS = ("shape", "motion", "count")
 NATURAL_TARGETS = {"said": 0.85, "background": 0.97, "count": 0.95}
 LONG_MARKS = ("color", "size")
 LONG_TARGET = 0.90
+_HEAD = ("judged", "right", "95% interval", "target")
 
 
 @dataclass(frozen=True)
@@ -211,64 +213,52 @@ def markdown_table(result: dict[str, Any]) -> str:
         f"{settings['steps']} steps, {_guidance(settings)}, seed {settings['seed']}, "
         + ("layouts planned from the prompts." if settings.get("plan_layout") else "no layouts."),
         "",
-        "| judged | right | 95% interval | target | through the autoencoder | real renders |",
-        "|---|---|---|---|---|---|",
+        table_of(
+            (*_HEAD, "through the autoencoder", "real renders"),
+            [
+                (
+                    *_judged(mark, result["short"][mark], TARGETS[mark]),
+                    _share(result["restored"][mark]),
+                    _share(result["real"][mark]),
+                )
+                for mark in MARKS
+            ],
+        ),
     ]
-    for mark in MARKS:
-        target = f">= {TARGETS[mark]:.0%}" if mark in TARGETS else "-"
-        lines.append(
-            f"| {mark} | {_share(result['short'][mark])} | {_interval(result['short'][mark])} | "
-            f"{target} | {_share(result['restored'][mark])} | {_share(result['real'][mark])} |"
-        )
-    lines += _split_rows(result.get("splits", {}))
+    lines += _split_table(result.get("splits", {}))
     if "natural" in result:
-        lines += [
-            "",
-            f"{settings['natural_clips']} clips from prompts as people write them:",
-            "",
-            "| judged | right | 95% interval | target |",
-            "|---|---|---|---|",
-        ]
+        lines += ["", f"{settings['natural_clips']} clips from prompts as people write them:", ""]
         names = {"said": "what the prompt says", "background": "one background"}
-        lines += [
-            f"| {names.get(mark, mark)} | {_share(result['natural'][mark])} | "
-            f"{_interval(result['natural'][mark])} | >= {target:.0%} |"
+        rows = [
+            _judged(names.get(mark, mark), result["natural"][mark], target)
             for mark, target in NATURAL_TARGETS.items()
         ]
+        lines.append(table_of(_HEAD, rows))
     if settings["long_clips"]:
         lines += [
             "",
             f"{settings['long_clips']} clips of {settings['long_seconds']:g} s, "
             "the last 5 s against the first 5 s:",
             "",
-            "| kept | right | 95% interval | target |",
-            "|---|---|---|---|",
         ]
-        lines += [
-            f"| {mark} | {_share(result['long'][mark])} | {_interval(result['long'][mark])} | "
-            f">= {LONG_TARGET:.0%} |"
-            for mark in LONG_MARKS
-        ]
+        rows = [_judged(mark, result["long"][mark], LONG_TARGET) for mark in LONG_MARKS]
+        lines.append(table_of(("kept", *_HEAD[1:]), rows))
     return "\n".join(lines)
 
 
-def _split_rows(splits: dict[str, dict[str, dict[str, list[int]]]]) -> list[str]:
-    """A table of `SPLIT_MARKS` by number of objects, motion, speed and camera."""
+def _judged(name: str, counts: list[int], target: float) -> tuple[str, ...]:
+    """Cells under `_HEAD`."""
+    return name, _share(counts), _interval(counts), f">= {target:.0%}"
+
+
+def _split_table(splits: dict[str, dict[str, dict[str, list[int]]]]) -> list[str]:
+    """A table of `SPLIT_MARKS` by number of objects, motion, speed and camera, below a blank."""
     rows = [
-        f"| {name}: {value} | "
-        + " | ".join(f"{tally[mark][0]}/{tally[mark][1]}" for mark in SPLIT_MARKS)
-        + " |"
+        [f"{name}: {value}", *(f"{tally[mark][0]}/{tally[mark][1]}" for mark in SPLIT_MARKS)]
         for name in SPLITS
         for value, tally in sorted(splits.get(name, {}).items())
     ]
-    if not rows:
-        return []
-    head = [
-        "",
-        f"| clips with | {' | '.join(SPLIT_MARKS)} |",
-        "|---" * (1 + len(SPLIT_MARKS)) + "|",
-    ]
-    return head + rows
+    return ["", table_of(("clips with", *SPLIT_MARKS), rows)] if rows else []
 
 
 def _guidance(settings: dict[str, Any]) -> str:

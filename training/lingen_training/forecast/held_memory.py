@@ -15,7 +15,6 @@ import torch
 from lingen_models.flops import Shape
 from lingen_models.live_bytes import LiveBytes
 from lingen_models.network_config import LinGenConfig, TAEConfig
-from lingen_models.parallel.collectives import AbsentGroup
 from lingen_models.parallel.slabs import Slabs
 from lingen_training.forecast.stage_costs import meta_autoencoder, meta_denoiser
 
@@ -49,8 +48,7 @@ def held_by_step(
 
     def of_slabs(many: int, sides: tuple[int, int]) -> int:
         ranks = {0, processes // 2, processes - 1}
-        slabs = [Slabs.even(shape[0], processes, one, AbsentGroup(one, processes)) for one in ranks]
-        return max(count(many, one, sides) for one in slabs)
+        return max(count(many, Slabs.even(shape[0], processes, one), sides) for one in ranks)
 
     def of_rows(many: int) -> int:
         if processes > 1:
@@ -58,19 +56,19 @@ def held_by_step(
                 return of_slabs(many, shape[1:])
             points = (small, 2 * small)
             sizes = dict(zip(points, (_SIDES, _WIDER), strict=True))
-            return _linear(points, tokens, lambda at: of_slabs(many, sizes[at]))
+            return linear(points, tokens, lambda at: of_slabs(many, sizes[at]))
         if many * shape[0] * tokens <= _COUNTED_TOKENS:
             return count(many, shape[0], shape[1:])
         points = (small * _FRAMES[0], small * _FRAMES[1])
-        return _linear(points, shape[0] * tokens, lambda at: count(many, at // small, _SIDES))
+        return linear(points, shape[0] * tokens, lambda at: count(many, at // small, _SIDES))
 
     question = 0 if processes == 1 else _QUESTION * rows * config.latent_channels * prod(shape)
     if rows <= 2 or rows * shape[0] // processes * tokens <= _COUNTED_TOKENS:
         return question + of_rows(rows)
-    return question + _linear((1, 2), rows, of_rows)
+    return question + linear((1, 2), rows, of_rows)
 
 
-def _linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> int:
+def linear(points: tuple[int, int], at: int, count: Callable[[int], int]) -> int:
     """A straight line through what is counted at two points."""
     low, high = points
     first, second = count(low), count(high)
@@ -109,7 +107,7 @@ def _counted_step(
         network.zero_grad()
         return live.peak
 
-    return _linear((1, 2), config.depth, of_depth) if config.depth > 2 else of_depth(config.depth)
+    return linear((1, 2), config.depth, of_depth) if config.depth > 2 else of_depth(config.depth)
 
 
 @cache
@@ -119,7 +117,7 @@ def held_by_encoding(
     """Count what encoding `clips` clips of `frames` frames of `size` pixels, width and height,
     holds."""
     if frames > _CLIP_FRAMES[1]:
-        return _linear(
+        return linear(
             _CLIP_FRAMES, frames, lambda few: held_by_encoding(config, clips, few, size, dtype)
         )
     network = meta_autoencoder(config, dtype)

@@ -13,8 +13,9 @@ import torch
 from lingen_models.flops import step_flops
 from lingen_models.network_config import PRESETS
 from lingen_training.forecast.device_kinds import DEVICE_KINDS
-from lingen_training.forecast.held_memory import held_by_step
+from lingen_training.forecast.held_memory import held_by_step, linear
 from lingen_training.forecast.training_forecast import StageForecast, forecast
+from lingen_training.markdown_table import table_of
 from lingen_training.shipped import shipped_recipes
 from lingen_training.trainer import Inputs
 
@@ -40,47 +41,37 @@ def scale_tables() -> str:
     """Return the tables, in markdown: tokens, FLOPs, memory on a device and days of all stages."""
     kind = DEVICE_KINDS[KIND]
     found = {devices: list(_stages(devices)) for devices in DEVICES}
-    memory = " | ".join(f"GB, {devices}" for devices in DEVICES)
-    days = " | ".join(f"days, {devices}" for devices in DEVICES)
-    lines = [
-        f"| stage | steps | tokens per step | tokens | FLOPs | {memory} | {days} |",
-        "|---|" + "---|" * (4 + 2 * len(DEVICES)),
-    ]
+    head = ["stage", "steps", "tokens per step", "tokens", "FLOPs"]
+    head += [f"{what}, {devices}" for what in ("GB", "days") for devices in DEVICES]
+    rows = []
     for number, stage in enumerate(found[DEVICES[0]]):
         each = [found[devices][number] for devices in DEVICES]
-        held = " | ".join(f"{one.peak / 1e9:.0f}" for one in each)
-        taken = " | ".join(_days(one.seconds) for one in each)
-        tokens = f"{stage.tokens_per_step / 1e6:.1f} M | {stage.tokens / 1e9:.0f} G"
-        named = f"`{stage.name}` | {stage.steps:,}"
-        lines.append(f"| {named} | {tokens} | {stage.flops:.1e} | {held} | {taken} |")
-    sums = " | ".join(_days(sum(one.seconds for one in found[devices])) for devices in DEVICES)
+        cells = [f"`{stage.name}`", f"{stage.steps:,}", f"{stage.tokens_per_step / 1e6:.1f} M"]
+        cells += [f"{stage.tokens / 1e9:.0f} G", f"{stage.flops:.1e}"]
+        cells += [f"{one.peak / 1e9:.0f}" for one in each]
+        rows.append(cells + [_days(one.seconds) for one in each])
     seen = sum(one.tokens for one in found[DEVICES[0]]) / 1e9
     flops = sum(one.flops for one in found[DEVICES[0]])
-    blank = " | ".join("" for _ in DEVICES)
-    lines.append(f"| in all | | | {seen:.0f} G | {flops:.1e} | {blank} | {sums} |")
-    lines += ["", f"At {kind.utilization:.0%} of {kind.peak_flops / 1e12:.0f} TFLOP/s."]
-    return "\n".join(lines) + "\n"
+    sums = [_days(sum(one.seconds for one in found[devices])) for devices in DEVICES]
+    rows.append(["in all", "", "", f"{seen:.0f} G", f"{flops:.1e}", *[""] * len(DEVICES), *sums])
+    speed = f"At {kind.utilization:.0%} of {kind.peak_flops / 1e12:.0f} TFLOP/s."
+    return f"{table_of(head, rows)}\n\n{speed}\n"
 
 
 def split_table(frames: int, counts: Sequence[int]) -> str:
     """Return the cost model of a layer of `4b`, in markdown: a forward pass over a clip of so many
     latent frames at 512 x 512, which are divided over each count of devices."""
-    lines = [
-        "| devices | frames on each | compute, ms | states, ms | all to all, ms | neighbors, ms | "
-        "in all, ms | of ideal | step, s | GB |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    head = ["devices", "frames on each", "compute, ms", "states, ms", "all to all, ms"]
+    head += ["neighbors, ms", "in all, ms", "of ideal", "step, s", "GB"]
+    rows = []
     ideal = _layer(frames, 1).compute
     for devices in counts:
         found, own = _layer(frames, devices), -(-frames // devices)
         times = (found.compute, found.states, found.turned, found.neighbors, found.all)
-        cells = " | ".join(f"{1e3 * one:,.2f}" for one in times)
-        share = ideal / devices / found.all
-        lines.append(
-            f"| {devices:,} | {own:,} | {cells} | {share:.0%} | {found.step:,.1f} | "
-            f"{_held(own) / 1e9:,.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+        cells = [f"{devices:,}", f"{own:,}", *(f"{1e3 * one:,.2f}" for one in times)]
+        cells += [f"{ideal / devices / found.all:.0%}", f"{found.step:,.1f}"]
+        rows.append([*cells, f"{_held(own) / 1e9:,.0f}"])
+    return table_of(head, rows) + "\n"
 
 
 @cache
@@ -93,9 +84,7 @@ def _held_by(frames: int) -> int:
 def _held(frames: int) -> int:
     """Bytes that a training step on a slab holds, with gradients and without weights: linear in
     the frames, so counted on a few."""
-    few = (16, 32)
-    first, second = map(_held_by, few)
-    return first + (second - first) * (frames - few[0]) // (few[1] - few[0])
+    return linear((16, 32), frames, _held_by)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from lingen_models.checkpoints.load_networks import VideoAutoencoder
 from lingen_models.flops import Shape
 from lingen_models.network_config import LinGenConfig, TAEConfig
 from lingen_models.precision import compute_dtype
-from lingen_plugins.contracts import Autoencoder, TextEncoder
+from lingen_plugins.contracts import Autoencoder
 from lingen_plugins.registry import Registry
 from lingen_training.datasets.buckets import Draw, check_buckets, draws_of
 from lingen_training.datasets.clip_cache import Shard, clips_at_once
@@ -28,7 +27,7 @@ from lingen_training.forecast.stage_costs import (
     meta_denoiser,
     parameters_of,
 )
-from lingen_training.frozen_parts import check_sizes, part_records
+from lingen_training.frozen_parts import check_sizes, fitted, part_records
 from lingen_training.optimization.parallel import Group
 from lingen_training.stages.adapters import add_adapter
 from lingen_training.stages.denoising import StageData
@@ -164,7 +163,7 @@ def forecast(
     """
     recipe, path = read_inputs(inputs), inputs.recipe_path
     codec, texts = part_records(recipe, path, registry)
-    config = _fitted(recipe.model.config(), codec, texts)
+    config = fitted(recipe.model.config(), codec, texts)
     check_sizes(recipe, path, config, 8 if codec is None else codec.space_stride)
     if kind.is_cpu:
         processes = processes_of(recipe, inputs.device, processes, split_clips=split_clips)
@@ -182,9 +181,9 @@ def forecast(
     check_start(recipe, inputs)
     run = TrainingRun(inputs, recipe, world, config, None, (), None)
     dtype = torch.bfloat16 if not kind.is_cpu else compute_dtype("cpu")
-    texts_of = _text_tokens(texts)
+    text_tokens = tuple(int(text.config.get("max_tokens", _WORDS)) for text in texts) or (_WORDS,)
     split = together if split_clips else 1
-    costs = _Costs(run, kind, devices, dtype, teacher, texts_of, codec, split)
+    costs = _Costs(run, kind, devices, dtype, teacher, text_tokens, codec, split)
     first = costs.autoencoder()
     stages = [*([] if first is None else [first]), *map(costs.stage, recipe.stage)]
     files = {shard: draw for stage in recipe.stage for shard, draw in costs.shards(stage).items()}
@@ -212,22 +211,6 @@ def forecast(
     )
 
 
-def _fitted(
-    config: LinGenConfig, codec: Autoencoder | None, texts: Sequence[TextEncoder]
-) -> LinGenConfig:
-    """`lingen_training.frozen_parts.fitted`, from records in place of networks."""
-    if codec is not None:
-        config = replace(config, latent_channels=codec.latent_channels)
-    if texts:
-        config = replace(config, text_dims=tuple(text.feature_dim for text in texts))
-    return config
-
-
-def _text_tokens(texts: Sequence[TextEncoder]) -> tuple[int, ...]:
-    """Tokens of a prompt for each text encoder, at most."""
-    return tuple(int(text.config.get("max_tokens", _WORDS)) for text in texts) or (_WORDS,)
-
-
 @dataclass(frozen=True)
 class _Costs:
     """Costs of the stages of a run."""
@@ -238,6 +221,7 @@ class _Costs:
     dtype: torch.dtype
     teacher: LinGenConfig | None
     text_tokens: tuple[int, ...]
+    """Of a prompt for each text encoder, at most."""
     codec: Autoencoder | None
     """The record of a plugin's autoencoder."""
     split: int

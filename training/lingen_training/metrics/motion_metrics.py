@@ -9,7 +9,7 @@ from torch import Tensor
 from lingen_training.metrics.clip_windows import mean_of
 from lingen_training.metrics.frame_statistics import Array
 from lingen_training.metrics.optical_flow import middle_flow
-from lingen_training.metrics.seen_frame import SHORT_SIDE, SeenFrame
+from lingen_training.metrics.seen_frame import SHORT_SIDE, Observer, SeenFrame
 
 FLOW_RATE = 8.0
 """Pairs per second whose flow VBench's dynamic degree looks at."""
@@ -21,7 +21,7 @@ _Small = tuple[int, Tensor]
 """Number of a frame, and its pixels at a short side of 256."""
 
 
-class Flickering:
+class Flickering(Observer):
     """`temporal_flickering`: (255 - mean absolute error) / 255 of neighboring frames (VBench)."""
 
     def __init__(self) -> None:
@@ -41,12 +41,8 @@ class Flickering:
         errors = [self._errors[clip.start : clip.stop - 1] for clip in clips]
         return {"temporal_flickering": [_likeness(mean_of(one)) for one in errors]}
 
-    def video_scores(self, rate: float) -> dict[str, float | None]:
-        """Nothing."""
-        return {}
 
-
-class FlowMetrics:
+class FlowMetrics(Observer):
     """`interpolation_smoothness`: odd frames against the middle of their neighbors, which is found
     by optical flow. `flow_dynamic_degree`, `top_flow`: how far the fastest 5% of the pixels go.
 
@@ -91,10 +87,6 @@ class FlowMetrics:
             scores["flow_dynamic_degree"] = [_much_moves(one) for one in flows]
             scores["top_flow"] = [mean_of(one) for one in flows]
         return scores
-
-    def video_scores(self, rate: float) -> dict[str, float | None]:
-        """Nothing."""
-        return {}
 
     def _flow(self, first: _Small, second: _Small) -> tuple[Tensor, Tensor]:
         """Flow and middle of two frames; at 16 frames per second both metrics ask for the same."""

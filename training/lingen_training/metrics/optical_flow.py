@@ -56,10 +56,16 @@ def middle_flow(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 def warp(frames: Tensor, flow: Tensor) -> Tensor:
     """Frames (B, C, H, W) as they are at x + flow(x); the border goes on outside."""
     height, width = frames.shape[-2:]
-    y = torch.arange(height, device=frames.device, dtype=frames.dtype)[:, None] + flow[:, 1]
-    x = torch.arange(width, device=frames.device, dtype=frames.dtype) + flow[:, 0]
+    x, y = _targets(flow)
     grid = torch.stack(((2 * x + 1) / width - 1, (2 * y + 1) / height - 1), -1)
     return F.grid_sample(frames, grid, "bilinear", "border", align_corners=False)
+
+
+def _targets(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Column and line (B, H, W) to which a flow leads from every pixel."""
+    height, width = flow.shape[-2:]
+    x, y = (torch.arange(side, device=flow.device) for side in (width, height))
+    return x + flow[:, 0], y[:, None] + flow[:, 1]
 
 
 def _without_the_unmoved(one: Tensor, other: Tensor, flow: Tensor) -> Tensor:
@@ -73,8 +79,7 @@ def _without_the_unmoved(one: Tensor, other: Tensor, flow: Tensor) -> Tensor:
 def _inside(flow: Tensor) -> Tensor:
     """Places (B, H, W) from which a flow leads to another place in the frame."""
     height, width = flow.shape[-2:]
-    y = torch.arange(height, device=flow.device)[:, None] + flow[:, 1]
-    x = torch.arange(width, device=flow.device) + flow[:, 0]
+    x, y = _targets(flow)
     return (y >= 0) & (y <= height - 1) & (x >= 0) & (x <= width - 1)
 
 

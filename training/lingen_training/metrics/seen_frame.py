@@ -57,4 +57,6 @@ class Observer(Protocol):
         """Scores of each clip, by metric, after the last frame."""
 
     def video_scores(self, rate: float) -> dict[str, float | None]:
-        """Scores that are of the whole video and no mean over its clips, after the last frame."""
+        """Scores that are of the whole video and no mean over its clips, after the last frame; by
+        default none."""
+        return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import re
 import time
@@ -16,14 +15,9 @@ _PATIENCE = 2 * 86400.0
 """Seconds for which a process that is ready waits: the first one may train an autoencoder."""
 _LAST_WORDS = 30.0
 """Seconds for which a process that has failed waits for the others to say why they have."""
-_PAUSES = (0.02, 1.0)
-"""Seconds between two looks, at first and at last."""
 
 _PORTS = range(20_000, 50_000)
 """Where the tasks of a Slurm job meet, by its number."""
-
-_Failure = tuple[int, str]
-"""Exit code and message."""
 
 
 def launched() -> bool:
@@ -84,12 +78,11 @@ class RollCall:
         FailedElsewhereError."""
         if self._is_over:
             return
-        failures = self._call(None, _PATIENCE)
+        failures = [*filter(None, self._call("", _PATIENCE))]
         self._round += 1
-        for failure in failures:
-            if failure is not None:
-                self._is_over = True
-                raise FailedElsewhereError(failure[0])
+        if failures:
+            self._is_over = True
+            raise FailedElsewhereError(int(failures[0].split()[0]))
 
     def end(self) -> None:
         """Note that from now on each process says itself what it fails of."""
@@ -101,37 +94,33 @@ class RollCall:
         if self._is_over:
             return False
         self._is_over = True
+        failure = f"{code} {message}"
         try:
-            return (code, message) in self._call((code, message), _LAST_WORDS)[: launched_rank()]
+            return failure in self._call(failure, _LAST_WORDS)[: launched_rank()]
         except (RuntimeError, TimeoutError):  # of one who does not answer, or has gone
             return False
 
-    def _call(self, failure: _Failure | None, patience: float) -> list[_Failure | None]:
-        """What the processes say, in their order. Raises TimeoutError, and RuntimeError where the
-        one that keeps what is said is gone."""
-        store = self._store = self._store or _store(patience)
-        size = launched_size()
+    def _call(self, failure: str, patience: float) -> list[str]:
+        """What the processes fail of, in their order, nothing where they are ready. Raises
+        TimeoutError, and RuntimeError where the one that keeps what is said is gone."""
+        if self._store is None:
+            from torch.distributed.rendezvous import rendezvous
+
+            found = rendezvous("env://", timeout=datetime.timedelta(seconds=patience))
+            self._store = next(found)[0]
+        store, size = self._store, launched_size()
         keys = [f"roll call {self._round}/{rank}" for rank in range(size)]
-        store.set(keys[launched_rank()], json.dumps(failure))
-        deadline, (pause, longest) = time.monotonic() + patience, _PAUSES
+        store.set(keys[launched_rank()], failure)
+        deadline, pause = time.monotonic() + patience, 0.02
         while not store.check(keys):  # in place of a wait that no signal would end
             if time.monotonic() > deadline:
                 raise TimeoutError("not all processes have answered")
             time.sleep(pause)
-            pause = min(longest, 1.5 * pause)
-        said = [json.loads(store.get(key)) for key in keys]
+            pause = min(1.0, 1.5 * pause)
+        said = [store.get(key).decode() for key in keys]
         heard = f"roll call {self._round}/heard"
         store.add(heard, 1)
         if any(said) and launched_rank() == 0:  # it may be the one that keeps what is said
             while store.add(heard, 0) < size and time.monotonic() < deadline:
-                time.sleep(_PAUSES[0])
-        return [None if one is None else (one[0], one[1]) for one in said]
-
-
-def _store(patience: float) -> Store:
-    """The place where the processes meet. Raises RuntimeError where it cannot be reached."""
-    from torch.distributed.rendezvous import rendezvous
-
-    found = rendezvous("env://", timeout=datetime.timedelta(seconds=patience))
-    store: Store = next(found)[0]
-    return store
+                time.sleep(0.02)
+        return said

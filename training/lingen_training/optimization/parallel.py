@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -115,9 +116,8 @@ def grouped(
     before = torch.get_num_threads()
     threads = max(1, before // processes)
     # Not preloaded: that would import from the current folder, too (Python 3.11). Tests do it.
-    forks = "forkserver" in torch.multiprocessing.get_all_start_methods()  # not on Windows
-    get_context = torch.multiprocessing.get_context
-    context = get_context("forkserver") if forks else get_context("spawn")
+    start = torch.multiprocessing.get_context
+    context = start("spawn") if sys.platform == "win32" else start("forkserver")
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         groups = [Group(rank, processes, sharded, splits_clips) for rank in range(processes)]
@@ -164,8 +164,8 @@ def launched_group(
     try:
         yield Group(launched_rank(), launched_size(), sharded, splits_clips)
         distributed.barrier()
-    except RuntimeError as error:
-        if _is_cut(error):
+    except RuntimeError as error:  # as gloo and NCCL raise for a connection that was cut
+        if isinstance(error, distributed.DistError) or "gloo" in str(error):
             raise LostProcessError("another process has ended") from error
         raise
     finally:
@@ -176,11 +176,6 @@ def backends(device: str) -> str:
     """Backends of torch.distributed for a training on `device`. Losses are summed up, and processes
     wait for one another, on the CPU everywhere, which NCCL cannot do."""
     return "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
-
-
-def _is_cut(error: RuntimeError) -> bool:
-    """Tell whether an error is what gloo or NCCL raise for a connection that was cut."""
-    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 def _open(store: Path, group: Group, threads: int) -> None:

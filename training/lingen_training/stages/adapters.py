@@ -18,19 +18,14 @@ FILE = "lora.safetensors"
 _ADAPTER = "default"
 
 
-def check_peft() -> None:
-    """Raise NotHereError, with the line to install it, where peft is missing."""
-    if find_spec("peft") is None:
-        raise NotHereError("LoRAs are trained with the package peft: pip install 'lingen[lora]'")
-
-
 def add_adapter(pair: Pair, lora: LoraSection) -> None:
     """Put a LoRA that changes nothing yet on the layers of `pair.denoiser` that it names.
 
     From then on nothing else is trained. Raises NotHereError without peft, ValueError for a target
     that no layer has.
     """
-    check_peft()
+    if find_spec("peft") is None:
+        raise NotHereError("LoRAs are trained with the package peft: pip install 'lingen[lora]'")
     layers = {
         name.rpartition(".")[2]
         for name, part in pair.denoiser.blocks.named_modules()

@@ -9,17 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lingen_models.checkpoints.safetensors import (
-    build_network,
-    load_network,
-    read_metadata,
-    save_network,
-)
-from lingen_models.network_config import TAEConfig
+from lingen_models.checkpoints.safetensors import read_metadata, save_network
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.precision import compute_dtype
 from lingen_playground import Scene, close_up_scene
 from lingen_training.datasets.world import PLAYGROUND, World, rendered
+from lingen_training.frozen_parts import load_whole
 from lingen_training.optimization.loop import Report, Schedule, run_loop
 from lingen_training.optimization.optimizer import MasterWeights
 from lingen_training.optimization.stage_logs import Watcher
@@ -51,11 +46,7 @@ def train_autoencoder(
     def loss_of(step: int, batch: int) -> dict[str, Tensor]:
         video = clips(stage, seed, step, device, world)
         mean, log_variance = network.posterior(video.to(dtype))
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed + step)).to(
-            device
-        )
-        spread = (0.5 * log_variance).exp().clamp(min=stage.noise)
-        latents = mean + (noise * spread).to(mean.dtype)
+        latents = _noisy(mean, log_variance, stage.noise, seed + step)
         losses = _restored(network, stage, latents, video)
         outlier = (mean.float().abs() - stage.outlier_limit).clamp(min=0).square().mean()
         divergence = 0.5 * (mean.float().square() + log_variance.exp() - 1 - log_variance).mean()
@@ -63,12 +54,11 @@ def train_autoencoder(
         loss = losses["loss"] + pressure * divergence + outlier
         return {**losses, "loss": loss, "kl": divergence}
 
-    schedule = Schedule(stage.learning_rate, stage.steps, warmup=100, decay=stage.decay)
     run_loop(
         name="autoencoder",
         weights=weights,
         loss_of=loss_of,
-        schedule=schedule,
+        schedule=Schedule(stage.learning_rate, stage.steps, warmup=100, decay=stage.decay),
         folder=folder,
         report=report,
         watchers=watchers,
@@ -78,15 +68,9 @@ def train_autoencoder(
     report(f"autoencoder: {quality:.2f} dB on new clips")
     network.to(torch.bfloat16)
     path = folder / name
-    save_network(
-        path,
-        network,
-        {
-            "kind": "tae",
-            "config": network.config.to_dict(),
-            "training": {**stage.model_dump(), "seed": seed, "psnr_db": round(quality, 2)},
-        },
-    )
+    training = {**stage.model_dump(), "seed": seed, "psnr_db": round(quality, 2)}
+    metadata = {"kind": "tae", "config": network.config.to_dict(), "training": training}
+    save_network(path, network, metadata)
     return path
 
 
@@ -102,12 +86,7 @@ def train_decoder(
 ) -> Path:
     """Train the decoder of the autoencoder in the file `whole` on longer clips, and write
     `folder/autoencoder.safetensors`. Its encoder stays as it is."""
-    metadata = read_metadata(whole)
-    network = build_network(
-        whole, metadata, lambda config: TemporalAutoencoder(TAEConfig.from_dict(config))
-    )
-    assert isinstance(network, TemporalAutoencoder)
-    load_network(whole, network)
+    metadata, network = read_metadata(whole), load_whole(whole, TemporalAutoencoder)
     network.to(device).requires_grad_(False)
     network.decoder.requires_grad_(True)
     dtype = compute_dtype(device)
@@ -129,11 +108,8 @@ def train_decoder(
     def loss_of(step: int, batch: int) -> dict[str, Tensor]:
         video = clips(longer, seed, step, device, world, decoder=True)
         with torch.no_grad():
-            mean, log_variance = network.posterior(video.to(dtype))
-            generator = torch.Generator().manual_seed(seed + step)
-            noise = torch.randn(mean.shape, generator=generator).to(device)
-            spread = (0.5 * log_variance).exp().clamp(min=stage.noise)
-            latents = mean + (noise * spread).to(mean.dtype)
+            posterior = network.posterior(video.to(dtype))
+            latents = _noisy(*posterior, stage.noise, seed + step)
         return _restored(network, stage, latents, video, stage.decoder_moving_weight)
 
     def validate() -> dict[str, float]:
@@ -156,6 +132,13 @@ def train_decoder(
     training = {**metadata.get("training", {}), "decoder": stage.model_dump(include=own)}
     save_network(path, network.to(torch.bfloat16), {**metadata, "training": training})
     return path
+
+
+def _noisy(mean: Tensor, log_variance: Tensor, least: float, seed: int) -> Tensor:
+    """Latents of a posterior whose standard deviation is at least `least`."""
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed)).to(mean.device)
+    spread = (0.5 * log_variance).exp().clamp(min=least)
+    return mean + (noise * spread).to(mean.dtype)
 
 
 def _restored(
@@ -276,4 +259,4 @@ def _measure(
     std = every.std(0)
     network.latent_mean.copy_(every.mean(0))
     network.latent_std.copy_(std.clamp(min=0.2 * float(std.max())))
-    return float(-10 * torch.stack(errors).mean().log10())
+    return _decibels(torch.stack(errors).mean())
