@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lingen_cli.batch.job_list import read_jobs
 from lingen_cli.batch.run_batch import Outcome, Tally, Task, loader, make_one, plan, until_free
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.installation.interpreter import packages_folder, search_path
@@ -44,8 +45,6 @@ class Worker:
     """Lives on a machine of the cluster, in the folder that the batch was begun in."""
 
     def __init__(self, share: Share) -> None:
-        from lingen_cli.batch.job_list import read_jobs
-
         os.chdir(share.cwd)
         self._share, self._load = share, loader()
         self._lines = {line.number: line for line in read_jobs(Path(share.jobs))}

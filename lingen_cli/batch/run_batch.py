@@ -35,6 +35,7 @@ from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.resolve import resolve
+from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 
@@ -96,8 +97,6 @@ class Tally:
     def left(self, tasks: Sequence[Task]) -> str:
         """Tell how long all that is not made yet will take, as `, 1:05 left for all`; empty before
         the first is made."""
-        from lingen_cli.terminal.clock import minutes
-
         made = {one.line for one in self.those("done")}
         done = sum(task.work for task in tasks if task.line in made)
         open_ = sum(task.work for task in tasks if task.line not in self.outcomes)

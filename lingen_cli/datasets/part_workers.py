@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -149,8 +150,6 @@ def _work(connection: Connection) -> None:
 
 def _portable(error: Exception) -> Exception:
     """An error that another process can read."""
-    import pickle
-
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -39,6 +39,9 @@ from lingen_cli.errors import BadDataError, LockedError, OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import SUM, sealed, sum_of, unsealed
 from lingen_cli.files.write_errors import write_error
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, sha256_file
+from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
+from lingen_models.network_config import TAEConfig
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.footage import Footage
@@ -75,9 +78,6 @@ def find_codec(recipe: Recipe, path: Path, weights: Path | None) -> Codec:
     """Find the autoencoder of the recipe in `path`, or where it trains one, that in the folder
     `weights`. Raises BadDataError (65), RecipeError, and as `find_parts`."""
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
-    from lingen_models.checkpoints.safetensors import read_metadata
-    from lingen_models.checkpoints.whole_file import write_whole
-    from lingen_models.network_config import TAEConfig
     from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
     from lingen_training.frozen_parts import encoder_hash, find_parts, state_hash
 
@@ -207,8 +207,6 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -> None:
     """Write the plan, or agree with the one that is there."""
-    from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
-
     path = out / PLAN
     if path.exists():
         try:
@@ -237,8 +235,6 @@ def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -
 
 def _gathered(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[LeftOut]]:
     """Clips of all files, and what is in none."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-
     runs: list[dict[str, Any]] = []
     left_out: list[LeftOut] = []
     for number, path in enumerate(paths):
@@ -260,8 +256,6 @@ def _finish(
     left_out: Sequence[LeftOut],
 ) -> Index:
     """Write the report and the index."""
-    from lingen_models.checkpoints.whole_file import write_whole
-
     facts = {
         "format": FORMAT,
         "footage": str(plan.footage.folder.resolve()),
@@ -286,8 +280,6 @@ def _finish(
 
 def _seal(path: Path) -> dict[str, Any]:
     """Name, size and hash of a file."""
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.datasets.footage_windows import LeftOut, Window, windows_of
 from lingen_cli.datasets.prepare_plan import Options, Stretch, frames_of
+from lingen_models.checkpoints.safetensors import read_metadata, save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,8 +61,6 @@ def tensor_name(target: int, size: tuple[int, int], kept: int) -> str:
 def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
     """Decode, cut and encode a part, and write its file, whole or not at all. `begins` is told the
     name of each file before it is opened. Raises OSError."""
-    from lingen_models.checkpoints.safetensors import save_tensors
-
     folder = part.path.parent.parent
     encoder = _Encoder(load_autoencoder_of(folder, part.device))
     left_out = list(part.skipped)
@@ -87,7 +86,6 @@ def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
 def load_autoencoder_of(folder: Path, device: str) -> VideoAutoencoder:
     """Load the autoencoder that a prepared folder names. Raises as `read_part`."""
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
-    from lingen_models.checkpoints.safetensors import read_metadata
     from lingen_plugins.parts import KIND, read_part
     from lingen_plugins.registry import collect
     from lingen_training.trainer import load_autoencoder

@@ -21,6 +21,7 @@ from lingen_cli.datasets.prepare_plan import FORMAT, Length, Size, Target
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import unsealed
+from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +144,6 @@ def read_prepared(folder: Path) -> Index:
 
 def damaged(index: Index) -> Iterator[Shard]:
     """Read all files, and yield those that are not what they were."""
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     for shard in (*index.shards, *index.texts):
         if sha256_file(shard.path) != shard.sha256:
             yield shard
@@ -351,8 +350,6 @@ class PreparedFolder:
 @functools.lru_cache(maxsize=4096)
 def _lengths(path: Path) -> list[list[int]]:
     """Numbers of features of the captions of a file, by text encoder."""
-    from lingen_models.checkpoints.safetensors import read_metadata
-
     lengths: list[list[int]] = read_metadata(path)["lengths"]
     return lengths
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from lingen_cli.datasets.footage import Clip, Footage
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
+from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.images.orientation import Image
-    from lingen_models.sampling.layout import Layout
 
 _MEASURED = 64
 """Pixels to a side at which objects are measured."""
@@ -124,7 +124,6 @@ def _measured(scene: Excerpt, frames: int) -> Layout | None:
     import numpy as np
     import torch
 
-    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground.oracle.lone_object import lone_object
 
     images = np.stack(_frames(scene, frames, (_MEASURED, _MEASURED)))

@@ -23,6 +23,9 @@ from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitles_path, tidy
+from lingen_cli.generation.sample import Latents, check_history, latents_of
+from lingen_cli.inputs.output_path import SUFFIX
+from lingen_cli.inputs.story import subtitles
 from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
@@ -35,7 +38,6 @@ from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import EncodedVideo
-    from lingen_cli.generation.sample import Latents
     from lingen_cli.media.tracks.inspect import Tracks
     from lingen_cli.requests.recipe import Recipe
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -99,8 +101,6 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.sample import check_history, latents_of
-
     check_history(job)
     work.reserve(2 * job.expected_bytes + job.image_bytes)  # its pieces, and what they make
     _beside(job, work)
@@ -192,8 +192,6 @@ def _beside(job: Job, work: WorkFolder) -> list[tuple[Path, Path]]:
 
 
 def _words(job: Job) -> bytes:
-    from lingen_cli.inputs.story import subtitles
-
     return subtitles(job.timeline.parts).encode()
 
 
@@ -218,7 +216,6 @@ def _complete(job: Job, video: Path, progress: Progress) -> None:
 def _in_its_format(job: Job, work: WorkFolder, made: EncodedVideo, progress: Progress) -> Path:
     """The file that the name of the output asks for, made of the mp4."""
     from lingen_cli.generation.encode import tags_of
-    from lingen_cli.inputs.output_path import SUFFIX
     from lingen_cli.media.metadata import tags_in
 
     suffix = work.target.suffix.lower()

@@ -26,7 +26,9 @@ from lingen_cli.generation.begun import (
     taken_over,
 )
 from lingen_cli.inputs.output_path import SUFFIX
+from lingen_cli.media.frame_hashes import is_whole
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.recipe import recipe_from_video
 from lingen_cli.requests.write_recipe import settings_in
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ def is_made(job: Job) -> bool:
     Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
     from lingen_cli.media.formats.numbered_images import are_whole
-    from lingen_cli.media.frame_hashes import is_whole
-    from lingen_cli.requests.recipe import recipe_from_video
 
     path, pattern = job.output.destination.path, job.output.destination.pattern
     if path is None or job.output.destination.overwrite or not os.path.exists(path):
@@ -141,8 +141,6 @@ class FinishedBefore(Exception):
 def published(work: WorkFolder, job: Job) -> Recipe | None:
     """Return the recipe of the output where the journal is of the same edit of this file, and the
     file what came of it; else None."""
-    from lingen_cli.requests.recipe import recipe_from_video
-
     try:
         begun, made = read_begun(work.journal), recipe_from_video(work.target)
     except LingenError:

@@ -16,6 +16,7 @@ from lingen_cli.requests.job import Base, GivenVideo, Job
 from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -160,8 +161,6 @@ class _Work:
     def do(self, step: _Step, values: Tensor) -> Tensor:
         """`values` after one edit."""
         import torch
-
-        from lingen_models.sampling.conditioning import Conditioning
 
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Dropped):

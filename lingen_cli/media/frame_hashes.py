@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lingen_cli.errors import LingenError
+
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -98,7 +100,6 @@ def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:
     Nothing is decoded, unless it is of a lingen that noted no hashes of packets. Sound and tags may
     be others.
     """
-    from lingen_cli.errors import LingenError
     from lingen_cli.media.open import open_video
 
     quick = all(one.packets is not None for one in known)

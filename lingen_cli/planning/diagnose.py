@@ -7,6 +7,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,8 @@ from lingen_cli import TESTED, __version__
 from lingen_cli.errors import LingenError
 from lingen_cli.exit_codes import newer_than_tested
 from lingen_cli.inputs.settings import Settings
+from lingen_models.sampling.conditioning import Conditioning
+from lingen_models.sampling.params import SamplingParams
 
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
 
@@ -121,8 +124,6 @@ def _bf16() -> Finding:
 
 
 def _encoder() -> Iterator[Finding]:
-    from fractions import Fraction
-
     from lingen_cli.media.writer import CODEC, check_encoder
 
     try:
@@ -202,14 +203,11 @@ def _folder() -> Iterator[Finding]:
 def _self_test() -> Iterator[Finding]:
     """Make a second of video with the shipped model, write it, and read it back."""
     import time
-    from fractions import Fraction
 
     from lingen_cli.media.verify_video import verify_video
     from lingen_cli.media.writer import VideoWriter
     from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate
-    from lingen_models.sampling.conditioning import Conditioning
-    from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.registry import collect
 
     begin = time.perf_counter()

@@ -22,6 +22,7 @@ from lingen_cli.planning.time_probe import (
     probe_writer,
 )
 from lingen_cli.requests.job import Job
+from lingen_cli.zoo.availability import size_of, state_of
 from lingen_cli.zoo.load_model import find_device
 from lingen_models.checkpoints.safetensors import read_metadata
 from lingen_models.flops import Shape, token_grid
@@ -227,8 +228,6 @@ class Planner:
         return found + int(sum(path.stat().st_size for path in texts) * wider)
 
     def _download(self) -> int | None:
-        from lingen_cli.zoo.availability import size_of, state_of
-
         if self.job.model.files:
             return 0
         return size_of(self.variant) if state_of(self.variant) == "to pull" else None

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError, load_network, save_tensors
 from lingen_plugins.contracts import Autoencoder, Config, TextEncoder
 from lingen_plugins.guard import describe
 from lingen_plugins.hub_cache import cached_folder
@@ -52,8 +53,6 @@ class PluginPart:
 
     def build(self) -> FrozenText | FrozenAutoencoder:
         """The frozen network, on the CPU. Raises `CheckpointError`."""
-        from lingen_models.checkpoints.safetensors import CheckpointError, load_network
-
         network = self._built(dict(self.config))
         if self.folder is None and self.file is not None:
             load_network(self.file, network)
@@ -64,8 +63,6 @@ class PluginPart:
 
     def _built(self, config: dict[str, Any]) -> nn.Module:
         from torch import nn
-
-        from lingen_models.checkpoints.safetensors import CheckpointError
 
         if self.folder is not None:
             config["folder"] = str(self.folder)
@@ -83,8 +80,6 @@ class PluginPart:
 
     def save(self, path: Path, network: FrozenText | FrozenAutoencoder) -> None:
         """Write the weights file that names it."""
-        from lingen_models.checkpoints.safetensors import save_tensors
-
         metadata = {
             "kind": KIND,
             "part": _part_of(self.record),
@@ -125,8 +120,6 @@ def read_part(registry: Registry, path: Path, metadata: Mapping[str, Any]) -> Pl
     Its folder is the one beside the file and of its name, or the one that it was trained with, or
     in the cache. Raises MissingFolderError, NotHereError, `CheckpointError`.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     name, config, place, digest = (
         metadata.get(key) for key in ("plugin", "config", "folder", "sha256")
     )
@@ -244,8 +237,6 @@ def _how_to_get(record: TextEncoder | Autoencoder) -> str:
 
 
 def _sum(record: TextEncoder | Autoencoder, folder: Path) -> str:
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     assert record.folders is not None
     if not folder.is_dir():
         raise MissingFolderError(f"no such folder of weights: {folder}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import fit_ladder as fit
 from lingen_plugins.hub.loading import one_line
@@ -318,8 +319,6 @@ class HubPipeline:
         Raises NotHereError where the pipeline takes none or peft is missing, `CheckpointError` for
         a file that is no LoRA, or one of another model.
         """
-        from lingen_models.checkpoints.safetensors import CheckpointError
-
         name = type(self.pipe).__name__
         if not hasattr(self.pipe, "load_lora_weights"):
             raise NotHereError(f"{name} takes no LoRA: leave out --lora")
@@ -344,8 +343,6 @@ class HubPipeline:
 
     def _check_lora(self, path: Path, tensors: Mapping[str, Any]) -> None:
         """Raise `CheckpointError` for a LoRA on layers that this model does not have."""
-        from lingen_models.checkpoints.safetensors import CheckpointError
-
         parts = {
             part: {name for name, _ in network.named_modules()}
             for part, network in fit.networks(self.pipe).items()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
+from lingen_models.network_config import ConfigError, LinGenConfig
 from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.plugin_errors import UnknownNameError
@@ -217,8 +219,6 @@ def _check_weights(claims: Claims, variant: ModelVariant) -> None:
     """Where the file of the denoiser is on this machine, it is one of this configuration."""
     if variant.weights is None or not variant.weights.files()["denoiser"].is_file():
         return
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-    from lingen_models.network_config import ConfigError, LinGenConfig
 
     path = variant.weights.files()["denoiser"]
     try:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import HubModel, WeightFormats
 from lingen_plugins.hub.adapter import HubPipeline
 from lingen_plugins.hub.families.wan_codec import (
@@ -55,8 +56,6 @@ def load_wan_like(
     model: HubModel, folder: Path, device: str, dtype: Any, formats: WeightFormats
 ) -> Any:
     """The pipeline of `model`, whose autoencoder is Wan's. Raises `CheckpointError`."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     pipe = load_pipeline(model, folder, device, dtype, formats)
     vae = pipe.vae
     if type(vae).__name__ != "AutoencoderKLWan" or vae.config.patch_size:
