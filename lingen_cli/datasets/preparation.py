@@ -38,7 +38,7 @@ from lingen_cli.datasets.prepared_folder import (
 from lingen_cli.errors import BadDataError, LockedError, OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import SUM, sealed, sum_of, unsealed
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_errors
 from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, sha256_file
 from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
 from lingen_models.network_config import TAEConfig
@@ -146,43 +146,40 @@ def prepare(
     parts_of = divide(footage, options.targets, *sizes)
     plan = Plan(footage, options, codec.digest, texts.digests, parts_of)
     facts = plan.facts()
-    try:
-        with _locked(out):
-            _begin(out, facts, codec, overwrite)
-            parts = [
-                Part(
-                    number,
-                    out / SHARDS / f"{number:05}.safetensors",
-                    stretches,
-                    footage.folder,
-                    options,
-                    sum_of(facts),
-                    device,
-                )
-                for number, stretches in enumerate(plan.parts)
-            ]
-            missing = [part for part in parts if not part.path.exists()]
-            whole = sum(map(_seconds, parts))
-            done = whole - sum(map(_seconds, missing))
-            on_seconds = progress("footage (s)")
+    with write_errors(out), _locked(out):
+        _begin(out, facts, codec, overwrite)
+        parts = [
+            Part(
+                number,
+                out / SHARDS / f"{number:05}.safetensors",
+                stretches,
+                footage.folder,
+                options,
+                sum_of(facts),
+                device,
+            )
+            for number, stretches in enumerate(plan.parts)
+        ]
+        missing = [part for part in parts if not part.path.exists()]
+        whole = sum(map(_seconds, parts))
+        done = whole - sum(map(_seconds, missing))
+        on_seconds = progress("footage (s)")
+        on_seconds(done, whole)
+        if not missing:
+            with contextlib.suppress(BadDataError):  # unfinished, or something is gone
+                return read_prepared(out)
+
+        def counted(part: Part) -> None:
+            nonlocal done
+            done += _seconds(part)
             on_seconds(done, whole)
-            if not missing:
-                with contextlib.suppress(BadDataError):  # unfinished, or something is gone
-                    return read_prepared(out)
 
-            def counted(part: Part) -> None:
-                nonlocal done
-                done += _seconds(part)
-                on_seconds(done, whole)
-
-            prepare_parts(missing, jobs, counted)
-            runs, left_out = _gathered([part.path for part in parts])
-            captions = captions_of(one["caption"] for one in runs) if texts.digests else ()
-            build = functools.partial(texts.build, out)
-            write_features(out / TEXTS, captions, build, progress("captions"))
-            return _finish(plan, out, [part.path for part in parts], runs, left_out)
-    except OSError as error:
-        raise write_error(error, out) from error
+        prepare_parts(missing, jobs, counted)
+        runs, left_out = _gathered([part.path for part in parts])
+        captions = captions_of(one["caption"] for one in runs) if texts.digests else ()
+        build = functools.partial(texts.build, out)
+        write_features(out / TEXTS, captions, build, progress("captions"))
+        return _finish(plan, out, [part.path for part in parts], runs, left_out)
 
 
 def _seconds(part: Part) -> float:

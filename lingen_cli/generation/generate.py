@@ -17,7 +17,7 @@ from lingen_cli.errors import OutputExistsError, WriteFailedError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_errors
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
@@ -184,10 +184,8 @@ def _beside(job: Job, work: WorkFolder) -> list[tuple[Path, Path]]:
         return []
     check_target(path, job.output.destination.overwrite)
     temporary = work.temporary(path.suffix)
-    try:
+    with write_errors(path):
         temporary.write_bytes(words)
-    except OSError as error:
-        raise write_error(error, path) from error
     return [(temporary, path)]
 
 

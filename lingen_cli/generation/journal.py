@@ -18,7 +18,6 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
@@ -106,15 +105,10 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         sampled = self._present is not None or bool(self._waiting)
-        stopped = sampled and isinstance(exc, KeyboardInterrupt | Terminated)
-        if exc is not None and (stopped or self.folder.is_dir() or self._due()):
+        stopped = sampled and isinstance(error, KeyboardInterrupt | Terminated)
+        if error is not None and (stopped or self.folder.is_dir() or self._due()):
             with contextlib.suppress(Exception):  # the error that is on its way says more
                 self._write()
 

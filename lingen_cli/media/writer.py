@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import av
@@ -18,7 +17,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_error, write_errors
 from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.metadata import clean_tag
 
@@ -117,7 +116,8 @@ class VideoWriter:
         self._reformatter = VideoReformatter()
         self._container = self._open_container(metadata or {}, sink, with_sound=sound is not None)
         parameters = {"sps-id": str(headers)} | repeatable()
-        options = {"crf": str(crf), "preset": preset, "x264-params": _pairs(parameters)}
+        pairs = ":".join(f"{name}={value}" for name, value in parameters.items())
+        options = {"crf": str(crf), "preset": preset, "x264-params": pairs}
         self._stream = self._add_stream(options, threads)
         self._sound = iter(()) if sound is None else sound(self._container)
         self._next_sound = next(self._sound, None)
@@ -146,24 +146,18 @@ class VideoWriter:
             self._abandon()
             raise BugError(f"no frames were written to {self._target.name}")
         try:
-            self._mux(self._stream.encode(None))
-            self._mux_sound(None)
-            self._container.close()
-        except OSError as error:
-            raise write_error(error, self._target) from error
+            with write_errors(self._target):
+                self._mux(self._stream.encode(None))
+                self._mux_sound(None)
+                self._container.close()
         finally:
             self._abandon()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
             self.close()
         else:
             self._abandon()
@@ -237,10 +231,8 @@ class VideoWriter:
             threads=1,  # more only wait for each other at these sizes
         )
         frame.pts, frame.time_base = self.frames, 1 / self.fps
-        try:
+        with write_errors(self._target):
             self._mux(self._stream.encode(frame))
-        except OSError as error:
-            raise write_error(error, self._target) from error
         self.frames += 1
 
     def _mux(self, packets: Sequence[Packet[Any]]) -> None:
@@ -271,10 +263,6 @@ def repeatable() -> dict[str, str]:
     except OSError:
         avx2 = False
     return {"asm": "AVX2" if avx2 else "SSE4.2"}  # one gives the bytes of the other
-
-
-def _pairs(parameters: Mapping[str, str]) -> str:
-    return ":".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def timescale(fps: Fraction) -> int:

@@ -18,6 +18,7 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.protocol import VideoPipeline, first_frames
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import (
@@ -72,11 +73,14 @@ def layout_discs(
     )
 
 
-class TextToVideo:
+class TextToVideo(VideoPipeline):
     """The loaded networks of one model variant, ready to sample."""
 
     time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
     """Of lingen's own autoencoder; an instance has those of the one that it was given."""
+    causal = True
+    frugal = False
+    """The networks get one row, and one latent frame, at a time."""
 
     def __init__(
         self,
@@ -93,8 +97,6 @@ class TextToVideo:
         """Finds where the objects of a prompt are."""
         self.locator: ObjectLocator | None = None
         """Finds where the objects of a first image are."""
-        self.frugal = False
-        """The networks get one row, and one latent frame, at a time."""
         self.offloaded = False
         """Text encoders and autoencoder are on the CPU."""
         self.may_offload = True
@@ -153,11 +155,6 @@ class TextToVideo:
         """Latent frames before its own that a frame of the video depends on."""
         return self.autoencoder.reach
 
-    @property
-    def tiles(self) -> bool:
-        """Never: decoding in pieces of time is exact."""
-        return False
-
     def place(
         self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
     ) -> str | None:
@@ -208,10 +205,6 @@ class TextToVideo:
         for network in networks:
             keeps = isinstance(network, FrozenAutoencoder)
             network.to(device, None if keeps else compute_dtype(device))
-
-    def latent_frames(self, frames: int) -> int:
-        """Latent frames for `frames` video frames: the first stands alone, then a stride each."""
-        return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
@@ -323,11 +316,6 @@ class TextToVideo:
             tuple(features.to(here, dtype) for features, _ in pairs),
             tuple(mask.to(here) for _, mask in pairs),
         )
-
-    @torch.inference_mode()
-    def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, h, w)."""
-        return self.encode_video(image[None])
 
     @torch.inference_mode()
     def encode_still(self, image: Tensor) -> Tensor:
@@ -526,21 +514,12 @@ class TextToVideo:
         return torch.zeros(shape, device=self.device)
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
-        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
+        """Iterate over uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
 
         Decoding begins at latent frame `start`, which `entry` gives; from `autoencoder.reach`
         latent frames later on, the frames are those of decoding from the beginning.
         """
-        left = frames
-        for chunk in self._decode_pieces(latents, start):
-            if left <= 0:
-                return
-            yield chunk[:left]
-            left -= chunk.shape[0]
-
-    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
-        """None: it makes none."""
-        return None
+        return first_frames(self._decode_pieces(latents, start), frames)
 
     @property
     def _pixels_on(self) -> torch.device:

@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from lingen_models.checkpoints.safetensors import CheckpointError
+from lingen_models.pipelines.protocol import VideoPipeline, first_frames
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import fit_ladder as fit
 from lingen_plugins.hub.loading import one_line
@@ -31,24 +32,24 @@ if TYPE_CHECKING:
     from lingen_models.sampling.params import SamplingParams
 
 
-class HubPipeline:
+class HubPipeline(VideoPipeline):
     """A pipeline that makes a clip in one piece, out of noise (1, C, T, h, w) that it is given.
 
     The noise is what the pipeline itself draws with `generator=torch.Generator().manual_seed(seed)`
-    on the CPU. Families override what differs.
+    on the CPU. It reads any word, places things by itself, and sees nothing of what comes after.
+    Families override what differs.
     """
 
     causal = True
     frugal = True
     """What decoding needs does not grow with the length; below that are only slower places."""
+    tiles = False
 
     _frames_name = "num_frames"
     """What the pipeline calls the length."""
 
     def __init__(self, pipe: Any, model: HubModel) -> None:
         self.pipe, self.model = pipe, model
-        self.tiles = False
-        """Images are decoded in tiles that are blended, which is not exact."""
         self._own_scheduler: Any = None
         self._place: str = ""
         self._device = "cpu"
@@ -56,8 +57,12 @@ class HubPipeline:
         """Those that are left where memory runs out, each with less on the card."""
         self._decodes = False
         """It decodes now, or did so last."""
-        self.time_stride = model.time_stride
         self.space_stride = self._space_stride()
+
+    @property
+    def time_stride(self) -> int:
+        """Video frames per latent frame."""
+        return self.model.time_stride
 
     @property
     def positions(self) -> int:
@@ -70,11 +75,6 @@ class HubPipeline:
         raise NotImplementedError
 
     @property
-    def takes_layout(self) -> bool:
-        """Never: these models place things by themselves."""
-        return False
-
-    @property
     def device(self) -> torch.device:
         """Device on which it computes."""
         found: torch.device = self.pipe._execution_device
@@ -85,10 +85,6 @@ class HubPipeline:
         """Type of the denoiser's weights."""
         found: torch.dtype = (self.pipe.transformer or self.pipe.transformer_2).dtype
         return found
-
-    def latent_frames(self, frames: int) -> int:
-        """Latent frames for `frames` video frames: the first stands alone."""
-        return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
@@ -107,28 +103,6 @@ class HubPipeline:
         import torch
 
         return torch.zeros(self._shape(0, height, width))
-
-    def plan_layout(self, *arguments: Any, **choices: Any) -> None:
-        """Nothing: these models place things by themselves."""
-
-    def unknown_words(self, prompt: str) -> list[str]:
-        """None: these text encoders read any text."""
-        return []
-
-    def synonyms(self, prompt: str) -> dict[str, str]:
-        """None, for the same reason."""
-        return {}
-
-    def similar_word(self, word: str) -> None:
-        """Nothing: these models read any word."""
-
-    def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one latent frame."""
-        return self.encode_video(image[None])
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k latent frames."""
-        raise NotImplementedError
 
     def sample(
         self,
@@ -150,36 +124,10 @@ class HubPipeline:
         count = self.passes(0, noise.shape[2], None, False)
         return self._pass(noise, conditioning.prompt, params, method, on_step, 0, count)
 
-    def extend(
-        self,
-        history: Tensor,
-        frames: int,
-        conditioning: Conditioning,
-        params: SamplingParams,
-        *,
-        windows: tuple[int, int],
-        method: SamplingMethod,
-        on_step: OnStep | None = None,
-    ) -> Iterator[Tensor]:
-        """Latent frames that follow `history`; only where the model's record has windows."""
-        raise NotImplementedError
-
-    def inpaint(self, *arguments: Any, **choices: Any) -> Tensor:
-        """Never: none of these models sees what comes after."""
-        raise NotImplementedError
-
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        self._decodes, left = True, frames
-        for piece in self._decode_pieces(latents[:, :, start:]):
-            if left <= 0:
-                return
-            yield to_uint8(piece)[:left]
-            left -= piece.shape[2]
-
-    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
-        """None: it makes none."""
-        return None
+        self._decodes = True
+        return first_frames(map(to_uint8, self._decode_pieces(latents, start)), frames)
 
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
@@ -268,8 +216,8 @@ class HubPipeline:
         """Latent frames of its past, and new ones, of every window."""
         raise NotImplementedError
 
-    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
-        """Pixels (1, 3, t, H, W) from -1 to 1."""
+    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
+        """Pixels (1, 3, t, H, W) from -1 to 1, from latent frame `start` on."""
         raise NotImplementedError
 
     def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
