@@ -153,8 +153,8 @@ class Pipeline:
 
     def _make(self, request: Request) -> Video:
         from lingen_cli.generation.generate import load_networks
+        from lingen_cli.generation.journal import NoJournal
         from lingen_cli.generation.sample import latents_of
-        from lingen_cli.generation.stream import NoJournal
         from lingen_cli.requests.context import Context
         from lingen_cli.requests.resolve import resolve
 

@@ -299,3 +299,18 @@ class Journal:
                 self._progress.warn(
                     f"{name} is {value}, before the stop it was {then.versions.get(name)}"
                 )
+
+
+class NoJournal:
+    """Stands in for a journal, and keeps nothing."""
+
+    def begin(self, history: Tensor | None) -> None:
+        """Nothing was kept before."""
+
+    def loop(self, sampler: Sampler) -> SamplingLoop:
+        """The loop of `sampler` as it is."""
+        return sampler.build()
+
+    def flush(self) -> bool:
+        """Nothing is kept."""
+        return False

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
+from lingen_cli.generation.journal import Journal, NoJournal
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
 from lingen_cli.requests.job import Base, GivenVideo, Job
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 
     from lingen_cli.media.images.resize import Fit
     from lingen_models.pipelines.protocol import VideoPipeline
-    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_models.sampling.layout import Layout
-    from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
 OnFinal = Callable[["Tensor"], None]
@@ -49,20 +48,10 @@ class Latents:
     whole: bool
 
 
-class Keeps(Protocol):
-    """Journal that latents are sampled with, or what only looks like one."""
-
-    def begin(self, history: Tensor | None) -> None: ...
-
-    def loop(self, sampler: Sampler) -> SamplingLoop: ...
-
-    def flush(self) -> bool: ...
-
-
 def latents_of(
     job: Job,
     pipe: VideoPipeline,
-    journal: Keeps,
+    journal: Journal | NoJournal,
     progress: Progress,
     on_final: OnFinal = lambda latents: None,
 ) -> Latents:
@@ -142,7 +131,7 @@ class _Work:
         self,
         job: Job,
         pipe: VideoPipeline,
-        journal: Keeps,
+        journal: Journal | NoJournal,
         progress: Progress,
         steps: Sequence[_Step],
         layouts: Sequence[Layout | None],

@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.container import InputContainer
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
@@ -18,7 +17,7 @@ from lingen_cli.files.printable import printable
 from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
-from lingen_cli.media.open import InputVideo, fraction, open_video
+from lingen_cli.media.open import InputVideo, fraction, open_video, packets_of
 from lingen_cli.media.reader import first_frame
 from lingen_cli.media.writer import PIXEL_FORMAT
 
@@ -269,7 +268,7 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
             video.container.seek(offset, stream=stream, backward=True)
         except av.FFmpegError:
             return None
-    last = max(_moments(video.container, video), default=None)
+    last = max(_moments(video), default=None)
     if last is None:
         return None
     moment, length = ((ticks * stream.time_base) for ticks in last)
@@ -278,20 +277,15 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
     )
 
 
-def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int, int]]:
+def _moments(video: InputVideo) -> Iterator[tuple[int, int]]:
     """Yield the times and lengths of all packets, in ticks of the stream; damage ends them.
 
     Packets without a time, as in a raw stream, follow one another at its rate.
     """
-    packets = container.demux(video.stream)
     rate, base = fraction(video.stream.guessed_rate), fraction(video.stream.time_base)
     step = 1 / ((rate or _COMMON_RATE) * (base or Fraction(1)))
     count = 0
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError, av.FFmpegError):
-            return
+    for packet in packets_of(video.container, video.stream):
         if packet.size and not packet.is_corrupt:
             moment = packet.pts if packet.pts is not None else packet.dts
             yield round(count * step) if moment is None else moment, packet.duration or 0
@@ -306,17 +300,13 @@ def _end_of_all(path: Path, begin: float) -> float:
         last = 0.0
         with suppress(av.FFmpegError):
             container.seek(int((begin + start) * _MICROSECONDS), backward=True)
-        packets = container.demux()
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, IndexError, av.FFmpegError):
-                return last
+        for packet in packets_of(container):
             time = packet.pts if packet.pts is not None else packet.dts
             if packet.size and time is not None and packet.time_base:
                 last = max(last, float((time + (packet.duration or 0)) * packet.time_base) - start)
+        return last
 
 
 def _packets(path: Path) -> int:
     with open_video(path) as video:
-        return sum(1 for _ in _moments(video.container, video))
+        return sum(1 for _ in _moments(video))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from lingen_cli.generation.journal import NoJournal
 from lingen_cli.generation.sample import latents_of
-from lingen_cli.generation.stream import NoJournal
+from lingen_cli.planning.peak_memory import WORDS
 from lingen_cli.requests.edits import Sampled
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal.events import Events
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 Pass = tuple[int, int]
 """Rows of the batch, and latent frames."""
-_WORDS = 12
-"""Text tokens, as a prompt of the playground has them."""
 
 
 class _NoDenoiser(nn.Module):
@@ -67,7 +66,7 @@ class _NoText(nn.Module):
         self.width = width
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        return torch.zeros(len(prompts), _WORDS)
+        return torch.zeros(len(prompts), WORDS)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return tokens.new_zeros(*tokens.shape, self.width), tokens.bool()

@@ -72,11 +72,11 @@ def _versions() -> Iterator[Finding]:
             yield Finding(package, "problem", "not installed; install lingen again")
             continue
         if package in TESTED and newer_than_tested(package):
-            detail = (
-                f"{found} is newer than {TESTED[package]}, the newest version tested with lingen: "
+            found += (
+                f" is newer than {TESTED[package]}, the newest version tested with lingen: "
                 "the self-test below tells whether it works"
             )
-            yield Finding(package, "hint", detail)
+            yield Finding(package, "hint", found)
         else:
             yield Finding(package, "ok", found)
 
@@ -87,12 +87,11 @@ def _torch() -> Iterator[Finding]:
     from lingen_models import torch_private
 
     yield Finding("threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
+    device = "cpu (no CUDA GPU)"
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
-        detail = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
-        yield Finding("device", "ok", detail)
-    else:
-        yield Finding("device", "ok", "cpu (no CUDA GPU)")
+        device = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    yield Finding("device", "ok", device)
     policy = os.environ.get("OMP_WAIT_POLICY", "")
     if policy.lower() == "passive":
         yield Finding("OMP_WAIT_POLICY", "ok", policy)
@@ -105,21 +104,18 @@ def _torch() -> Iterator[Finding]:
 
 def _bf16() -> Finding:
     """Compare one matrix product in bfloat16 with the same in float32."""
-    import time
-
     import torch
 
+    from lingen_training.bench.step import timed
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
+
+    def seconds(dtype: torch.dtype) -> float:
         x = torch.ones(512, 512, device=device, dtype=dtype)
-        x @ x
-        start = time.perf_counter()
-        for _ in range(5):
-            result = x @ x
-        float(result[0, 0])
-        seconds[dtype] = time.perf_counter() - start
-    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+        x @ x  # the first time is slower
+        return timed(lambda: [x @ x for _ in range(5)], device)
+
+    ratio = seconds(torch.float32) / seconds(torch.bfloat16)
     return Finding("bfloat16", "ok" if ratio > 1 else "hint", f"{ratio:.1f} x the speed of float32")
 
 
@@ -185,10 +181,12 @@ def _hub_models() -> Iterator[Finding]:
 
         size, free = model.weight_bytes / 1e9, free_memory() / 1e9
         detail = f"weights are here, {size:.1f} GB in memory, of which {free:.1f} GB are free"
-        if size > free:
-            yield Finding(name, "hint", f"{detail}; --offload disk needs less")
-        else:
-            yield Finding(name, "ok", f"{detail}; `lingen plan --model {name}` says more")
+        way = (
+            "--offload disk needs less"
+            if size > free
+            else f"`lingen plan --model {name}` says more"
+        )
+        yield Finding(name, "hint" if size > free else "ok", f"{detail}; {way}")
 
 
 def _folder() -> Iterator[Finding]:
@@ -229,8 +227,5 @@ def _self_test() -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     for package, extra, use in EXTRAS:
-        if find_spec(package) is None:
-            detail = f"not installed; for {use}: pip install 'lingen[{extra}]'"
-            yield Finding(package, "ok", detail)
-        else:
-            yield Finding(package, "ok", version(package))
+        absent = f"not installed; for {use}: pip install 'lingen[{extra}]'"
+        yield Finding(package, "ok", version(package) if find_spec(package) else absent)

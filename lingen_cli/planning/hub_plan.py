@@ -50,10 +50,6 @@ class HubPlan:
     tiles: bool
     """The card is too small to decode in any other way."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return dict(vars(self))
-
 
 def plan_hub(job: Job, model: HubModel) -> HubPlan:
     """Plan what a job needs. Raises NotAvailableError (69) for an absent device, BadDataError (65)

@@ -82,7 +82,7 @@ def _tell_hub(job: Job, model: HubModel, *, as_json: bool, choosing: bool) -> No
         )
     plan = plan_hub(job, model)
     if as_json:
-        console.result(json.dumps(plan.to_dict()))
+        console.result(json.dumps(vars(plan)))
         return
     for name, text in hub_rows(plan):
         console.result(f"{name:<10} {text}")

@@ -20,7 +20,7 @@ class VideoPipeline(Protocol):
     """Prompt in, latents (1, C, T, h, w) out, frames from latents.
 
     Where a method says nothing else, it is as `TextToVideo` has it. A subclass inherits what has a
-    body here: a model without layouts, sound and a closed list of words, which makes new videos.
+    body here: it is that of a model without layouts, sound, and a closed list of words.
     """
 
     @property
@@ -102,7 +102,6 @@ class VideoPipeline(Protocol):
 
     def encode_video(self, frames: Tensor) -> Tensor:
         """uint8 (1 + time_stride k, H, W, 3) -> 1 + k clean latent frames."""
-        raise NotImplementedError
 
     def sample(
         self,
@@ -129,7 +128,6 @@ class VideoPipeline(Protocol):
         on_step: OnStep | None = None,
     ) -> Iterator[Tensor]:
         """`frames` latent frames that follow `history`, window by window."""
-        raise NotImplementedError
 
     def inpaint(
         self,
@@ -143,7 +141,6 @@ class VideoPipeline(Protocol):
         on_step: OnStep | None = None,
     ) -> Tensor:
         """`latents` with those of `span`, from its first to before its second, made anew."""
-        raise NotImplementedError
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces, `frames` in all, from latent frame `start` on."""

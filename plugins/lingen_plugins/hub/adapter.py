@@ -124,10 +124,22 @@ class HubPipeline(VideoPipeline):
         count = self.passes(0, noise.shape[2], None, False)
         return self._pass(noise, conditioning.prompt, params, method, on_step, 0, count)
 
+    def encode_video(self, *arguments: Any) -> Tensor:
+        """A family overrides this where it goes on with any video."""
+        raise NotImplementedError
+
+    def extend(self, *arguments: Any, **choices: Any) -> Iterator[Tensor]:
+        """A family overrides this where its record has windows."""
+        raise NotImplementedError
+
+    def inpaint(self, *arguments: Any, **choices: Any) -> Tensor:
+        """Never: none of these models sees what comes after."""
+        raise NotImplementedError
+
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
         self._decodes = True
-        return first_frames(map(to_uint8, self._decode_pieces(latents, start)), frames)
+        return first_frames(map(to_uint8, self._decode_pieces(latents[:, :, start:])), frames)
 
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
@@ -216,8 +228,8 @@ class HubPipeline(VideoPipeline):
         """Latent frames of its past, and new ones, of every window."""
         raise NotImplementedError
 
-    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
-        """Pixels (1, 3, t, H, W) from -1 to 1, from latent frame `start` on."""
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        """Pixels (1, 3, t, H, W) from -1 to 1."""
         raise NotImplementedError
 
     def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:

@@ -227,10 +227,10 @@ class BySignature(HubPipeline):
         sound = ltx_sound.sound_shape(self.pipe, count, self.model.fps)
         return ltx_sound.with_channels(shape, sound)
 
-    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
         import torch
 
-        vae, latents = self.pipe.vae, latents[:, : self._channels, start:]
+        vae, latents = self.pipe.vae, latents[:, : self._channels]
         if self._in_chunks and not self.tiles:
             yield from decode_plain(vae, latents)
             return

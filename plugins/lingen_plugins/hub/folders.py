@@ -57,10 +57,15 @@ def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise MissingFolderError(f"no {CONFIG} in {folder}")
+    return read_object(path, "config")
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file of weights that messages call `what`. Raises `CheckpointError`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"damaged config of weights: {path}: {error}") from error
+        raise CheckpointError(f"damaged {what} of weights: {path}: {error}") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"damaged config of weights: {path}: it is no object")
+        raise CheckpointError(f"damaged {what} of weights: {path}: it is no object")
     return found

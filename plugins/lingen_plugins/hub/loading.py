@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import DENOISER, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub import weight_formats as held
+from lingen_plugins.hub.folders import read_object
 from lingen_plugins.hub.modular.blocks import INDEX as MODULAR
 from lingen_plugins.hub.modular.blocks import assemble
 from lingen_plugins.plugin_errors import NotHereError
@@ -42,12 +43,7 @@ def index_of(folder: Path) -> Path | None:
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
     path = index_of(folder) or folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"damaged index of weights: {path}: {error}") from error
-    if not isinstance(index, dict):
-        raise CheckpointError(f"damaged index of weights: {path}: it is no object")
+    index = read_object(path, "index")
     for part, value in parts_of(index).items():
         if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(

@@ -45,8 +45,8 @@ class Helios(WindowedPipeline):
     def _drawn(self, past: int, new: int) -> int:
         return new
 
-    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
-        for begin in range(start, latents.shape[2], CHUNK):
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
+        for begin in range(0, latents.shape[2], CHUNK):
             yield from decode_frames(self.pipe.vae, latents[:, :, begin : begin + CHUNK])
 
     def _call(

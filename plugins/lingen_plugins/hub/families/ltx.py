@@ -10,8 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.pipelines.protocol import first_frames
 from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
-from lingen_plugins.hub.adapter import HubPipeline
+from lingen_plugins.hub.adapter import HubPipeline, to_uint8
 from lingen_plugins.hub.families.ltx_codec import STRIDE, decode_pieces, first_of_piece
 from lingen_plugins.hub.loading import check_strides, load_pipeline
 
@@ -43,8 +44,11 @@ class LtxLong(HubPipeline):
         start = first_of_piece(frame, self._count)
         return start, 1 + STRIDE * (start - 1) if start else 0
 
-    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
-        return decode_pieces(self.pipe.vae, latents, start)
+    def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
+        """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
+        self._decodes = True
+        pieces = decode_pieces(self.pipe.vae, latents, start)
+        return first_frames(map(to_uint8, pieces), frames)
 
     def _space_stride(self) -> int:
         return int(self.pipe.vae_spatial_compression_ratio)

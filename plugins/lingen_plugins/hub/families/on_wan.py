@@ -46,8 +46,7 @@ class OnWanLatents(HubPipeline):
         """uint8 (1 + 4 k, H, W, 3) -> latents (1, C, 1 + k, h, w)."""
         return encode_frames(self.pipe.vae, frames)
 
-    def _decode_pieces(self, latents: Tensor, start: int) -> Iterator[Tensor]:
-        latents = latents[:, :, start:]
+    def _decode_pieces(self, latents: Tensor) -> Iterator[Tensor]:
         if self.tiles:  # all frames at once
             return iter([decode_in_tiles(self.pipe.vae, latents)])
         return decode_frames(self.pipe.vae, latents)
