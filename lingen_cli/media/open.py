@@ -5,6 +5,8 @@ anything but the one regular file it was handed: a list of formats without playl
 at all, and a refusal of nested opens. Of its 500 decoders only those in use are ever opened.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 from collections.abc import Iterator, Mapping
