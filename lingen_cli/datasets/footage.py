@@ -17,6 +17,8 @@ from lingen_cli.files.tar_members import InputFile, TarMember, is_tar, list_memb
 from lingen_cli.usage.completion import VIDEOS
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+FPS = 16
+"""Frames per second of everything that is trained on."""
 _CAPTIONS = (".txt", ".json")
 """Suffixes of files that hold one caption."""
 

@@ -53,11 +53,6 @@ class Run:
     count: int
 
 
-def tensor_name(target: int, size: tuple[int, int], kept: int) -> str:
-    """Name of the tensor with the clips of a target of one size and length."""
-    return f"{target}/{size[0]}x{size[1]}/{kept}"
-
-
 def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
     """Decode, cut and encode a part, and write its file, whole or not at all. `begins` is told the
     name of each file before it is opened. Raises OSError."""
@@ -122,7 +117,8 @@ class _Encoder:
         """Take the next window of a file."""
         from lingen_training.datasets.clip_cache import clips_at_once
 
-        name = tensor_name(window.target, window.size, window.kept)
+        width, height = window.size
+        name = f"{window.target}/{width}x{height}/{window.kept}"  # read by `prepared_folder`
         row = self._rows.get(name, 0)
         self._rows[name] = row + 1
         last = self._last.get(name)

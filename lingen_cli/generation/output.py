@@ -94,24 +94,22 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     `warn` is told. Raises FinishedBefore too.
     """
     destination = job.output.destination
-    if destination.path is not None and job.in_place:
+    if destination.path is not None:
         with _work_folder(job, overwrite=destination.overwrite) as work:
-            if (made := published(work, job)) is not None:
+            if job.in_place and (made := published(work, job)) is not None:
                 raise FinishedBefore(
                     job.timeline.frames if same_work(made, job) else job.timeline.frames_before
                 )
-            work.remembers = True
-            yield work, _settled(work, job, warn) or _anew(work, job)
-        return
-    if destination.path is not None:
-        with _work_folder(job, overwrite=destination.overwrite) as work:
+            work.remembers = job.in_place
             settled = _settled(work, job, warn)
-            if settled is None and not destination.overwrite:
+            if settled is None and not (job.in_place or destination.overwrite):
                 raise OutputExistsError(
                     f"a run with other settings was stopped there: lingen resume {work.target} "
                     "goes on with it, --overwrite drops it"
                 )
-            yield work, settled or _anew(work, job)
+            if settled is None:
+                work.drop_journal()
+            yield work, settled or job
         return
     if not destination.folder.is_dir():
         raise MissingInputError(f"no such folder: {destination.folder}")
@@ -162,11 +160,6 @@ def mark_reported(job: Job) -> None:
     """
     if job.in_place:
         tidy(job)
-
-
-def _anew(work: WorkFolder, job: Job) -> Job:
-    work.drop_journal()
-    return job
 
 
 def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | None:

@@ -118,10 +118,9 @@ def examine(path: Path) -> ForeignVideo:
         rate, other_rate = frame_rate(video)
         said = duration(video)
         of_all = not video.stream.duration
-        why_not = _why_not(video, upright=orientation == UPRIGHT)
+        headers, why_not = _free_headers(video, upright=orientation == UPRIGHT)
         if other_rate and not why_not:
-            why_not = "its images are timed anew"
-        headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
+            headers, why_not = 0, "its images are timed anew"
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
     if said is not None and missing > _SLACK and of_all:  # then what is longer may be the sound
@@ -217,28 +216,24 @@ def _seen_size(video: InputVideo, orientation: Orientation) -> tuple[int, int]:
     return size[::-1] if orientation.swap else size
 
 
-def _why_not(video: InputVideo, upright: bool) -> str:
-    """Why new packets cannot follow those of this stream, or an empty text."""
+def _free_headers(video: InputVideo, upright: bool) -> tuple[int, str]:
+    """A free number for the headers of new packets; 0 where they cannot follow those of this
+    stream, and why."""
     stream, context = video.stream, video.stream.codec_context
     if context.name != "h264":
-        return f"its codec is {context.name}"
+        return 0, f"its codec is {context.name}"
     if context.pix_fmt != PIXEL_FORMAT:
-        return f"its pixels are {context.pix_fmt}"
+        return 0, f"its pixels are {context.pix_fmt}"
     if not upright:
-        return "it is turned"
+        return 0, "it is turned"
     if stream.width % 2 or stream.height % 2:
-        return "its size is odd"
+        return 0, "its size is odd"
     if stream.sample_aspect_ratio not in (None, 0, 1):
-        return "its pixels are not square"
+        return 0, "its pixels are not square"
     try:
-        AvcHeaders.parse(_extradata(video)).free_number()
+        return AvcHeaders.parse(bytes(context.extradata or b"")).free_number(), ""
     except HeaderError as error:
-        return str(error)
-    return ""
-
-
-def _extradata(video: InputVideo) -> bytes:
-    return bytes(video.stream.codec_context.extradata or b"")
+        return 0, str(error)
 
 
 def _end(path: Path, said: float | None, rate: Fraction) -> Fraction:

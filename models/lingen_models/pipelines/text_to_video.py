@@ -73,6 +73,13 @@ def layout_discs(
     )
 
 
+def _to_cpu(*networks: nn.Module) -> None:
+    """Move networks, in the precision that it computes in; a frozen autoencoder keeps its own."""
+    for network in networks:
+        keeps = isinstance(network, FrozenAutoencoder)
+        network.to("cpu", None if keeps else compute_dtype("cpu"))
+
+
 class TextToVideo(VideoPipeline):
     """The loaded networks of one model variant, ready to sample."""
 
@@ -179,7 +186,7 @@ class TextToVideo(VideoPipeline):
 
     def offload(self) -> None:
         """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
-        self._place(*self.text_encoders, self.autoencoder, device="cpu")
+        _to_cpu(*self.text_encoders, self.autoencoder)
         self.offloaded = True
 
     def less(self) -> str | None:
@@ -192,19 +199,8 @@ class TextToVideo(VideoPipeline):
         if not self.offloaded:
             self.offload()
             return "text and pixels moved to the CPU"
-        self.move("cpu")
+        _to_cpu(*self.text_encoders, self.autoencoder, self.denoiser)
         return "everything moved to the CPU"
-
-    def move(self, device: str) -> None:
-        """Move all networks, to the dtype that `device` computes in."""
-        self._place(*self.text_encoders, self.autoencoder, self.denoiser, device=device)
-
-    @staticmethod
-    def _place(*networks: nn.Module, device: str) -> None:
-        """A frozen autoencoder keeps the precision that it was made for."""
-        for network in networks:
-            keeps = isinstance(network, FrozenAutoencoder)
-            network.to(device, None if keeps else compute_dtype(device))
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
