@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import (
     BadDataError,
@@ -28,11 +27,8 @@ from lingen_cli.generation.begun import (
 from lingen_cli.inputs.output_path import SUFFIX
 from lingen_cli.media.frame_hashes import is_whole
 from lingen_cli.requests.job import Job
-from lingen_cli.requests.recipe import recipe_from_video
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_cli.requests.write_recipe import settings_in
-
-if TYPE_CHECKING:
-    from lingen_cli.requests.recipe import Recipe
 
 
 def is_made(job: Job) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer
@@ -15,11 +14,8 @@ from av.video.stream import VideoStream
 from lingen_cli.errors import BugError, WriteFailedError
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colors import BT709, Colors
-from lingen_cli.media.frame_hashes import FrameHasher
+from lingen_cli.media.frame_hashes import FrameHash, FrameHasher
 from lingen_cli.media.open import fraction, open_video
-
-if TYPE_CHECKING:
-    from lingen_cli.media.frame_hashes import FrameHash
 
 _RATE_ROUNDS = Fraction(1, 100)
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import av
 import numpy as np
 from av.container import Flags, OutputContainer
+from av.packet import Packet
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -20,11 +21,7 @@ from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
 from lingen_cli.files.write_errors import write_error, write_errors
 from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.metadata import clean_tag
-
-if TYPE_CHECKING:
-    from av.packet import Packet
-
-    from lingen_cli.media.tracks.packets import TimedPacket
+from lingen_cli.media.tracks.packets import TimedPacket
 
 CODEC = "libx264"
 PRESETS = (
