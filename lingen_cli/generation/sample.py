@@ -76,7 +76,8 @@ def latents_of(
     steps = _plan(job, pipe, values.shape[2], begin)
     journal.begin(None if before is None else values)
     layouts = [one and one.since(begin) for one in layouts_of(job, pipe)]
-    work = _Work(job, pipe, journal, progress, steps, layouts, on_final)
+    progress.phase("sample", sum(step.steps for step in steps))
+    work = _Work(job, pipe, journal, progress, layouts, on_final)
     for step in steps:
         values = work.do(step, values)
     journal.flush()
@@ -124,28 +125,17 @@ def _past(part: Sampled) -> int:
     return 0 if part.windows is None else part.windows[1]
 
 
+@dataclass
 class _Work:
     """Makes edit after edit, with one bar over all of them."""
 
-    def __init__(
-        self,
-        job: Job,
-        pipe: VideoPipeline,
-        journal: Journal | NoJournal,
-        progress: Progress,
-        steps: Sequence[_Step],
-        layouts: Sequence[Layout | None],
-        on_final: OnFinal,
-    ) -> None:
-        self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
-        self.on_final = on_final
-        self.done = 0
-        self.layouts = layouts
-        model = job.model.variant
-        self._previews = job.runtime.preview and not (
-            isinstance(model, HubModel) and not model.previews
-        )
-        progress.phase("sample", sum(step.steps for step in steps))
+    job: Job
+    pipe: VideoPipeline
+    journal: Journal | NoJournal
+    progress: Progress
+    layouts: Sequence[Layout | None]
+    on_final: OnFinal
+    done: int = 0
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
         """`values` after one edit."""
@@ -231,12 +221,13 @@ class _Work:
         return before[-1].prompt, max(1, round(frames))
 
     def _listener(self) -> OnStep:
-        begin = self.done
+        begin, model = self.done, self.job.model.variant
+        can_preview = not isinstance(model, HubModel) or model.previews
 
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
             profiler.step()
-            if self._previews and self.progress.draws_images:
+            if self.job.runtime.preview and can_preview and self.progress.draws_images:
                 from lingen_cli.terminal.latent_preview import sketch
 
                 first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,37 +62,23 @@ def convert(source: Source, kind: Format, path: Path, target: Path) -> list[str]
         raise write_error(plain, target) from error
 
 
-def _mov(source: Source, path: Path) -> list[str]:
-    return _contained(source, path, "mov", _copied, lambda track, codec: track)
+def _kept(track: Track, codec: str, name: str) -> Track | None:
+    """A track as the container of this name can hold it; None where it cannot."""
+    if track.kind == "subtitle":
+        return {"mov": track, "matroska": replace(track, how="subrip")}.get(name)
+    if name == "webm" and codec not in ("opus", "vorbis"):
+        return replace(track, how="opus")
+    return track
 
 
-def _mkv(source: Source, path: Path) -> list[str]:
-    def kept(track: Track, codec: str) -> Track:
-        return replace(track, how="subrip") if track.kind == "subtitle" else track
-
-    return _contained(source, path, "matroska", _copied, kept)
-
-
-def _webm(source: Source, path: Path) -> list[str]:
-    def kept(track: Track, codec: str) -> Track | None:
-        if track.kind == "subtitle":
-            return None
-        return track if codec in ("opus", "vorbis") else replace(track, how="opus")
-
-    return _contained(source, path, "webm", _as_vp9, kept)
-
-
-def _contained(
-    source: Source,
-    path: Path,
-    name: str,
-    images: Callable[[Source, OutputContainer], Iterator[TimedPacket]],
-    kept: Callable[[Track, str], Track | None],
-) -> list[str]:
+def _contained(name: str, source: Source, path: Path) -> list[str]:
+    """Write images, sound and subtitles into the container of this name."""
+    images = _as_vp9 if name == "webm" else _copied
     tracks = Tracks.of(source.path)
     with open_video(source.path) as video:
         streams = video.container.streams
-        codecs = {one.index: _codec_of(one) for one in streams}
+        contexts = {one.index: one.codec_context for one in streams}
+        codecs = {at: one.codec.canonical_name if one else "" for at, one in contexts.items()}
         chapters = video.container.chapters()
     lost = []
     container = av.open(f"file:{path}", "w", format=name)
@@ -102,7 +89,7 @@ def _contained(
         container.set_chapters(chapters)
         found = [images(source, container)]
         for track in tracks.kept:
-            wanted = kept(track, codecs[track.index])
+            wanted = _kept(track, codecs[track.index], name)
             if wanted is None:
                 lost.append(f"{name} holds no subtitles of this kind")
                 continue
@@ -115,11 +102,6 @@ def _contained(
         with suppress(av.FFmpegError, OSError):
             container.close()
     return lost
-
-
-def _codec_of(stream: Any) -> str:
-    context = stream.codec_context
-    return "" if context is None else str(context.codec.canonical_name)
 
 
 def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]:
@@ -192,9 +174,9 @@ def _numbered(source: Source, path: Path) -> list[str]:
 NUMBERED = Format(write=_numbered)
 """Every frame as a PNG, in a folder."""
 FORMATS: dict[str, Format] = {
-    ".mov": Format(write=_mov, copies=True),
-    ".mkv": Format(write=_mkv, copies=True),
-    ".webm": Format(write=_webm),
+    ".mov": Format(write=partial(_contained, "mov"), copies=True),
+    ".mkv": Format(write=partial(_contained, "matroska"), copies=True),
+    ".webm": Format(write=partial(_contained, "webm")),
     ".gif": Format(write=_gif),
     ".png": Format(write=_png),
 }

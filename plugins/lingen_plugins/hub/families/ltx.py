@@ -29,11 +29,8 @@ class LtxLong(HubPipeline):
     """The pipeline draws its own noise, for each window from the seed and its place."""
 
     causal = False
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._count = 1
-        """Latent frames of the video that is decoded."""
+    _count = 1
+    """Latent frames of the video that is decoded."""
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count the windows of `new` latent frames."""

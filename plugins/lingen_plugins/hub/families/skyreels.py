@@ -6,11 +6,10 @@ So a window can hold clean frames of what was before, and goes on from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
-from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, builder
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:
@@ -75,17 +74,10 @@ class SkyReels(WindowedPipeline):
             del self.pipe.prepare_latents
 
 
-def build_skyreels(
-    folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN
-) -> SkyReels:
-    """SkyReels-V2 with diffusion forcing, from a folder."""
-    return SkyReels(load_wan_like(SKYREELS, folder, device, dtype, formats), SKYREELS)
-
-
-SKYREELS = HubModel(
+SKYREELS: HubModel = HubModel(
     name="skyreels-v2-1.3b",
     summary="SkyReels-V2 diffusion forcing, 960x544, 24 fps, any length in windows of 4 s",
-    build=build_skyreels,
+    build=builder(SkyReels, lambda: SKYREELS),
     takes_formats=True,
     pipelines=("SkyReelsV2DiffusionForcingPipeline",),
     since="0.35.0",
