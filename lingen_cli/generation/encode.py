@@ -63,7 +63,7 @@ def encode_video(
     if sound is not None:
         recipe = recipe.model_copy(update={"sound_packets": sound.sha256})
     parts = _Parts(job, work, recipe, tracks, sound, progress)
-    segments = parts.new(pipe, latents, journal)
+    segments = _write(parts, pipe, latents, journal)
     new = tuple(one.hashed for one in segments)
     files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
     old = job.timeline.kept_from
@@ -93,31 +93,6 @@ class _Parts:
     tracks: Tracks | None
     sound: EncodedSound | None
     progress: Progress
-
-    def new(self, pipe: VideoPipeline, latents: Latents, journal: Journal) -> list[Segment]:
-        """Encode the new frames, piece by piece; those that a run before has encoded are taken
-        over."""
-        job, timeline = self.job, self.job.timeline
-        bounds = in_pieces(
-            [timeline.kept, *(end for end in timeline.bounds if end > timeline.kept)]
-        )
-        kept, found = Segments(journal, digest_of(latents.values)), []
-        for begin, end in pairwise(bounds):
-            if (segment := kept.find(begin, end)) is None:
-                break
-            found.append(segment)
-        written = bounds[len(found)]
-        if written == timeline.frames:
-            return found
-        frames = Stream(model_frames(job, pipe, latents, written, timeline.frames))
-        for begin, end in pairwise(bounds[len(found) :]):
-            path = self.work.temporary(".mp4")
-            with writer_for(job, path, self.work.target) as writer:
-                for batch in frames.take(end - begin):
-                    writer.write(timeline.fit_of_video.back(batch))
-                    self.progress.advance(begin - timeline.kept + writer.frames)
-            found.append(kept.keep(path, begin, end))
-        return found
 
     def old(self, video: Path) -> Path:
         """The frames of `video` that are kept, decoded and encoded with this job's settings."""
@@ -165,6 +140,30 @@ class _Parts:
             join(files, path, tracks=tracks, **common)
         kinds = () if tracks is None else tuple(tracks.kinds)
         return EncodedVideo(path, recipe, kinds if self.sound is None else ("audio", *kinds))
+
+
+def _write(parts: _Parts, pipe: VideoPipeline, latents: Latents, journal: Journal) -> list[Segment]:
+    """Encode the new frames, piece by piece; those that a run before has encoded are taken
+    over."""
+    job, timeline = parts.job, parts.job.timeline
+    bounds = in_pieces([timeline.kept, *(end for end in timeline.bounds if end > timeline.kept)])
+    kept, found = Segments(journal, digest_of(latents.values)), []
+    for begin, end in pairwise(bounds):
+        if (segment := kept.find(begin, end)) is None:
+            break
+        found.append(segment)
+    written = bounds[len(found)]
+    if written == timeline.frames:
+        return found
+    frames = Stream(model_frames(job, pipe, latents, written, timeline.frames))
+    for begin, end in pairwise(bounds[len(found) :]):
+        path = parts.work.temporary(".mp4")
+        with writer_for(job, path, parts.work.target) as writer:
+            for batch in frames.take(end - begin):
+                writer.write(timeline.fit_of_video.back(batch))
+                parts.progress.advance(begin - timeline.kept + writer.frames)
+        found.append(kept.keep(path, begin, end))
+    return found
 
 
 def made_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> tuple[Tensor, int] | None:
