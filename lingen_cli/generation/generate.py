@@ -327,7 +327,10 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
     unknown = list(dict.fromkeys(word for words in lists for word in words))
     if not unknown:
         return
-    names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+    near = {word: pipe.similar_word(word) for word in unknown}
+    names = ", ".join(
+        f"{word!r} (did you mean {one!r}?)" if one else repr(word) for word, one in near.items()
+    )
     name = job.model.variant.name
     left = set(split_words(" ".join(prompts))) - set(unknown) - _FUNCTION_WORDS
     text = "ignores words that it does not know"
@@ -351,10 +354,6 @@ def _warn_of_size(job: Job, progress: Progress) -> None:
             f"{model.name} was trained at {model.size}x{model.size}: at "
             f"{job.timeline.width}x{job.timeline.height} it draws worse"
         )
-
-
-def _with_hint(word: str, similar: str | None) -> str:
-    return repr(word) if similar is None else f"{word!r} (did you mean {similar!r}?)"
 
 
 def _verify(job: Job, made: EncodedVideo) -> None:

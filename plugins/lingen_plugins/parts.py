@@ -82,7 +82,7 @@ class PluginPart:
         """Write the weights file that names it."""
         metadata = {
             "kind": KIND,
-            "part": _part_of(self.record),
+            "part": "autoencoder" if isinstance(self.record, Autoencoder) else "text_encoder",
             "plugin": self.record.name,
             "config": dict(self.config),
             "gives": gives(network),
@@ -193,10 +193,6 @@ def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | Fro
     numbers = {name: number_of(network, record, name) for name in names}
     reach = getattr(network, "reach", None) if hasattr(network, "decode_in_chunks") else None
     return FrozenAutoencoder(network, encode=network.encode, pieces=pieces, reach=reach, **numbers)
-
-
-def _part_of(record: TextEncoder | Autoencoder) -> str:
-    return "autoencoder" if isinstance(record, Autoencoder) else "text_encoder"
 
 
 def _record(registry: Registry, path: Path, part: str, name: str) -> TextEncoder | Autoencoder:

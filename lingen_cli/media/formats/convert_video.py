@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import OutputContainer
@@ -22,7 +22,7 @@ from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import open_video
 from lingen_cli.media.reader import frames_at
 from lingen_cli.media.tracks.inspect import Track, Tracks
-from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
+from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter, handed_on
 from lingen_cli.media.writer import BITEXACT
 
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "2"}
@@ -111,11 +111,7 @@ def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]
 
     def packets() -> Iterator[TimedPacket]:
         with open_video(source.path) as video:
-            for packet in video.container.demux(video.stream):
-                if packet.size and packet.dts is not None and packet.time_base:
-                    moment = packet.dts * packet.time_base
-                    packet.stream = stream
-                    yield TimedPacket(moment, packet)
+            yield from handed_on(video.container.demux(video.stream), stream)
 
     return packets()
 
@@ -130,16 +126,10 @@ def _as_vp9(source: Source, container: OutputContainer) -> Iterator[TimedPacket]
         new.thread_count = 1  # the same run gives the same bytes
 
     def packets() -> Iterator[TimedPacket]:
-        for frame in _frames(source):
-            yield from _timed(stream.encode(frame), stream)
-        yield from _timed(stream.encode(None), stream)
+        for frame in chain(_frames(source), [None]):
+            yield from handed_on(stream.encode(frame), stream)
 
     return packets()
-
-
-def _timed(packets: list[Any], stream: Any) -> Iterator[TimedPacket]:
-    for packet in packets:
-        yield TimedPacket(packet.dts * packet.time_base, packet)
 
 
 def _frames(source: Source) -> Iterator[VideoFrame]:

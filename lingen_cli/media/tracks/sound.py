@@ -19,8 +19,13 @@ from av.container import OutputContainer
 
 from lingen_cli.media.frame_hashes import as_fed
 from lingen_cli.media.open import open_video
-from lingen_cli.media.tracks.inspect import moment_of, side_packets
-from lingen_cli.media.tracks.packets import AAC_RATES, BITS_PER_CHANNEL, TimedPacket
+from lingen_cli.media.tracks.inspect import side_packets
+from lingen_cli.media.tracks.packets import (
+    AAC_RATES,
+    BITS_PER_CHANNEL,
+    TimedPacket,
+    handed_on,
+)
 from lingen_cli.media.writer import BITEXACT
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -73,12 +78,7 @@ def copied_sound(sound: EncodedSound, container: OutputContainer) -> Iterator[Ti
 
     def packets() -> Iterator[TimedPacket]:
         with source:
-            for packet in source.demux(audio=0):
-                moment = moment_of(packet)
-                if not packet.size or moment is None:
-                    continue
-                packet.stream = target
-                yield TimedPacket(moment, packet)
+            yield from handed_on(source.demux(audio=0), target)
 
     return packets()
 
