@@ -160,18 +160,14 @@ def _collect(
             if event["event"] == "job" and event["status"] in ("done", "failed"):
                 names = ("line", "output", "status", "code", "message")
                 outcome = Outcome(**{name: event[name] for name in names if name in event})
-                _count(outcome, tally)
+                before = tally.outcomes.get(outcome.line)
+                # A line that failed in one process may be done in another, or the other way round.
+                if before is None or (before.status, outcome.status) == ("failed", "done"):
+                    tally.add(outcome)
                 left = tally.left(tasks)
                 progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}{left}")
     for worker in workers:
         worker.wait()
-
-
-def _count(outcome: Outcome, tally: Tally) -> None:
-    """A line that failed in one process may be done in another, and the other way round."""
-    before = tally.outcomes.get(outcome.line)
-    if before is None or (before.status, outcome.status) == ("failed", "done"):
-        tally.add(outcome)
 
 
 def _stop(workers: Sequence[_Worker]) -> None:

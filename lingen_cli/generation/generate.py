@@ -110,7 +110,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
 
     def sampled_and_encoded() -> tuple[Latents, EncodedVideo]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
-        with journal_of(begun, work, progress, decode_only=job.runtime.decode_only) as journal:
+        with Journal(work, begun, progress, decode_only=job.runtime.decode_only) as journal:
             latents = latents_of(job, pipe, journal, progress)
             return latents, encoded(job, work, pipe, latents, journal, tracks, progress)
 
@@ -118,15 +118,6 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
         latents, made = with_less_if_needed(pipe, progress, sampled_and_encoded)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.timeline.frames, job.timeline.seconds)
-
-
-def journal_of(
-    begun: Begun, work: WorkFolder, progress: Progress, *, decode_only: bool = False
-) -> Journal:
-    """The journal of a run, in its work folder."""
-    return Journal(
-        work.journal, begun, progress, set_aside=work.set_journal_aside, decode_only=decode_only
-    )
 
 
 def encoded(

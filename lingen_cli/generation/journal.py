@@ -24,6 +24,7 @@ from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.generation.begun import JOB, Begun, read_begun
 from lingen_cli.generation.latent_cache import digest_of
@@ -82,18 +83,11 @@ class Journal:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        begun: Begun,
-        progress: Progress,
-        *,
-        set_aside: Callable[[], Path],
-        decode_only: bool = False,
+        self, work: WorkFolder, begun: Begun, progress: Progress, *, decode_only: bool = False
     ) -> None:
-        """`set_aside` renames what lies in `folder` and returns its new place."""
         self._decode_only = decode_only
-        self.folder, self._begun, self._progress = folder, begun, progress
-        self._set_aside = set_aside
+        self.folder, self._begun, self._progress = work.journal, begun, progress
+        self._set_aside = work.set_journal_aside
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
         self._present: _Present | None = None

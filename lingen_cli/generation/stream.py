@@ -60,10 +60,10 @@ def stream(job: Job, progress: Progress) -> Result:
                 sound = encoded_sound(job, pipe, latents)
                 ready.writer = stack.enter_context(_writer(job, pipe, sink, sound))
         ready.finish()
-    progress.events.summarise(
-        output=NAME, sha256=sink.digest, frames=job.timeline.frames, seconds=job.timeline.seconds
-    )
-    return Result(Path(NAME), job.timeline.frames, job.timeline.seconds)
+    frames, seconds = job.timeline.frames, job.timeline.seconds
+    sha256 = sink.digest.hexdigest()
+    progress.events.summarise(output=NAME, sha256=sha256, frames=frames, seconds=seconds)
+    return Result(Path(NAME), frames, seconds)
 
 
 def _writer(job: Job, pipe: VideoPipeline, sink: _Sink, sound: EncodedSound | None) -> VideoWriter:
@@ -122,12 +122,8 @@ class _Sink:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._digest = hashlib.sha256()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was written."""
-        return self._digest.hexdigest()
+        self.digest = hashlib.sha256()
+        """Of what was written."""
 
     def write(self, data: bytes) -> int:
         """Write at once. Raises WriteFailedError (74)."""
@@ -139,5 +135,5 @@ class _Sink:
                 "its reader went away" if isinstance(error, BrokenPipeError) else error.strerror
             )
             raise WriteFailedError(f"cannot write to standard output: {reason}") from error
-        self._digest.update(data)
+        self.digest.update(data)
         return len(data)

@@ -25,12 +25,10 @@ class SkyReels(WindowedPipeline):
     """All frames of a window are denoised at once, behind the clean ones of its past."""
 
     def _plan(self, have: int, new: int, windows: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """As the pipeline cuts long videos: full windows, the last as short as need be."""
-        while new > 0:
-            past = min(have, windows[1])
-            some = min(new, windows[0] - past)
-            yield past, some
-            have, new = have + some, new - some
+        """As the pipeline itself cuts long videos."""
+        from lingen_models.sampling.windows import cut
+
+        return cut(have, new, windows)
 
     def _call(
         self,
