@@ -348,19 +348,10 @@ class TextToVideo(VideoPipeline):
         if height % unit or width % unit:
             raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
         times = method.times(params.steps)
-        shape = (
-            1,
-            self.denoiser.config.latent_channels,
-            self.latent_frames(frames),
-            height // self.space_stride,
-            width // self.space_stride,
-        )
+        shape = self._shape(self.latent_frames(frames), height, width)
         generator = torch.Generator().manual_seed(params.seed)
-        first, last, layout = (
-            conditioning.first_frame,
-            conditioning.last_frame,
-            conditioning.layout,
-        )
+        first, last = conditioning.first_frame, conditioning.last_frame
+        layout = conditioning.layout
         if layout is None and params.plan_layout and last is None:
             layout = self._planned(conditioning.prompt, params.seed, shape[2], first)
         text = self.encode_texts([expanded(conditioning.prompt, layout)])
@@ -505,9 +496,11 @@ class TextToVideo(VideoPipeline):
 
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, h, w) of a video that has not begun."""
-        channels = self.denoiser.config.latent_channels
-        shape = (1, channels, 0, height // self.space_stride, width // self.space_stride)
-        return torch.zeros(shape, device=self.device)
+        return torch.zeros(self._shape(0, height, width), device=self.device)
+
+    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        channels, side = self.denoiser.config.latent_channels, self.space_stride
+        return 1, channels, frames, height // side, width // side
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """Iterate over uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
