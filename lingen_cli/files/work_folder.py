@@ -13,6 +13,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Self
 
@@ -111,9 +112,8 @@ class WorkFolder:
     def set_journal_aside(self) -> Path:
         """Rename a journal that is of no use; it stays until there is a video. Raises
         WriteFailedError (74)."""
-        number = 1
-        while (aside := self.path / f"{_SET_ASIDE}{number}").exists():
-            number += 1
+        places = (self.path / f"{_SET_ASIDE}{number}" for number in count(1))
+        aside = next(place for place in places if not place.exists())
         with write_errors(self.target):
             self.journal.rename(aside)
             sync_folder(self.path)

@@ -7,7 +7,7 @@ longer video gives the same bytes as the steps that made it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,7 +136,7 @@ class _Parts:
         except TracksError as error:
             assert tracks is not None
             self.progress.warn(f"sound and subtitles are left out: {error}")
-            tracks = tracks.without_tracks()
+            tracks = replace(tracks, kept=())
             join(files, path, tracks=tracks, **common)
         kinds = () if tracks is None else tuple(tracks.kinds)
         return EncodedVideo(path, recipe, kinds if self.sound is None else ("audio", *kinds))

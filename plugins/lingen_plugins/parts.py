@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 KIND = "plugin"
 """What the metadata of such a weights file has as its kind."""
 INDEX = "model_index.json"
+SIZES = ("latent_channels", "time_stride", "space_stride")
+"""Fields of an autoencoder that a denoiser must agree with."""
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,7 @@ def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:
 
     if isinstance(network, FrozenText):
         return {"width": network.feature_dim}
-    return {
-        "latent_channels": network.latent_channels,
-        "time_stride": network.time_stride,
-        "space_stride": network.space_stride,
-    }
+    return {name: getattr(network, name) for name in SIZES}
 
 
 def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | FrozenAutoencoder:
@@ -189,8 +187,7 @@ def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | Fro
         since = {"start": start} if start else {}
         return network.decode_in_chunks(latents, chunk, **since)
 
-    names = ("latent_channels", "time_stride", "space_stride")
-    numbers = {name: number_of(network, record, name) for name in names}
+    numbers = {name: number_of(network, record, name) for name in SIZES}
     reach = getattr(network, "reach", None) if hasattr(network, "decode_in_chunks") else None
     return FrozenAutoencoder(network, encode=network.encode, pieces=pieces, reach=reach, **numbers)
 

@@ -95,10 +95,6 @@ class Tracks:
         """Kinds of the tracks, as libav names them, in their order."""
         return [track.kind for track in self.kept]
 
-    def without_tracks(self) -> Tracks:
-        """The same without sound and subtitles."""
-        return replace(self, kept=())
-
     def without(self, index: int | None) -> Tracks:
         """The same without one track."""
         return replace(self, kept=tuple(one for one in self.kept if one.index != index))

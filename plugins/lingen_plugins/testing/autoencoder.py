@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lingen_plugins.contracts import Autoencoder
-from lingen_plugins.parts import number_of
+from lingen_plugins.parts import SIZES, number_of
 from lingen_plugins.testing.claims import Claims
 
 
@@ -21,9 +21,8 @@ def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
 
     claims = Claims.of(codec, Autoencoder)
     network = claims.part(codec, folder)
-    names = ("latent_channels", "time_stride", "space_stride")
-    channels, stride, side = (number_of(network, codec, name) for name in names)
-    for name, value in zip(names, (channels, stride, side), strict=True):
+    channels, stride, side = sizes = [number_of(network, codec, name) for name in SIZES]
+    for name, value in zip(SIZES, sizes, strict=True):
         claims.expect(value >= 1, f"{name} is {value}", "it must be at least 1")
     if network is None:
         return
