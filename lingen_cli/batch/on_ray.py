@@ -131,8 +131,8 @@ def _spread(
                 outcome = Outcome(**ray.get(one))
             except ray.exceptions.RayError as error:
                 lost = isinstance(error, ray.exceptions.RayActorError)
-                times = f"its worker was lost {_TIMES_LOST} times ({type(error).__name__})"
-                outcome = failed(task, times)
+                why = f"its worker was lost {_TIMES_LOST} times ({type(error).__name__})"
+                outcome = failed(task, why)
             if outcome.status == "held":
                 held.append(outcome)
             else:
