@@ -49,7 +49,7 @@ class FrameHasher:
         self._feed(number, frame.to_ndarray().tobytes())
 
     def add_packet(self, number: int, packet: Packet[Any]) -> None:
-        """The packet of the frame `number`, counted in the order of decoding, in its place."""
+        """The packet of the frame `number`, counted in the order of decoding, in place of that."""
         self._feed(number, as_fed(packet))
 
     def _feed(self, number: int, data: bytes) -> None:
@@ -59,7 +59,7 @@ class FrameHasher:
             self._sums[self._at].update(data)
 
     def differing(self, *, packets: bool = False) -> list[FrameHash]:
-        """The known ones that were not what was fed: frames, or all of it `packets`."""
+        """The known ones that were not what was fed: frames, or with `packets` their packets."""
         found = zip(self._known, self._sums, strict=True)
         pairs = ((one, one.packets if packets else one.sha256, digest) for one, digest in found)
         return [one for one, wanted, digest in pairs if digest.hexdigest() != wanted]
@@ -110,6 +110,6 @@ def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:
 
 
 def as_fed(packet: Packet[Any]) -> bytes:
-    """The bytes of a packet as hashes of several are made: its length first."""
+    """Bytes of a packet for a hash over several: its length, and its data."""
     data = bytes(packet)
     return len(data).to_bytes(8, "big") + data

@@ -181,12 +181,10 @@ def _hub_models() -> Iterator[Finding]:
 
         size, free = model.weight_bytes / 1e9, free_memory() / 1e9
         detail = f"weights are here, {size:.1f} GB in memory, of which {free:.1f} GB are free"
-        way = (
-            "--offload disk needs less"
-            if size > free
-            else f"`lingen plan --model {name}` says more"
-        )
-        yield Finding(name, "hint" if size > free else "ok", f"{detail}; {way}")
+        if size > free:
+            yield Finding(name, "hint", f"{detail}; --offload disk needs less")
+        else:
+            yield Finding(name, "ok", f"{detail}; `lingen plan --model {name}` says more")
 
 
 def _folder() -> Iterator[Finding]:

@@ -74,7 +74,7 @@ def layout_discs(
 
 
 def _to_cpu(*networks: nn.Module) -> None:
-    """Move networks, in the precision that it computes in; a frozen autoencoder keeps its own."""
+    """Move networks, in the precision of that device; a frozen autoencoder keeps its own."""
     for network in networks:
         keeps = isinstance(network, FrozenAutoencoder)
         network.to("cpu", None if keeps else compute_dtype("cpu"))
