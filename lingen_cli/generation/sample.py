@@ -67,21 +67,18 @@ def latents_of(
         progress.note("reading the end of the video")
         before = _base_end(job, job.timeline.base, pipe, progress)
     check_inputs(job)
-    begin = 0 if before is None else before.begin
-    values = (
-        pipe.empty_latents(job.timeline.height, job.timeline.width)
-        if before is None
-        else before.values
-    )
-    steps = _plan(job, pipe, values.shape[2], begin)
-    journal.begin(None if before is None else values)
-    layouts = [one and one.since(begin) for one in layouts_of(job, pipe)]
+    empty = pipe.empty_latents(job.timeline.height, job.timeline.width)
+    known = before or Latents(empty, 0, whole=True)
+    steps = _plan(job, pipe, known.values.shape[2], known.begin)
+    journal.begin(None if before is None else known.values)
+    layouts = [one and one.since(known.begin) for one in layouts_of(job, pipe)]
     progress.phase("sample", sum(step.steps for step in steps))
     work = _Work(job, pipe, journal, progress, layouts, on_final)
+    values = known.values
     for step in steps:
         values = work.do(step, values)
     journal.flush()
-    return Latents(values.cpu().float(), begin, before is None or before.whole)
+    return Latents(values.cpu().float(), known.begin, known.whole)
 
 
 @dataclass(frozen=True)
@@ -265,11 +262,8 @@ def _goes_on_from_pixels(job: Job) -> bool:
 def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The latents of the video before: from the cache, else of its end, encoded from pixels."""
     assert job.timeline.origin is not None
-    found = (
-        None
-        if job.timeline.origin.latents is None
-        else latent_cache.load(job.timeline.origin.latents)
-    )
+    digest = job.timeline.origin.latents
+    found = None if digest is None else latent_cache.load(digest)
     if (
         found is not None
         and found.shape[3:] == pipe.empty_latents(job.timeline.height, job.timeline.width).shape[3:]

@@ -39,7 +39,7 @@ def check_encoder(*, width: int, height: int, fps: Fraction, crf: int, preset: s
     """Everything about these settings that can be known before a frame exists.
 
     Raises InvalidOptionError (2) for a value out of range, NotAvailableError (69) without the
-    encoder. FFmpeg itself passes over options that it does not know, so none but these are given.
+    encoder.
     """
     for name, side in (("width", width), ("height", height)):
         if not 2 <= side <= MAX_SIDE or side % 2:
@@ -50,10 +50,19 @@ def check_encoder(*, width: int, height: int, fps: Fraction, crf: int, preset: s
         raise InvalidOptionError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
     if not CRF_RANGE[0] <= crf <= CRF_RANGE[1]:
         raise InvalidOptionError(f"crf must be from {CRF_RANGE[0]} to {CRF_RANGE[1]}, not {crf}")
+    check_option_names({"crf": str(crf), "preset": preset})
+
+
+def check_option_names(options: Mapping[str, str]) -> None:
+    """FFmpeg ignores names it does not know, so they are looked up here. Raises like
+    `check_encoder`."""
     try:
-        av.Codec(CODEC, "w")
+        supported = av.CodecContext.create(CODEC, "w").supported_options
     except av.codec.codec.UnknownCodecError as error:
         raise NotAvailableError(f"the {CODEC} encoder is not available in this PyAV") from error
+    known = {option.name for option in (*supported.generic, *supported.private)}
+    for name in sorted(set(options) - known):
+        raise InvalidOptionError(f"unknown {CODEC} option: {name}")
 
 
 class VideoWriter:

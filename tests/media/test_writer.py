@@ -12,7 +12,7 @@ import pytest
 
 from lingen_cli.errors import BugError, InvalidOptionError, MissingInputError
 from lingen_cli.media.tracks.sound import copied_sound, encode_sound, sound_hashes
-from lingen_cli.media.writer import VideoWriter, check_encoder, timescale
+from lingen_cli.media.writer import VideoWriter, check_encoder, check_option_names, timescale
 
 RATES = [Fraction(16), Fraction(24), Fraction(25, 2), Fraction(24000, 1001), Fraction(60)]
 
@@ -164,6 +164,12 @@ def test_refuses_bad_settings_before_any_work(changes: dict[str, Any], words: st
     check_encoder(**settings, preset="medium")
     with pytest.raises(InvalidOptionError, match=words):
         check_encoder(**{**settings, "preset": "medium", **changes})
+
+
+def test_option_names_that_libav_would_ignore() -> None:
+    check_option_names({"crf": "18", "x264-params": "keyint=16"})
+    with pytest.raises(InvalidOptionError, match=r"^unknown libx264 option: crff$"):
+        check_option_names({"crff": "18"})
 
 
 def test_missing_folder(tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ class HubPipeline(VideoPipeline):
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
         others."""
-        return (
-            1 if windows is None else sum(1 for _ in self._plan(0 if cut else have, new, windows))
-        )
+        if windows is None:
+            return 1
+        return sum(1 for _ in self._plan(0 if cut else have, new, windows))
 
     def entry(self, frame: int) -> tuple[int, int]:
         """The latent frame to begin decoding with, and the first video frame that comes out."""
