@@ -153,8 +153,8 @@ class Pipeline:
 
     def _make(self, request: Request) -> Video:
         from lingen_cli.generation.generate import load_networks
+        from lingen_cli.generation.journal import NoJournal
         from lingen_cli.generation.sample import latents_of
-        from lingen_cli.generation.stream import NoJournal
         from lingen_cli.requests.context import Context
         from lingen_cli.requests.resolve import resolve
 
@@ -238,7 +238,8 @@ class Video:
         whole or absent.
         """
         from lingen_cli.generation.begun import Begun
-        from lingen_cli.generation.generate import encoded, journal_of, publish_video, tracks_of
+        from lingen_cli.generation.generate import encoded, publish_video, tracks_of
+        from lingen_cli.generation.journal import Journal
         from lingen_cli.generation.output import FinishedBefore, held, mark_reported
         from lingen_cli.inputs.output_path import check_output
         from lingen_cli.requests.write_recipe import recipe_of
@@ -258,7 +259,7 @@ class Video:
         ):
             begun = Begun.of(settled, work.target, recipe_of(settled, self._networks, None))
             tracks = tracks_of(settled, progress)
-            with journal_of(begun, work, progress) as journal:
+            with Journal(work, begun, progress) as journal:
                 made = encoded(
                     settled, work, self._networks, self._latents, journal, tracks, progress
                 )

@@ -10,11 +10,12 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lingen_cli.batch.job_list import read_jobs
 from lingen_cli.batch.run_batch import Outcome, Tally, Task, loader, make_one, plan, until_free
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.installation.interpreter import packages_folder, search_path
@@ -44,8 +45,6 @@ class Worker:
     """Lives on a machine of the cluster, in the folder that the batch was begun in."""
 
     def __init__(self, share: Share) -> None:
-        from lingen_cli.batch.job_list import read_jobs
-
         os.chdir(share.cwd)
         self._share, self._load = share, loader()
         self._lines = {line.number: line for line in read_jobs(Path(share.jobs))}
@@ -70,16 +69,7 @@ def run_on_ray(
 
     Raises NotAvailableError (69) without the package, or where no cluster answers.
     """
-    # Ray tells of lost workers where results belong; the events know where they go already.
-    with contextlib.redirect_stdout(sys.stderr):
-        _run(tasks, share, address, count, tally, quiet)
-
-
-def _run(
-    tasks: Sequence[Task], share: Share, address: str, count: int | None, tally: Tally, quiet: bool
-) -> None:
-    ray = _connect(address)
-    try:
+    with _connected(address) as ray:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         room = gpus or int(ray.cluster_resources().get("CPU", 1))
         actor = ray.remote(
@@ -94,13 +84,23 @@ def _run(
                 return _spread(ray, actors, some, tally, progress)
 
             until_free(tasks, attempt, tally, share.wait)
-    except Exception as error:
-        if (stop := signals.stopped()) is not None:  # in the midst of Ray it becomes anything
-            raise stop from error
-        raise
-    finally:
-        with contextlib.suppress(Exception):  # an error that is on its way says more
-            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[Any]:
+    """Give Ray, connected to a cluster while inside."""
+    # Ray tells of lost workers where results belong; the events know where they go already.
+    with contextlib.redirect_stdout(sys.stderr):
+        ray = _connect(address)
+        try:
+            yield ray
+        except Exception as error:
+            if (stop := signals.stopped()) is not None:  # in the midst of Ray it becomes anything
+                raise stop from error
+            raise
+        finally:
+            with contextlib.suppress(Exception):  # an error that is on its way says more
+                ray.shutdown()
 
 
 def _spread(
@@ -108,9 +108,17 @@ def _spread(
 ) -> list[Outcome]:
     """Give every actor a job, and the next when it has made one; those that are held."""
     waiting, running, held = list(reversed(tasks)), {}, []
-    for actor in actors[: len(tasks)]:
+
+    def begin(actor: Any) -> None:
         task = waiting.pop()
         running[actor.make.remote(task.line)] = (actor, task)
+
+    def failed(task: Task, message: str) -> Outcome:
+        code = NotAvailableError.exit_code
+        return Outcome(task.line, str(task.output), "failed", code, message)
+
+    for actor in actors[: len(tasks)]:
+        begin(actor)
     while running:
         if (stop := signals.stopped()) is not None:
             raise stop
@@ -123,10 +131,8 @@ def _spread(
                 outcome = Outcome(**ray.get(one))
             except ray.exceptions.RayError as error:
                 lost = isinstance(error, ray.exceptions.RayActorError)
-                message = f"its worker was lost {_TIMES_LOST} times ({type(error).__name__})"
-                outcome = Outcome(
-                    task.line, str(task.output), "failed", NotAvailableError.exit_code, message
-                )
+                why = f"its worker was lost {_TIMES_LOST} times ({type(error).__name__})"
+                outcome = failed(task, why)
             if outcome.status == "held":
                 held.append(outcome)
             else:
@@ -134,12 +140,9 @@ def _spread(
                 left = tally.left(tasks)
                 progress.note(f"{len(tally.outcomes)} are ready: {outcome.output}{left}")
             if waiting and not lost:
-                task = waiting.pop()
-                running[actor.make.remote(task.line)] = (actor, task)
+                begin(actor)
     for task in reversed(waiting):
-        message = "no worker of the cluster is left"
-        code = NotAvailableError.exit_code
-        tally.add(Outcome(task.line, str(task.output), "failed", code, message))
+        tally.add(failed(task, "no worker of the cluster is left"))
     return held
 
 

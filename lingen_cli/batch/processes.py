@@ -15,7 +15,6 @@ import queue
 import signal
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Sequence
 from typing import IO
 
@@ -27,7 +26,6 @@ from lingen_cli.terminal.progress import Progress
 
 _PATIENCE = 10.0
 """Seconds in which a process that is asked to stop writes its journal."""
-_LAST_LINES = 20
 _ENDS_OF_A_BATCH = (0, SomeFailedError.exit_code, LockedError.exit_code)
 
 
@@ -83,7 +81,8 @@ class _Worker:
         assert self.process.stdout is not None and self.process.stderr is not None
         self.ended = False
         """Its last event was read."""
-        self._errors: deque[str] = deque(maxlen=_LAST_LINES)
+        self._error = ""
+        """The last line that it wrote to standard error."""
         self._threads = [
             threading.Thread(target=self._listen, args=(self.process.stdout, found), daemon=True),
             threading.Thread(target=self._keep, args=(self.process.stderr,), daemon=True),
@@ -104,7 +103,7 @@ class _Worker:
         with lines:
             for line in lines:
                 if line.strip():
-                    self._errors.append(line.strip())
+                    self._error = line.strip()
 
     def wait(self) -> None:
         """Wait for its end, and for all of its events."""
@@ -119,7 +118,7 @@ class _Worker:
         code = self.process.returncode
         if self.ended and code in _ENDS_OF_A_BATCH:
             return None
-        return f"ended with {code}" + (f": {self._errors[-1]}" if self._errors else "")
+        return f"ended with {code}" + (f": {self._error}" if self._error else "")
 
 
 def _own_device(number: int, count: int) -> dict[str, str]:
@@ -159,24 +158,16 @@ def _collect(
         with contextlib.suppress(ValueError):
             event = json.loads(line)
             if event["event"] == "job" and event["status"] in ("done", "failed"):
-                outcome = _outcome(event)
-                _count(outcome, tally)
+                names = ("line", "output", "status", "code", "message")
+                outcome = Outcome(**{name: event[name] for name in names if name in event})
+                before = tally.outcomes.get(outcome.line)
+                # A line that failed in one process may be done in another, or the other way round.
+                if before is None or (before.status, outcome.status) == ("failed", "done"):
+                    tally.add(outcome)
                 left = tally.left(tasks)
                 progress.note(f"{len(tally.outcomes)} of {len(tasks)}: {outcome.output}{left}")
     for worker in workers:
         worker.wait()
-
-
-def _outcome(event: dict[str, object]) -> Outcome:
-    names = ("line", "output", "status", "code", "message")
-    return Outcome(**{name: event[name] for name in names if name in event})  # type: ignore[arg-type]
-
-
-def _count(outcome: Outcome, tally: Tally) -> None:
-    """A line that failed in one process may be done in another, and the other way round."""
-    before = tally.outcomes.get(outcome.line)
-    if before is None or (before.status, outcome.status) == ("failed", "done"):
-        tally.add(outcome)
 
 
 def _stop(workers: Sequence[_Worker]) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lingen_cli.batch.job_list import Line
 from lingen_cli.errors import (
@@ -28,6 +28,7 @@ from lingen_cli.exit_codes import failure_of
 from lingen_cli.files.names import slug
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import check_target
+from lingen_cli.generation.generate import Load, generate
 from lingen_cli.generation.output import is_made
 from lingen_cli.inputs.output_path import SUFFIX, SUFFIXES
 from lingen_cli.inputs.request import Request
@@ -35,11 +36,9 @@ from lingen_cli.inputs.request_options import parse_request
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.resolve import resolve
+from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
-
-if TYPE_CHECKING:
-    from lingen_cli.generation.generate import Load
 
 TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
@@ -96,8 +95,6 @@ class Tally:
     def left(self, tasks: Sequence[Task]) -> str:
         """Tell how long all that is not made yet will take, as `, 1:05 left for all`; empty before
         the first is made."""
-        from lingen_cli.terminal.clock import minutes
-
         made = {one.line for one in self.those("done")}
         done = sum(task.work for task in tasks if task.line in made)
         open_ = sum(task.work for task in tasks if task.line not in self.outcomes)
@@ -204,8 +201,6 @@ def until_free(
 
 def make_one(task: Task, progress: Progress, load: Load, retries: int) -> Outcome:
     """Make one video, if it is not there, with up to `retries` more attempts."""
-    from lingen_cli.generation.generate import generate
-
     line, output = task.line, str(task.output)
     with contextlib.suppress(OSError):  # reported by what writes there
         task.output.parent.mkdir(parents=True, exist_ok=True)

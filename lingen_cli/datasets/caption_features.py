@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_models.checkpoints.safetensors import save_tensors
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -39,8 +41,6 @@ def write_features(
     `encoders` builds them when they are needed; `on_captions` is told how many of how many captions
     are done. Raises OSError.
     """
-    from lingen_models.checkpoints.safetensors import save_tensors
-
     networks: Sequence[FrozenText] | None = None
     done = 0
     for path, some in caption_files(folder, captions):

@@ -17,6 +17,8 @@ from lingen_cli.files.tar_members import InputFile, TarMember, is_tar, list_memb
 from lingen_cli.usage.completion import VIDEOS
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+FPS = 16
+"""Frames per second of everything that is trained on."""
 _CAPTIONS = (".txt", ".json")
 """Suffixes of files that hold one caption."""
 
@@ -137,9 +139,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Yield all videos, images and tars in a folder and below."""
     for where, inside, names in os.walk(folder):
         inside[:] = sorted(name for name in inside if not name.startswith("."))
-        for name in sorted(
-            [*names, *inside]
-        ):  # a folder of such a name is reported, and looked into
+        # A folder of such a name is reported, and looked into.
+        for name in sorted([*names, *inside]):
             path = Path(where, name)
             if name.startswith("."):
                 continue

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lingen_cli.datasets.footage import FPS
 from lingen_cli.datasets.prepare_plan import Options, Size, Stretch, Target, frames_of
 from lingen_cli.datasets.shots import Judged, ShotDetector
-from lingen_cli.datasets.video_folder import FPS
 from lingen_cli.errors import LingenError
 
 if TYPE_CHECKING:

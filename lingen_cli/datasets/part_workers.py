@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -60,13 +61,6 @@ def prepare_parts(
             worker.end()
 
 
-@dataclass
-class _Failed:
-    """An error that a process has met."""
-
-    error: Exception
-
-
 class _Worker:
     """A process, the part that it is at, and the file that it has open."""
 
@@ -94,8 +88,8 @@ class _Worker:
         except (EOFError, OSError):
             self.process.join(_GRACE)
             return False
-        if isinstance(said, _Failed):
-            raise said.error
+        if isinstance(said, Exception):
+            raise said
         self.file = said
         if said is None:
             self.part = None
@@ -142,15 +136,13 @@ def _work(connection: Connection) -> None:
             try:
                 prepare_part(part, connection.send)
             except Exception as error:
-                connection.send(_Failed(_portable(error)))
+                connection.send(_portable(error))
                 return
             connection.send(None)
 
 
 def _portable(error: Exception) -> Exception:
     """An error that another process can read."""
-    import pickle
-
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -38,7 +38,10 @@ from lingen_cli.datasets.prepared_folder import (
 from lingen_cli.errors import BadDataError, LockedError, OutputExistsError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import SUM, sealed, sum_of, unsealed
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_errors
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata, sha256_file
+from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
+from lingen_models.network_config import TAEConfig
 
 if TYPE_CHECKING:
     from lingen_cli.datasets.footage import Footage
@@ -75,9 +78,6 @@ def find_codec(recipe: Recipe, path: Path, weights: Path | None) -> Codec:
     """Find the autoencoder of the recipe in `path`, or where it trains one, that in the folder
     `weights`. Raises BadDataError (65), RecipeError, and as `find_parts`."""
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
-    from lingen_models.checkpoints.safetensors import read_metadata
-    from lingen_models.checkpoints.whole_file import write_whole
-    from lingen_models.network_config import TAEConfig
     from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
     from lingen_training.frozen_parts import encoder_hash, find_parts, state_hash
 
@@ -146,43 +146,40 @@ def prepare(
     parts_of = divide(footage, options.targets, *sizes)
     plan = Plan(footage, options, codec.digest, texts.digests, parts_of)
     facts = plan.facts()
-    try:
-        with _locked(out):
-            _begin(out, facts, codec, overwrite)
-            parts = [
-                Part(
-                    number,
-                    out / SHARDS / f"{number:05}.safetensors",
-                    stretches,
-                    footage.folder,
-                    options,
-                    sum_of(facts),
-                    device,
-                )
-                for number, stretches in enumerate(plan.parts)
-            ]
-            missing = [part for part in parts if not part.path.exists()]
-            whole = sum(map(_seconds, parts))
-            done = whole - sum(map(_seconds, missing))
-            on_seconds = progress("footage (s)")
+    with write_errors(out), _locked(out):
+        _begin(out, facts, codec, overwrite)
+        parts = [
+            Part(
+                number,
+                out / SHARDS / f"{number:05}.safetensors",
+                stretches,
+                footage.folder,
+                options,
+                sum_of(facts),
+                device,
+            )
+            for number, stretches in enumerate(plan.parts)
+        ]
+        missing = [part for part in parts if not part.path.exists()]
+        whole = sum(map(_seconds, parts))
+        done = whole - sum(map(_seconds, missing))
+        on_seconds = progress("footage (s)")
+        on_seconds(done, whole)
+        if not missing:
+            with contextlib.suppress(BadDataError):  # unfinished, or something is gone
+                return read_prepared(out)
+
+        def counted(part: Part) -> None:
+            nonlocal done
+            done += _seconds(part)
             on_seconds(done, whole)
-            if not missing:
-                with contextlib.suppress(BadDataError):  # unfinished, or something is gone
-                    return read_prepared(out)
 
-            def counted(part: Part) -> None:
-                nonlocal done
-                done += _seconds(part)
-                on_seconds(done, whole)
-
-            prepare_parts(missing, jobs, counted)
-            runs, left_out = _gathered([part.path for part in parts])
-            captions = captions_of(one["caption"] for one in runs) if texts.digests else ()
-            build = functools.partial(texts.build, out)
-            write_features(out / TEXTS, captions, build, progress("captions"))
-            return _finish(plan, out, [part.path for part in parts], runs, left_out)
-    except OSError as error:
-        raise write_error(error, out) from error
+        prepare_parts(missing, jobs, counted)
+        runs, left_out = _gathered([part.path for part in parts])
+        captions = captions_of(one["caption"] for one in runs) if texts.digests else ()
+        build = functools.partial(texts.build, out)
+        write_features(out / TEXTS, captions, build, progress("captions"))
+        return _finish(plan, out, [part.path for part in parts], runs, left_out)
 
 
 def _seconds(part: Part) -> float:
@@ -207,8 +204,6 @@ def _locked(out: Path) -> Iterator[None]:
 
 def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -> None:
     """Write the plan, or agree with the one that is there."""
-    from lingen_models.checkpoints.whole_file import TEMPORARY, write_whole
-
     path = out / PLAN
     if path.exists():
         try:
@@ -237,8 +232,6 @@ def _begin(out: Path, facts: Mapping[str, Any], codec: Codec, overwrite: bool) -
 
 def _gathered(paths: Sequence[Path]) -> tuple[list[dict[str, Any]], list[LeftOut]]:
     """Clips of all files, and what is in none."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-
     runs: list[dict[str, Any]] = []
     left_out: list[LeftOut] = []
     for number, path in enumerate(paths):
@@ -260,8 +253,6 @@ def _finish(
     left_out: Sequence[LeftOut],
 ) -> Index:
     """Write the report and the index."""
-    from lingen_models.checkpoints.whole_file import write_whole
-
     facts = {
         "format": FORMAT,
         "footage": str(plan.footage.folder.resolve()),
@@ -286,8 +277,6 @@ def _finish(
 
 def _seal(path: Path) -> dict[str, Any]:
     """Name, size and hash of a file."""
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 

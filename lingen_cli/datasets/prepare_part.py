@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.datasets.footage_windows import LeftOut, Window, windows_of
 from lingen_cli.datasets.prepare_plan import Options, Stretch, frames_of
+from lingen_models.checkpoints.safetensors import read_metadata, save_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,16 +53,9 @@ class Run:
     count: int
 
 
-def tensor_name(target: int, size: tuple[int, int], kept: int) -> str:
-    """Name of the tensor with the clips of a target of one size and length."""
-    return f"{target}/{size[0]}x{size[1]}/{kept}"
-
-
 def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
     """Decode, cut and encode a part, and write its file, whole or not at all. `begins` is told the
     name of each file before it is opened. Raises OSError."""
-    from lingen_models.checkpoints.safetensors import save_tensors
-
     folder = part.path.parent.parent
     encoder = _Encoder(load_autoencoder_of(folder, part.device))
     left_out = list(part.skipped)
@@ -87,7 +81,6 @@ def prepare_part(part: Part, begins: Callable[[str], None]) -> None:
 def load_autoencoder_of(folder: Path, device: str) -> VideoAutoencoder:
     """Load the autoencoder that a prepared folder names. Raises as `read_part`."""
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
-    from lingen_models.checkpoints.safetensors import read_metadata
     from lingen_plugins.parts import KIND, read_part
     from lingen_plugins.registry import collect
     from lingen_training.trainer import load_autoencoder
@@ -124,7 +117,8 @@ class _Encoder:
         """Take the next window of a file."""
         from lingen_training.datasets.clip_cache import clips_at_once
 
-        name = tensor_name(window.target, window.size, window.kept)
+        width, height = window.size
+        name = f"{window.target}/{width}x{height}/{window.kept}"  # read by `prepared_folder`
         row = self._rows.get(name, 0)
         self._rows[name] = row + 1
         last = self._last.get(name)

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from lingen_cli.datasets.footage import Clip, Footage
-from lingen_cli.datasets.video_folder import FPS
+from lingen_cli.datasets.footage import FPS, Clip, Footage
 from lingen_cli.errors import InvalidOptionError
 
 if TYPE_CHECKING:
@@ -51,11 +50,8 @@ class Target:
         seen = math.log(width / height)
         return min(self.sizes, key=lambda one: abs(math.log(one[0] / one[1]) - seen))
 
-    def length_of(self, frames: int | None, time_stride: int) -> Length:
-        """The longest that so many frames fill, else the shortest; None are those of an image.
-
-        This is the rule of `VideoFolder.divided`.
-        """
+    def length_of(self, frames: float | None, time_stride: int) -> Length:
+        """The longest that so many frames fill, else the shortest; None are those of an image."""
         if frames is None:
             return Length(1, 1) if self.buckets else self.lengths[0]
         filled = [one for one in self.lengths if frames_of(one.trained + 1, time_stride) <= frames]

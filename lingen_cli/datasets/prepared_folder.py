@@ -10,7 +10,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,7 @@ from lingen_cli.datasets.prepare_plan import FORMAT, Length, Size, Target
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import unsealed
+from lingen_models.checkpoints.safetensors import read_metadata, sha256_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,8 +144,6 @@ def read_prepared(folder: Path) -> Index:
 
 def damaged(index: Index) -> Iterator[Shard]:
     """Read all files, and yield those that are not what they were."""
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     for shard in (*index.shards, *index.texts):
         if sha256_file(shard.path) != shard.sha256:
             yield shard
@@ -298,12 +297,18 @@ class PreparedFolder:
         """Read (B, C, latent_frames, h, w) in bf16. Raises BadDataError (65) for damaged files."""
         import torch
 
-        found: list[Tensor | None] = [None] * len(scenes)
-        order = sorted(range(len(scenes)), key=lambda at: scenes[at].clips.shard)
-        for shard, rows in _grouped(order, scenes):
-            for at, row in self._rows(shard, [(at, scenes[at]) for at in rows]):
-                found[at] = row[:, :latent_frames]
-        return torch.stack([one for one in found if one is not None])
+        def shard_of(at: int) -> int:
+            return scenes[at].clips.shard
+
+        found: dict[int, Tensor] = {}
+        for shard, places in groupby(sorted(range(len(scenes)), key=shard_of), key=shard_of):
+            with self._opened(self.index.shards[shard].path) as file:
+                for at in places:
+                    run = scenes[at].clips.run
+                    row = run.row + scenes[at].number
+                    clip = file.get_slice(run.tensor)[row : row + 1][0]
+                    found[at] = clip[:, :latent_frames]
+        return torch.stack([found[at] for at in range(len(scenes))])
 
     def text_features(self, encoder: int, caption: str) -> Tensor | None:
         """Read the features (L, D) of a caption by one of the text encoders; None where it is none
@@ -341,29 +346,9 @@ class PreparedFolder:
                 f"damaged: {printable(path)}: {error}; look with: lingen data check {shown}"
             ) from error
 
-    def _rows(self, shard: int, wanted: list[tuple[int, Scene]]) -> Iterator[tuple[int, Tensor]]:
-        with self._opened(self.index.shards[shard].path) as file:
-            for at, scene in wanted:
-                row = scene.clips.run.row + scene.number
-                yield at, file.get_slice(scene.clips.run.tensor)[row : row + 1][0]
-
 
 @functools.lru_cache(maxsize=4096)
 def _lengths(path: Path) -> list[list[int]]:
     """Numbers of features of the captions of a file, by text encoder."""
-    from lingen_models.checkpoints.safetensors import read_metadata
-
     lengths: list[list[int]] = read_metadata(path)["lengths"]
     return lengths
-
-
-def _grouped(order: Sequence[int], scenes: Sequence[Scene]) -> Iterator[tuple[int, list[int]]]:
-    """Yield the numbers in `order` by the files that their scenes are in."""
-    rows: list[int] = []
-    for at in order:
-        if rows and scenes[rows[0]].clips.shard != scenes[at].clips.shard:
-            yield scenes[rows[0]].clips.shard, rows
-            rows = []
-        rows.append(at)
-    if rows:
-        yield scenes[rows[0]].clips.shard, rows

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lingen_cli.datasets.footage import Clip, Footage
+from lingen_cli.datasets.footage import FPS, Clip, Footage
+from lingen_cli.datasets.prepare_plan import Length, Target
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.printable import printable
+from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_cli.media.images.orientation import Image
-    from lingen_models.sampling.layout import Layout
 
+TIME_STRIDE = 8
+"""Frames of a latent frame but the first."""
 _MEASURED = 64
 """Pixels to a side at which objects are measured."""
-FPS = 16
-"""Frames per second of everything that is trained on."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,17 @@ class VideoFolder:
     def divided(
         self, sizes: Sequence[tuple[int, int]], lengths: Sequence[int]
     ) -> dict[tuple[tuple[int, int], int], VideoFolder]:
-        """Parts of the folder by width and height, and latent frames.
-
-        A clip is in the part whose proportions are the nearest, with the longest clips that it
-        fills; one that fills none is among the shortest, and images among those of one frame.
-        """
+        """Parts of the folder by width and height, and latent frames, by the rules of `Target`:
+        what is cached of a video is a latent frame longer than what is trained on."""
+        kept = tuple(Length(one, one + 1) for one in sorted(lengths))
+        target = Target(tuple(sizes), kept, buckets=True)
         clips: dict[tuple[tuple[int, int], int], list[Clip]] = {
             (size, length): [] for size in sizes for length in (1, *sorted(lengths))
         }
         for clip in self.footage.clips:
-            seen = math.log(clip.width / clip.height)
-            size = min(sizes, key=lambda one: abs(math.log(one[0] / one[1]) - seen))
-            length = 1
-            if clip.seconds is not None:
-                # What is cached of a video is a latent frame longer than what is trained on.
-                filled = [one for one in lengths if (1 + 8 * one) / FPS <= clip.seconds]
-                length = max(filled, default=min(lengths))
-            clips[size, length].append(clip)
+            frames = None if clip.seconds is None else clip.seconds * FPS
+            length = target.length_of(frames, TIME_STRIDE).trained
+            clips[target.size_of(clip.width, clip.height), length].append(clip)
         return {
             key: VideoFolder(replace(self.footage, clips=tuple(some)))
             for key, some in clips.items()
@@ -124,7 +118,6 @@ def _measured(scene: Excerpt, frames: int) -> Layout | None:
     import numpy as np
     import torch
 
-    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground.oracle.lone_object import lone_object
 
     images = np.stack(_frames(scene, frames, (_MEASURED, _MEASURED)))

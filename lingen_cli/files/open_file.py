@@ -27,14 +27,12 @@ def open_file(path: InputFile) -> Iterator[BinaryIO]:
         return
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # the last: a NUL in it
         raise MissingInputError(f"no such file: {shown}") from error
     except PermissionError as error:
         raise PermissionDeniedError(f"permission denied: {shown}") from error
     except OSError as error:
         raise MissingInputError(f"cannot open ({error.strerror}): {shown}") from error
-    except ValueError as error:  # a NUL in the name
-        raise MissingInputError(f"no such file: {shown}") from error
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         os.close(descriptor)

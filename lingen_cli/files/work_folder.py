@@ -13,8 +13,8 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from filelock import FileLock, Timeout
@@ -31,7 +31,7 @@ from lingen_cli.files.names import LONGEST_NAME
 from lingen_cli.files.numbered import holds_only
 from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_error, write_errors
 from lingen_models.checkpoints.whole_file import sync, sync_folder
 
 _LOCK = "lock"
@@ -103,25 +103,20 @@ class WorkFolder:
 
     def drop_journal(self) -> None:
         """Forget what a run before has left. Raises WriteFailedError (74)."""
-        try:
+        with write_errors(self.target):
             if self.journal.is_dir():
                 aside = self._new_name("")
                 self.journal.rename(aside)  # in one step it is no journal any more
                 shutil.rmtree(aside)
-        except OSError as error:
-            raise write_error(error, self.target) from error
 
     def set_journal_aside(self) -> Path:
         """Rename a journal that is of no use; it stays until there is a video. Raises
         WriteFailedError (74)."""
-        number = 1
-        while (aside := self.path / f"{_SET_ASIDE}{number}").exists():
-            number += 1
-        try:
+        places = (self.path / f"{_SET_ASIDE}{number}" for number in count(1))
+        aside = next(place for place in places if not place.exists())
+        with write_errors(self.target):
             self.journal.rename(aside)
             sync_folder(self.path)
-        except OSError as error:
-            raise write_error(error, self.target) from error
         return aside
 
     def reserve(self, size: int) -> None:
@@ -133,47 +128,33 @@ class WorkFolder:
         self._room.close()
 
     def __enter__(self) -> Self:
-        try:
+        with write_errors(self.target):
             self._open()
-        except OSError as error:
-            raise write_error(error, self.target) from error
-        try:
-            self._put_back()
-            check_target(self.target, self.overwrite, self.pattern)
-            self._empty()
-        except OSError as error:
-            self._remove()
-            raise write_error(error, self.target) from error
-        except BaseException:
-            self._remove()
-            raise
+            try:
+                self._put_back()
+                check_target(self.target, self.overwrite, self.pattern)
+                self._empty()
+            except BaseException:
+                self._remove()
+                raise
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._remove()
 
     def temporary(self, suffix: str = "") -> Path:
         """A new, empty file inside the folder. Raises WriteFailedError (74)."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-        try:
+        with write_errors(self.target):
             path = self._new_name(suffix)
             os.close(os.open(path, flags, 0o666))
-        except OSError as error:
-            raise write_error(error, self.target) from error
         return path
 
     def temporary_folder(self) -> Path:
         """A new, empty folder inside the folder. Raises WriteFailedError (74)."""
-        try:
+        with write_errors(self.target):
             path = self._new_name("")
             path.mkdir()
-        except OSError as error:
-            raise write_error(error, self.target) from error
         return path
 
     def _new_name(self, suffix: str) -> Path:
@@ -320,19 +301,18 @@ def publish(temporary: Path, target: Path, overwrite: bool = False) -> None:
     (73). With it the target is replaced at once (a symbolic link itself, not what it points to).
     Raises WriteFailedError (74) and PermissionDeniedError (77) too.
     """
-    try:
+    with write_errors(target):
         if not stat.S_ISREG(temporary.lstat().st_mode):
             raise WriteFailedError(f"something else was put in the place of {printable(target)}")
         sync(temporary, getattr(os, "O_NOFOLLOW", 0))
-        if overwrite:
-            os.replace(temporary, target)
-        else:
-            _link(temporary, target)
+        try:
+            if overwrite:
+                os.replace(temporary, target)
+            else:
+                _link(temporary, target)
+        except FileExistsError as error:
+            raise _exists(target) from error
         sync_folder(target.parent)
-    except FileExistsError as error:
-        raise _exists(target) from error
-    except OSError as error:
-        raise write_error(error, target) from error
 
 
 @contextlib.contextmanager

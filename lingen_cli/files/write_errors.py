@@ -1,6 +1,8 @@
 """Names failed file operations in the words of the messages (reliability.md C3, C6)."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lingen_cli.errors import (
@@ -39,3 +41,12 @@ def write_error(error: OSError, path: Path) -> LingenError:
     if code == errno.ENAMETOOLONG:
         return WriteFailedError(f"file name too long, choose a shorter one: {shown}")
     return WriteFailedError(f"cannot write ({error.strerror or error}): {shown}")
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Inside, an OSError becomes what `write_error` makes of it."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path) from error

@@ -7,7 +7,7 @@ longer video gives the same bytes as the steps that made it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,14 +43,6 @@ class EncodedVideo:
     beside: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Beside:
-    """Tracks that are taken over, and sound that was made."""
-
-    tracks: Tracks | None
-    sound: EncodedSound | None
-
-
 def encode_video(
     job: Job,
     pipe: VideoPipeline,
@@ -67,15 +59,16 @@ def encode_video(
     from lingen_cli.media.probe import end_is_whole
 
     progress.phase("decode and write", job.timeline.frames - job.timeline.kept)
-    beside = _Beside(tracks, encoded_sound(job, pipe, latents))
-    if beside.sound is not None:
-        recipe = recipe.model_copy(update={"sound_packets": beside.sound.sha256})
-    segments = _write(job, pipe, latents, work, journal, progress)
+    sound = encoded_sound(job, pipe, latents)
+    if sound is not None:
+        recipe = recipe.model_copy(update={"sound_packets": sound.sha256})
+    parts = _Parts(job, work, recipe, tracks, sound, progress)
+    segments = _write(parts, pipe, latents, journal)
     new = tuple(one.hashed for one in segments)
     files, ends = [one.path for one in segments], [one.hashed.end for one in segments]
     old = job.timeline.kept_from
     if old is None:
-        return _joined(job, files, ends, _with_hashes(recipe, new), work, beside, progress)
+        return parts.joined(files, ends, new)
     ends = [job.timeline.kept, *ends]
     if not job.timeline.must_encode:
         try:
@@ -83,52 +76,94 @@ def encode_video(
                 old, float((job.timeline.kept - 1) / job.timeline.rate)
             ):
                 raise CannotJoinError("its last packets are damaged")
-            known = _with_hashes(recipe, (*job.timeline.kept_hashes, *new))
-            return _joined(job, [old, *files], ends, known, work, beside, progress)
+            return parts.joined([old, *files], ends, (*job.timeline.kept_hashes, *new))
         except CannotJoinError as error:
             progress.warn(f"the old frames are encoded again, not copied: {error}")
-    again = _encode_old(job, old, work, progress)
-    return _joined(job, [again, *files], ends, _with_hashes(recipe, new), work, beside, progress)
+    return parts.joined([parts.old(old), *files], ends, new)
 
 
-def _with_hashes(recipe: Recipe, hashes: tuple[FrameHash, ...]) -> Recipe:
-    return recipe.model_copy(update={"frame_hashes": hashes})
+@dataclass(frozen=True)
+class _Parts:
+    """The parts of a video, and what goes into it beside them: tracks that are taken over, and
+    sound that was made."""
+
+    job: Job
+    work: WorkFolder
+    recipe: Recipe
+    tracks: Tracks | None
+    sound: EncodedSound | None
+    progress: Progress
+
+    def old(self, video: Path) -> Path:
+        """The frames of `video` that are kept, decoded and encoded with this job's settings."""
+        from lingen_cli.media.images.resize import Fit
+        from lingen_cli.media.probe import seen_size
+        from lingen_cli.media.reader import frames_at
+        from lingen_cli.media.writer import VideoWriter
+
+        path, timeline = self.work.temporary(".mp4"), self.job.timeline
+        fit = Fit(name="crop", seen=seen_size(video), size=timeline.size)
+        times = (float((2 * number + 1) / (2 * timeline.rate)) for number in range(timeline.kept))
+        self.progress.phase("encode the old part", timeline.kept)
+        with VideoWriter(path, target=self.work.target, **_settings(self.job)) as writer:
+            for image in frames_at(video, times, fit=fit):
+                writer.write(image[None])
+                self.progress.advance(writer.frames)
+        return path
+
+    def joined(
+        self, files: Sequence[Path], ends: Sequence[int], hashes: tuple[FrameHash, ...]
+    ) -> EncodedVideo:
+        """One file of all parts, with what is beside them. Raises CannotJoinError."""
+        from lingen_cli.media.concat import join
+        from lingen_cli.media.tracks.inspect import TracksError
+
+        job, tracks, path = self.job, self.tracks, self.work.temporary(".mp4")
+        recipe = self.recipe.model_copy(update={"frame_hashes": hashes})
+        tags = {} if tracks is None else dict(tracks.tags)
+        common: dict[str, Any] = {
+            "ends": ends,
+            "fps": job.timeline.rate,
+            "metadata": tags_of(recipe) | tags if job.output.metadata else {},
+            "chapters": job.timeline.chapters_after(
+                () if tracks is None else tracks.chapters, job.output.beside
+            ),
+            "target": self.work.target,
+            "sound": self.sound,
+        }
+        try:
+            join(files, path, tracks=tracks, **common)
+        except TracksError as error:
+            assert tracks is not None
+            self.progress.warn(f"sound and subtitles are left out: {error}")
+            tracks = replace(tracks, kept=())
+            join(files, path, tracks=tracks, **common)
+        kinds = () if tracks is None else tuple(tracks.kinds)
+        return EncodedVideo(path, recipe, kinds if self.sound is None else ("audio", *kinds))
 
 
-def _joined(
-    job: Job,
-    files: Sequence[Path],
-    ends: Sequence[int],
-    recipe: Recipe,
-    work: WorkFolder,
-    beside: _Beside,
-    progress: Progress,
-) -> EncodedVideo:
-    """One file of all parts, with what is beside them. Raises CannotJoinError."""
-    from lingen_cli.media.concat import join
-    from lingen_cli.media.tracks.inspect import TracksError
-
-    path, tracks = work.temporary(".mp4"), beside.tracks
-    tags = {} if tracks is None else dict(tracks.tags)
-    common: dict[str, Any] = {
-        "ends": ends,
-        "fps": job.timeline.rate,
-        "metadata": tags_of(recipe) | tags if job.output.metadata else {},
-        "chapters": job.timeline.chapters_after(
-            () if tracks is None else tracks.chapters, job.output.beside
-        ),
-        "target": work.target,
-        "sound": beside.sound,
-    }
-    try:
-        join(files, path, tracks=tracks, **common)
-    except TracksError as error:
-        assert tracks is not None
-        progress.warn(f"sound and subtitles are left out: {error}")
-        tracks = tracks.without_tracks()
-        join(files, path, tracks=tracks, **common)
-    kinds = () if tracks is None else tuple(tracks.kinds)
-    return EncodedVideo(path, recipe, kinds if beside.sound is None else ("audio", *kinds))
+def _write(parts: _Parts, pipe: VideoPipeline, latents: Latents, journal: Journal) -> list[Segment]:
+    """Encode the new frames, piece by piece; those that a run before has encoded are taken
+    over."""
+    job, timeline = parts.job, parts.job.timeline
+    bounds = in_pieces([timeline.kept, *(end for end in timeline.bounds if end > timeline.kept)])
+    kept, found = Segments(journal, digest_of(latents.values)), []
+    for begin, end in pairwise(bounds):
+        if (segment := kept.find(begin, end)) is None:
+            break
+        found.append(segment)
+    written = bounds[len(found)]
+    if written == timeline.frames:
+        return found
+    frames = Stream(model_frames(job, pipe, latents, written, timeline.frames))
+    for begin, end in pairwise(bounds[len(found) :]):
+        path = parts.work.temporary(".mp4")
+        with writer_for(job, path, parts.work.target) as writer:
+            for batch in frames.take(end - begin):
+                writer.write(timeline.fit_of_video.back(batch))
+                parts.progress.advance(begin - timeline.kept + writer.frames)
+        found.append(kept.keep(path, begin, end))
+    return found
 
 
 def made_sound(job: Job, pipe: VideoPipeline, latents: Latents) -> tuple[Tensor, int] | None:
@@ -155,51 +190,21 @@ def tags_of(recipe: Recipe) -> dict[str, str]:
     return recipe_tags(facts, title=recipe.prompt)
 
 
-def _write(
-    job: Job,
-    pipe: VideoPipeline,
-    latents: Latents,
-    work: WorkFolder,
-    journal: Journal,
-    progress: Progress,
-) -> list[Segment]:
-    """Encode the new frames, piece by piece; those that a run before has encoded are taken over."""
-    bounds = in_pieces(
-        [job.timeline.kept, *(end for end in job.timeline.bounds if end > job.timeline.kept)]
-    )
-    kept, found = Segments(journal, digest_of(latents.values)), []
-    for begin, end in pairwise(bounds):
-        if (segment := kept.find(begin, end)) is None:
-            break
-        found.append(segment)
-    written = bounds[len(found)]
-    if written == job.timeline.frames:
-        return found
-    frames = Stream(_model_frames(job, pipe, latents, written))
-    for begin, end in pairwise(bounds[len(found) :]):
-        path = work.temporary(".mp4")
-        with writer_for(job, path, work.target) as writer:
-            for batch in frames.take(end - begin):
-                writer.write(job.timeline.fit_of_video.back(batch))
-                progress.advance(begin - job.timeline.kept + writer.frames)
-        found.append(kept.keep(path, begin, end))
-    return found
-
-
 def decoded_frames(
     job: Job, pipe: VideoPipeline, latents: Latents, first: int
 ) -> Iterator[np.ndarray[Any, Any]]:
     """Yield the frames of a video from number `first` on, uint8 (t, H, W, 3), at its own size."""
-    for batch in _model_frames(job, pipe, latents, first):
+    for batch in model_frames(job, pipe, latents, first, job.timeline.frames):
         yield job.timeline.fit_of_video.back(batch)
 
 
-def _model_frames(
-    job: Job, pipe: VideoPipeline, latents: Latents, first: int
+def model_frames(
+    job: Job, pipe: VideoPipeline, latents: Latents, first: int, end: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """The same at the size of the model."""
-    source = [job.grid.source(number) for number in range(first, job.timeline.frames)]
-    return picked(decoded(pipe, latents, source[0], source[-1]), _rebased(source))
+    """The same at the size of the model, up to before number `end`."""
+    source = [job.grid.source(number) for number in range(first, end)]
+    images = decoded(pipe, latents, source[0], source[-1])
+    return picked(images, [number - source[0] for number in source])
 
 
 def decoded(
@@ -215,10 +220,6 @@ def decoded(
         skip = max(0, skip - len(chunk))
         if len(part):
             yield part.numpy()
-
-
-def _rebased(source: list[int]) -> list[int]:
-    return [number - source[0] for number in source]
 
 
 class Stream:
@@ -270,23 +271,3 @@ def _settings(job: Job) -> dict[str, Any]:
         "preset": job.output.encoder_preset,
         "colors": colors,
     }
-
-
-def _encode_old(job: Job, old: Path, work: WorkFolder, progress: Progress) -> Path:
-    """The frames of `old` that are kept, decoded and encoded with this job's settings."""
-    from lingen_cli.media.images.resize import Fit
-    from lingen_cli.media.probe import seen_size
-    from lingen_cli.media.reader import frames_at
-    from lingen_cli.media.writer import VideoWriter
-
-    path = work.temporary(".mp4")
-    fit = Fit(name="crop", seen=seen_size(old), size=job.timeline.size)
-    times = (
-        float((2 * number + 1) / (2 * job.timeline.rate)) for number in range(job.timeline.kept)
-    )
-    progress.phase("encode the old part", job.timeline.kept)
-    with VideoWriter(path, target=work.target, **_settings(job)) as writer:
-        for image in frames_at(old, times, fit=fit):
-            writer.write(image[None])
-            progress.advance(writer.frames)
-    return path

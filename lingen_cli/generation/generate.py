@@ -17,12 +17,15 @@ from lingen_cli.errors import OutputExistsError, WriteFailedError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.printable import printable
 from lingen_cli.files.work_folder import WorkFolder, check_target
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_errors
 from lingen_cli.generation import latent_cache
 from lingen_cli.generation.begun import Begun
 from lingen_cli.generation.journal import Journal, seconds_between
 from lingen_cli.generation.low_memory import with_less_if_needed
 from lingen_cli.generation.output import FinishedBefore, held, is_made, subtitles_path, tidy
+from lingen_cli.generation.sample import Latents, check_history, latents_of
+from lingen_cli.inputs.output_path import SUFFIX
+from lingen_cli.inputs.story import subtitles
 from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.read_recipe import check_inputs
@@ -35,7 +38,6 @@ from lingen_plugins.contracts import ModelVariant
 
 if TYPE_CHECKING:
     from lingen_cli.generation.encode import EncodedVideo
-    from lingen_cli.generation.sample import Latents
     from lingen_cli.media.tracks.inspect import Tracks
     from lingen_cli.requests.recipe import Recipe
     from lingen_models.pipelines.protocol import VideoPipeline
@@ -99,8 +101,6 @@ def generate(job: Job, progress: Progress, load: Load | None = None) -> Result:
 
 
 def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
-    from lingen_cli.generation.sample import check_history, latents_of
-
     check_history(job)
     work.reserve(2 * job.expected_bytes + job.image_bytes)  # its pieces, and what they make
     _beside(job, work)
@@ -110,7 +110,7 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
 
     def sampled_and_encoded() -> tuple[Latents, EncodedVideo]:
         begun = Begun.of(job, work.target, recipe_of(job, pipe, None))
-        with journal_of(begun, work, progress, decode_only=job.runtime.decode_only) as journal:
+        with Journal(work, begun, progress, decode_only=job.runtime.decode_only) as journal:
             latents = latents_of(job, pipe, journal, progress)
             return latents, encoded(job, work, pipe, latents, journal, tracks, progress)
 
@@ -118,15 +118,6 @@ def _make(job: Job, work: WorkFolder, progress: Progress, load: Load) -> Result:
         latents, made = with_less_if_needed(pipe, progress, sampled_and_encoded)
     publish_video(job, work, latents, made, progress)
     return Result(work.target, job.timeline.frames, job.timeline.seconds)
-
-
-def journal_of(
-    begun: Begun, work: WorkFolder, progress: Progress, *, decode_only: bool = False
-) -> Journal:
-    """The journal of a run, in its work folder."""
-    return Journal(
-        work.journal, begun, progress, set_aside=work.set_journal_aside, decode_only=decode_only
-    )
 
 
 def encoded(
@@ -184,16 +175,12 @@ def _beside(job: Job, work: WorkFolder) -> list[tuple[Path, Path]]:
         return []
     check_target(path, job.output.destination.overwrite)
     temporary = work.temporary(path.suffix)
-    try:
+    with write_errors(path):
         temporary.write_bytes(words)
-    except OSError as error:
-        raise write_error(error, path) from error
     return [(temporary, path)]
 
 
 def _words(job: Job) -> bytes:
-    from lingen_cli.inputs.story import subtitles
-
     return subtitles(job.timeline.parts).encode()
 
 
@@ -218,7 +205,6 @@ def _complete(job: Job, video: Path, progress: Progress) -> None:
 def _in_its_format(job: Job, work: WorkFolder, made: EncodedVideo, progress: Progress) -> Path:
     """The file that the name of the output asks for, made of the mp4."""
     from lingen_cli.generation.encode import tags_of
-    from lingen_cli.inputs.output_path import SUFFIX
     from lingen_cli.media.metadata import tags_in
 
     suffix = work.target.suffix.lower()
@@ -332,7 +318,10 @@ def _warn_of_words(job: Job, pipe: VideoPipeline, progress: Progress) -> None:
     unknown = list(dict.fromkeys(word for words in lists for word in words))
     if not unknown:
         return
-    names = ", ".join(_with_hint(word, pipe.similar_word(word)) for word in unknown)
+    near = {word: pipe.similar_word(word) for word in unknown}
+    names = ", ".join(
+        f"{word!r} (did you mean {one!r}?)" if one else repr(word) for word, one in near.items()
+    )
     name = job.model.variant.name
     left = set(split_words(" ".join(prompts))) - set(unknown) - _FUNCTION_WORDS
     text = "ignores words that it does not know"
@@ -356,10 +345,6 @@ def _warn_of_size(job: Job, progress: Progress) -> None:
             f"{model.name} was trained at {model.size}x{model.size}: at "
             f"{job.timeline.width}x{job.timeline.height} it draws worse"
         )
-
-
-def _with_hint(word: str, similar: str | None) -> str:
-    return repr(word) if similar is None else f"{word!r} (did you mean {similar!r}?)"
 
 
 def _verify(job: Job, made: EncodedVideo) -> None:

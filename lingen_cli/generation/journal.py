@@ -18,13 +18,13 @@ import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from lingen_cli.errors import BadDataError, InvalidOptionError
 from lingen_cli.exit_codes import Terminated
 from lingen_cli.files.own_folder import check_own
 from lingen_cli.files.printable import printable
+from lingen_cli.files.work_folder import WorkFolder
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.generation.begun import JOB, Begun, read_begun
 from lingen_cli.generation.latent_cache import digest_of
@@ -83,18 +83,11 @@ class Journal:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        begun: Begun,
-        progress: Progress,
-        *,
-        set_aside: Callable[[], Path],
-        decode_only: bool = False,
+        self, work: WorkFolder, begun: Begun, progress: Progress, *, decode_only: bool = False
     ) -> None:
-        """`set_aside` renames what lies in `folder` and returns its new place."""
         self._decode_only = decode_only
-        self.folder, self._begun, self._progress = folder, begun, progress
-        self._set_aside = set_aside
+        self.folder, self._begun, self._progress = work.journal, begun, progress
+        self._set_aside = work.set_journal_aside
         self._calls = 0
         self._waiting: dict[str, Tensor] = {}
         self._present: _Present | None = None
@@ -106,15 +99,10 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         sampled = self._present is not None or bool(self._waiting)
-        stopped = sampled and isinstance(exc, KeyboardInterrupt | Terminated)
-        if exc is not None and (stopped or self.folder.is_dir() or self._due()):
+        stopped = sampled and isinstance(error, KeyboardInterrupt | Terminated)
+        if error is not None and (stopped or self.folder.is_dir() or self._due()):
             with contextlib.suppress(Exception):  # the error that is on its way says more
                 self._write()
 
@@ -305,3 +293,18 @@ class Journal:
                 self._progress.warn(
                     f"{name} is {value}, before the stop it was {then.versions.get(name)}"
                 )
+
+
+class NoJournal:
+    """Stands in for a journal, and keeps nothing."""
+
+    def begin(self, history: Tensor | None) -> None:
+        """Nothing was kept before."""
+
+    def loop(self, sampler: Sampler) -> SamplingLoop:
+        """The loop of `sampler` as it is."""
+        return sampler.build()
+
+    def flush(self) -> bool:
+        """Nothing is kept."""
+        return False

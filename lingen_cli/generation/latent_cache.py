@@ -19,6 +19,12 @@ from typing import TYPE_CHECKING
 
 from lingen_cli.files.user_folders import user_folder
 from lingen_cli.inputs.settings import CacheLimit
+from lingen_models.checkpoints.safetensors import (
+    CheckpointError,
+    load_tensors,
+    read_metadata,
+    save_tensors,
+)
 from lingen_models.checkpoints.whole_file import TEMPORARY
 
 if TYPE_CHECKING:
@@ -73,8 +79,6 @@ def store(
 
     Raises OSError when they cannot be written. With a limit of 0 nothing is kept.
     """
-    from lingen_models.checkpoints.safetensors import save_tensors
-
     kept = latents.float()
     stores = limit.store > 0
     if limit.store < limit.prune:  # there, to make room is not allowed
@@ -89,8 +93,6 @@ def store(
 
 def load(digest: str) -> Tensor | None:
     """The latents, or None when they are not here or not whole."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, load_tensors
-
     folder = cache_folder()
     if folder is None:
         return None
@@ -110,8 +112,6 @@ def load(digest: str) -> Tensor | None:
 
 def entries() -> list[Entry]:
     """Everything in the cache, what was used last first."""
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-
     found: list[Entry] = []
     folder = cache_folder()
     if folder is None:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lingen_cli.requests.edits import Added, Dropped, Retaken
 from lingen_cli.requests.job import Job
+from lingen_models.pipelines.protocol import VideoPipeline
+from lingen_models.sampling.layout import Layout
 
-if TYPE_CHECKING:
-    from lingen_models.pipelines.protocol import VideoPipeline
-    from lingen_models.sampling.layout import Layout
-
-Plan = Callable[[int], "Layout | None"]
+Plan = Callable[[int], Layout | None]
 """From a number of latent frames to the layout of a video of that length."""
 
 

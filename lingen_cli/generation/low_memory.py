@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from lingen_cli.exit_codes import is_out_of_memory
-
-if TYPE_CHECKING:
-    from lingen_cli.terminal.progress import Progress
-    from lingen_models.pipelines.protocol import VideoPipeline
+from lingen_cli.terminal.progress import Progress
+from lingen_models.pipelines.protocol import VideoPipeline
 
 Made = TypeVar("Made")
 

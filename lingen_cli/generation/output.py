@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lingen_cli.errors import (
     BadDataError,
@@ -26,11 +25,10 @@ from lingen_cli.generation.begun import (
     taken_over,
 )
 from lingen_cli.inputs.output_path import SUFFIX
+from lingen_cli.media.frame_hashes import is_whole
 from lingen_cli.requests.job import Job
+from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_cli.requests.write_recipe import settings_in
-
-if TYPE_CHECKING:
-    from lingen_cli.requests.recipe import Recipe
 
 
 def is_made(job: Job) -> bool:
@@ -40,8 +38,6 @@ def is_made(job: Job) -> bool:
     Raises OutputExistsError (73) where it was that video, and is damaged or was edited.
     """
     from lingen_cli.media.formats.numbered_images import are_whole
-    from lingen_cli.media.frame_hashes import is_whole
-    from lingen_cli.requests.recipe import recipe_from_video
 
     path, pattern = job.output.destination.path, job.output.destination.pattern
     if path is None or job.output.destination.overwrite or not os.path.exists(path):
@@ -94,24 +90,22 @@ def held(job: Job, warn: Callable[[str], None]) -> Iterator[tuple[WorkFolder, Jo
     `warn` is told. Raises FinishedBefore too.
     """
     destination = job.output.destination
-    if destination.path is not None and job.in_place:
+    if destination.path is not None:
         with _work_folder(job, overwrite=destination.overwrite) as work:
-            if (made := published(work, job)) is not None:
+            if job.in_place and (made := published(work, job)) is not None:
                 raise FinishedBefore(
                     job.timeline.frames if same_work(made, job) else job.timeline.frames_before
                 )
-            work.remembers = True
-            yield work, _settled(work, job, warn) or _anew(work, job)
-        return
-    if destination.path is not None:
-        with _work_folder(job, overwrite=destination.overwrite) as work:
+            work.remembers = job.in_place
             settled = _settled(work, job, warn)
-            if settled is None and not destination.overwrite:
+            if settled is None and not (job.in_place or destination.overwrite):
                 raise OutputExistsError(
                     f"a run with other settings was stopped there: lingen resume {work.target} "
                     "goes on with it, --overwrite drops it"
                 )
-            yield work, settled or _anew(work, job)
+            if settled is None:
+                work.drop_journal()
+            yield work, settled or job
         return
     if not destination.folder.is_dir():
         raise MissingInputError(f"no such folder: {destination.folder}")
@@ -141,8 +135,6 @@ class FinishedBefore(Exception):
 def published(work: WorkFolder, job: Job) -> Recipe | None:
     """Return the recipe of the output where the journal is of the same edit of this file, and the
     file what came of it; else None."""
-    from lingen_cli.requests.recipe import recipe_from_video
-
     try:
         begun, made = read_begun(work.journal), recipe_from_video(work.target)
     except LingenError:
@@ -164,11 +156,6 @@ def mark_reported(job: Job) -> None:
     """
     if job.in_place:
         tidy(job)
-
-
-def _anew(work: WorkFolder, job: Job) -> Job:
-    work.drop_journal()
-    return job
 
 
 def _settled(work: WorkFolder, job: Job, warn: Callable[[str], None]) -> Job | None:

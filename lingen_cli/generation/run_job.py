@@ -7,9 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rich.filesize import decimal
+
 from lingen_cli.errors import InvalidOptionError
 from lingen_cli.files.printable import printable
 from lingen_cli.inputs.request import Report, Request
+from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal import console, signals
 from lingen_cli.terminal.events import Events
@@ -27,7 +30,6 @@ def make(request: Request, report: Report) -> None:
 
     An error in a setting or later is in the events too; it is then raised.
     """
-    from lingen_cli.requests.context import Context
     from lingen_cli.requests.resolve import resolve
 
     run_job(lambda progress: resolve(request, Context.open(progress)), report)
@@ -66,8 +68,6 @@ def run_job(prepare: Prepare, report: Report) -> None:
 
 def _tell_end(result: Result, took: float, progress: Progress) -> None:
     """Say how long it took, how large the video is, and how to look at it."""
-    from rich.filesize import decimal
-
     files = result.path.iterdir() if result.path.is_dir() else [result.path]
     size = decimal(sum(path.stat().st_size for path in files))
     name = shlex.quote(printable(result.path))

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lingen_cli.errors import BadDataError, NotAvailableError
 from lingen_cli.generation import latent_cache
+from lingen_cli.generation.journal import Journal, NoJournal
 from lingen_cli.generation.layouts import layouts_of
 from lingen_cli.requests.edits import Added, Dropped, Edit, Retaken, Sampled
 from lingen_cli.requests.job import GivenVideo, Job
@@ -17,6 +18,7 @@ from lingen_cli.requests.read_recipe import check_inputs
 from lingen_cli.requests.recipe import Base
 from lingen_cli.terminal import profiler
 from lingen_cli.terminal.progress import Progress
+from lingen_models.sampling.conditioning import Conditioning
 from lingen_plugins.contracts import HubModel
 
 if TYPE_CHECKING:
@@ -25,9 +27,7 @@ if TYPE_CHECKING:
 
     from lingen_cli.media.images.resize import Fit
     from lingen_models.pipelines.protocol import VideoPipeline
-    from lingen_models.sampling.denoise import Sampler as SamplingLoop
     from lingen_models.sampling.layout import Layout
-    from lingen_plugins.contracts import Sampler
 
 OnStep = Callable[[int, int, "Tensor"], None]
 OnFinal = Callable[["Tensor"], None]
@@ -49,20 +49,10 @@ class Latents:
     whole: bool
 
 
-class Keeps(Protocol):
-    """Journal that latents are sampled with, or what only looks like one."""
-
-    def begin(self, history: Tensor | None) -> None: ...
-
-    def loop(self, sampler: Sampler) -> SamplingLoop: ...
-
-    def flush(self) -> bool: ...
-
-
 def latents_of(
     job: Job,
     pipe: VideoPipeline,
-    journal: Keeps,
+    journal: Journal | NoJournal,
     progress: Progress,
     on_final: OnFinal = lambda latents: None,
 ) -> Latents:
@@ -78,20 +68,18 @@ def latents_of(
         progress.note("reading the end of the video")
         before = _base_end(job, job.timeline.base, pipe, progress)
     check_inputs(job)
-    begin = 0 if before is None else before.begin
-    values = (
-        pipe.empty_latents(job.timeline.height, job.timeline.width)
-        if before is None
-        else before.values
-    )
-    steps = _plan(job, pipe, values.shape[2], begin)
-    journal.begin(None if before is None else values)
-    layouts = [one and one.since(begin) for one in layouts_of(job, pipe)]
-    work = _Work(job, pipe, journal, progress, steps, layouts, on_final)
+    empty = pipe.empty_latents(job.timeline.height, job.timeline.width)
+    known = before or Latents(empty, 0, whole=True)
+    steps = _plan(job, pipe, known.values.shape[2], known.begin)
+    journal.begin(None if before is None else known.values)
+    layouts = [one and one.since(known.begin) for one in layouts_of(job, pipe)]
+    progress.phase("sample", sum(step.steps for step in steps))
+    work = _Work(job, pipe, journal, progress, layouts, on_final)
+    values = known.values
     for step in steps:
         values = work.do(step, values)
     journal.flush()
-    return Latents(values.cpu().float(), begin, before is None or before.whole)
+    return Latents(values.cpu().float(), known.begin, known.whole)
 
 
 @dataclass(frozen=True)
@@ -135,34 +123,21 @@ def _past(part: Sampled) -> int:
     return 0 if part.windows is None else part.windows[1]
 
 
+@dataclass
 class _Work:
     """Makes edit after edit, with one bar over all of them."""
 
-    def __init__(
-        self,
-        job: Job,
-        pipe: VideoPipeline,
-        journal: Keeps,
-        progress: Progress,
-        steps: Sequence[_Step],
-        layouts: Sequence[Layout | None],
-        on_final: OnFinal,
-    ) -> None:
-        self.job, self.pipe, self.journal, self.progress = job, pipe, journal, progress
-        self.on_final = on_final
-        self.done = 0
-        self.layouts = layouts
-        model = job.model.variant
-        self._previews = job.runtime.preview and not (
-            isinstance(model, HubModel) and not model.previews
-        )
-        progress.phase("sample", sum(step.steps for step in steps))
+    job: Job
+    pipe: VideoPipeline
+    journal: Journal | NoJournal
+    progress: Progress
+    layouts: Sequence[Layout | None]
+    on_final: OnFinal
+    done: int = 0
 
     def do(self, step: _Step, values: Tensor) -> Tensor:
         """`values` after one edit."""
         import torch
-
-        from lingen_models.sampling.conditioning import Conditioning
 
         edit, pipe = step.edit, self.pipe
         if isinstance(edit, Dropped):
@@ -244,12 +219,13 @@ class _Work:
         return before[-1].prompt, max(1, round(frames))
 
     def _listener(self) -> OnStep:
-        begin = self.done
+        begin, model = self.done, self.job.model.variant
+        can_preview = not isinstance(model, HubModel) or model.previews
 
         def on_step(done: int, total: int, estimate: Tensor) -> None:
             self.done = begin + done
             profiler.step()
-            if self._previews and self.progress.draws_images:
+            if self.job.runtime.preview and can_preview and self.progress.draws_images:
                 from lingen_cli.terminal.latent_preview import sketch
 
                 first = next(iter(self.pipe.decode(estimate[:, :, :1], 1)))
@@ -287,11 +263,8 @@ def _goes_on_from_pixels(job: Job) -> bool:
 def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:
     """The latents of the video before: from the cache, else of its end, encoded from pixels."""
     assert job.timeline.origin is not None
-    found = (
-        None
-        if job.timeline.origin.latents is None
-        else latent_cache.load(job.timeline.origin.latents)
-    )
+    digest = job.timeline.origin.latents
+    found = None if digest is None else latent_cache.load(digest)
     if (
         found is not None
         and found.shape[3:] == pipe.empty_latents(job.timeline.height, job.timeline.width).shape[3:]

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lingen_cli.errors import InvalidOptionError, WriteFailedError
-from lingen_cli.generation.encode import Stream, decoded, encoded_sound, tags_of, writer_for
+from lingen_cli.generation.encode import Stream, encoded_sound, model_frames, tags_of, writer_for
 from lingen_cli.generation.generate import Result, load_for, load_networks, tell_start
+from lingen_cli.generation.journal import NoJournal
 from lingen_cli.generation.sample import Latents, latents_of
-from lingen_cli.inputs.frame_rates import picked
 from lingen_cli.installation import plugin_parts
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.write_recipe import recipe_of
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from lingen_cli.media.tracks.sound import EncodedSound
     from lingen_cli.media.writer import VideoWriter
     from lingen_models.pipelines.protocol import VideoPipeline
-    from lingen_models.sampling.denoise import Sampler as SamplingLoop
-    from lingen_plugins.contracts import Sampler
 
 NAME = "-"
 
@@ -54,20 +51,19 @@ def stream(job: Job, progress: Progress) -> Result:
     pipe = load_networks(job, progress, load_for)
     sink = _Sink(sys.stdout.buffer)
     with ExitStack() as stack:
-
-        def writer(sound: EncodedSound | None = None) -> VideoWriter:
-            return stack.enter_context(_writer(job, pipe, sink, sound))
-
-        ready = _Ready(job, pipe, None if job.output.sound else writer())
+        ready = _Ready(job, pipe)
+        if not job.output.sound:
+            ready.writer = stack.enter_context(_writer(job, pipe, sink, None))
         with plugin_parts.found():
             latents = latents_of(job, pipe, NoJournal(), progress, ready.take)
             if ready.writer is None:
-                ready.writer = writer(encoded_sound(job, pipe, latents))
+                sound = encoded_sound(job, pipe, latents)
+                ready.writer = stack.enter_context(_writer(job, pipe, sink, sound))
         ready.finish()
-    progress.events.summarise(
-        output=NAME, sha256=sink.digest, frames=job.timeline.frames, seconds=job.timeline.seconds
-    )
-    return Result(Path(NAME), job.timeline.frames, job.timeline.seconds)
+    frames, seconds = job.timeline.frames, job.timeline.seconds
+    sha256 = sink.digest.hexdigest()
+    progress.events.summarise(output=NAME, sha256=sha256, frames=frames, seconds=seconds)
+    return Result(Path(NAME), frames, seconds)
 
 
 def _writer(job: Job, pipe: VideoPipeline, sink: _Sink, sound: EncodedSound | None) -> VideoWriter:
@@ -85,8 +81,9 @@ def _writer(job: Job, pipe: VideoPipeline, sink: _Sink, sound: EncodedSound | No
 class _Ready:
     """Decodes and writes what is final of the latents; nothing without a writer."""
 
-    def __init__(self, job: Job, pipe: VideoPipeline, writer: VideoWriter | None) -> None:
-        self._job, self._pipe, self.writer = job, pipe, writer
+    def __init__(self, job: Job, pipe: VideoPipeline) -> None:
+        self._job, self._pipe = job, pipe
+        self.writer: VideoWriter | None = None
         self._latents: list[Tensor] = []
 
     def take(self, piece: Tensor) -> None:
@@ -113,27 +110,9 @@ class _Ready:
         if end == begin:
             return
         latents = Latents(torch.cat(self._latents, 2)[:, :, :count], 0, whole=True)
-        source = [job.grid.source(number) for number in range(begin, end)]
-        images = decoded(self._pipe, latents, source[0], source[-1])
-        frames = Stream(picked(images, [number - source[0] for number in source]))
+        frames = Stream(model_frames(job, self._pipe, latents, begin, end))
         for batch in frames.take(end - begin):
             self.writer.write(job.timeline.fit_of_video.back(batch))
-
-
-class NoJournal:
-    """Keeps nothing."""
-
-    def begin(self, history: Tensor | None) -> None:
-        """Nothing was kept before."""
-
-    def loop(self, sampler: Sampler) -> SamplingLoop:
-        """The loop of `sampler` as it is."""
-        found: Callable[..., Tensor] = sampler.build()
-        return found
-
-    def flush(self) -> bool:
-        """Nothing is kept."""
-        return False
 
 
 class _Sink:
@@ -143,12 +122,8 @@ class _Sink:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._digest = hashlib.sha256()
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of what was written."""
-        return self._digest.hexdigest()
+        self.digest = hashlib.sha256()
+        """Of what was written."""
 
     def write(self, data: bytes) -> int:
         """Write at once. Raises WriteFailedError (74)."""
@@ -160,5 +135,5 @@ class _Sink:
                 "its reader went away" if isinstance(error, BrokenPipeError) else error.strerror
             )
             raise WriteFailedError(f"cannot write to standard output: {reason}") from error
-        self._digest.update(data)
+        self.digest.update(data)
         return len(data)

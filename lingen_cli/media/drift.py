@@ -106,17 +106,10 @@ def judge(series: Series) -> Report:
 
 def _freezes(series: Series) -> list[tuple[float, float]]:
     """Stretches of at least half a second in which nothing moves."""
-    still = np.append(series.change[1:] < FREEZE_CHANGE, False)
-    found, begin = [], None
-    for index, quiet in enumerate(still):
-        if quiet and begin is None:
-            begin = index
-        elif not quiet and begin is not None:
-            span = (float(series.times[begin]), float(series.times[index]))
-            if span[1] - span[0] >= FREEZE_SECONDS:
-                found.append(span)
-            begin = None
-    return found
+    still = np.concatenate(([False], series.change[1:] < FREEZE_CHANGE, [False]))
+    edges = np.flatnonzero(np.diff(still))  # where stillness begins, and ends, by turns
+    spans = series.times[edges].reshape(-1, 2).tolist()
+    return [(begin, end) for begin, end in spans if end - begin >= FREEZE_SECONDS]
 
 
 def _seams(series: Series) -> list[tuple[float, float]]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lingen_cli.errors import LingenError
+
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -46,32 +48,21 @@ class FrameHasher:
         """The frame `number`; those that nothing is known of count for nothing."""
         self._feed(number, frame.to_ndarray().tobytes())
 
+    def add_packet(self, number: int, packet: Packet[Any]) -> None:
+        """The packet of the frame `number`, counted in the order of decoding, in place of that."""
+        self._feed(number, as_fed(packet))
+
     def _feed(self, number: int, data: bytes) -> None:
         while self._at < len(self._known) and self._known[self._at].end <= number:
             self._at += 1
         if self._at < len(self._known) and self._known[self._at].begin <= number:
             self._sums[self._at].update(data)
 
-    def differing(self) -> list[FrameHash]:
-        """The known ones that were not what was fed."""
+    def differing(self, *, packets: bool = False) -> list[FrameHash]:
+        """The known ones that were not what was fed: frames, or with `packets` their packets."""
         found = zip(self._known, self._sums, strict=True)
-        return [one for one, digest in found if digest.hexdigest() != self._of(one)]
-
-    @staticmethod
-    def _of(known: FrameHash) -> str | None:
-        return known.sha256
-
-
-class PacketHasher(FrameHasher):
-    """Fed with the packets of a video in their order, which are a frame each."""
-
-    def add_packet(self, number: int, packet: Packet[Any]) -> None:
-        """The packet of the frame `number`, counted in the order of decoding."""
-        self._feed(number, _as_fed(packet))
-
-    @staticmethod
-    def _of(known: FrameHash) -> str | None:
-        return known.packets
+        pairs = ((one, one.packets if packets else one.sha256, digest) for one, digest in found)
+        return [one for one, wanted, digest in pairs if digest.hexdigest() != wanted]
 
 
 def hash_frames(path: Path, begin: int, end: int) -> FrameHash:
@@ -86,7 +77,7 @@ def hash_frames(path: Path, begin: int, end: int) -> FrameHash:
         video.stream.thread_type = "AUTO"
         for packet in video.container.demux(video.stream):
             if packet.size:
-                packets.update(_as_fed(packet))
+                packets.update(as_fed(packet))
             for frame in packet.decode():
                 images.update(frame.to_ndarray().tobytes())
     return FrameHash(begin=begin, end=end, sha256=images.hexdigest(), packets=packets.hexdigest())
@@ -98,15 +89,14 @@ def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:
     Nothing is decoded, unless it is of a lingen that noted no hashes of packets. Sound and tags may
     be others.
     """
-    from lingen_cli.errors import LingenError
     from lingen_cli.media.open import open_video
 
     quick = all(one.packets is not None for one in known)
-    hasher, number = PacketHasher(known) if quick else FrameHasher(known), 0
+    hasher, number = FrameHasher(known), 0
     try:
         with open_video(path) as video:
             for packet in video.container.demux(video.stream):
-                if isinstance(hasher, PacketHasher):
+                if quick:
                     if packet.size:
                         hasher.add_packet(number, packet)
                         number += 1
@@ -116,9 +106,10 @@ def is_whole(path: Path, known: Sequence[FrameHash], frames: int) -> bool:
                     number += 1
     except LingenError:
         return False
-    return number == frames and not hasher.differing()
+    return number == frames and not hasher.differing(packets=quick)
 
 
-def _as_fed(packet: Packet[Any]) -> bytes:
+def as_fed(packet: Packet[Any]) -> bytes:
+    """Bytes of a packet for a hash over several: its length, and its data."""
     data = bytes(packet)
     return len(data).to_bytes(8, "big") + data

@@ -104,9 +104,8 @@ class _Walk:
         if kind == b"trak":
             self._tracks.append(_Track())
         if kind in _CONTAINERS and depth < _MAX_DEPTH:
-            # `meta` of an mp4 has a version of 4 bytes before its boxes, that of a mov has none.
             self.boxes(begin, end, depth + 1)
-        if kind == b"meta":  # that of an mp4 has a version of 4 bytes before its boxes
+        if kind == b"meta":  # in an mp4 a version of 4 bytes is before its boxes, in a mov none
             self.boxes(begin + 4, end, depth + 1)
         track = self._tracks[-1]
         if kind == b"hdlr":

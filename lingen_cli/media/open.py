@@ -5,6 +5,8 @@ anything but the one regular file it was handed: a list of formats without playl
 at all, and a refusal of nested opens. Of its 500 decoders only those in use are ever opened.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO, NoReturn, Protocol
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -119,6 +122,17 @@ def open_video(path: InputFile) -> Iterator[InputVideo]:
             raise BadDataError(f"damaged video: {printable(path)}") from error
         finally:
             container.close()
+
+
+def packets_of(container: InputContainer, *streams: Any) -> Iterator[Packet[Any]]:
+    """Yield the packets of some streams, or of all, in the order of the file; damage ends them."""
+    packets = container.demux(*streams)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError, IndexError):  # the last: a stream that comes late
+            return
+        yield packet
 
 
 class _NamelessFile:

@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.container import InputContainer
 
 from lingen_cli.errors import BadDataError
 from lingen_cli.files.open_file import open_file
@@ -18,7 +17,7 @@ from lingen_cli.files.printable import printable
 from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.avc_headers import AvcHeaders, HeaderError
 from lingen_cli.media.images.orientation import UPRIGHT, Orientation, orientation_of
-from lingen_cli.media.open import InputVideo, fraction, open_video
+from lingen_cli.media.open import InputVideo, fraction, open_video, packets_of
 from lingen_cli.media.reader import first_frame
 from lingen_cli.media.writer import PIXEL_FORMAT
 
@@ -119,10 +118,9 @@ def examine(path: Path) -> ForeignVideo:
         rate, other_rate = frame_rate(video)
         said = duration(video)
         of_all = not video.stream.duration
-        why_not = _why_not(video, upright=orientation == UPRIGHT)
+        headers, why_not = _free_headers(video, upright=orientation == UPRIGHT)
         if other_rate and not why_not:
-            why_not = "its images are timed anew"
-        headers = 0 if why_not else AvcHeaders.parse(_extradata(video)).free_number()
+            headers, why_not = 0, "its images are timed anew"
     end = _end(path, said, rate)
     missing = 0.0 if said is None else said - float(end)
     if said is not None and missing > _SLACK and of_all:  # then what is longer may be the sound
@@ -218,28 +216,24 @@ def _seen_size(video: InputVideo, orientation: Orientation) -> tuple[int, int]:
     return size[::-1] if orientation.swap else size
 
 
-def _why_not(video: InputVideo, upright: bool) -> str:
-    """Why new packets cannot follow those of this stream, or an empty text."""
+def _free_headers(video: InputVideo, upright: bool) -> tuple[int, str]:
+    """A free number for the headers of new packets; 0 where they cannot follow those of this
+    stream, and why."""
     stream, context = video.stream, video.stream.codec_context
     if context.name != "h264":
-        return f"its codec is {context.name}"
+        return 0, f"its codec is {context.name}"
     if context.pix_fmt != PIXEL_FORMAT:
-        return f"its pixels are {context.pix_fmt}"
+        return 0, f"its pixels are {context.pix_fmt}"
     if not upright:
-        return "it is turned"
+        return 0, "it is turned"
     if stream.width % 2 or stream.height % 2:
-        return "its size is odd"
+        return 0, "its size is odd"
     if stream.sample_aspect_ratio not in (None, 0, 1):
-        return "its pixels are not square"
+        return 0, "its pixels are not square"
     try:
-        AvcHeaders.parse(_extradata(video)).free_number()
+        return AvcHeaders.parse(bytes(context.extradata or b"")).free_number(), ""
     except HeaderError as error:
-        return str(error)
-    return ""
-
-
-def _extradata(video: InputVideo) -> bytes:
-    return bytes(video.stream.codec_context.extradata or b"")
+        return 0, str(error)
 
 
 def _end(path: Path, said: float | None, rate: Fraction) -> Fraction:
@@ -269,7 +263,7 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
             video.container.seek(offset, stream=stream, backward=True)
         except av.FFmpegError:
             return None
-    last = max(_moments(video.container, video), default=None)
+    last = max(_moments(video), default=None)
     if last is None:
         return None
     moment, length = ((ticks * stream.time_base) for ticks in last)
@@ -278,20 +272,15 @@ def _last(video: InputVideo, begin: float | None, rate: Fraction) -> Fraction | 
     )
 
 
-def _moments(container: InputContainer, video: InputVideo) -> Iterator[tuple[int, int]]:
+def _moments(video: InputVideo) -> Iterator[tuple[int, int]]:
     """Yield the times and lengths of all packets, in ticks of the stream; damage ends them.
 
     Packets without a time, as in a raw stream, follow one another at its rate.
     """
-    packets = container.demux(video.stream)
     rate, base = fraction(video.stream.guessed_rate), fraction(video.stream.time_base)
     step = 1 / ((rate or _COMMON_RATE) * (base or Fraction(1)))
     count = 0
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError, av.FFmpegError):
-            return
+    for packet in packets_of(video.container, video.stream):
         if packet.size and not packet.is_corrupt:
             moment = packet.pts if packet.pts is not None else packet.dts
             yield round(count * step) if moment is None else moment, packet.duration or 0
@@ -306,17 +295,13 @@ def _end_of_all(path: Path, begin: float) -> float:
         last = 0.0
         with suppress(av.FFmpegError):
             container.seek(int((begin + start) * _MICROSECONDS), backward=True)
-        packets = container.demux()
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, IndexError, av.FFmpegError):
-                return last
+        for packet in packets_of(container):
             time = packet.pts if packet.pts is not None else packet.dts
             if packet.size and time is not None and packet.time_base:
                 last = max(last, float((time + (packet.duration or 0)) * packet.time_base) - start)
+        return last
 
 
 def _packets(path: Path) -> int:
     with open_video(path) as video:
-        return sum(1 for _ in _moments(video.container, video))
+        return sum(1 for _ in _moments(video))

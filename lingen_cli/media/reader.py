@@ -18,7 +18,7 @@ from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.colors import matrix_of
 from lingen_cli.media.images.orientation import Image, Orientation, orientation_of
 from lingen_cli.media.images.resize import Fit
-from lingen_cli.media.open import MAX_PIXELS, InputVideo, open_video
+from lingen_cli.media.open import MAX_PIXELS, InputVideo, open_video, packets_of
 
 MAX_DAMAGED = 64  # packets that may fail to decode
 _SEEK_SECONDS = 8.0  # nearer frames are reached sooner by decoding on
@@ -163,9 +163,7 @@ class _Reader:
         try:
             offset = int((time + self._start) / stream.time_base)
             self._video.container.seek(offset, stream=stream, backward=True)
-        except (
-            av.FFmpegError
-        ):  # a damaged index gives a bare -1, which PyAV calls "permission denied"
+        except av.FFmpegError:  # a damaged index gives a bare -1: "permission denied" in PyAV
             self._may_seek = False
             return
         self._restart(time)
@@ -185,15 +183,7 @@ class _Reader:
             self._may_seek = self._may_seek and moment is not None
 
     def _decode(self) -> Iterator[VideoFrame]:
-        stream = self._video.stream
-        packets = self._video.container.demux(stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.FFmpegError, IndexError):  # IndexError: a stream that appears late in a TS
-                return
+        for packet in packets_of(self._video.container, self._video.stream):
             try:
                 frames = packet.decode()
             except (av.FFmpegError, MemoryError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import av
 from av.container import InputContainer
@@ -15,11 +14,8 @@ from av.video.stream import VideoStream
 from lingen_cli.errors import BugError, WriteFailedError
 from lingen_cli.files.write_errors import write_error
 from lingen_cli.media.colors import BT709, Colors
-from lingen_cli.media.frame_hashes import FrameHasher
+from lingen_cli.media.frame_hashes import FrameHash, FrameHasher
 from lingen_cli.media.open import fraction, open_video
-
-if TYPE_CHECKING:
-    from lingen_cli.media.frame_hashes import FrameHash
 
 _RATE_ROUNDS = Fraction(1, 100)
 
@@ -61,7 +57,9 @@ def verify_video(
                 raise WriteFailedError(
                     f"written video has {count} frames instead of {frames}, write it again"
                 )
-            _check_stream(stream, frames, fps)
+            _check_times(stream, frames, fps)
+            if (tags := Colors.of(stream.codec_context)) != BT709:
+                raise BugError(f"written video has the color tags {tags} instead of {BT709}")
             _check_images(hasher)
     except av.FFmpegError as error:
         if isinstance(error, av.error.InvalidDataError) or not isinstance(error, OSError):
@@ -184,13 +182,6 @@ def _check_frame(
         raise BugError(
             f"frame {index} of the written video is at {time} s instead of {float(index / fps)} s"
         )
-
-
-def _check_stream(stream: VideoStream, frames: int, fps: Fraction) -> None:
-    _check_times(stream, frames, fps)
-    tags = Colors.of(stream.codec_context)
-    if tags != BT709:
-        raise BugError(f"written video has the color tags {tags} instead of {BT709}")
 
 
 def _check_times(stream: VideoStream, frames: int, fps: Fraction) -> None:

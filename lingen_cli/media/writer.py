@@ -8,24 +8,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import av
 import numpy as np
 from av.container import Flags, OutputContainer
+from av.packet import Packet
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from lingen_cli.errors import BugError, InvalidOptionError, NotAvailableError
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_error, write_errors
 from lingen_cli.media.colors import BT709, Colors
 from lingen_cli.media.metadata import clean_tag
-
-if TYPE_CHECKING:
-    from av.packet import Packet
-
-    from lingen_cli.media.tracks.packets import TimedPacket
+from lingen_cli.media.tracks.packets import TimedPacket
 
 CODEC = "libx264"
 PRESETS = (
@@ -34,6 +30,7 @@ PRESETS = (
 CRF_RANGE = (1, 51)  # 0 is lossless, which needs a profile that few players have
 PIXEL_FORMAT = "yuv420p"
 MAX_SIDE = 8192
+_THREADS = 4
 _FRAGMENT = 500_000  # microseconds
 BITEXACT: Any = Flags.bitexact.value  # no version strings: the same run gives the same bytes
 
@@ -56,16 +53,16 @@ def check_encoder(*, width: int, height: int, fps: Fraction, crf: int, preset: s
     check_option_names({"crf": str(crf), "preset": preset})
 
 
-def check_option_names(options: Mapping[str, str], codec: str = CODEC) -> None:
+def check_option_names(options: Mapping[str, str]) -> None:
     """FFmpeg ignores names it does not know, so they are looked up here. Raises like
     `check_encoder`."""
     try:
-        supported = av.CodecContext.create(codec, "w").supported_options
+        supported = av.CodecContext.create(CODEC, "w").supported_options
     except av.codec.codec.UnknownCodecError as error:
-        raise NotAvailableError(f"the {codec} encoder is not available in this PyAV") from error
+        raise NotAvailableError(f"the {CODEC} encoder is not available in this PyAV") from error
     known = {option.name for option in (*supported.generic, *supported.private)}
     for name in sorted(set(options) - known):
-        raise InvalidOptionError(f"unknown {codec} option: {name}")
+        raise InvalidOptionError(f"unknown {CODEC} option: {name}")
 
 
 class VideoWriter:
@@ -99,7 +96,6 @@ class VideoWriter:
         metadata: Mapping[str, str] | None = None,
         crf: int = 18,
         preset: str = "medium",
-        threads: int = 4,
         target: Path | None = None,
         source: tuple[int, int] | None = None,
         headers: int = 0,
@@ -117,8 +113,9 @@ class VideoWriter:
         self._reformatter = VideoReformatter()
         self._container = self._open_container(metadata or {}, sink, with_sound=sound is not None)
         parameters = {"sps-id": str(headers)} | repeatable()
-        options = {"crf": str(crf), "preset": preset, "x264-params": _pairs(parameters)}
-        self._stream = self._add_stream(options, threads)
+        pairs = ":".join(f"{name}={value}" for name, value in parameters.items())
+        options = {"crf": str(crf), "preset": preset, "x264-params": pairs}
+        self._stream = self._add_stream(options)
         self._sound = iter(()) if sound is None else sound(self._container)
         self._next_sound = next(self._sound, None)
         self._start()
@@ -146,24 +143,18 @@ class VideoWriter:
             self._abandon()
             raise BugError(f"no frames were written to {self._target.name}")
         try:
-            self._mux(self._stream.encode(None))
-            self._mux_sound(None)
-            self._container.close()
-        except OSError as error:
-            raise write_error(error, self._target) from error
+            with write_errors(self._target):
+                self._mux(self._stream.encode(None))
+                self._mux_sound(None)
+                self._container.close()
         finally:
             self._abandon()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
             self.close()
         else:
             self._abandon()
@@ -198,7 +189,7 @@ class VideoWriter:
             container.metadata[key] = clean_tag(value)
         return container
 
-    def _add_stream(self, options: dict[str, str], threads: int) -> VideoStream:
+    def _add_stream(self, options: dict[str, str]) -> VideoStream:
         stream = self._container.add_stream(CODEC, rate=self.fps, options=options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, PIXEL_FORMAT
@@ -206,7 +197,7 @@ class VideoWriter:
         context.time_base = 1 / self.fps
         # x264's bytes depend on the thread count, so it is a constant; PyAV's default (slices) is
         # bigger and slower.
-        context.thread_type, context.thread_count = "FRAME", threads
+        context.thread_type, context.thread_count = "FRAME", _THREADS
         context.color_primaries, context.color_trc = self._colors.primaries, self._colors.trc
         context.colorspace, context.color_range = self._colors.space, self._colors.range
         return stream
@@ -237,10 +228,8 @@ class VideoWriter:
             threads=1,  # more only wait for each other at these sizes
         )
         frame.pts, frame.time_base = self.frames, 1 / self.fps
-        try:
+        with write_errors(self._target):
             self._mux(self._stream.encode(frame))
-        except OSError as error:
-            raise write_error(error, self._target) from error
         self.frames += 1
 
     def _mux(self, packets: Sequence[Packet[Any]]) -> None:
@@ -271,10 +260,6 @@ def repeatable() -> dict[str, str]:
     except OSError:
         avx2 = False
     return {"asm": "AVX2" if avx2 else "SSE4.2"}  # one gives the bytes of the other
-
-
-def _pairs(parameters: Mapping[str, str]) -> str:
-    return ":".join(f"{name}={value}" for name, value in parameters.items())
 
 
 def timescale(fps: Fraction) -> int:

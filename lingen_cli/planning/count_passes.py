@@ -5,28 +5,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lingen_cli.generation.journal import NoJournal
 from lingen_cli.generation.sample import latents_of
-from lingen_cli.generation.stream import NoJournal
+from lingen_cli.planning.peak_memory import WORDS
 from lingen_cli.requests.edits import Sampled
 from lingen_cli.requests.job import Job
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
+from lingen_models.checkpoints.load_networks import TextEncoder, VideoAutoencoder
 from lingen_models.network_config import LinGenConfig
+from lingen_models.networks.denoiser import LinGen
 from lingen_models.pipelines.text_to_video import TextToVideo
-
-if TYPE_CHECKING:
-    from lingen_models.checkpoints.load_networks import TextEncoder, VideoAutoencoder
-    from lingen_models.networks.denoiser import LinGen
 
 Pass = tuple[int, int]
 """Rows of the batch, and latent frames."""
-_WORDS = 12
-"""Text tokens, as a prompt of the playground has them."""
 
 
 class _NoDenoiser(nn.Module):
@@ -67,7 +64,7 @@ class _NoText(nn.Module):
         self.width = width
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        return torch.zeros(len(prompts), _WORDS)
+        return torch.zeros(len(prompts), WORDS)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return tokens.new_zeros(*tokens.shape, self.width), tokens.bool()
@@ -86,9 +83,9 @@ def count_passes(
         for edit in job.timeline.edits
     )
     denoiser = _NoDenoiser(config)
-    texts = [cast("TextEncoder", _NoText(width)) for width in config.text_dims]
+    texts = [cast(TextEncoder, _NoText(width)) for width in config.text_dims]
     codec = _NoCodec(config.latent_channels, job.model.time_stride, space_stride)
-    pipe = TextToVideo(cast("LinGen", denoiser), cast("VideoAutoencoder", codec), texts)
+    pipe = TextToVideo(cast(LinGen, denoiser), cast(VideoAutoencoder, codec), texts)
     pipe.frugal = frugal
     with Progress(Events(None), quiet=True) as progress:
         latents_of(job.with_edits(edits), pipe, NoJournal(), progress)

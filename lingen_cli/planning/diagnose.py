@@ -7,6 +7,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,8 @@ from lingen_cli import TESTED, __version__
 from lingen_cli.errors import LingenError
 from lingen_cli.exit_codes import newer_than_tested
 from lingen_cli.inputs.settings import Settings
+from lingen_models.sampling.conditioning import Conditioning
+from lingen_models.sampling.params import SamplingParams
 
 PACKAGES = ("torch", "av", "einops", "safetensors", "numpy", "pydantic", "typer", "rich", "pluggy")
 
@@ -69,11 +72,11 @@ def _versions() -> Iterator[Finding]:
             yield Finding(package, "problem", "not installed; install lingen again")
             continue
         if package in TESTED and newer_than_tested(package):
-            detail = (
-                f"{found} is newer than {TESTED[package]}, the newest version tested with lingen: "
+            found += (
+                f" is newer than {TESTED[package]}, the newest version tested with lingen: "
                 "the self-test below tells whether it works"
             )
-            yield Finding(package, "hint", detail)
+            yield Finding(package, "hint", found)
         else:
             yield Finding(package, "ok", found)
 
@@ -84,12 +87,11 @@ def _torch() -> Iterator[Finding]:
     from lingen_models import torch_private
 
     yield Finding("threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} processors")
+    device = "cpu (no CUDA GPU)"
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_properties(0)
-        detail = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
-        yield Finding("device", "ok", detail)
-    else:
-        yield Finding("device", "ok", "cpu (no CUDA GPU)")
+        device = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    yield Finding("device", "ok", device)
     policy = os.environ.get("OMP_WAIT_POLICY", "")
     if policy.lower() == "passive":
         yield Finding("OMP_WAIT_POLICY", "ok", policy)
@@ -102,27 +104,22 @@ def _torch() -> Iterator[Finding]:
 
 def _bf16() -> Finding:
     """Compare one matrix product in bfloat16 with the same in float32."""
-    import time
-
     import torch
 
+    from lingen_training.bench.step import timed
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
+
+    def seconds(dtype: torch.dtype) -> float:
         x = torch.ones(512, 512, device=device, dtype=dtype)
-        x @ x
-        start = time.perf_counter()
-        for _ in range(5):
-            result = x @ x
-        float(result[0, 0])
-        seconds[dtype] = time.perf_counter() - start
-    ratio = seconds[torch.float32] / seconds[torch.bfloat16]
+        x @ x  # the first time is slower
+        return timed(lambda: [x @ x for _ in range(5)], device)
+
+    ratio = seconds(torch.float32) / seconds(torch.bfloat16)
     return Finding("bfloat16", "ok" if ratio > 1 else "hint", f"{ratio:.1f} x the speed of float32")
 
 
 def _encoder() -> Iterator[Finding]:
-    from fractions import Fraction
-
     from lingen_cli.media.writer import CODEC, check_encoder
 
     try:
@@ -202,14 +199,11 @@ def _folder() -> Iterator[Finding]:
 def _self_test() -> Iterator[Finding]:
     """Make a second of video with the shipped model, write it, and read it back."""
     import time
-    from fractions import Fraction
 
     from lingen_cli.media.verify_video import verify_video
     from lingen_cli.media.writer import VideoWriter
     from lingen_cli.zoo.load_model import load_model
     from lingen_cli.zoo.locate import locate
-    from lingen_models.sampling.conditioning import Conditioning
-    from lingen_models.sampling.params import SamplingParams
     from lingen_plugins.registry import collect
 
     begin = time.perf_counter()
@@ -231,8 +225,5 @@ def _self_test() -> Iterator[Finding]:
 
 def _extras() -> Iterator[Finding]:
     for package, extra, use in EXTRAS:
-        if find_spec(package) is None:
-            detail = f"not installed; for {use}: pip install 'lingen[{extra}]'"
-            yield Finding(package, "ok", detail)
-        else:
-            yield Finding(package, "ok", version(package))
+        absent = f"not installed; for {use}: pip install 'lingen[{extra}]'"
+        yield Finding(package, "ok", version(package) if find_spec(package) else absent)

@@ -75,19 +75,14 @@ def fitted(planner: Planner, choice: Choice, limit: int) -> Choice:
     """The first that fits into `limit` bytes of memory: as asked, then in smaller parts, then with
     smaller images. Raises NotAvailableError (69) where none does."""
     saving = choice if choice.job.runtime.frugal else choice.saving_memory()
-    least = None
+    if planner.plan(choice.job).memory is None:
+        raise NotAvailableError("--fit: this system does not tell how much memory is held")
     for one in (choice, saving, *_smaller(planner, saving)):
-        needed = planner.plan(one.job).memory
-        if needed is None:
-            raise NotAvailableError("--fit: this system does not tell how much memory is held")
+        needed = planner.plan(one.job).memory or 0
         if needed <= limit:
             return one
-        least = needed, one
-    assert least is not None
-    raise NotAvailableError(
-        f"--fit: it takes {_bytes(least[0])}{_even_with(least[1])}, and {_bytes(limit)} are "
-        "there; make a shorter video"
-    )
+    takes = f"{_bytes(needed)}{_even_with(one)}, and {_bytes(limit)} are there"
+    raise NotAvailableError(f"--fit: it takes {takes}; make a shorter video")
 
 
 def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
@@ -98,16 +93,12 @@ def paced(planner: Planner, choice: Choice, limit: float) -> Choice:
     steps = max(edit.sampling.steps for edit in choice.job.timeline.sampled)
     fewer = [choice.with_steps(n) for n in range(steps - 1, min(steps, FEWEST_STEPS) - 1, -1)]
     fewest = fewer[-1] if fewer else choice
-    least = None
     for one in (choice, *fewer, *_smaller(planner, fewest)):
         needed = planner.plan(one.job).total
         if needed <= limit:
             return one
-        least = needed, one
-    assert least is not None
-    raise NotAvailableError(
-        f"--budget: it takes {math.ceil(least[0])} s{_even_with(least[1])}; make a shorter video"
-    )
+    takes = f"{math.ceil(needed)} s{_even_with(one)}"
+    raise NotAvailableError(f"--budget: it takes {takes}; make a shorter video")
 
 
 def _smaller(planner: Planner, choice: Choice) -> Iterator[Choice]:

@@ -17,6 +17,10 @@ from lingen_cli.requests.job import Job
 from lingen_cli.zoo.load_model import find_device
 from lingen_cli.zoo.locate_hub import cached
 from lingen_plugins.contracts import HubModel
+from lingen_plugins.hub import fit_ladder as fit
+from lingen_plugins.hub.found import skeleton
+from lingen_plugins.hub.loading import class_of, read_index
+from lingen_plugins.hub.signatures import strides_of
 from lingen_plugins.hub.weight_formats import held_in, no_places
 
 
@@ -46,10 +50,6 @@ class HubPlan:
     tiles: bool
     """The card is too small to decode in any other way."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON types."""
-        return dict(vars(self))
-
 
 def plan_hub(job: Job, model: HubModel) -> HubPlan:
     """Plan what a job needs. Raises NotAvailableError (69) for an absent device, BadDataError (65)
@@ -64,8 +64,6 @@ def plan_hub(job: Job, model: HubModel) -> HubPlan:
     places: dict[str, int] = {}
     place, tiles = None, False
     if folder is not None:
-        from lingen_plugins.hub import fit_ladder as fit
-
         needs = _needs(job, model, folder, each)
         parts = {part: one.whole for part, one in needs.parts.items()}
         if device != "cpu":
@@ -107,11 +105,6 @@ def _formats(job: Job) -> str | None:
 
 
 def _needs(job: Job, model: HubModel, folder: Path, each: dict[str, int]) -> Any:
-    from lingen_plugins.hub import fit_ladder as fit
-    from lingen_plugins.hub.found import skeleton
-    from lingen_plugins.hub.loading import class_of, read_index
-    from lingen_plugins.hub.signatures import strides_of
-
     with plugin_parts.found():
         pipe = skeleton(class_of("diffusers", model.pipelines[0]), folder, read_index(folder))
     time, space = strides_of(pipe)

@@ -14,7 +14,7 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 
 WORDS = 12
-"""Text tokens of the prompts."""
+"""Text tokens, as a prompt of the playground has them."""
 OVERHEAD = 2.0
 """Resident memory over tensors on a CPU: malloc's gaps, what matrix products pack, and what a run
 holds beside its networks. With it plans came near the peaks of docs/performance.md."""

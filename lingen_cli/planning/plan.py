@@ -22,6 +22,7 @@ from lingen_cli.planning.time_probe import (
     probe_writer,
 )
 from lingen_cli.requests.job import Job
+from lingen_cli.zoo.availability import size_of, state_of
 from lingen_cli.zoo.load_model import find_device
 from lingen_models.checkpoints.safetensors import read_metadata
 from lingen_models.flops import Shape, token_grid
@@ -125,14 +126,14 @@ class Planner:
         else:
             chunk = 1 if job.runtime.frugal else 2
             codec = self._decoder(chunk)
-            area = latents[1] * latents[2]
-            times["decode"] = codec.seconds_of(latents[0] * area)
+            times["decode"] = codec.seconds_of(math.prod(latents))
             size = (chunk, *latents[1:])
             if self.device == "cpu":
                 held = max(held, int(OVERHEAD * held_by_decoder(self.codec, size, self.dtype)))
             else:
-                held = max(held, codec.held_of(chunk * area))
-        times["write"] = self.write_seconds * job.timeline.frames * self._area(job)
+                held = max(held, codec.held_of(math.prod(size)))
+        area = math.prod(job.timeline.size) / math.prod(self.job.timeline.size)
+        times["write"] = self.write_seconds * job.timeline.frames * area
         weights = self._weights(unknown)
         values = 4 * self.config.latent_channels * math.prod(latents)
         beside = 6 * values  # noise, state, velocity, what the journal holds
@@ -188,13 +189,6 @@ class Planner:
     def _latents(self, job: Job) -> Shape:
         return self._shape(job, 1 + -(-(job.timeline.frames - 1) // job.model.time_stride))
 
-    def _area(self, job: Job) -> float:
-        return (
-            job.timeline.width
-            * job.timeline.height
-            / (self.job.timeline.width * self.job.timeline.height)
-        )
-
     def _denoiser(self, rows: int) -> Measured:
         if rows not in self._denoisers:
             frames = max(frames for one in self._passes.values() for _, frames in one)
@@ -227,8 +221,6 @@ class Planner:
         return found + int(sum(path.stat().st_size for path in texts) * wider)
 
     def _download(self) -> int | None:
-        from lingen_cli.zoo.availability import size_of, state_of
-
         if self.job.model.files:
             return 0
         return size_of(self.variant) if state_of(self.variant) == "to pull" else None

@@ -12,6 +12,9 @@ from rich.filesize import decimal
 from lingen_cli.errors import NotAvailableError
 from lingen_cli.inputs.request import GenerateRequest
 from lingen_cli.inputs.request_options import command_line
+from lingen_cli.planning.fit import Choice, fitted, paced, parse_budget, parse_size
+from lingen_cli.planning.hub_plan import plan_hub
+from lingen_cli.planning.hub_plan import rows as hub_rows
 from lingen_cli.requests.context import Context
 from lingen_cli.requests.job import Job
 from lingen_cli.requests.resolve import resolve
@@ -40,8 +43,6 @@ def tell(
     Nothing is written, and no weights are loaded. Raises InvalidOptionError (2), NotAvailableError
     (69: it does not fit), and what `resolve` raises.
     """
-    from lingen_cli.planning.fit import Choice, fitted, paced, parse_budget, parse_size
-
     memory = None if fit is None else parse_size(fit)
     seconds = None if budget is None else parse_budget(budget)
     begin = time.perf_counter()
@@ -74,9 +75,6 @@ def tell(
 
 
 def _tell_hub(job: Job, model: HubModel, *, as_json: bool, choosing: bool) -> None:
-    from lingen_cli.planning.hub_plan import plan_hub
-    from lingen_cli.planning.hub_plan import rows as hub_rows
-
     if choosing:
         raise NotAvailableError(
             f"{model.name} is run by diffusers: leave out --fit and --budget; --offload says how "
@@ -84,7 +82,7 @@ def _tell_hub(job: Job, model: HubModel, *, as_json: bool, choosing: bool) -> No
         )
     plan = plan_hub(job, model)
     if as_json:
-        console.result(json.dumps(plan.to_dict()))
+        console.result(json.dumps(vars(plan)))
         return
     for name, text in hub_rows(plan):
         console.result(f"{name:<10} {text}")

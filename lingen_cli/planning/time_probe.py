@@ -37,7 +37,7 @@ class Measured:
     """FLOPs, or latents."""
     seconds: float
     held: int
-    """Bytes of a GPU on top of what there was before; 0 on a CPU (`held.py`)."""
+    """Bytes of a GPU on top of what there was before; 0 on a CPU (`peak_memory`)."""
 
     def seconds_of(self, size: float) -> float:
         """In proportion."""

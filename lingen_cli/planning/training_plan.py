@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
@@ -95,14 +94,11 @@ def _here(device: str) -> DeviceKind:
     import torch
 
     from lingen_models.precision import compute_dtype
+    from lingen_training.bench.step import timed
 
     factor = torch.ones(_SIDE, _SIDE, dtype=compute_dtype(device), device=device)
-    taken = []
-    for _ in range(_TURNS):
-        begin = time.perf_counter()
-        (factor @ factor)[0, 0].item()
-        taken.append(time.perf_counter() - begin)
-    peak = 2 * _SIDE**3 / min(taken)
+    seconds = min(timed(lambda: factor @ factor, device) for _ in range(_TURNS))
+    peak = 2 * _SIDE**3 / seconds
     if device == "cpu":
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return DeviceKind(_HERE, peak, memory, CPU_UTILIZATION, is_cpu=True)

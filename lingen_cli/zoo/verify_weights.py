@@ -32,7 +32,7 @@ def inspect_weights(registry: Registry, name: str, folder: Path | None) -> dict[
     """
     import torch
 
-    from lingen_models.checkpoints.network_types import NETWORKS
+    from lingen_models.checkpoints.load_networks import NETWORKS
     from lingen_models.checkpoints.safetensors import (
         CheckpointError,
         build_network,

@@ -61,7 +61,7 @@ def step_flops(
     if len(texts) != len(config.text_dims):
         raise ValueError(f"{len(texts)} texts for {len(config.text_dims)} text encoders")
     products = dict.fromkeys(PARTS, 0)
-    products["embedding"] = 2 * tokens * _patch_size(config) * width
+    products["embedding"] = 2 * tokens * config.latent_channels * math.prod(config.patch) * width
     products["time"] = grid[0] * width * (_FREQUENCIES + width + 6 * width + 2 * width)
     embedded = sum(m * size * width for m, size in zip(texts, config.text_dims, strict=True))
     looking = _cross_attention(width, tokens, sum(texts))
@@ -123,10 +123,6 @@ def _scan(config: LinGenConfig, tokens: int) -> int:
     scores = computed * chunk * config.state_size  # shared by the heads
     inside = computed * chunk * _inner(config)
     return states + reaching + scores + inside
-
-
-def _patch_size(config: LinGenConfig) -> int:
-    return config.latent_channels * config.patch[1] * config.patch[2]
 
 
 def _up(size: int, step: int) -> int:

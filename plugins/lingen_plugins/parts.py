@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError, load_network, save_tensors
 from lingen_plugins.contracts import Autoencoder, Config, TextEncoder
 from lingen_plugins.guard import describe
 from lingen_plugins.hub_cache import cached_folder
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 KIND = "plugin"
 """What the metadata of such a weights file has as its kind."""
 INDEX = "model_index.json"
+SIZES = ("latent_channels", "time_stride", "space_stride")
+"""Fields of an autoencoder that a denoiser must agree with."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,6 @@ class PluginPart:
 
     def build(self) -> FrozenText | FrozenAutoencoder:
         """The frozen network, on the CPU. Raises `CheckpointError`."""
-        from lingen_models.checkpoints.safetensors import CheckpointError, load_network
-
         network = self._built(dict(self.config))
         if self.folder is None and self.file is not None:
             load_network(self.file, network)
@@ -64,8 +65,6 @@ class PluginPart:
 
     def _built(self, config: dict[str, Any]) -> nn.Module:
         from torch import nn
-
-        from lingen_models.checkpoints.safetensors import CheckpointError
 
         if self.folder is not None:
             config["folder"] = str(self.folder)
@@ -83,11 +82,9 @@ class PluginPart:
 
     def save(self, path: Path, network: FrozenText | FrozenAutoencoder) -> None:
         """Write the weights file that names it."""
-        from lingen_models.checkpoints.safetensors import save_tensors
-
         metadata = {
             "kind": KIND,
-            "part": _part_of(self.record),
+            "part": "autoencoder" if isinstance(self.record, Autoencoder) else "text_encoder",
             "plugin": self.record.name,
             "config": dict(self.config),
             "gives": gives(network),
@@ -125,8 +122,6 @@ def read_part(registry: Registry, path: Path, metadata: Mapping[str, Any]) -> Pl
     Its folder is the one beside the file and of its name, or the one that it was trained with, or
     in the cache. Raises MissingFolderError, NotHereError, `CheckpointError`.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     name, config, place, digest = (
         metadata.get(key) for key in ("plugin", "config", "folder", "sha256")
     )
@@ -175,11 +170,7 @@ def gives(network: FrozenText | FrozenAutoencoder) -> dict[str, int]:
 
     if isinstance(network, FrozenText):
         return {"width": network.feature_dim}
-    return {
-        "latent_channels": network.latent_channels,
-        "time_stride": network.time_stride,
-        "space_stride": network.space_stride,
-    }
+    return {name: getattr(network, name) for name in SIZES}
 
 
 def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | FrozenAutoencoder:
@@ -196,14 +187,9 @@ def _frozen(network: Any, record: TextEncoder | Autoencoder) -> FrozenText | Fro
         since = {"start": start} if start else {}
         return network.decode_in_chunks(latents, chunk, **since)
 
-    names = ("latent_channels", "time_stride", "space_stride")
-    numbers = {name: number_of(network, record, name) for name in names}
+    numbers = {name: number_of(network, record, name) for name in SIZES}
     reach = getattr(network, "reach", None) if hasattr(network, "decode_in_chunks") else None
     return FrozenAutoencoder(network, encode=network.encode, pieces=pieces, reach=reach, **numbers)
-
-
-def _part_of(record: TextEncoder | Autoencoder) -> str:
-    return "autoencoder" if isinstance(record, Autoencoder) else "text_encoder"
 
 
 def _record(registry: Registry, path: Path, part: str, name: str) -> TextEncoder | Autoencoder:
@@ -244,8 +230,6 @@ def _how_to_get(record: TextEncoder | Autoencoder) -> str:
 
 
 def _sum(record: TextEncoder | Autoencoder, folder: Path) -> str:
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     assert record.folders is not None
     if not folder.is_dir():
         raise MissingFolderError(f"no such folder of weights: {folder}")

@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from lingen_models.checkpoints.safetensors import sha256_file
 from lingen_plugins.hub_cache import cache_root
 
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -30,8 +31,6 @@ def _sha256(path: Path, number: int, size: int, time: int) -> str:
     The cache of `huggingface_hub` keeps large files under their sums, and links to them: those are
     not read again. Elsewhere a name says nothing.
     """
-    from lingen_models.checkpoints.safetensors import sha256_file
-
     kept = path.resolve()
     blobs = kept.parent
     in_cache = blobs.name == "blobs" and blobs.parent.parent == cache_root().resolve()

@@ -43,13 +43,9 @@ def _palette(frames: Iterator[VideoFrame]) -> VideoFrame:
     graph, first = Graph(), next(frames)
     source = _buffer(graph, first)
     maker, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
-    source.link_to(maker)
-    maker.link_to(sink)
-    graph.configure()
-    source.push(first)
-    for frame in frames:
+    graph.link_nodes(source, maker, sink).configure()
+    for frame in itertools.chain([first], frames, [None]):
         source.push(frame)
-    source.push(None)
     palette = sink.pull()
     assert isinstance(palette, VideoFrame)
     return palette

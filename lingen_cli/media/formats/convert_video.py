@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import OutputContainer
@@ -21,7 +22,7 @@ from lingen_cli.media.metadata import clean_tag
 from lingen_cli.media.open import open_video
 from lingen_cli.media.reader import frames_at
 from lingen_cli.media.tracks.inspect import Track, Tracks
-from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter
+from lingen_cli.media.tracks.packets import TimedPacket, TrackWriter, handed_on
 from lingen_cli.media.writer import BITEXACT
 
 _VP9 = {"crf": "20", "b": "0", "deadline": "good", "cpu-used": "2"}
@@ -61,37 +62,23 @@ def convert(source: Source, kind: Format, path: Path, target: Path) -> list[str]
         raise write_error(plain, target) from error
 
 
-def _mov(source: Source, path: Path) -> list[str]:
-    return _contained(source, path, "mov", _copied, lambda track, codec: track)
+def _kept(track: Track, codec: str, name: str) -> Track | None:
+    """A track as the container of this name can hold it; None where it cannot."""
+    if track.kind == "subtitle":
+        return {"mov": track, "matroska": replace(track, how="subrip")}.get(name)
+    if name == "webm" and codec not in ("opus", "vorbis"):
+        return replace(track, how="opus")
+    return track
 
 
-def _mkv(source: Source, path: Path) -> list[str]:
-    def kept(track: Track, codec: str) -> Track:
-        return replace(track, how="subrip") if track.kind == "subtitle" else track
-
-    return _contained(source, path, "matroska", _copied, kept)
-
-
-def _webm(source: Source, path: Path) -> list[str]:
-    def kept(track: Track, codec: str) -> Track | None:
-        if track.kind == "subtitle":
-            return None
-        return track if codec in ("opus", "vorbis") else replace(track, how="opus")
-
-    return _contained(source, path, "webm", _as_vp9, kept)
-
-
-def _contained(
-    source: Source,
-    path: Path,
-    name: str,
-    images: Callable[[Source, OutputContainer], Iterator[TimedPacket]],
-    kept: Callable[[Track, str], Track | None],
-) -> list[str]:
+def _contained(name: str, source: Source, path: Path) -> list[str]:
+    """Write images, sound and subtitles into the container of this name."""
+    images = _as_vp9 if name == "webm" else _copied
     tracks = Tracks.of(source.path)
     with open_video(source.path) as video:
         streams = video.container.streams
-        codecs = {one.index: _codec_of(one) for one in streams}
+        contexts = {one.index: one.codec_context for one in streams}
+        codecs = {at: one.codec.canonical_name if one else "" for at, one in contexts.items()}
         chapters = video.container.chapters()
     lost = []
     container = av.open(f"file:{path}", "w", format=name)
@@ -102,7 +89,7 @@ def _contained(
         container.set_chapters(chapters)
         found = [images(source, container)]
         for track in tracks.kept:
-            wanted = kept(track, codecs[track.index])
+            wanted = _kept(track, codecs[track.index], name)
             if wanted is None:
                 lost.append(f"{name} holds no subtitles of this kind")
                 continue
@@ -117,11 +104,6 @@ def _contained(
     return lost
 
 
-def _codec_of(stream: Any) -> str:
-    context = stream.codec_context
-    return "" if context is None else str(context.codec.canonical_name)
-
-
 def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]:
     with open_video(source.path) as video:
         stream = container.add_stream_from_template(video.stream, opaque=True)
@@ -129,11 +111,7 @@ def _copied(source: Source, container: OutputContainer) -> Iterator[TimedPacket]
 
     def packets() -> Iterator[TimedPacket]:
         with open_video(source.path) as video:
-            for packet in video.container.demux(video.stream):
-                if packet.size and packet.dts is not None and packet.time_base:
-                    moment = packet.dts * packet.time_base
-                    packet.stream = stream
-                    yield TimedPacket(moment, packet)
+            yield from handed_on(video.container.demux(video.stream), stream)
 
     return packets()
 
@@ -148,16 +126,10 @@ def _as_vp9(source: Source, container: OutputContainer) -> Iterator[TimedPacket]
         new.thread_count = 1  # the same run gives the same bytes
 
     def packets() -> Iterator[TimedPacket]:
-        for frame in _frames(source):
-            yield from _timed(stream.encode(frame), stream)
-        yield from _timed(stream.encode(None), stream)
+        for frame in chain(_frames(source), [None]):
+            yield from handed_on(stream.encode(frame), stream)
 
     return packets()
-
-
-def _timed(packets: list[Any], stream: Any) -> Iterator[TimedPacket]:
-    for packet in packets:
-        yield TimedPacket(packet.dts * packet.time_base, packet)
 
 
 def _frames(source: Source) -> Iterator[VideoFrame]:
@@ -192,9 +164,9 @@ def _numbered(source: Source, path: Path) -> list[str]:
 NUMBERED = Format(write=_numbered)
 """Every frame as a PNG, in a folder."""
 FORMATS: dict[str, Format] = {
-    ".mov": Format(write=_mov, copies=True),
-    ".mkv": Format(write=_mkv, copies=True),
-    ".webm": Format(write=_webm),
+    ".mov": Format(write=partial(_contained, "mov"), copies=True),
+    ".mkv": Format(write=partial(_contained, "matroska"), copies=True),
+    ".webm": Format(write=partial(_contained, "webm")),
     ".gif": Format(write=_gif),
     ".png": Format(write=_png),
 }

@@ -18,7 +18,7 @@ from lingen_cli.files.open_file import open_file
 from lingen_cli.files.printable import printable
 from lingen_cli.files.tar_members import InputFile
 from lingen_cli.files.work_folder import WorkFolder
-from lingen_cli.files.write_errors import write_error
+from lingen_cli.files.write_errors import write_errors
 from lingen_cli.media.images.orientation import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP")
@@ -119,10 +119,8 @@ def _png(path: Path) -> Iterator[PIL.Image.Image]:
 def write_png(path: Path, image: Image) -> None:
     """Write uint8 (H, W, 3). Raises WriteFailedError (74) and PermissionDeniedError (77)."""
     data = as_png(image)
-    try:
+    with write_errors(path):
         path.write_bytes(data)
-    except OSError as error:
-        raise write_error(error, path) from error
 
 
 def publish_png(path: Path, image: Image, overwrite: bool) -> None:

@@ -19,7 +19,14 @@ from av.video.stream import VideoStream
 from lingen_cli.errors import LingenError
 from lingen_cli.files.tar_members import InputFile
 from lingen_cli.media.metadata import clean_tag
-from lingen_cli.media.open import SOUND_DECODERS, InputVideo, fraction, open_video, tags_of
+from lingen_cli.media.open import (
+    SOUND_DECODERS,
+    InputVideo,
+    fraction,
+    open_video,
+    packets_of,
+    tags_of,
+)
 
 COPIED_CODECS = frozenset(
     {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", "vorbis", "mp2", "dts"}
@@ -88,10 +95,6 @@ class Tracks:
         """Kinds of the tracks, as libav names them, in their order."""
         return [track.kind for track in self.kept]
 
-    def without_tracks(self) -> Tracks:
-        """The same without sound and subtitles."""
-        return replace(self, kept=())
-
     def without(self, index: int | None) -> Tracks:
         """The same without one track."""
         return replace(self, kept=tuple(one for one in self.kept if one.index != index))
@@ -129,12 +132,7 @@ def side_packets(video: InputVideo, wanted: set[int]) -> Any:
     for stream in container.streams:
         stream.discard = Discard.default if stream.index in wanted else Discard.all
     streams = [stream for stream in container.streams if stream.index in wanted]
-    packets = container.demux(streams)
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, IndexError, av.FFmpegError):
-            return
+    for packet in packets_of(container, streams):
         if packet.size and not packet.is_corrupt:
             yield packet
 

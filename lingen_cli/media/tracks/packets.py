@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -49,6 +49,15 @@ class TimedPacket:
     packet: Packet[Any]
 
 
+def handed_on(packets: Iterable[Packet[Any]], target: Stream) -> Iterator[TimedPacket]:
+    """Yield packets for the stream `target`; those without data or a time are left out."""
+    for packet in packets:
+        moment = moment_of(packet)
+        if packet.size and moment is not None:
+            packet.stream = target
+            yield TimedPacket(moment, packet)
+
+
 class TrackWriter:
     """Takes one track over into `container`, up to `end` seconds after the first image."""
 
@@ -70,11 +79,7 @@ class TrackWriter:
         }
         with open_video(self._path) as video:
             start = start_of(video.stream)
-            for packet in makers[self._track.how](video, start):
-                packet.stream = self._target
-                moment = moment_of(packet)
-                assert moment is not None
-                yield TimedPacket(moment, packet)
+            yield from handed_on(makers[self._track.how](video, start), self._target)
 
     def _add(self, container: OutputContainer, source: Stream) -> Any:
         if self._track.how == "copy":

@@ -17,9 +17,15 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 
+from lingen_cli.media.frame_hashes import as_fed
 from lingen_cli.media.open import open_video
-from lingen_cli.media.tracks.inspect import moment_of, side_packets
-from lingen_cli.media.tracks.packets import AAC_RATES, BITS_PER_CHANNEL, TimedPacket
+from lingen_cli.media.tracks.inspect import side_packets
+from lingen_cli.media.tracks.packets import (
+    AAC_RATES,
+    BITS_PER_CHANNEL,
+    TimedPacket,
+    handed_on,
+)
 from lingen_cli.media.writer import BITEXACT
 
 _LAYOUTS = {1: "mono", 2: "stereo"}
@@ -60,7 +66,7 @@ def encode_sound(samples: np.ndarray[Any, Any], rate: int, seconds: Fraction) ->
         ]
         for frame in (*frames, None):
             for packet in stream.encode(frame):
-                digest.update(_as_fed(bytes(packet)))
+                digest.update(as_fed(packet))
                 container.mux(packet)
     return EncodedSound(file.getvalue(), digest.hexdigest())
 
@@ -72,12 +78,7 @@ def copied_sound(sound: EncodedSound, container: OutputContainer) -> Iterator[Ti
 
     def packets() -> Iterator[TimedPacket]:
         with source:
-            for packet in source.demux(audio=0):
-                moment = moment_of(packet)
-                if not packet.size or moment is None:
-                    continue
-                packet.stream = target
-                yield TimedPacket(moment, packet)
+            yield from handed_on(source.demux(audio=0), target)
 
     return packets()
 
@@ -88,7 +89,7 @@ def sound_hashes(path: Path) -> dict[int, str]:
     with open_video(path) as video:
         sums = {one.index: hashlib.sha256() for one in video.container.streams.audio}
         for packet in side_packets(video, set(sums)) if sums else ():
-            sums[packet.stream_index].update(_as_fed(bytes(packet)))
+            sums[packet.stream_index].update(as_fed(packet))
     return {index: digest.hexdigest() for index, digest in sums.items()}
 
 
@@ -108,7 +109,3 @@ def _frame(samples: np.ndarray[Any, Any], layout: str, rate: int, begin: int) ->
     frame = AudioFrame.from_ndarray(plain, format="fltp", layout=layout)
     frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), begin
     return frame
-
-
-def _as_fed(data: bytes) -> bytes:
-    return len(data).to_bytes(8, "big") + data

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from lingen_models.checkpoints.network_types import NETWORKS
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
@@ -16,12 +16,19 @@ from lingen_models.checkpoints.safetensors import (
     load_network,
     read_metadata,
 )
+from lingen_models.network_config import LinGenConfig, TAEConfig, WordsConfig
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
 from lingen_models.networks.word_encoder import WordEncoder
 
 VideoAutoencoder = TemporalAutoencoder | FrozenAutoencoder
 TextEncoder = WordEncoder | FrozenText
+NETWORKS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "lingen": lambda config: LinGen(LinGenConfig.from_dict(config)),
+    "tae": lambda config: TemporalAutoencoder(TAEConfig.from_dict(config)),
+    "words": lambda config: WordEncoder(WordsConfig.from_dict(config)),
+}
+"""The kind in the metadata of a file -> how its network is built from the config beside it."""
 
 
 def load_networks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,6 @@ def save_lora(
 ) -> None:
     """Write a LoRA, whole or not at all: `LAYER.lora_A.weight` (rank, in) and `LAYER.lora_B.weight`
     (out, rank) in float32."""
-    import json
-
     metadata = {
         "kind": KIND,
         "base_sha256": facts.base_sha256,

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lingen_models.networks.video_autoencoder import check_divided
+
 Pieces = Callable[[Tensor, int, int], Iterator[Tensor]]
 """(latents, latent frames of a piece, first latent frame) -> pixels (B, 3, t, H, W)."""
 
@@ -118,13 +120,7 @@ class FrozenAutoencoder(nn.Module):
 
         Raises ValueError for frames or sides that the strides do not divide.
         """
-        frames, height, width = video.shape[2:]
-        if (frames - 1) % self.time_stride:
-            raise ValueError(
-                f"{frames} frames are not 1 more than a multiple of {self.time_stride}"
-            )
-        if height % self.space_stride or width % self.space_stride:
-            raise ValueError(f"{width}x{height} pixels are not multiples of {self.space_stride}")
+        check_divided(video, self.time_stride, self.space_stride)
         return self._encode(video).float()
 
     def decode(self, latents: Tensor) -> Tensor:

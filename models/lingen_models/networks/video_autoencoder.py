@@ -193,6 +193,15 @@ class Decoder(nn.Module):
         return video
 
 
+def check_divided(video: Tensor, time_stride: int, space_stride: int) -> None:
+    """Raise ValueError for frames or sides of (B, 3, F, H, W) that the strides do not divide."""
+    frames, height, width = video.shape[2:]
+    if (frames - 1) % time_stride:
+        raise ValueError(f"{frames} frames are not 1 more than a multiple of {time_stride}")
+    if height % space_stride or width % space_stride:
+        raise ValueError(f"{width}x{height} pixels are not multiples of {space_stride}")
+
+
 def _double_frames(x: Tensor, first: bool) -> Tensor:
     """Repeat every frame, but a clip's first one only once."""
     doubled = x.repeat_interleave(2, 1)
@@ -224,11 +233,7 @@ class TemporalAutoencoder(nn.Module):
 
         Raises ValueError where the frames are not 1 + 8 k or a side is not a multiple of 8.
         """
-        frames, height, width = video.shape[2:]
-        if (frames - 1) % TIME_STRIDE:
-            raise ValueError(f"{frames} frames are not 1 more than a multiple of {TIME_STRIDE}")
-        if height % SPACE_STRIDE or width % SPACE_STRIDE:
-            raise ValueError(f"{width}x{height} pixels are not multiples of {SPACE_STRIDE}")
+        check_divided(video, TIME_STRIDE, SPACE_STRIDE)
         mean, _ = self.posterior(video.to(self.decoder.stem.weight.dtype))
         scaled = (mean.float() - self.latent_mean.float()) / self.latent_std.float()
         return scaled.movedim(-1, 1)

@@ -116,13 +116,6 @@ def synonym_of(word: str, known: Container[str]) -> str | None:
     return None
 
 
-def synonyms_in(prompt: str, known: Container[str]) -> dict[str, str]:
-    """Words of a prompt of which no form is known, each with the known one that is read in its
-    place."""
-    pairs = ((word, synonym_of(word, known)) for word in split_words(prompt))
-    return {word: synonym for word, synonym in pairs if synonym is not None}
-
-
 def unknown_in(prompt: str, known: Container[str]) -> list[str]:
     """Words of a prompt of which no form and no synonym is known, and that no planner reads, each
     once, in order; the whole of one without any word."""
@@ -199,8 +192,10 @@ class WordEncoder(nn.Module):
         return unknown_in(prompt, self._ids)
 
     def synonyms(self, prompt: str) -> dict[str, str]:
-        """`synonyms_in` for the words that training met."""
-        return synonyms_in(prompt, self._ids)
+        """Words of a prompt of which training met no form, each with the one that it met and that
+        is read in its place."""
+        pairs = ((word, synonym_of(word, self._ids)) for word in split_words(prompt))
+        return {word: synonym for word, synonym in pairs if synonym is not None}
 
     def with_synonyms(self, prompt: str) -> str:
         """The prompt as it is read, in words that training met where there are some."""

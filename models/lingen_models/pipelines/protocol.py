@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class VideoPipeline(Protocol):
     """Prompt in, latents (1, C, T, h, w) out, frames from latents.
 
-    Where a method says nothing else, it is as `TextToVideo` has it.
+    Where a method says nothing else, it is as `TextToVideo` has it. A subclass inherits what has a
+    body here: it is that of a model without layouts, sound, and a closed list of words.
     """
 
     @property
@@ -45,6 +46,7 @@ class VideoPipeline(Protocol):
     @property
     def takes_layout(self) -> bool:
         """Tell whether it takes a layout."""
+        return False
 
     @property
     def device(self) -> torch.device:
@@ -55,7 +57,9 @@ class VideoPipeline(Protocol):
         """Type of the denoiser's weights."""
 
     def latent_frames(self, frames: int) -> int:
-        """The fewest latent frames that give `frames` video frames."""
+        """The fewest latent frames that give `frames` video frames: the first stands alone, then a
+        stride each."""
+        return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
@@ -78,21 +82,26 @@ class VideoPipeline(Protocol):
     ) -> Layout | None:
         """Plan where the objects of a video of a prompt are; None for a model that plans
         nothing."""
+        return None
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words that mean nothing to the model."""
+        return []
 
     def synonyms(self, prompt: str) -> dict[str, str]:
         """Words that the model reads as another one, each with that."""
+        return {}
 
     def similar_word(self, word: str) -> str | None:
         """Return a known word that is spelt like an unknown one; None where there is none."""
+        return None
 
     def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one latent frame."""
+        """uint8 (H, W, 3) -> one clean latent frame."""
+        return self.encode_video(image[None])
 
     def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k latent frames."""
+        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k clean latent frames."""
 
     def sample(
         self,
@@ -140,10 +149,12 @@ class VideoPipeline(Protocol):
         """The sound of a video whose latents these are, from its beginning on: float32 (channels,
         samples) from -1 to 1 on the CPU, and samples per second; None where the model makes
         none."""
+        return None
 
     @property
     def tiles(self) -> bool:
         """Tell whether images are decoded in tiles that are blended, which is not exact."""
+        return False
 
     def place(
         self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
@@ -167,3 +178,12 @@ class VideoPipeline(Protocol):
     def less(self) -> str | None:
         """Need less memory from now on, after it ran out. Return what was done; None where nothing
         more can be."""
+
+
+def first_frames(pieces: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """Yield `count` frames in all of pieces (t, H, W, 3)."""
+    for piece in pieces:
+        if count <= 0:
+            return
+        yield piece[:count]
+        count -= piece.shape[0]

@@ -18,6 +18,7 @@ from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.embeddings import LayoutFeatures, pooled
 from lingen_models.networks.video_autoencoder import SPACE_STRIDE, TIME_STRIDE
 from lingen_models.networks.word_encoder import WordEncoder
+from lingen_models.pipelines.protocol import VideoPipeline, first_frames
 from lingen_models.precision import compute_dtype
 from lingen_models.sampling.conditioning import Conditioning
 from lingen_models.sampling.denoise import (
@@ -72,11 +73,21 @@ def layout_discs(
     )
 
 
-class TextToVideo:
+def _to_cpu(*networks: nn.Module) -> None:
+    """Move networks, in the precision of that device; a frozen autoencoder keeps its own."""
+    for network in networks:
+        keeps = isinstance(network, FrozenAutoencoder)
+        network.to("cpu", None if keeps else compute_dtype("cpu"))
+
+
+class TextToVideo(VideoPipeline):
     """The loaded networks of one model variant, ready to sample."""
 
     time_stride, space_stride = TIME_STRIDE, SPACE_STRIDE
     """Of lingen's own autoencoder; an instance has those of the one that it was given."""
+    causal = True
+    frugal = False
+    """The networks get one row, and one latent frame, at a time."""
 
     def __init__(
         self,
@@ -93,8 +104,6 @@ class TextToVideo:
         """Finds where the objects of a prompt are."""
         self.locator: ObjectLocator | None = None
         """Finds where the objects of a first image are."""
-        self.frugal = False
-        """The networks get one row, and one latent frame, at a time."""
         self.offloaded = False
         """Text encoders and autoencoder are on the CPU."""
         self.may_offload = True
@@ -153,11 +162,6 @@ class TextToVideo:
         """Latent frames before its own that a frame of the video depends on."""
         return self.autoencoder.reach
 
-    @property
-    def tiles(self) -> bool:
-        """Never: decoding in pieces of time is exact."""
-        return False
-
     def place(
         self, device: str, *, frames: int, height: int, width: int, offload: str, tiles: bool
     ) -> str | None:
@@ -182,7 +186,7 @@ class TextToVideo:
 
     def offload(self) -> None:
         """Move the text encoders and the autoencoder to the CPU; the denoiser stays."""
-        self._place(*self.text_encoders, self.autoencoder, device="cpu")
+        _to_cpu(*self.text_encoders, self.autoencoder)
         self.offloaded = True
 
     def less(self) -> str | None:
@@ -195,23 +199,8 @@ class TextToVideo:
         if not self.offloaded:
             self.offload()
             return "text and pixels moved to the CPU"
-        self.move("cpu")
+        _to_cpu(*self.text_encoders, self.autoencoder, self.denoiser)
         return "everything moved to the CPU"
-
-    def move(self, device: str) -> None:
-        """Move all networks, to the dtype that `device` computes in."""
-        self._place(*self.text_encoders, self.autoencoder, self.denoiser, device=device)
-
-    @staticmethod
-    def _place(*networks: nn.Module, device: str) -> None:
-        """A frozen autoencoder keeps the precision that it was made for."""
-        for network in networks:
-            keeps = isinstance(network, FrozenAutoencoder)
-            network.to(device, None if keeps else compute_dtype(device))
-
-    def latent_frames(self, frames: int) -> int:
-        """Latent frames for `frames` video frames: the first stands alone, then a stride each."""
-        return 1 + -(-(frames - 1) // self.time_stride)
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
@@ -325,11 +314,6 @@ class TextToVideo:
         )
 
     @torch.inference_mode()
-    def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one clean latent frame (1, C, 1, h, w)."""
-        return self.encode_video(image[None])
-
-    @torch.inference_mode()
     def encode_still(self, image: Tensor) -> Tensor:
         """uint8 (H, W, 3) -> the clean latent frame (1, C, 1, h, w) of a stride of it."""
         return self.encode_video(image.repeat(1 + self.time_stride, 1, 1, 1))[:, :, 1:]
@@ -364,19 +348,10 @@ class TextToVideo:
         if height % unit or width % unit:
             raise ValueError(f"{width}x{height} pixels are not multiples of {unit}")
         times = method.times(params.steps)
-        shape = (
-            1,
-            self.denoiser.config.latent_channels,
-            self.latent_frames(frames),
-            height // self.space_stride,
-            width // self.space_stride,
-        )
+        shape = self._shape(self.latent_frames(frames), height, width)
         generator = torch.Generator().manual_seed(params.seed)
-        first, last, layout = (
-            conditioning.first_frame,
-            conditioning.last_frame,
-            conditioning.layout,
-        )
+        first, last = conditioning.first_frame, conditioning.last_frame
+        layout = conditioning.layout
         if layout is None and params.plan_layout and last is None:
             layout = self._planned(conditioning.prompt, params.seed, shape[2], first)
         text = self.encode_texts([expanded(conditioning.prompt, layout)])
@@ -521,26 +496,19 @@ class TextToVideo:
 
     def empty_latents(self, height: int, width: int) -> Tensor:
         """The latents (1, C, 0, h, w) of a video that has not begun."""
-        channels = self.denoiser.config.latent_channels
-        shape = (1, channels, 0, height // self.space_stride, width // self.space_stride)
-        return torch.zeros(shape, device=self.device)
+        return torch.zeros(self._shape(0, height, width), device=self.device)
+
+    def _shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int, int]:
+        channels, side = self.denoiser.config.latent_channels, self.space_stride
+        return 1, channels, frames, height // side, width // side
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
-        """Yield uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
+        """Iterate over uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, in constant memory.
 
         Decoding begins at latent frame `start`, which `entry` gives; from `autoencoder.reach`
         latent frames later on, the frames are those of decoding from the beginning.
         """
-        left = frames
-        for chunk in self._decode_pieces(latents, start):
-            if left <= 0:
-                return
-            yield chunk[:left]
-            left -= chunk.shape[0]
-
-    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
-        """None: it makes none."""
-        return None
+        return first_frames(self._decode_pieces(latents, start), frames)
 
     @property
     def _pixels_on(self) -> torch.device:

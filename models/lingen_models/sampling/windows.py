@@ -51,11 +51,10 @@ def continue_latents(
     Every piece is (1, C, t, h, w) in float32. Only the end of `history` is looked at, and T may be
     0: then the first window has no past. Nor has it with `fresh`, though it stands where it does.
     """
-    length, left = history.shape[2], frames
+    length = history.shape[2]
     past = history[:, :, length if fresh else max(0, length - windows.past) :].float()
-    number = 0
-    while left > 0:
-        new = min(windows.frames - past.shape[2], left)
+    plan = cut(past.shape[2], frames, (windows.frames, windows.past))
+    for number, (_, new) in enumerate(plan):
         total = past.shape[2] + new
         begin = length - past.shape[2]
         first = min(begin, windows.positions - total)
@@ -64,17 +63,22 @@ def continue_latents(
         window = sample(noise, past, first, number)
         yield window[:, :, past.shape[2] :]
         past = window[:, :, max(0, total - windows.past) :]
-        length, left, number = length + new, left - new, number + 1
+        length += new
 
 
 def count_windows(history: int, frames: int, windows: Windows) -> int:
     """Count the windows that `continue_latents` samples for `frames` more latent frames."""
-    count, past = 0, min(history, windows.past)
+    return sum(1 for _ in cut(history, frames, (windows.frames, windows.past)))
+
+
+def cut(have: int, frames: int, windows: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield the latent frames of the past, and the new ones, of every window for `frames` more
+    after `have` others: full windows, the last as short as need be."""
     while frames > 0:
-        new = min(windows.frames - past, frames)
-        past = min(past + new, windows.past)
-        frames, count = frames - new, count + 1
-    return count
+        past = min(have, windows[1])
+        new = min(windows[0] - past, frames)
+        yield past, new
+        have, frames = have + new, frames - new
 
 
 def place_seed(seed: int, begin: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lingen_plugins.contracts import Sampler
@@ -11,32 +12,17 @@ if TYPE_CHECKING:
     from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 
-def build_euler() -> SamplingLoop:
+def build_loop(name: str) -> SamplingLoop:
     """The loop itself, a function of velocity, noise, times and a listener."""
-    from lingen_models.sampling.denoise import euler
+    from lingen_models.sampling import denoise, solvers
 
-    return euler
-
-
-def build_ancestral() -> SamplingLoop:
-    """The loop that renews a share of the noise; half of it did best on clips of 2 s and 4 s."""
-    from lingen_models.sampling.denoise import ancestral
-
-    return ancestral(0.5)
-
-
-def build_heun() -> SamplingLoop:
-    """Heun's method."""
-    from lingen_models.sampling.solvers import heun
-
-    return heun
-
-
-def build_dpm() -> SamplingLoop:
-    """DPM-Solver++(2M)."""
-    from lingen_models.sampling.solvers import dpm_multistep
-
-    return dpm_multistep
+    loops: dict[str, SamplingLoop] = {
+        "euler": denoise.euler,
+        "ancestral": denoise.ancestral(0.5),  # that did best on clips of 2 s and 4 s
+        "heun": solvers.heun,
+        "dpm": solvers.dpm_multistep,
+    }
+    return loops[name]
 
 
 @hookimpl
@@ -46,21 +32,21 @@ def register_samplers() -> list[Sampler]:
         Sampler(
             name="euler",
             summary="Euler steps along the flow, on the linear-quadratic schedule",
-            build=build_euler,
+            build=partial(build_loop, "euler"),
             schedule="linear-quadratic",
             restartable=True,
         ),
         Sampler(
             name="euler-uniform",
             summary="Euler steps along the flow, evenly spaced: better below about 40 steps",
-            build=build_euler,
+            build=partial(build_loop, "euler"),
             schedule="uniform",
             restartable=True,
         ),
         Sampler(
             name="euler-late",
             summary="as euler-uniform, guided from t = 0.05 on: things appear once, not twice",
-            build=build_euler,
+            build=partial(build_loop, "euler"),
             schedule="uniform",
             guided_after=0.05,
             restartable=True,
@@ -68,14 +54,14 @@ def register_samplers() -> list[Sampler]:
         Sampler(
             name="euler-shifted",
             summary="Euler steps, closer near noise: for models that were distilled to few steps",
-            build=build_euler,
+            build=partial(build_loop, "euler"),
             schedule="shifted",
             restartable=True,
         ),
         Sampler(
             name="euler-ancestral",
             summary="as euler-late, closer steps near noise, some of which is renewed each time",
-            build=build_ancestral,
+            build=partial(build_loop, "ancestral"),
             schedule="shifted",
             guided_after=0.05,
             restartable=True,
@@ -83,7 +69,7 @@ def register_samplers() -> list[Sampler]:
         Sampler(
             name="dpm-multistep",
             summary="DPM-Solver++(2M), guided from t = 0.05 on: fewer steps for the same video",
-            build=build_dpm,
+            build=partial(build_loop, "dpm"),
             schedule="shifted",
             guided_after=0.05,
             restartable=True,
@@ -92,7 +78,7 @@ def register_samplers() -> list[Sampler]:
         Sampler(
             name="heun",
             summary="Heun's method: each step asks twice; for many steps and exact flows",
-            build=build_heun,
+            build=partial(build_loop, "heun"),
             schedule="shifted",
             guided_after=0.05,
             restartable=True,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lingen_models.network_config import PRESETS, SCAN_ORDERS, LinGenConfig, WordsConfig
+from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
 from lingen_plugins.contracts import Config, ModelVariant, Weights
 from lingen_plugins.hookspecs import hookimpl
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.networks.denoiser import LinGen
-    from lingen_models.sampling.layout import Layout
 
 
 def build_lingen(config: Config) -> LinGen:
@@ -43,7 +43,6 @@ def plan_layout(
     playground that shows what it says; None where it names none, or more than two, or says more
     than what these objects are and do. Words that are `unknown` to the weights are passed over."""
     from lingen_models.networks.word_encoder import PLACE_WORDS, known_form, split_words
-    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground import read_prompt, vocabulary
     from lingen_playground.layout_planner import Place, plan_objects
 
@@ -73,7 +72,6 @@ def plan_layout(
 
 def locate_objects(image: Tensor) -> Layout:
     """Find the objects of the playground in an image (H, W, 3) uint8."""
-    from lingen_models.sampling.layout import Keyframe, Layout, LayoutObject
     from lingen_playground.layout_planner import places_in
 
     return Layout(

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
+from lingen_models.pipelines.protocol import VideoPipeline, first_frames
 from lingen_plugins.contracts import HubModel
 from lingen_plugins.hub import fit_ladder as fit
 from lingen_plugins.hub.loading import one_line
@@ -30,24 +32,24 @@ if TYPE_CHECKING:
     from lingen_models.sampling.params import SamplingParams
 
 
-class HubPipeline:
+class HubPipeline(VideoPipeline):
     """A pipeline that makes a clip in one piece, out of noise (1, C, T, h, w) that it is given.
 
     The noise is what the pipeline itself draws with `generator=torch.Generator().manual_seed(seed)`
-    on the CPU. Families override what differs.
+    on the CPU. It reads any word, places things by itself, and sees nothing of what comes after.
+    Families override what differs.
     """
 
     causal = True
     frugal = True
     """What decoding needs does not grow with the length; below that are only slower places."""
+    tiles = False
 
     _frames_name = "num_frames"
     """What the pipeline calls the length."""
 
     def __init__(self, pipe: Any, model: HubModel) -> None:
         self.pipe, self.model = pipe, model
-        self.tiles = False
-        """Images are decoded in tiles that are blended, which is not exact."""
         self._own_scheduler: Any = None
         self._place: str = ""
         self._device = "cpu"
@@ -55,8 +57,12 @@ class HubPipeline:
         """Those that are left where memory runs out, each with less on the card."""
         self._decodes = False
         """It decodes now, or did so last."""
-        self.time_stride = model.time_stride
         self.space_stride = self._space_stride()
+
+    @property
+    def time_stride(self) -> int:
+        """Video frames per latent frame."""
+        return self.model.time_stride
 
     @property
     def positions(self) -> int:
@@ -67,11 +73,6 @@ class HubPipeline:
     def reach(self) -> int:
         """Latent frames before its own that a frame of the video depends on."""
         raise NotImplementedError
-
-    @property
-    def takes_layout(self) -> bool:
-        """Never: these models place things by themselves."""
-        return False
 
     @property
     def device(self) -> torch.device:
@@ -85,16 +86,12 @@ class HubPipeline:
         found: torch.dtype = (self.pipe.transformer or self.pipe.transformer_2).dtype
         return found
 
-    def latent_frames(self, frames: int) -> int:
-        """Latent frames for `frames` video frames: the first stands alone."""
-        return 1 + -(-(frames - 1) // self.time_stride)
-
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count how often all steps are gone through for `new` latent frames after `have`
         others."""
-        return (
-            1 if windows is None else sum(1 for _ in self._plan(0 if cut else have, new, windows))
-        )
+        if windows is None:
+            return 1
+        return sum(1 for _ in self._plan(0 if cut else have, new, windows))
 
     def entry(self, frame: int) -> tuple[int, int]:
         """The latent frame to begin decoding with, and the first video frame that comes out."""
@@ -106,28 +103,6 @@ class HubPipeline:
         import torch
 
         return torch.zeros(self._shape(0, height, width))
-
-    def plan_layout(self, *arguments: Any, **choices: Any) -> None:
-        """Nothing: these models place things by themselves."""
-
-    def unknown_words(self, prompt: str) -> list[str]:
-        """None: these text encoders read any text."""
-        return []
-
-    def synonyms(self, prompt: str) -> dict[str, str]:
-        """None, for the same reason."""
-        return {}
-
-    def similar_word(self, word: str) -> None:
-        """Nothing: these models read any word."""
-
-    def encode_image(self, image: Tensor) -> Tensor:
-        """uint8 (H, W, 3) -> one latent frame."""
-        return self.encode_video(image[None])
-
-    def encode_video(self, frames: Tensor) -> Tensor:
-        """uint8 (1 + time_stride k, H, W, 3) -> 1 + k latent frames."""
-        raise NotImplementedError
 
     def sample(
         self,
@@ -149,18 +124,12 @@ class HubPipeline:
         count = self.passes(0, noise.shape[2], None, False)
         return self._pass(noise, conditioning.prompt, params, method, on_step, 0, count)
 
-    def extend(
-        self,
-        history: Tensor,
-        frames: int,
-        conditioning: Conditioning,
-        params: SamplingParams,
-        *,
-        windows: tuple[int, int],
-        method: SamplingMethod,
-        on_step: OnStep | None = None,
-    ) -> Iterator[Tensor]:
-        """Latent frames that follow `history`; only where the model's record has windows."""
+    def encode_video(self, *arguments: Any) -> Tensor:
+        """A family overrides this where it goes on with any video."""
+        raise NotImplementedError
+
+    def extend(self, *arguments: Any, **choices: Any) -> Iterator[Tensor]:
+        """A family overrides this where its record has windows."""
         raise NotImplementedError
 
     def inpaint(self, *arguments: Any, **choices: Any) -> Tensor:
@@ -169,16 +138,8 @@ class HubPipeline:
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        self._decodes, left = True, frames
-        for piece in self._decode_pieces(latents[:, :, start:]):
-            if left <= 0:
-                return
-            yield to_uint8(piece)[:left]
-            left -= piece.shape[2]
-
-    def sound(self, latents: Tensor) -> tuple[Tensor, int] | None:
-        """None: it makes none."""
-        return None
+        self._decodes = True
+        return first_frames(map(to_uint8, self._decode_pieces(latents[:, :, start:])), frames)
 
     def save_memory(self) -> None:
         """It already takes as little at a time as it can."""
@@ -318,8 +279,6 @@ class HubPipeline:
         Raises NotHereError where the pipeline takes none or peft is missing, `CheckpointError` for
         a file that is no LoRA, or one of another model.
         """
-        from lingen_models.checkpoints.safetensors import CheckpointError
-
         name = type(self.pipe).__name__
         if not hasattr(self.pipe, "load_lora_weights"):
             raise NotHereError(f"{name} takes no LoRA: leave out --lora")
@@ -344,8 +303,6 @@ class HubPipeline:
 
     def _check_lora(self, path: Path, tensors: Mapping[str, Any]) -> None:
         """Raise `CheckpointError` for a LoRA on layers that this model does not have."""
-        from lingen_models.checkpoints.safetensors import CheckpointError
-
         parts = {
             part: {name for name, _ in network.named_modules()}
             for part, network in fit.networks(self.pipe).items()

@@ -89,10 +89,9 @@ class BySignature(HubPipeline):
         """The latents of a new video, as `TextToVideo.sample`."""
         import torch
 
-        images = (conditioning.first_frame, conditioning.last_frame)
         self._refuse(replace(conditioning, first_frame=None, last_frame=None, video=None))
-        given = dict(zip(("image", "last_image"), map(_image, images), strict=True))
-        more = {name: one for name, one in given.items() if one is not None}
+        images = {"image": conditioning.first_frame, "last_image": conditioning.last_frame}
+        more = {name: _image(one) for name, one in images.items() if one is not None}
         if conditioning.video is not None:
             more["video"] = [_image(one) for one in conditioning.video]
         like = torch.zeros(self._kept_shape(self.latent_frames(frames), height, width))
@@ -386,10 +385,8 @@ class _Decoded(tuple[Any]):
         return self[0]
 
 
-def _image(frame: Tensor | None) -> Any:
+def _image(frame: Tensor) -> Any:
     """uint8 (H, W, 3) as pipelines take images."""
-    if frame is None:
-        return None
     from PIL import Image
 
     return Image.fromarray(frame.cpu().numpy())

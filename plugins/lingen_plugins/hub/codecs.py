@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import Autoencoder, Config
 from lingen_plugins.hub.families import ltx_codec, wan_codec
 from lingen_plugins.hub.families.ltx import LTX
@@ -25,7 +26,6 @@ _LTX = "AutoencoderKLLTXVideo"
 def build_wan_codec(config: Config) -> FrozenAutoencoder:
     """Wan's autoencoder in `config["folder"]`, in float32: causal, a latent frame at a time."""
     from lingen_models.checkpoints.pretrained import FrozenAutoencoder
-    from lingen_models.checkpoints.safetensors import CheckpointError
 
     vae = _load(WAN_AUTOENCODER, config)
     if vae.config.patch_size:

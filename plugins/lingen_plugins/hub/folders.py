@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.plugin_errors import MissingFolderError
 
 CONFIG = "config.json"
@@ -20,8 +21,6 @@ def text_folders(folder: Path, kinds: tuple[str, ...]) -> tuple[Path, ...]:
 
     Raises MissingFolderError, and `CheckpointError` for an encoder of another kind.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     inside = [folder] if (folder / CONFIG).is_file() else sorted(folder.glob("text_encoder*"))
     found = {one: str(_config(one).get("model_type")) for one in inside}
     network = next((one for one in inside if found[one] in kinds), None)
@@ -44,8 +43,6 @@ def codec_folders(folder: Path, kind: str) -> tuple[Path, ...]:
 
     Raises MissingFolderError, and `CheckpointError` for another class.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     inside = (one for one in (folder, folder / "vae") if (one / CONFIG).is_file())
     network = next(inside, None)
     if network is None:
@@ -57,15 +54,18 @@ def codec_folders(folder: Path, kind: str) -> tuple[Path, ...]:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     path = folder / CONFIG
     if not path.is_file():
         raise MissingFolderError(f"no {CONFIG} in {folder}")
+    return read_object(path, "config")
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file of weights that messages call `what`. Raises `CheckpointError`."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"damaged config of weights: {path}: {error}") from error
+        raise CheckpointError(f"damaged {what} of weights: {path}: {error}") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"damaged config of weights: {path}: it is no object")
+        raise CheckpointError(f"damaged {what} of weights: {path}: it is no object")
     return found

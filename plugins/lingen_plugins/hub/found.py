@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import IMAGES, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub.families import ltx_sound
 from lingen_plugins.hub.loading import (
@@ -110,8 +111,6 @@ def describe(name: str, folder: Path) -> FoundModel:
 
 @lru_cache(maxsize=8)
 def _describe(name: str, folder: Path, state: tuple[tuple[str, int], ...]) -> FoundModel:
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     if index_of(folder) is None:
         raise MissingFolderError(
             f"no {INDEX} in the folder of weights: {folder}; name that of a whole pipeline of "
@@ -187,8 +186,6 @@ def _build(name: str, folder: Path, device: str, dtype: Any, formats: WeightForm
 
 def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
     """The class of a pipeline."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     name = index.get("_class_name")
     if not isinstance(name, str):
         raise CheckpointError(f"{index_of(folder)} names no pipeline")
@@ -204,8 +201,6 @@ def _kind(folder: Path, index: Mapping[str, Any]) -> Any:
 def skeleton(kind: Any, folder: Path, index: dict[str, Any]) -> Any:
     """The pipeline of a class without a number in its networks, and without what reads text and
     images. Raises `CheckpointError`."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     networks = networks_of(index)
     try:
         given = {part: empty_network(folder / part, *networks[part]) for part in networks}
@@ -295,8 +290,6 @@ def _facts(kind: Any, signature: Mapping[str, Any], pipe: Any) -> dict[str, Any]
 
 def _settings(path: Path, signature: set[str]) -> dict[str, Any]:
     """Fields of a record that a `lingen-model.toml` sets. Raises `CheckpointError`."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

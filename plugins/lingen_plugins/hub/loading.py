@@ -10,8 +10,10 @@ from logging import CRITICAL
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import DENOISER, PLAIN, FoundModel, HubModel, WeightFormats
 from lingen_plugins.hub import weight_formats as held
+from lingen_plugins.hub.folders import read_object
 from lingen_plugins.hub.modular.blocks import INDEX as MODULAR
 from lingen_plugins.hub.modular.blocks import assemble
 from lingen_plugins.plugin_errors import NotHereError
@@ -40,15 +42,8 @@ def index_of(folder: Path) -> Path | None:
 
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of a folder. Raises `CheckpointError` where it is damaged or names strangers."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     path = index_of(folder) or folder / INDEX
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"damaged index of weights: {path}: {error}") from error
-    if not isinstance(index, dict):
-        raise CheckpointError(f"damaged index of weights: {path}: it is no object")
+    index = read_object(path, "index")
     for part, value in parts_of(index).items():
         if value[0] not in LIBRARIES or not value[1].isidentifier() or not part.isidentifier():
             raise CheckpointError(
@@ -104,7 +99,6 @@ def load_pipeline(
     """
     import torch
 
-    from lingen_models.checkpoints.safetensors import CheckpointError
     from lingen_models.precision import compute_dtype
 
     index, loaded = read_index(folder), {}
@@ -142,8 +136,6 @@ def load_pipeline(
 
 def check_strides(model: HubModel, folder: Path, time: int, space: int) -> None:
     """Raise `CheckpointError` where an autoencoder has other strides than the model's record."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     if time != model.time_stride or model.side_step % space:
         raise CheckpointError(
             f"weights do not fit the model: the autoencoder in {folder} has the strides "
@@ -188,8 +180,6 @@ def load_network(
     It has every tensor that it needs; others are refused but for those whose names begin as one of
     `beside`, which belong to a larger model that it is a part of. Raises `CheckpointError`.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     kind = class_of(library, name)
     given: dict[str, Any] = {"dtype" if library == "transformers" else "torch_dtype": dtype}
     if quantize is not None and not isinstance(dtype, str) and held.saved_in(folder) is None:
@@ -245,8 +235,6 @@ def load_denoiser(file: Path, folder: Path, library: str, name: str, dtype: torc
 
     Raises `CheckpointError`, and NotHereError for a class that reads no such files.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     kind = class_of(library, name)
     try:
         return held.read_gguf(kind, file, folder, dtype)
@@ -265,8 +253,6 @@ def class_of(library: str, name: str) -> Any:
     Raises NotHereError where the library cannot be imported, `CheckpointError` where it has no such
     class.
     """
-    from lingen_models.checkpoints.safetensors import CheckpointError
-
     held.silence_backends()
     place = LIBRARIES[library]
     package = place.partition(".")[0]

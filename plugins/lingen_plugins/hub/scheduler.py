@@ -10,21 +10,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lingen_models.sampling.denoise import OnStep, Velocity
-    from lingen_models.sampling.denoise import Sampler as SamplingLoop
 
 
 def in_one_call(pipeline: Velocity, noise: Tensor, times: Tensor, on_step: OnStep) -> Tensor:
-    """Ask `pipeline` for clean latents, once; it tells of its steps by itself."""
+    """Ask `pipeline` for clean latents, once; it tells of its steps by itself.
+
+    So a stopped run goes on between windows, not inside one.
+    """
     return pipeline(noise, float(times[0]))
-
-
-def build_scheduler() -> SamplingLoop:
-    """A loop of one question. So a stopped run goes on between windows, not inside one."""
-    return in_one_call
 
 
 SCHEDULER = Sampler(
     name="scheduler",
     summary="the scheduler that a model from elsewhere comes with",
-    build=build_scheduler,
+    build=lambda: in_one_call,
 )

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lingen_models.checkpoints.safetensors import CheckpointError
 from lingen_plugins.contracts import Config, TextEncoder
 from lingen_plugins.hub.families.ltx import LTX
 from lingen_plugins.hub.families.wan import WAN
@@ -39,7 +40,6 @@ def build_text(kinds: tuple[str, ...], tokenizer: str, config: Config) -> Pretra
     """The encoder in `config["folder"]`, in the precision of its file; prompts are cut at
     `config["max_tokens"]`."""
     from lingen_models.checkpoints.pretrained import PretrainedText
-    from lingen_models.checkpoints.safetensors import CheckpointError
 
     most = config["max_tokens"]
     if set(config) != {"folder", "max_tokens"} or type(most) is not int or most < 1:

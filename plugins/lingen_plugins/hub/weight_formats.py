@@ -218,29 +218,21 @@ def silence_backends() -> None:
 @contextmanager
 def _unused() -> Iterator[list[str]]:
     """Inside, what `diffusers` says of tensors that it made no use of is collected, not shown."""
-    logger, collector = logging.getLogger(_UNUSED), Collector()
-    before = logger.level, logger.propagate
-    logger.addHandler(collector)
-    logger.setLevel(logging.WARNING)
-    logger.propagate = False
-    try:
-        yield collector.found
-    finally:
-        logger.removeHandler(collector)
-        logger.level, logger.propagate = before
+    logger, found = logging.getLogger(_UNUSED), list[str]()
 
-
-class Collector(logging.Handler):
-    """Messages that say that something was not used."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep what a record says."""
+    def collected(record: logging.LogRecord) -> bool:
         if "were not used" in record.getMessage():
-            self.found.append(record.getMessage())
+            found.append(record.getMessage())
+        return False
+
+    level = logger.level
+    logger.addFilter(collected)
+    logger.setLevel(logging.WARNING)
+    try:
+        yield found
+    finally:
+        logger.removeFilter(collected)
+        logger.setLevel(level)
 
 
 def _installed(package: str) -> bool:

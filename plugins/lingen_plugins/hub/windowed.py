@@ -21,10 +21,8 @@ LONGEST_PROMPT = 512
 class WindowedPipeline(OnWanLatents):
     """A family says in `_plan` how a stretch is cut, and in `_call` what a window sees."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._texts: dict[str, Any] = {}
-        self._read: tuple[str, str, bool] | None = None
+    _read: tuple[tuple[str, str, bool], dict[str, Any]] | None = None
+    """Prompts, and what the text encoder made of them."""
 
     def extend(
         self,
@@ -69,13 +67,13 @@ class WindowedPipeline(OnWanLatents):
         """What the text encoder makes of the prompts: asked once for all windows."""
         guided = params.guidance_scale > 1
         key = (prompt, params.negative_prompt, guided)
-        if key != self._read:
+        if self._read is None or self._read[0] != key:
             texts = self.pipe.encode_prompt(
                 prompt=prompt,
                 negative_prompt=params.negative_prompt,
                 do_classifier_free_guidance=guided,
                 max_sequence_length=LONGEST_PROMPT,
             )
-            self._texts = dict(zip(("prompt_embeds", "negative_prompt_embeds"), texts, strict=True))
-            self._read = key
-        return self._texts
+            names = ("prompt_embeds", "negative_prompt_embeds")
+            self._read = key, dict(zip(names, texts, strict=True))
+        return self._read[1]

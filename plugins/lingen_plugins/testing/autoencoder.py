@@ -5,13 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from lingen_plugins.contracts import Autoencoder
-from lingen_plugins.parts import number_of
-from lingen_plugins.testing.claims import (
-    build_part,
-    check_basics,
-    check_tensor,
-    expect,
-)
+from lingen_plugins.parts import SIZES, number_of
+from lingen_plugins.testing.claims import Claims
 
 
 def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
@@ -24,21 +19,14 @@ def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
     """
     import torch
 
-    whose = check_basics(codec, Autoencoder)
-    network = build_part(whose, codec, folder)
-    names = ("latent_channels", "time_stride", "space_stride")
-    channels, stride, side = (number_of(network, codec, name) for name in names)
-    for name, value in zip(names, (channels, stride, side), strict=True):
-        expect(value >= 1, whose, f"{name} is {value}", "it must be at least 1")
+    claims = Claims.of(codec, Autoencoder)
+    network = claims.part(codec, folder)
+    channels, stride, side = sizes = [number_of(network, codec, name) for name in SIZES]
+    for name, value in zip(SIZES, sizes, strict=True):
+        claims.expect(value >= 1, f"{name} is {value}", "it must be at least 1")
     if network is None:
         return
-    for method in ("encode", "decode"):
-        expect(
-            callable(getattr(network, method, None)),
-            whose,
-            f"what build returns has no method {method}",
-            "lingen calls it",
-        )
+    claims.callables(network, "method", ("encode", "decode"), "lingen calls it")
     torch.manual_seed(0)
     for later, high, wide in ((0, 1, 2), (2, 3, 2)):
         frames = 1 + later * stride
@@ -48,25 +36,21 @@ def check_autoencoder(codec: Autoencoder, folder: Path | None = None) -> None:
         with torch.inference_mode():
             encoded = network.encode(video)  # type: ignore[operator]
             shape = (1, channels, 1 + later, high, wide)
-            latents = check_tensor(whose, f"encode of {shown}", encoded, shape)
+            latents = claims.tensor(f"encode of {shown}", encoded, shape)
             decoded = network.decode(latents)  # type: ignore[operator]
-            back = check_tensor(whose, f"decode of {shown}", decoded, tuple(video.shape))
+            back = claims.tensor(f"decode of {shown}", decoded, tuple(video.shape))
             again = network.encode(video)  # type: ignore[operator]
-        expect(
+        claims.expect(
             torch.equal(again, latents),
-            whose,
             "the same video gives other latents the second time",
             "encode must return the mean, not draw from it",
         )
         if hasattr(network, "decode_in_chunks"):
             with torch.inference_mode():
                 pieces = list(network.decode_in_chunks(latents, 1))  # type: ignore[operator]
-            whole = check_tensor(
-                whose, "decode_in_chunks", torch.cat(pieces, 2), tuple(video.shape)
-            )
-            expect(
+            whole = claims.tensor("decode_in_chunks", torch.cat(pieces, 2), tuple(video.shape))
+            claims.expect(
                 torch.allclose(whole, back, atol=1e-3),
-                whose,
                 "decode_in_chunks gives another video than decode",
                 "carry what temporal layers saw from one piece to the next",
             )

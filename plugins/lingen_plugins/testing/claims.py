@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from lingen_plugins.contracts import Component, Part
 from lingen_plugins.guard import describe
@@ -29,129 +29,124 @@ sys.exit("torch" if "torch" in sys.modules else 0)
 """
 
 
-def expect(holds: object, whose: str, wrong: str, remedy: str) -> None:
-    """Raise AssertionError, `WHOSE: WRONG; REMEDY`, unless `holds`."""
-    if not holds:
-        raise AssertionError(f"{whose}: {wrong}; {remedy}")
+class Claims:
+    """Claims about what messages call `whose`; one that does not hold is an AssertionError, which
+    says what is wrong and what to do."""
 
+    def __init__(self, whose: str) -> None:
+        self.whose = whose
 
-def title(record: Component) -> str:
-    """Name a record as messages call it."""
-    return f"{type(record).__name__} {record.name!r}"
+    @classmethod
+    def of(cls, record: Component, kind: type[Component]) -> Self:
+        """Check what every record keeps; returns the claims about this one."""
+        if not isinstance(record, kind):
+            found = type(record).__name__
+            raise AssertionError(f"a {kind.__name__} is checked here, but this is a {found}")
+        claims = cls(f"{type(record).__name__} {record.name!r}")
+        try:
+            check_record(record)
+        except PluginError as error:
+            raise AssertionError(f"{claims.whose}: {error}") from error
+        claims.expect(record.summary.strip(), "it has no summary", "say in one line what it is")
+        build = getattr(record, "build", None)
+        if build is not None:
+            claims._light(build)
+        return claims
 
+    def expect(self, holds: object, wrong: str, remedy: str) -> None:
+        """Raise `broken` unless `holds`."""
+        if not holds:
+            raise self.broken(wrong, remedy)
 
-def check_basics(record: Component, kind: type[Component]) -> str:
-    """Check what every record keeps; returns its `title`."""
-    if not isinstance(record, kind):
-        found = type(record).__name__
-        raise AssertionError(f"a {kind.__name__} is checked here, but this is a {found}")
-    whose = title(record)
-    try:
-        check_record(record)
-    except PluginError as error:
-        raise AssertionError(f"{whose}: {error}") from error
-    expect(record.summary.strip(), whose, "it has no summary", "say in one line what it is")
-    build = getattr(record, "build", None)
-    if build is not None:
-        _check_light(whose, build)
-    return whose
+    def broken(self, wrong: str, remedy: str) -> AssertionError:
+        """The error `WHOSE: WRONG; REMEDY`."""
+        return AssertionError(f"{self.whose}: {wrong}; {remedy}")
 
+    def windows(self, windows: tuple[int, int]) -> None:
+        """Latent frames of a window, and of its past."""
+        remedy = "the past is at least one latent frame, and shorter than the window"
+        self.expect(1 <= windows[1] < windows[0], f"windows is {windows}", remedy)
 
-def check_config(whose: str, name: str, config: Mapping[str, Any]) -> None:
-    """It must come back from JSON as it is, since weights files and recipes carry it so."""
-    remedy = "use strings as keys, lists for tuples, and numbers, strings, true, false and null"
-    try:
-        again = json.loads(json.dumps(dict(config), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise AssertionError(f"{whose}: {name} is not JSON ({error}); {remedy}") from error
-    changed = [str(key) for key, value in config.items() if again.get(key) != value]
-    expect(again == dict(config), whose, f"JSON changes {changed} in {name}", remedy)
+    def callables(self, owner: object, kind: str, names: Sequence[str], remedy: str) -> None:
+        """`owner`, which `build` has returned, must have these functions or methods (`kind`)."""
+        for name in names:
+            wrong = f"what build returns has no {kind} {name}"
+            self.expect(callable(getattr(owner, name, None)), wrong, remedy)
 
+    def config(self, name: str, config: Mapping[str, Any]) -> None:
+        """It must come back from JSON as it is, since weights files and recipes carry it so."""
+        remedy = "use strings as keys, lists for tuples, and numbers, strings, true, false and null"
+        try:
+            again = json.loads(json.dumps(dict(config), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise self.broken(f"{name} is not JSON ({error})", remedy) from error
+        changed = [str(key) for key, value in config.items() if again.get(key) != value]
+        self.expect(again == dict(config), f"JSON changes {changed} in {name}", remedy)
 
-def build_network(whose: str, build: Callable[[Any], Any], config: Mapping[str, Any]) -> nn.Module:
-    """`build(config)` in evaluation mode, which must leave the configuration as it was."""
-    from torch import nn
+    def network(self, build: Callable[[Any], Any], config: Mapping[str, Any]) -> nn.Module:
+        """`build(config)` in evaluation mode, which must leave the configuration as it was."""
+        from torch import nn
 
-    before = json.dumps(dict(config))
-    try:
-        network = build(config)
-    except Exception as error:
-        message = f"{whose}: build failed: {describe(error)}; it must take the config of the record"
-        raise AssertionError(message) from error
-    expect(
-        isinstance(network, nn.Module),
-        whose,
-        f"build returned a {type(network).__name__}",
-        "return a torch.nn.Module",
-    )
-    expect(
-        json.dumps(dict(config)) == before,
-        whose,
-        "build changed the configuration that it was given",
-        "copy what you change",
-    )
-    module: nn.Module = network.eval()
-    return module
+        before = json.dumps(dict(config))
+        try:
+            network = build(config)
+        except Exception as error:
+            remedy = "it must take the config of the record"
+            raise self.broken(f"build failed: {describe(error)}", remedy) from error
+        wrong = f"build returned a {type(network).__name__}"
+        self.expect(isinstance(network, nn.Module), wrong, "return a torch.nn.Module")
+        wrong = "build changed the configuration that it was given"
+        self.expect(json.dumps(dict(config)) == before, wrong, "copy what you change")
+        module: nn.Module = network.eval()
+        return module
 
+    def part(self, part: Part, folder: Path | None) -> nn.Module | None:
+        """The network of `part`, from `folder` where it reads one; None where it does, and none is
+        given: then only the record can be checked."""
+        self.config("config", part.config)
+        if part.folders is None:
+            self.expect(folder is None, "it reads no folder, but was given one", "leave it out")
+            return self.network(part.build, part.config)
+        if folder is None:
+            return None
+        found = part.folders(folder)
+        self.expect(
+            isinstance(found, tuple) and found and all(one.is_dir() for one in found),
+            f"folders({folder}) is {found!r}",
+            "return a tuple of the folders of which it reads",
+        )
+        return self.network(part.build, {**part.config, "folder": str(folder)})
 
-def build_part(whose: str, part: Part, folder: Path | None) -> nn.Module | None:
-    """The network of `part`, from `folder` where it reads one; None where it does, and none is
-    given: then only the record can be checked."""
-    check_config(whose, "config", part.config)
-    if part.folders is None:
-        expect(folder is None, whose, "it reads no folder, but was given one", "leave it out")
-        return build_network(whose, part.build, part.config)
-    if folder is None:
-        return None
-    found = part.folders(folder)
-    expect(
-        isinstance(found, tuple) and found and all(one.is_dir() for one in found),
-        whose,
-        f"folders({folder}) is {found!r}",
-        "return a tuple of the folders of which it reads",
-    )
-    return build_network(whose, part.build, {**part.config, "folder": str(folder)})
+    def tensor(self, what: str, found: Any, shape: tuple[int, ...]) -> Tensor:
+        """`found` must be a finite tensor of floating point numbers of this shape."""
+        import torch
 
+        wrong = f"{what} is a {type(found).__name__}"
+        self.expect(isinstance(found, torch.Tensor), wrong, f"return a tensor {shape}")
+        tensor: Tensor = found
+        wrong = f"{what} has the shape {tuple(tensor.shape)}"
+        self.expect(tuple(tensor.shape) == shape, wrong, f"it must be {shape}")
+        wrong = f"{what} is {tensor.dtype}"
+        self.expect(tensor.is_floating_point(), wrong, "return floating point")
+        self.expect(
+            torch.isfinite(tensor).all(),
+            f"{what} has infinite numbers or NaN",
+            "look for divisions by zero, logarithms and roots of zero, and tensors without numbers",
+        )
+        return tensor
 
-def check_tensor(whose: str, what: str, found: Any, shape: tuple[int, ...]) -> Tensor:
-    """`found` must be a finite tensor of floating point numbers of this shape."""
-    import torch
-
-    expect(
-        isinstance(found, torch.Tensor),
-        whose,
-        f"{what} is a {type(found).__name__}",
-        f"return a tensor {shape}",
-    )
-    tensor: Tensor = found
-    expect(
-        tuple(tensor.shape) == shape,
-        whose,
-        f"{what} has the shape {tuple(tensor.shape)}",
-        f"it must be {shape}",
-    )
-    expect(tensor.is_floating_point(), whose, f"{what} is {tensor.dtype}", "return floating point")
-    expect(
-        bool(torch.isfinite(tensor).all()),
-        whose,
-        f"{what} has infinite numbers or NaN",
-        "look for divisions by zero, logarithms and roots of zero, and tensors without numbers",
-    )
-    return tensor
-
-
-def _check_light(whose: str, build: Callable[..., Any]) -> None:
-    while isinstance(build, partial):
-        build = build.func
-    module = getattr(build, "__module__", None) or type(build).__module__
-    problem = _weight_of(module)
-    expect(
-        problem != "torch",
-        whose,
-        f"importing {module} imports torch",
-        "import torch inside `build`, so that `lingen models list` stays quick",
-    )
-    expect(not problem, whose, f"{module} cannot be imported: {problem}", "see the error")
+    def _light(self, build: Callable[..., Any]) -> None:
+        """Importing the module of `build` must not import torch."""
+        while isinstance(build, partial):
+            build = build.func
+        module = getattr(build, "__module__", None) or type(build).__module__
+        problem = _weight_of(module)
+        self.expect(
+            problem != "torch",
+            f"importing {module} imports torch",
+            "import torch inside `build`, so that `lingen models list` stays quick",
+        )
+        self.expect(not problem, f"{module} cannot be imported: {problem}", "see the error")
 
 
 @lru_cache(maxsize=64)

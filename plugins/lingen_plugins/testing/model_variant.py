@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
+from lingen_models.network_config import ConfigError, LinGenConfig
 from lingen_models.sampling.params import SamplingParams
 from lingen_plugins.contracts import ModelVariant
 from lingen_plugins.plugin_errors import UnknownNameError
 from lingen_plugins.registry import Registry, collect
-from lingen_plugins.testing.claims import (
-    build_network,
-    check_basics,
-    check_config,
-    check_tensor,
-    expect,
-)
+from lingen_plugins.testing.claims import Claims
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,51 +29,44 @@ def check_model_variant(variant: ModelVariant, registry: Registry | None = None)
     encoder, and the number of the first latent frame; it returns the velocity, of the latents'
     shape. `registry` is where its parts are looked up: all that is installed, if not given.
     """
-    whose = check_basics(variant, ModelVariant)
-    _check_numbers(whose, variant)
+    claims = Claims.of(variant, ModelVariant)
+    _check_numbers(claims, variant)
     for name in ("config", "tiny_config"):
         config: Mapping[str, Any] = getattr(variant, name)
-        check_config(whose, name, config)
+        claims.config(name, config)
         for key in ("latent_channels", "text_dims"):
-            expect(key in config, whose, f"{name} lacks {key!r}", "lingen makes the inputs by it")
+            claims.expect(key in config, f"{name} lacks {key!r}", "lingen makes the inputs by it")
     registry = collect() if registry is None else registry
-    _check_parts(whose, variant, registry)
-    _check_network(whose, variant)
-    _check_weights(whose, variant)
+    _check_parts(claims, variant, registry)
+    _check_network(claims, variant)
+    _check_weights(claims, variant)
 
 
-def _check_numbers(whose: str, variant: ModelVariant) -> None:
+def _check_numbers(claims: Claims, variant: ModelVariant) -> None:
     for name in ("fps", "size", "trained_seconds", "steps"):
         value = getattr(variant, name)
-        expect(value > 0, whose, f"{name} is {value}", "it must be above 0")
+        claims.expect(value > 0, f"{name} is {value}", "it must be above 0")
     try:
         SamplingParams(**variant.planned_sampling)
     except (TypeError, ValueError) as error:
-        raise AssertionError(
-            f"{whose}: planned_sampling is {dict(variant.planned_sampling)}: {error}; give fields "
-            "of SamplingParams within their limits"
+        raise claims.broken(
+            f"planned_sampling is {dict(variant.planned_sampling)}: {error}",
+            "give fields of SamplingParams within their limits",
         ) from error
-    expect(
+    claims.expect(
         variant.plans is not None or not variant.planned_sampling,
-        whose,
         "planned_sampling without plans",
         "nothing tells which prompts it is for",
     )
-    expect(variant.text_encoders, whose, "it names no text encoder", "name at least one")
-    frames, past = variant.windows
-    expect(
-        1 <= past < frames,
-        whose,
-        f"windows is {variant.windows}",
-        "the past is at least one latent frame, and shorter than the window",
-    )
+    claims.expect(variant.text_encoders, "it names no text encoder", "name at least one")
+    claims.windows(variant.windows)
 
 
-def _check_parts(whose: str, variant: ModelVariant, registry: Registry) -> None:
+def _check_parts(claims: Claims, variant: ModelVariant, registry: Registry) -> None:
     try:
         registry.check(variant)
     except UnknownNameError as error:
-        raise AssertionError(f"{whose}: {error}; register it in the same plugin") from error
+        raise claims.broken(str(error), "register it in the same plugin") from error
     codec = registry.autoencoders[variant.autoencoder]
     encoders = [registry.text_encoders[name] for name in variant.text_encoders]
     axes = list(registry.scan_orders[variant.scan_order].axes)
@@ -88,30 +77,26 @@ def _check_parts(whose: str, variant: ModelVariant, registry: Registry) -> None:
     )
     for name, config in (("config", variant.config), ("tiny_config", variant.tiny_config)):
         for key, value, source in wanted:
-            expect(
+            claims.expect(
                 key not in config or config[key] == value,
-                whose,
                 f"{name} has {key} {config.get(key)!r}, {source} says {value!r}",
                 "make them agree",
             )
-        expect(
+        claims.expect(
             len(config["text_dims"]) == len(encoders),
-            whose,
             f"{name} has {len(config['text_dims'])} text_dims for {len(encoders)} text encoders",
             "one for each",
         )
     widths = [encoder.feature_dim for encoder in encoders]
-    expect(
+    claims.expect(
         list(variant.config["text_dims"]) == widths,
-        whose,
         f"config has text_dims {variant.config['text_dims']}",
         f"the features of its text encoders have {widths}",
     )
     _, tall, wide = _patch(variant.config)
     for side in (tall, wide):
-        expect(
+        claims.expect(
             variant.size % (codec.space_stride * side) == 0,
-            whose,
             f"size {variant.size} is not a multiple of {codec.space_stride} (the autoencoder's "
             f"space_stride) x {side} (the patch)",
             "choose another size",
@@ -123,16 +108,15 @@ def _patch(config: Mapping[str, Any]) -> tuple[int, int, int]:
     return time, tall, wide
 
 
-def _check_network(whose: str, variant: ModelVariant) -> None:
+def _check_network(claims: Claims, variant: ModelVariant) -> None:
     import torch
 
     torch.manual_seed(0)
     config = variant.tiny_config
-    network = build_network(whose, variant.build, config)
+    network = claims.network(variant.build, config)
     count = sum(one.numel() for one in network.parameters())
-    expect(
+    claims.expect(
         count <= MOST_PARAMETERS,
-        whose,
         f"with tiny_config it has {count:,} parameters",
         f"{MOST_PARAMETERS:,} at most, so that a test is quick",
     )
@@ -145,10 +129,10 @@ def _check_network(whose: str, variant: ModelVariant) -> None:
         with torch.inference_mode():
             out = network(*inputs, 7)
             what = f"the velocity of latents {tuple(inputs[0].shape)}"
-            check_tensor(whose, what, out, tuple(inputs[0].shape))
-            _check_rows(whose, network, inputs, out)
+            claims.tensor(what, out, tuple(inputs[0].shape))
+            _check_rows(claims, network, inputs, out)
     layout = (_layout(config, 2, 3),) if config.get("layout") else ()
-    _check_gradient(whose, network, _inputs(config, (2, 3, 4 * tall, 4 * wide)), *layout)
+    _check_gradient(claims, network, _inputs(config, (2, 3, 4 * tall, 4 * wide)), *layout)
 
 
 _Inputs = tuple["Tensor", "Tensor", tuple["Tensor", ...], tuple["Tensor", ...]]
@@ -176,37 +160,34 @@ def _layout(config: Mapping[str, Any], rows: int, frames: int) -> LayoutFeatures
     return LayoutFeatures(discs, torch.randn(rows, 2, config["text_dims"][0]))
 
 
-def _check_rows(whose: str, network: nn.Module, inputs: _Inputs, out: Tensor) -> None:
+def _check_rows(claims: Claims, network: nn.Module, inputs: _Inputs, out: Tensor) -> None:
     """The same again; each row by itself; whatever stands in the padding."""
     import torch
 
     latents, times, features, masks = inputs
-    expect(
+    claims.expect(
         torch.equal(network(*inputs, 7), out),
-        whose,
         "the same inputs give another velocity the second time",
         "leave out chance (dropout, fresh noise) in evaluation mode",
     )
     alone = network(
         latents[:1], times[:1], tuple(f[:1] for f in features), tuple(m[:1] for m in masks), 7
     )
-    expect(
+    claims.expect(
         torch.allclose(alone, out[:1], atol=1e-3, rtol=1e-3),
-        whose,
         "a row of a batch has another velocity by itself",
         "rows must not see each other: no norm over the batch",
     )
     other = tuple(torch.where(m[..., None], f, 9.0) for f, m in zip(features, masks, strict=True))
-    expect(
+    claims.expect(
         torch.allclose(network(latents, times, other, masks, 7), out, atol=1e-3, rtol=1e-3),
-        whose,
         "the velocity depends on text tokens that the mask leaves out",
         "give the mask to the attention: prompts are padded to one length",
     )
 
 
 def _check_gradient(
-    whose: str, network: nn.Module, inputs: _Inputs, *layout: LayoutFeatures
+    claims: Claims, network: nn.Module, inputs: _Inputs, *layout: LayoutFeatures
 ) -> None:
     import torch
 
@@ -218,30 +199,26 @@ def _check_gradient(
         for name, parameter in network.named_parameters()
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any())
     ]
-    expect(
+    claims.expect(
         not lost,
-        whose,
         f"no gradient reaches {', '.join(lost[:5])}",
         "use every parameter in forward, or freeze it with requires_grad_(False)",
     )
-    expect(
+    claims.expect(
         all(
             torch.isfinite(parameter.grad).all()
             for parameter in network.parameters()
             if parameter.grad is not None
         ),
-        whose,
         "a gradient is infinite or not a number",
         "look for roots and divisions of what may be zero",
     )
 
 
-def _check_weights(whose: str, variant: ModelVariant) -> None:
+def _check_weights(claims: Claims, variant: ModelVariant) -> None:
     """Where the file of the denoiser is on this machine, it is one of this configuration."""
     if variant.weights is None or not variant.weights.files()["denoiser"].is_file():
         return
-    from lingen_models.checkpoints.safetensors import CheckpointError, read_metadata
-    from lingen_models.network_config import ConfigError, LinGenConfig
 
     path = variant.weights.files()["denoiser"]
     try:
@@ -250,10 +227,9 @@ def _check_weights(whose: str, variant: ModelVariant) -> None:
         if metadata.get("kind") == "lingen":  # a field that it was written before has its default
             found = LinGenConfig.from_dict(found or {}).to_dict()
     except (CheckpointError, ConfigError, TypeError) as error:
-        raise AssertionError(f"{whose}: {error}; write it with `lingen train`") from error
-    expect(
+        raise claims.broken(str(error), "write it with `lingen train`") from error
+    claims.expect(
         found == dict(variant.config),
-        whose,
         f"{path} holds another configuration than `config`",
         "copy the one in the file's metadata",
     )

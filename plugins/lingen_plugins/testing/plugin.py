@@ -10,7 +10,7 @@ from lingen_plugins.guard import describe
 from lingen_plugins.manager import PluginManager
 from lingen_plugins.registry import Registry, collect
 from lingen_plugins.testing.autoencoder import check_autoencoder
-from lingen_plugins.testing.claims import expect
+from lingen_plugins.testing.claims import Claims
 from lingen_plugins.testing.dataset import check_dataset
 from lingen_plugins.testing.hub_model import check_hub_model
 from lingen_plugins.testing.model_variant import check_model_variant
@@ -35,22 +35,18 @@ def check_plugin(plugin: object, name: str = "checked-plugin") -> None:
 
     Beside it are the built-in plugins only: what it names must be theirs or its own.
     """
-    manager = PluginManager()
+    claims, manager, hooks = Claims(name), PluginManager(), ", ".join(CHECKS)
     manager.load_builtin()
     try:
         manager.register(plugin, name)
     except Exception as error:
-        message = f"{name}: it cannot be registered: {describe(error)}; known hooks: "
-        raise AssertionError(message + ", ".join(CHECKS)) from error
-    expect(
-        manager.pluggy.get_hookcallers(plugin),
-        name,
-        "it has no hook",
-        f"put `@hookimpl` above each hook: {', '.join(CHECKS)}",
-    )
+        wrong = f"it cannot be registered: {describe(error)}"
+        raise claims.broken(wrong, f"known hooks: {hooks}") from error
+    remedy = f"put `@hookimpl` above each hook: {hooks}"
+    claims.expect(manager.pluggy.get_hookcallers(plugin), "it has no hook", remedy)
     registry = collect(manager)
     reasons = "; ".join(failed.reason for failed in manager.failed)
-    expect(not reasons, name, "lingen would skip it", reasons)
+    claims.expect(not reasons, "lingen would skip it", reasons)
     found = 0
     for field in fields(Registry):
         table: Any = getattr(registry, field.name)
@@ -60,4 +56,4 @@ def check_plugin(plugin: object, name: str = "checked-plugin") -> None:
                 found += 1
                 extra = {"registry": registry} if check is check_model_variant else {}
                 check(record, **extra)
-    expect(found, name, "its hooks return no records", "return a list of records")
+    claims.expect(found, "its hooks return no records", "return a list of records")

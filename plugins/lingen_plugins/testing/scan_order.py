@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
-from lingen_models.network_config import is_scan
 from lingen_plugins.contracts import ScanOrder
-from lingen_plugins.testing.claims import check_basics, expect
+from lingen_plugins.testing.claims import Claims
 
 GRID = {"t": 2, "h": 3, "w": 5}
 
@@ -18,12 +17,11 @@ def check_scan_order(order: ScanOrder) -> None:
     from lingen_models.networks.scan_orders import scan_of_layer
     from lingen_models.networks.space_filling_curves import CURVES
 
-    whose = check_basics(order, ScanOrder)
+    claims = Claims.of(order, ScanOrder)
     if order.curve is not None:
         CURVES[order.name] = order.curve
-    expect(
+    claims.expect(
         len(set(order.axes)) == len(order.axes),
-        whose,
         f"axes {order.axes} name one order twice",
         "name each once: layers go round",
     )
@@ -31,15 +29,8 @@ def check_scan_order(order: ScanOrder) -> None:
     positions = torch.tensor(list(product(*map(range, sizes)))).view(1, *sizes, 3)
     for layer, entry in enumerate(order.axes):
         curve, _, axes = entry.rpartition("-")
-        expect(
-            is_scan(entry),
-            whose,
-            f"axes[{layer}] is {entry!r}",
-            "each must be a permutation of 'thw', outer axis to inner, or CURVE-thw",
-        )
-        expect(
+        claims.expect(
             not curve or curve in CURVES,
-            whose,
             f"axes[{layer}] is {entry!r}, and nobody knows the curve {curve!r}",
             f"known are {', '.join(sorted(CURVES))}, and `curve` under the name of the record",
         )
@@ -52,22 +43,19 @@ def check_scan_order(order: ScanOrder) -> None:
         if curve:
             a, b, c = (GRID[axis] for axis in axes)
             order_of_cells = CURVES[curve]((a, b, c)).tolist()
-            expect(
+            claims.expect(
                 sorted(order_of_cells) == list(range(a * b * c)),
-                whose,
                 f"the curve {curve!r} does not meet every cell of {a}x{b}x{c} once",
                 "it must give the row-major numbers of all cells, each once",
             )
             wanted = [wanted[cell] for cell in order_of_cells]
-        expect(
+        claims.expect(
             sequence[0].tolist() == wanted,
-            whose,
             f"layer {layer} does not read the tokens in the order {entry!r}",
             "the first letter of each of `axes` is the axis that changes last",
         )
-        expect(
+        claims.expect(
             torch.equal(scan.restore(sequence, sizes), positions),
-            whose,
             f"layer {layer} does not put the tokens back where they were",
             "each of `axes` must name every axis once",
         )

@@ -83,9 +83,9 @@ def test_it_is_made_again_and_known_again(
 def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan: Path) -> None:
     import torch
 
-    from lingen_plugins.hub.families.wan import build_wan
+    from lingen_plugins.hub.families.wan import WAN
 
-    pipe = build_wan(tiny_wan, "cpu", torch.float32)
+    pipe: Any = WAN.build(tiny_wan, "cpu", torch.float32)
     latents = torch.randn(1, 16, pipe.reach + 4, 2, 2, generator=torch.Generator().manual_seed(0))
     count = 1 + 4 * (latents.shape[2] - 1)
     whole = torch.cat(list(pipe.decode(latents, count)))
@@ -111,9 +111,9 @@ def test_pieces_from_anywhere_are_those_of_the_whole(tiny_wan: Path) -> None:
 def test_decoding_keeps_no_more_than_a_latent_frame_at_a_time(tiny_wan: Path) -> None:
     import torch
 
-    from lingen_plugins.hub.families.wan import build_wan
+    from lingen_plugins.hub.families.wan import WAN
 
-    pipe = build_wan(tiny_wan, "cpu", torch.float32)
+    pipe: Any = WAN.build(tiny_wan, "cpu", torch.float32)
     woken: list[Any] = []
     pipe.pipe.vae._hf_hook = SimpleNamespace(pre_forward=woken.append)  # as one that waits has
     pieces = pipe.decode(torch.zeros(1, 16, 20, 2, 2), 77)

@@ -6,11 +6,10 @@ A chunk is nine latent frames, decoded by itself: the grid of time begins anew w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
-from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.contracts import HubModel
+from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, builder
 from lingen_plugins.hub.families.wan_codec import decode_frames
 from lingen_plugins.hub.windowed import WindowedPipeline
 
@@ -85,15 +84,10 @@ class Helios(WindowedPipeline):
         return found[:, :, -CHUNK:]
 
 
-def build_helios(folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> Helios:
-    """Helios from a folder."""
-    return Helios(load_wan_like(HELIOS, folder, device, dtype, formats), HELIOS)
-
-
-HELIOS = HubModel(
+HELIOS: HubModel = HubModel(
     name="helios-14b",
     summary="Helios, 640x384, 24 fps, minutes in chunks of 33 frames",
-    build=build_helios,
+    build=builder(Helios, lambda: HELIOS),
     takes_formats=True,
     pipelines=("HeliosPipeline",),
     since="0.37.0",

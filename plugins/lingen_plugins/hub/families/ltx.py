@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lingen_models.pipelines.protocol import first_frames
 from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
 from lingen_plugins.hub.adapter import HubPipeline, to_uint8
 from lingen_plugins.hub.families.ltx_codec import STRIDE, decode_pieces, first_of_piece
@@ -28,11 +29,8 @@ class LtxLong(HubPipeline):
     """The pipeline draws its own noise, for each window from the seed and its place."""
 
     causal = False
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._count = 1
-        """Latent frames of the video that is decoded."""
+    _count = 1
+    """Latent frames of the video that is decoded."""
 
     def passes(self, have: int, new: int, windows: tuple[int, int] | None, cut: bool) -> int:
         """Count the windows of `new` latent frames."""
@@ -45,12 +43,9 @@ class LtxLong(HubPipeline):
 
     def decode(self, latents: Tensor, frames: int, start: int = 0) -> Iterator[Tensor]:
         """uint8 (t, H, W, 3) pieces on the CPU, `frames` in all, from latent frame `start` on."""
-        self._decodes, left = True, frames
-        for piece in decode_pieces(self.pipe.vae, latents, start):
-            if left <= 0:
-                return
-            yield to_uint8(piece)[:left]
-            left -= piece.shape[2]
+        self._decodes = True
+        pieces = decode_pieces(self.pipe.vae, latents, start)
+        return first_frames(map(to_uint8, pieces), frames)
 
     def _space_stride(self) -> int:
         return int(self.pipe.vae_spatial_compression_ratio)

@@ -52,7 +52,7 @@ def packed(video: Tensor, sound: Tensor) -> Tensor:
     """Latents of a video (1, C, T, h, w) and of its sound in one tensor (1, C + k, T, h, w)."""
     import torch
 
-    shape = with_channels(_five(video), tuple(sound.shape))  # type: ignore[arg-type]
+    shape = with_channels(tuple(video.shape), tuple(sound.shape))  # type: ignore[arg-type]
     room = video.new_zeros(1, shape[1] - video.shape[1], *shape[2:], dtype=torch.float32)
     room.view(-1)[: sound.numel()] = sound.reshape(-1)
     return torch.cat((video.float(), room), 1)
@@ -121,8 +121,3 @@ def in_a_row(clips: Sequence[Tensor], step: float) -> Tensor:
         faded = whole[:, begin : begin + both] * (1 - share) + clip[:, :both] * share
         whole = torch.cat((whole[:, :begin], faded, clip[:, both:]), 1)
     return whole
-
-
-def _five(latents: Tensor) -> tuple[int, int, int, int, int]:
-    batch, channels, frames, height, width = latents.shape
-    return batch, channels, frames, height, width

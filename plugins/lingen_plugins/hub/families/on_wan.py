@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import HubModel, WeightFormats
+from lingen_models.checkpoints.safetensors import CheckpointError
+from lingen_plugins.contracts import PLAIN, HubModel, WeightFormats
 from lingen_plugins.hub.adapter import HubPipeline
 from lingen_plugins.hub.families.wan_codec import (
     decode_frames,
@@ -15,7 +16,7 @@ from lingen_plugins.hub.families.wan_codec import (
     encode_frames,
     reach_of,
 )
-from lingen_plugins.hub.loading import check_strides, load_pipeline
+from lingen_plugins.hub.loading import WAN_AUTOENCODER, check_strides, load_pipeline
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,17 +52,22 @@ class OnWanLatents(HubPipeline):
         return decode_frames(self.pipe.vae, latents)
 
 
-def load_wan_like(
-    model: HubModel, folder: Path, device: str, dtype: Any, formats: WeightFormats
-) -> Any:
-    """The pipeline of `model`, whose autoencoder is Wan's. Raises `CheckpointError`."""
-    from lingen_models.checkpoints.safetensors import CheckpointError
+def builder(
+    kind: type[OnWanLatents], record: Callable[[], HubModel]
+) -> Callable[..., OnWanLatents]:
+    """The `build` of a record: a pipeline of this kind from a folder, whose autoencoder is Wan's.
+    It raises `CheckpointError`."""
 
-    pipe = load_pipeline(model, folder, device, dtype, formats)
-    vae = pipe.vae
-    if type(vae).__name__ != "AutoencoderKLWan" or vae.config.patch_size:
-        raise CheckpointError(f"weights do not fit the model: {folder / 'vae'} is not that of Wan")
-    check_strides(
-        model, folder / "vae", vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
-    )
-    return pipe
+    def build(
+        folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN
+    ) -> OnWanLatents:
+        model = record()
+        pipe = load_pipeline(model, folder, device, dtype, formats)
+        vae, place = pipe.vae, folder / "vae"
+        if type(vae).__name__ != WAN_AUTOENCODER or vae.config.patch_size:
+            raise CheckpointError(f"weights do not fit the model: {place} is not that of Wan")
+        strides = vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
+        check_strides(model, place, *strides)
+        return kind(pipe, model)
+
+    return build

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
-from lingen_plugins.hub.families.on_wan import WAN_VAE, OnWanLatents, load_wan_like
+from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.hub.families.on_wan import WAN_VAE, OnWanLatents, builder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,15 +31,10 @@ class SanaVideo(OnWanLatents):
         return super()._call(noise, prompt, params, use_resolution_binning=False, **more)
 
 
-def build_sana(folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN) -> SanaVideo:
-    """SANA-Video from a folder."""
-    return SanaVideo(load_wan_like(SANA, folder, device, dtype, formats), SANA)
-
-
-SANA = HubModel(
+SANA: HubModel = HubModel(
     name="sana-video-2b",
     summary="SANA-Video, 832x480, 16 fps, 5 s; linear attention",
-    build=build_sana,
+    build=builder(SanaVideo, lambda: SANA),
     takes_formats=True,
     pipelines=("SanaVideoPipeline",),
     since="0.36.0",

@@ -6,11 +6,10 @@ So a window can hold clean frames of what was before, and goes on from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
-from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, load_wan_like
+from lingen_plugins.contracts import SUPPORTED, HubModel
+from lingen_plugins.hub.families.on_wan import NEGATIVE, UMT5_XXL, WAN_VAE, builder
 from lingen_plugins.hub.windowed import WindowedPipeline
 
 if TYPE_CHECKING:
@@ -26,12 +25,10 @@ class SkyReels(WindowedPipeline):
     """All frames of a window are denoised at once, behind the clean ones of its past."""
 
     def _plan(self, have: int, new: int, windows: tuple[int, int]) -> Iterator[tuple[int, int]]:
-        """As the pipeline cuts long videos: full windows, the last as short as need be."""
-        while new > 0:
-            past = min(have, windows[1])
-            some = min(new, windows[0] - past)
-            yield past, some
-            have, new = have + some, new - some
+        """As the pipeline itself cuts long videos."""
+        from lingen_models.sampling.windows import cut
+
+        return cut(have, new, windows)
 
     def _call(
         self,
@@ -75,17 +72,10 @@ class SkyReels(WindowedPipeline):
             del self.pipe.prepare_latents
 
 
-def build_skyreels(
-    folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN
-) -> SkyReels:
-    """SkyReels-V2 with diffusion forcing, from a folder."""
-    return SkyReels(load_wan_like(SKYREELS, folder, device, dtype, formats), SKYREELS)
-
-
-SKYREELS = HubModel(
+SKYREELS: HubModel = HubModel(
     name="skyreels-v2-1.3b",
     summary="SkyReels-V2 diffusion forcing, 960x544, 24 fps, any length in windows of 4 s",
-    build=build_skyreels,
+    build=builder(SkyReels, lambda: SKYREELS),
     takes_formats=True,
     pipelines=("SkyReelsV2DiffusionForcingPipeline",),
     since="0.35.0",

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from lingen_plugins.contracts import PLAIN, SUPPORTED, HubModel, WeightFormats
+from lingen_plugins.contracts import SUPPORTED, HubModel
 from lingen_plugins.hub.families.on_wan import (
     NEGATIVE,
     UMT5_XXL,
     WAN_VAE,
     OnWanLatents,
-    load_wan_like,
+    builder,
 )
 
-
-def build_wan(
-    folder: Path, device: str, dtype: Any, formats: WeightFormats = PLAIN
-) -> OnWanLatents:
-    """Wan 2.1 from a folder."""
-    return OnWanLatents(load_wan_like(WAN, folder, device, dtype, formats), WAN)
-
-
-WAN = HubModel(
+WAN: HubModel = HubModel(
     name="wan-1.3b",
     summary="Wan 2.1 text to video, 832x480, 16 fps, 5 s; full attention",
-    build=build_wan,
+    build=builder(OnWanLatents, lambda: WAN),
     takes_formats=True,
     pipelines=("WanPipeline",),
     since="0.35.0",
