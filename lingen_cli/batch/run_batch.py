@@ -40,7 +40,6 @@ from lingen_cli.terminal.clock import minutes
 from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 
-TEMPLATE = "{index}-{prompt}"
 _OURS = frozenset({"command", "id", "output"})
 _WORTH_ANOTHER = frozenset({70, 71, 74})
 _SECONDS_BETWEEN_LOOKS = 1.0

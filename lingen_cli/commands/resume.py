@@ -92,10 +92,9 @@ def _go_on(
         again = prepare_again(begun.recipe, changes, context, stem="")
         if begun.origin is not None and not 0 < begun.origin.done < len(again.timeline.edits):
             raise BadDataError(f"damaged journal of {target}: its edits are not whole")
-        origin = None if begun.origin is None else begun.origin.origin()
         job = replace(
             again,
-            timeline=replace(again.timeline, origin=origin),
+            timeline=replace(again.timeline, origin=begun.origin),
             runtime=replace(again.runtime, decode_only=decode_only),
             output=replace(
                 again.output,

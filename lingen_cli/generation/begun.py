@@ -7,56 +7,20 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lingen_cli.errors import BadDataError, LingenError
 from lingen_cli.files.numbered import fingerprint_of
 from lingen_cli.files.printable import printable
 from lingen_cli.files.sealed import sealed, sum_of, unsealed
 from lingen_cli.files.write_errors import write_error
-from lingen_cli.media.frame_hashes import FrameHash, Sha256
+from lingen_cli.media.frame_hashes import Sha256
 from lingen_cli.requests.job import Job, Origin
 from lingen_cli.requests.recipe import Recipe, recipe_from_video
 from lingen_cli.requests.write_recipe import settings_in, settings_of
 
 JOB = "job.json"
 """The file, in the journal of the run."""
-
-
-class SavedOrigin(BaseModel):
-    """`lingen_cli.requests.job.Origin`, as a file has it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    path: str
-    fingerprint: Sha256
-    latents: Sha256 | None
-    done: int = Field(ge=0)
-    copy_packets: bool
-    hashes: tuple[FrameHash, ...]
-
-    @classmethod
-    def of(cls, origin: Origin) -> Self:
-        """The record of `origin`."""
-        return cls(
-            path=str(origin.path.absolute()),
-            fingerprint=origin.fingerprint,
-            latents=origin.latents,
-            done=origin.done,
-            copy_packets=origin.copy,
-            hashes=origin.hashes,
-        )
-
-    def origin(self) -> Origin:
-        """Return the origin that the record is of."""
-        return Origin(
-            path=Path(self.path),
-            fingerprint=self.fingerprint,
-            latents=self.latents,
-            done=self.done,
-            copy=self.copy_packets,
-            hashes=self.hashes,
-        )
 
 
 class Begun(BaseModel):
@@ -75,7 +39,7 @@ class Begun(BaseModel):
     subtitles: bool
     metadata: bool
     recipe: Recipe
-    origin: SavedOrigin | None
+    origin: Origin | None
     beside: str | None = None
     """The video whose sound, subtitles, chapters and tags are taken over."""
     history: Sha256 | None = None
@@ -94,7 +58,7 @@ class Begun(BaseModel):
             subtitles=job.output.subtitles,
             metadata=job.output.metadata,
             recipe=recipe,
-            origin=None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin),
+            origin=job.timeline.origin,
             beside=None if job.output.beside is None else str(job.output.beside.absolute()),
         )
 
@@ -178,8 +142,7 @@ def taken_over(folder: Path, job: Job) -> Job | None:
     begun = read_begun(folder)
     if begun is None:
         return job
-    origin = None if job.timeline.origin is None else SavedOrigin.of(job.timeline.origin)
-    if begun.origin != origin or not same_work(begun.recipe, job):
+    if begun.origin != job.timeline.origin or not same_work(begun.recipe, job):
         return None
     if not job.timeline.draws_seeds:
         return job

@@ -257,7 +257,8 @@ def check_history(job: Job) -> None:
 def _goes_on_from_pixels(job: Job) -> bool:
     model = job.model.variant
     assert job.timeline.origin is not None
-    return job.timeline.origin.copy and (not isinstance(model, HubModel) or model.from_pixels)
+    copied = job.timeline.origin.copy_packets
+    return copied and (not isinstance(model, HubModel) or model.from_pixels)
 
 
 def _history(job: Job, pipe: VideoPipeline, progress: Progress) -> Latents:

@@ -153,11 +153,11 @@ class Finished:
         check_edits(before.model.variant, whole, before.timeline.rate, sources=sources)
         same = before.model.hashes.get("autoencoder") == recipe.weights.get("autoencoder")
         origin = Origin(
-            path=self.video,
+            path=self.video.absolute(),
             fingerprint=self._fingerprint,
             latents=recipe.latents if same else None,
             done=len(before.timeline.edits),
-            copy=copy,
+            copy_packets=copy,
             hashes=recipe.frame_hashes,
         )
         timeline = replace(

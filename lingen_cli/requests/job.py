@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from lingen_cli.inputs.frame_rates import Grid
 from lingen_cli.inputs.output_path import Destination
 from lingen_cli.inputs.prompts import on_one_line
 from lingen_cli.inputs.settings import CacheLimit
+from lingen_cli.media.frame_hashes import FrameHash, Sha256
 from lingen_cli.requests.edits import Added, Dropped, Edit, Sampled
 from lingen_cli.zoo.locate import LocatedModel
 from lingen_plugins.contracts import WeightFormats
@@ -19,7 +22,6 @@ from lingen_plugins.contracts import WeightFormats
 if TYPE_CHECKING:
     import numpy as np
 
-    from lingen_cli.media.frame_hashes import FrameHash
     from lingen_cli.media.images.resize import Fit, FitName
     from lingen_cli.media.tracks.inspect import Chapter
     from lingen_cli.requests.recipe import Base
@@ -60,12 +62,13 @@ class Origin:
     """The video that a job goes on with, in which the first `done` edits are."""
 
     path: Path
-    fingerprint: str
+    """Absolute."""
+    fingerprint: Sha256
     """As that of a base."""
-    latents: str | None
+    latents: Sha256 | None
     """SHA-256 of its latents, if its recipe names them."""
-    done: int
-    copy: bool
+    done: Annotated[int, Field(ge=0)]
+    copy_packets: bool
     """Whether its packets stand unchanged at the beginning of the new video."""
     hashes: tuple[FrameHash, ...] = ()
     """Of its frames, as far as its recipe has them."""
@@ -182,19 +185,19 @@ class Timeline:
     @property
     def kept(self) -> int:
         """Frames that are taken over from the video before, as they are encoded there."""
-        if self.origin is not None and self.origin.copy:
+        if self.origin is not None and self.origin.copy_packets:
             return self.bounds[-2]
         return 0 if self.base is None else self.base.frames
 
     @property
     def kept_hashes(self) -> tuple[FrameHash, ...]:
         """Hashes of the frames that are taken over."""
-        return self.origin.hashes if self.origin is not None and self.origin.copy else ()
+        return self.origin.hashes if self.origin is not None and self.origin.copy_packets else ()
 
     @property
     def kept_from(self) -> Path | None:
         """The video whose first frames are kept."""
-        if self.origin is not None and self.origin.copy:
+        if self.origin is not None and self.origin.copy_packets:
             return self.origin.path
         return None if self.base is None else self.base.file
 

@@ -202,7 +202,7 @@ def check_inputs(job: Job) -> None:
     """Raises as `check_base` when a video that `job` goes on with is not the one it was, as for a
     run that takes hours."""
     origin = job.timeline.origin
-    if job.timeline.base is not None and (origin is None or not origin.copy):
+    if job.timeline.base is not None and (origin is None or not origin.copy_packets):
         check_base(job.timeline.base)
     if origin is not None and fingerprint(origin.path) != origin.fingerprint:
         raise BadDataError(f"{printable(origin.path)} was changed since this run began")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lingen_models.checkpoints.network_types import NETWORKS
+from lingen_models.checkpoints.load_networks import NETWORKS
 from lingen_models.checkpoints.pretrained import FrozenAutoencoder, FrozenText, TextReader
 from lingen_models.checkpoints.safetensors import (
     CheckpointError,
