@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from multiprocessing.connection import Connection
 from typing import Self
 
@@ -66,6 +69,26 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         out, err = process.communicate()
         given = [str(one) for one in arguments]
         return subprocess.CompletedProcess(given, process.returncode, out.decode(), err)
+
+
+def slurm_step(*arguments: object) -> list[tuple[int, str]]:
+    """Run as both tasks of a Slurm step at once; returns the exit code and standard error of
+    each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rows = [(rank, free.getsockname()[1], [*map(str, arguments)]) for rank in range(2)]
+    with _CONTEXT.Pool(2) as pool:
+        return pool.starmap(_run_task, rows, chunksize=1)
+
+
+def _run_task(rank: int, port: int, arguments: list[str]) -> tuple[int, str]:
+    from lingen_cli.app import run
+
+    os.environ |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"}
+    os.environ |= {"SLURM_STEP_NODELIST": "127.0.0.1", "MASTER_PORT": str(port)}
+    with redirect_stderr(io.StringIO()) as said:
+        code = run(arguments)
+    return code, said.getvalue()
 
 
 def _run(

@@ -17,6 +17,7 @@ from lingen_cli.terminal.events import Events
 from lingen_cli.terminal.progress import Progress
 from lingen_models.networks.denoiser import LinGen
 from lingen_models.networks.video_autoencoder import TemporalAutoencoder
+from lingen_models.precision import compute_dtype
 from tests.cli.protocols import Fails, RunHere
 
 FULL = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: tried 9 bytes")
@@ -111,6 +112,11 @@ class _Pipe:
         self.frugal, self.device = False, torch.device(device)
         self.did: list[str] = []
         self.offloaded, self.may_offload = False, True
+        self.text_encoders, self.autoencoder, self.denoiser = (), torch.nn.Linear(1, 1), self
+
+    def to(self, device: str, dtype: torch.dtype) -> None:
+        assert dtype == compute_dtype(device)
+        self.did.append(device)
 
     def less(self) -> Any:
         from lingen_models.pipelines.text_to_video import TextToVideo
@@ -124,10 +130,6 @@ class _Pipe:
     def offload(self) -> None:
         self.offloaded = True
         self.did.append("offload")
-
-    def move(self, device: str) -> None:
-        self.device = torch.device(device)
-        self.did.append(device)
 
 
 @pytest.mark.parametrize("needed", range(4))

@@ -1,9 +1,5 @@
 """`lingen train --shard`: processes that share one network."""
 
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -75,19 +71,10 @@ def test_two_processes_train_what_one_does(
     assert state is not None
     assert len(list(state.glob("*.distcp"))) == 2
     recipe(("learning_rate = 1e-3", "learning_rate = 1e-2"))
-    runner = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    runner += ["--standalone"]  # at a port that is free
-    refused = subprocess.run(
-        [*runner, "-m", "lingen_cli", *command, str(tmp_path / "two"), "--shard"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=300,
-    )
-    told = [line for line in refused.stderr.splitlines() if line.startswith("lingen: ")]
-    assert len(told) == 1 and "stage short differs from what" in told[0], refused.stderr
-    codes = re.findall(r"exitcode  : (-?\d+)", refused.stderr)
-    assert codes == ["65", "65"], refused.stderr
+    again = (*command, tmp_path / "two", "--shard")
+    (first, said), (second, silent) = forked.slurm_step(*again)
+    assert (first, second, silent) == (65, 65, "")
+    assert said.count("\n") == 1 and "stage short differs from what" in said
 
 
 def test_what_shards_cannot(

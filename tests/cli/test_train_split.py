@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import multiprocessing
 import os
-import socket
 import subprocess
 import sys
-from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ import pytest
 from lingen_models.checkpoints.safetensors import load_tensors
 from lingen_training.optimization.stage_logs import read_log
 from lingen_training.optimization.state_files import find_state
+from tests.cli import forked
 from tests.cli.protocols import Fails, RunHere
 from tests.tiny_recipe import PARTS, tiny_recipe
 
@@ -96,17 +93,6 @@ def test_two_processes_have_the_losses_of_one(
 DECODER = PARTS.replace("steps = 1\n", "steps = 1\ndecoder_steps = 1\n")
 
 
-def train_as_one_of_two(rank: int, port: int, arguments: list[str]) -> tuple[int, str]:
-    """Train as one of two tasks of a Slurm step; returns the exit code and what was said."""
-    from lingen_cli.app import run
-
-    os.environ |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"}
-    os.environ |= {"SLURM_STEP_NODELIST": "127.0.0.1", "MASTER_PORT": str(port)}
-    with redirect_stderr(io.StringIO()) as said:
-        code = run(arguments)
-    return code, said.getvalue()
-
-
 def test_a_decoder_is_trained_by_one_process(
     lingen_here: RunHere, fails: Fails, tiny_weights: Path, tmp_path: Path
 ) -> None:
@@ -116,11 +102,7 @@ def test_a_decoder_is_trained_by_one_process(
     for option in ("--split-clips", "--shard"):
         words = ("has no [[stage]]", f"leave out {option}")
         fails(lingen_here(*command, option, "--processes", "2"), 65, *words)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        rows = [(rank, free.getsockname()[1], [*command]) for rank in range(2)]
-    with multiprocessing.get_context("forkserver").Pool(2) as pool:
-        (first, said), (second, silent) = pool.starmap(train_as_one_of_two, rows, chunksize=1)
+    (first, said), (second, silent) = forked.slurm_step(*command)
     assert (first, second, silent) == (65, 65, "")
     assert said.count("\n") == 1 and "start it without torchrun, on one device" in said
     assert not out.exists()
