@@ -155,7 +155,7 @@ _KINDS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--beside", type=Path, help="another checkout, to be measured in turn")
-    parser.add_argument("--batches", type=int, default=2, help="batches in a step of this checkout")
+    parser.add_argument("--batches", type=int, default=4, help="batches in a step of this checkout")
     parser.add_argument("--beside-batches", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=15)

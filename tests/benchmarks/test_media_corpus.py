@@ -34,8 +34,9 @@ def test_a_file_is_treated_as_the_table_says(
     except (subprocess.CalledProcessError, FileNotFoundError):
         pytest.skip("this ffmpeg cannot make it")
     new = tmp_path / "new.mp4"
-    options = ("--seconds", "1", "--steps", "1", "--seed", "1", "--weights", str(tiny_weights))
-    code = run(["extend", str(old), "--prompt", "a red ball", *options, "-o", str(new)])
+    options = ["--seconds", "1", "--size", "64", "--steps", "1", "--seed", "1"]
+    options += ["--weights", str(tiny_weights), "-o", str(new)]
+    code = run(["extend", str(old), "--prompt", "a red ball", *options])
     assert not corpus.differences(case, code, capsys.readouterr().err, new)
     assert new.exists() == (case.images != corpus.REFUSED)
 

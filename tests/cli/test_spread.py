@@ -144,28 +144,31 @@ def test_bad_lines_and_failed_jobs_are_named(
     assert "1 made, 0 there already, 2 failed" in result.stderr
 
 
-def test_a_lost_ray_worker_costs_no_job(
-    listed: Callable[..., str], fails: Fails, lingen_here: RunHere
+def test_a_lost_ray_worker_costs_no_job_and_sigterm_ends_the_batch(
+    listed: Callable[..., str],
 ) -> None:
-    pytest.importorskip("ray")
-    command = batch(listed(8), "--jobs", 2, "--ray", "local")
-    code, events, err = run_and_kill(command, lambda line: line.startswith("ray::Worker"))
-    check_all_done(code, events, err, 8)
-
-
-def test_sigterm_reaches_a_batch_on_ray(listed: Callable[..., str]) -> None:
-    """Ray answers it too; and more actors than there is room for are not waited for."""
+    """Ray answers SIGTERM too; and more actors than there is room for are not waited for."""
     pytest.importorskip("ray")
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = batch(listed(64), "--jobs", 64, "--ray", "local")
+    done: set[int] = set()
+    victim = None
     with subprocess.Popen(command, **pipes) as process:
         assert process.stdout is not None and process.stderr is not None
         for line in process.stdout:
-            if json.loads(line)["event"] == "job":
+            event = json.loads(line)
+            if event["event"] == "job":
+                assert event["status"] == "done"
+                done.add(event["line"])
+            if victim is None and len(done) == 3:  # it makes one of the next lines
+                victim = next(p for p, line in children(process) if line.startswith("ray::Worker"))
+                os.kill(victim, signal.SIGKILL)
+            if done.issuperset(range(1, 9)):
                 break
         process.terminate()
         err = process.stderr.read()
     assert process.returncode == 143
+    assert len(done) < 64
     assert "the cluster has room for" in err
     assert err.splitlines()[-1] == "lingen: error: terminated"
 
