@@ -31,7 +31,7 @@ END_TO_END = {
 }
 """Folders and files of tests that take seconds each; single tests are marked where they stand."""
 
-LAST = ("models", "packaging", "media", "plugins", "playground")
+LAST = ("models", "packaging", "playground", "plugins", "media")
 """Folders of short files: where they come last, no process of several waits long for the others."""
 
 gc.disable()  # until the tests are collected, nearly nothing is garbage
