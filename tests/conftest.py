@@ -26,8 +26,11 @@ END_TO_END = {
     "training/test_bench.py",
     "training/test_distil.py",
     "training/test_few_steps.py",
+    "training/test_forecast.py",
     "training/test_parallel.py",
     "training/test_run.py",
+    "training/test_scale_page.py",
+    "training/test_sharded.py",
 }
 """Folders and files of tests that take seconds each; single tests are marked where they stand."""
 

@@ -131,7 +131,6 @@ def test_the_peak_of_a_small_training_is_foretold(tmp_path: Path) -> None:
     assert abs(stage.peak / measured["peak"] - 1) < 0.15, (stage.memory, measured)
 
 
-@pytest.mark.e2e
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="VmHWM is Linux's")
 def test_the_peak_of_split_clips_is_foretold(tmp_path: Path) -> None:
     """Of two processes, in that which holds more; one would hold almost twice as much."""
