@@ -201,7 +201,7 @@ def decoded_frames(
 def model_frames(
     job: Job, pipe: VideoPipeline, latents: Latents, first: int, end: int
 ) -> Iterator[np.ndarray[Any, Any]]:
-    """The same at the size of the model, up to before number `end`."""
+    """Yield the frames from number `first` to before `end`, at the size of the model."""
     source = [job.grid.source(number) for number in range(first, end)]
     images = decoded(pipe, latents, source[0], source[-1])
     return picked(images, [number - source[0] for number in source])

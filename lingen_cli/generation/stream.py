@@ -123,7 +123,7 @@ class _Sink:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.digest = hashlib.sha256()
-        """Of what was written."""
+        """SHA-256 of what was written."""
 
     def write(self, data: bytes) -> int:
         """Write at once. Raises WriteFailedError (74)."""

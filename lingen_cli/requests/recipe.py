@@ -48,11 +48,11 @@ class Base(Record):
 
     path: PathText
     fingerprint: Sha256
-    """Of its size and of its first and last bytes."""
+    """SHA-256 of its size and of its first and last bytes."""
     frames: int = Field(ge=1, le=MAX_BASE_FRAMES)
     """Frames that are taken over from it, at the rate of the whole video."""
     width: int = Field(ge=1, le=MAX_SIDE)
-    """Of the whole video, in pixels; the model works at the size of the recipe."""
+    """Width and height of the whole video, in pixels; the model works at the size of the recipe."""
     height: int = Field(ge=1, le=MAX_SIDE)
     fit: Literal["stretch", "pad", "crop"]
     """How its images come to the model's size."""

@@ -47,7 +47,7 @@ def _one_of(*names: str) -> Complete:
 
 
 def _known(kind: str) -> Complete:
-    """Names that are looked up when they are asked for: a command line needs none of them."""
+    """Names that are looked up when they are used: a command line needs none of them."""
     return lambda incomplete: _begun(_names(kind), incomplete)
 
 

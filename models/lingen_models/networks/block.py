@@ -30,12 +30,11 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> the same shape."""
         step = max(1, (_HELD_ON_GPU if x.is_cuda else _HELD) // self.up.out_features)
-        if torch.is_grad_enabled():
+        learns = torch.is_grad_enabled()
+        if learns or x.shape[:-1].numel() <= step:
             hidden = self.up(x)
-            gelu = gelu_fused.gelu if c_kernels.covers(hidden) else F.gelu
+            gelu = gelu_fused.gelu if learns and c_kernels.covers(hidden) else F.gelu
             return self.down(gelu(hidden))  # type: ignore[no-any-return]
-        if x.shape[:-1].numel() <= step:
-            return self.down(F.gelu(self.up(x)))  # type: ignore[no-any-return]
         parts = [self.down(F.gelu(self.up(part))) for part in torch.split(x.flatten(0, -2), step)]
         return torch.cat(parts).view(x.shape)
 

@@ -234,7 +234,7 @@ Wanted = TypeVar("Wanted", SceneObject, SaidObject)
 
 
 def _all_have(mark: str, pairs: list[tuple[Wanted, Sighting | None]]) -> bool:
-    """Whether each object is seen, and has what was asked for."""
+    """Tell whether each object is seen, and is as wanted in `mark`."""
     return all(
         found is not None and getattr(found, mark) == getattr(wanted, mark)
         for wanted, found in pairs

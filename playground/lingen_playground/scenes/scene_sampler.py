@@ -50,8 +50,9 @@ _OWN: Final = 0.23
 """How far an object of a pair may reach from its middle and still never touch the other."""
 _ROAM: Final = {"circles": 0.13, "zigzags": 0.10}
 """About how far from their middle line these go, where there are two."""
-_PLANNED_ROAM: Final = {"circles": 0.23, "zigzags": 0.18}
-"""How far these go at most from their middle, where there is one alone."""
+_LONE_REACH: Final = {"circles": (0.17, 0.23), "zigzags": (0.13, 0.18)}
+_PAIR_REACH: Final = {"circles": (0.11, 0.15), "zigzags": (0.09, 0.12)}
+"""Least and greatest reach of what goes alone, and of one of two."""
 _SAME_DEED: Final = 0.75
 _SAME_COLOR: Final = 0.7
 _SAME_SIZE: Final = 0.6
@@ -290,9 +291,8 @@ def _said_areas(said: Said, parts: Sequence[_Part], areas: Sequence[Area], view:
             for side in sorted(obj.sides - {_MIDDLE}):
                 area = _half(area, side)
             if _MIDDLE in obj.sides:
-                area = _middle(
-                    area, obj.sides, part.bound + _EDGE + _PLANNED_ROAM.get(part.deed, 0)
-                )
+                _, roam = _LONE_REACH.get(part.deed, (0.0, 0.0))
+                area = _middle(area, obj.sides, part.bound + _EDGE + roam)
         found.append(area)
     in_middle = [obj.sides == {_MIDDLE} for obj in said.objects]
     if len(found) == 2 and all(in_middle):
@@ -354,19 +354,19 @@ def _place(
 def _settle(rng: random.Random, part: _Part, area: Area, alone: bool) -> SceneObject:
     left, right, top, bottom = area
     motion, _, direction = part.deed.partition(" ")
-    reach = 0.0
+    reach, reaches = 0.0, _LONE_REACH if alone else _PAIR_REACH
     x = _within(rng, left + part.bound, right - part.bound)
     if motion == "bounces":
         bottom = min(bottom, _FLOOR)
         y = bottom - part.bound
         reach = min(0.55, max(0.25, y - top - part.bound)) * rng.uniform(0.85, 1.0)
     elif motion == "circles":
-        reach = rng.uniform(0.17, 0.23) if alone else rng.uniform(0.11, 0.15)
+        reach = rng.uniform(*reaches[motion])
         x = _within(rng, left + part.bound + reach, right - part.bound - reach)
         y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
     elif motion == "zigzags":
         direction = rng.choice(DIRECTIONS[:2])
-        reach = rng.uniform(0.13, 0.18) if alone else rng.uniform(0.09, 0.12)
+        reach = rng.uniform(*reaches[motion])
         y = _within(rng, top + part.bound + reach, bottom - part.bound - reach)
     else:
         y = _within(rng, top + part.bound, bottom - part.bound)
